@@ -1,0 +1,121 @@
+//! Who the human is: the one question that only the host service can answer.
+//!
+//! ```
+//! use http::request::Parts;
+//! use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
+//! use tower_agent_auth::core::{id::AccountId, registration::Account};
+//!
+//! /// A service whose reverse proxy has signed the human in already.
+//! struct SingleSignOn;
+//!
+//! impl Accounts for SingleSignOn {
+//!     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+//!         let Some(user) = request.extensions.get::<String>() else { return Ok(None) };
+//!         let id = AccountId::new(user).map_err(AccountsError::new)?;
+//!         Ok(Some(SignedIn::new(Account { id, label: user.clone() }, "the id of their browser session")))
+//!     }
+//!
+//!     fn login_url(&self, return_to: &str) -> String {
+//!         format!("/login?next={return_to}")
+//!     }
+//!
+//!     async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+//!         Ok(true)
+//!     }
+//! }
+//! ```
+
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+
+use http::request::Parts;
+
+use crate::core::{id::AccountId, registration::Account};
+
+/// The host service's accounts.
+pub trait Accounts: Send + Sync + 'static {
+    /// The human behind this browser request, by the host's own sign-in; `None` if nobody is signed in.
+    ///
+    /// It must not take an agent's credentials for a human's: read the session cookie, never `Authorization`.
+    ///
+    /// # Errors
+    /// When the host can't know. The caller answers 503.
+    fn current(&self, request: &Parts) -> impl Future<Output = Result<Option<SignedIn>, AccountsError>> + Send;
+
+    /// Where a browser goes to sign in, and to come back to `return_to` afterwards: a path on this service that this
+    /// crate built, fit for a URL query as it is.
+    fn login_url(&self, return_to: &str) -> String;
+
+    /// Whether the account may still be acted for. It is asked whenever a session is issued.
+    ///
+    /// # Errors
+    /// When the host can't know. The caller answers 503.
+    fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
+}
+
+/// A signed-in human.
+#[derive(Clone)]
+pub struct SignedIn {
+    pub(crate) account: Account,
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only forms are bound to a browser session"))]
+    pub(crate) browser_session: String,
+}
+
+impl SignedIn {
+    /// The account, and an identifier of the browser session that is signed in, such as a digest of its cookie. It must
+    /// change when another account signs in; the forms are bound to it, and it is shown to nobody.
+    #[must_use]
+    pub fn new(account: Account, browser_session: impl Into<String>) -> Self {
+        Self { account, browser_session: browser_session.into() }
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+impl fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedIn").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// The host's accounts could not answer. The fault is the host's.
+#[derive(Debug, thiserror::Error)]
+#[error("the service's accounts are unavailable")]
+pub struct AccountsError {
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl AccountsError {
+    /// The failure with its cause.
+    #[must_use]
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: source.into() }
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AccountsError>> + Send + 'a>>;
+
+/// [`Accounts`] as a trait object.
+pub(crate) trait DynAccounts: Send + Sync {
+    fn current(self: Arc<Self>, request: Parts) -> Answer<'static, Option<SignedIn>>;
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
+    fn login_url(&self, return_to: &str) -> String;
+    fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
+}
+
+impl<A: Accounts> DynAccounts for A {
+    fn current(self: Arc<Self>, request: Parts) -> Answer<'static, Option<SignedIn>> {
+        Box::pin(async move { Accounts::current(&*self, &request).await })
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        Accounts::login_url(self, return_to)
+    }
+
+    fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {
+        Box::pin(Accounts::is_active(self, account))
+    }
+}

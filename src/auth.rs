@@ -1,0 +1,300 @@
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use http::{Extensions, request::Parts};
+
+use crate::{
+    Config, ConfigError,
+    accounts::{Accounts, DynAccounts},
+    address::{Addresses, Peer},
+    audit::{AuditSink, NoAudit},
+    ceremony::{self, Ceremony, CeremonyError},
+    config::Problem,
+    core::{
+        clock::{Clock, SystemClock},
+        random::{OsRandom, Random},
+    },
+    discovery::{DiscoveryLayer, Site, Surface},
+    guard::{self, GuardLayer, Requirement, Rule, Shared},
+    store::{
+        CeremonyStore, SessionStore,
+        erased::{DynCeremonyStore, DynSessionStore},
+    },
+    uses::Uses,
+};
+
+/// Agent auth for one service: makes its layers. Cheap to clone.
+///
+/// Three verbs: [`discovery`](Self::discovery) is what is public, [`require`](Self::require) is what an agent may do,
+/// [`owner_only`](Self::owner_only) is what no agent may ever do. See the [crate](crate) for a whole service.
+#[derive(Clone)]
+pub struct AgentAuth {
+    config: Config,
+    shared: Arc<Shared>,
+    surface: Arc<Surface>,
+    ceremony: Option<Ceremony>,
+}
+
+impl AgentAuth {
+    /// Begins with the configuration.
+    pub fn builder(config: Config) -> AgentAuthBuilder {
+        AgentAuthBuilder {
+            config,
+            sessions: None,
+            ceremonies: None,
+            accounts: None,
+            clock: Arc::new(SystemClock::default()),
+            random: Arc::new(OsRandom),
+            audit: Arc::new(NoAudit),
+            peer: None,
+        }
+    }
+
+    /// The layer that serves the documents, the endpoints and the pages. Put it outside routing: whatever is not its own
+    /// goes to the inner service untouched.
+    pub fn discovery(&self) -> DiscoveryLayer {
+        DiscoveryLayer::new(Arc::clone(&self.surface))
+    }
+
+    /// Guards a route: an agent needs all of these scopes, separated by spaces.
+    ///
+    /// # Panics
+    /// When a scope is not in the catalogue: then nobody could ever pass. It happens when the service is built, not when
+    /// it is used. [`all_of`](Self::all_of) answers an error instead.
+    pub fn require(&self, scopes: &str) -> GuardLayer {
+        self.guard(expect_rule(self.all_of(scopes)))
+    }
+
+    /// Guards a route: an agent needs any of these scopes, separated by spaces.
+    ///
+    /// # Panics
+    /// When a scope is not in the catalogue, as for [`require`](Self::require).
+    pub fn require_any(&self, scopes: &str) -> GuardLayer {
+        self.guard(expect_rule(self.any_of(scopes)))
+    }
+
+    /// Guards a route that anybody may call, an agent as itself: a missing token passes as none, a bad one is refused.
+    ///
+    /// A handler that needs an agent after all answers 401, and the guard adds the challenge.
+    pub fn optional(&self) -> GuardLayer {
+        self.guard(Rule::optional())
+    }
+
+    /// Guards a route that is the account owner's alone: the signed-in human passes, an agent never, whatever its scopes.
+    ///
+    /// The host's sign-in is what lets the human in; protecting a form on such a route against cross-site requests is the
+    /// host's part.
+    pub fn owner_only(&self) -> GuardLayer {
+        self.guard(Rule::owner_only())
+    }
+
+    /// Guards a route of that class.
+    pub fn guard(&self, rule: Rule) -> GuardLayer {
+        GuardLayer::fixed(Arc::clone(&self.shared), rule)
+    }
+
+    /// Guards a whole service without a router, or all routes of one: the policy names the class of each request, and what
+    /// it does not name is refused.
+    ///
+    /// Decide by what will handle the request, such as axum's `MatchedPath` inside `Router::route_layer`, or by exactly the
+    /// paths that the service itself matches.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, guard::Rule, store::MemoryStore};
+    /// # let config = Config::from_json(r#"{ "resource": "https://api.example.com", "name": "Example",
+    /// #     "scopes": [{ "name": "projects:read", "description": "See your projects" }] }"#)?;
+    /// # let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build()?;
+    /// let read = auth.all_of("projects:read")?;
+    /// let layer = auth.policy(move |request| match request.uri.path() {
+    ///     "/health" => Some(Rule::public()),
+    ///     "/projects" => Some(read.clone()),
+    ///     "/billing" => Some(Rule::owner_only()),
+    ///     _ => None,
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn policy(&self, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> GuardLayer {
+        GuardLayer::policy(Arc::clone(&self.shared), policy)
+    }
+
+    /// The class of routes for which an agent needs all of these scopes, separated by spaces.
+    ///
+    /// # Errors
+    /// When a scope is not in the catalogue. The fault is the service's code.
+    pub fn all_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
+        self.rule(scopes, false)
+    }
+
+    /// The class of routes for which an agent needs any of these scopes, separated by spaces.
+    ///
+    /// # Errors
+    /// When a scope is not in the catalogue. The fault is the service's code.
+    pub fn any_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
+        self.rule(scopes, true)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The ceremony, to build a page or a wire format of one's own; `None` if this service only checks tokens.
+    #[must_use]
+    pub const fn ceremony(&self) -> Option<&Ceremony> {
+        self.ceremony.as_ref()
+    }
+
+    /// Writes down the last uses of sessions that the guards noted. Call it every few seconds from a task of yours, and
+    /// before the process ends.
+    ///
+    /// # Errors
+    /// When the store fails; the uses are kept for the next time.
+    pub async fn write_uses(&self) -> Result<(), CeremonyError> {
+        match &self.ceremony {
+            Some(ceremony) => ceremony.write_uses().await,
+            None => Ok(()),
+        }
+    }
+
+    fn rule(&self, scopes: &str, any: bool) -> Result<Rule, ConfigError> {
+        let requirement = Requirement::new(&self.config, scopes, any);
+        let rule = requirement.map(|requirement| Rule(guard::Kind::Require(Arc::new(requirement))));
+        rule.map_err(|error| ConfigError::new(vec![Problem::new("require", scopes, error.to_string())]))
+    }
+}
+
+impl fmt::Debug for AgentAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentAuth").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[expect(
+    clippy::panic,
+    reason = "documented: a route that nobody could ever pass is refused when the service is built"
+)]
+fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
+    match rule {
+        Ok(rule) => rule,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// [`AgentAuth`] in the making.
+#[must_use]
+pub struct AgentAuthBuilder {
+    config: Config,
+    sessions: Option<Arc<dyn DynSessionStore>>,
+    ceremonies: Option<Arc<dyn DynCeremonyStore>>,
+    accounts: Option<Arc<dyn DynAccounts>>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    audit: Arc<dyn AuditSink>,
+    peer: Option<Arc<Peer>>,
+}
+
+impl AgentAuthBuilder {
+    /// Where registrations and sessions are kept.
+    pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
+        let store = Arc::new(store);
+        self.sessions = Some(Arc::clone(&store) as _);
+        self.ceremonies = Some(store);
+        self
+    }
+
+    /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
+    /// Discovery then serves the protected resource metadata alone.
+    pub fn checks_only(mut self, store: impl SessionStore) -> Self {
+        self.sessions = Some(Arc::new(store));
+        self.ceremonies = None;
+        self
+    }
+
+    /// Who the human is.
+    pub fn accounts(mut self, accounts: impl Accounts) -> Self {
+        self.accounts = Some(Arc::new(accounts));
+        self
+    }
+
+    /// The clock; the system's unless set.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The source of randomness; the operating system's unless set.
+    pub fn random(mut self, random: impl Random) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// Where audit events go; nowhere unless set.
+    pub fn audit(mut self, audit: impl AuditSink) -> Self {
+        self.audit = Arc::new(audit);
+        self
+    }
+
+    /// How to find the peer's address in a request's extensions. Unless set, a `std::net::SocketAddr` is looked for there.
+    ///
+    /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
+    /// Without an address, registrations are capped in all only, and the approval page can't say where one came from.
+    pub fn peer_address(mut self, peer: impl Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        self.peer = Some(Arc::new(peer));
+        self
+    }
+
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When a part is missing.
+    pub fn build(self) -> Result<AgentAuth, ConfigError> {
+        let Self { config, sessions, ceremonies, accounts, clock, random, audit, peer } = self;
+        let mut missing = Vec::new();
+        if sessions.is_none() {
+            missing.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));
+        }
+        if ceremonies.is_some() && accounts.is_none() {
+            missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
+        }
+        let Some(store) = sessions.filter(|_| missing.is_empty()) else {
+            return Err(ConfigError::new(missing));
+        };
+        let uses = Arc::new(Uses::default());
+        let addresses = Addresses::new(config.clone(), peer);
+        let site = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
+            let parts = ceremony::Parts {
+                config: config.clone(),
+                store,
+                accounts: Arc::clone(&accounts),
+                clock: Arc::clone(&clock),
+                random: Arc::clone(&random),
+                audit: Arc::clone(&audit),
+                uses: Arc::clone(&uses),
+            };
+            Arc::new(Site {
+                config: config.clone(),
+                ceremony: Ceremony::new(parts),
+                accounts,
+                random,
+                addresses: addresses.clone(),
+                audit: Arc::clone(&audit),
+            })
+        });
+        let ceremony = site.as_ref().map(|site| site.ceremony.clone());
+        let surface = Surface::new(&config, site.as_ref(), Arc::clone(&clock), Arc::clone(&audit));
+        let surface = surface.map_err(|error| unusable("auth_md.template", &error))?;
+        let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
+        let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", &error))?;
+        Ok(AgentAuth { config, shared: Arc::new(shared), surface: Arc::new(surface), ceremony })
+    }
+}
+
+impl fmt::Debug for AgentAuthBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentAuthBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn unusable(field: &str, error: &dyn std::error::Error) -> ConfigError {
+    ConfigError::new(vec![Problem::new(field, "", error.to_string())])
+}

@@ -1,0 +1,90 @@
+//! Extractors for axum 0.8.
+//!
+//! [`AgentSession`] and [`Owner`] are what a guard found; without one the answer is 401, to which the guard around the
+//! route adds the challenge. `Option<AgentSession>` is for routes under [`AgentAuth::optional`](crate::AgentAuth::optional).
+//!
+//! ```
+//! use axum::{Json, Router, routing::get};
+//! use serde_json::{Value, json};
+//! use tower_agent_auth::{AgentAuth, guard::{AgentSession, Owner}};
+//!
+//! async fn projects(agent: AgentSession) -> Json<Value> {
+//!     Json(json!({ "account": agent.account.id.as_str(), "projects": [] }))
+//! }
+//!
+//! async fn billing(owner: Owner) -> Json<Value> {
+//!     Json(json!({ "account": owner.account().id.as_str(), "due": 0 }))
+//! }
+//!
+//! fn app(auth: &AgentAuth) -> Router {
+//!     Router::new()
+//!         .route("/projects", get(projects).layer(auth.require("projects:read")))
+//!         .route("/billing", get(billing).layer(auth.owner_only()))
+//!         .layer(auth.discovery())
+//! }
+//! ```
+//!
+//! # Default deny
+//!
+//! A route that was given no guard never sees an agent: no session is in its extensions, and these extractors refuse. To
+//! refuse agents there before the handler runs, guard all routes at once by [`policy`](crate::AgentAuth::policy), which
+//! axum runs after routing, and name the class of each matched path:
+//!
+//! ```
+//! use axum::{Router, extract::MatchedPath, routing::get};
+//! use tower_agent_auth::{AgentAuth, ConfigError, guard::Rule};
+//!
+//! fn app(auth: &AgentAuth) -> Result<Router, ConfigError> {
+//!     let read = auth.all_of("projects:read")?;
+//!     let policy = auth.policy(move |request| match request.extensions.get::<MatchedPath>()?.as_str() {
+//!         "/health" => Some(Rule::public()),
+//!         "/projects/{id}" => Some(read.clone()),
+//!         _ => None,
+//!     });
+//!     Ok(Router::new()
+//!         .route("/health", get(|| async { "ok" }))
+//!         .route("/projects/{id}", get(|| async { "a project" }))
+//!         .route_layer(policy)
+//!         .layer(auth.discovery()))
+//! }
+//! ```
+
+use axum_core::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::Response,
+};
+use http::{StatusCode, request::Parts};
+
+use crate::{
+    guard::{AgentSession, Owner},
+    reply::error_reply,
+};
+
+impl<S: Sync> FromRequestParts<S> for AgentSession {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs an agent's bearer token"))
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for AgentSession {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Owner {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs the account's human, signed in"))
+    }
+}
+
+fn unauthorized(text: &str) -> Response {
+    error_reply(StatusCode::UNAUTHORIZED, "unauthorized", text).map(Body::from)
+}

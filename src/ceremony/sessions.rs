@@ -1,0 +1,94 @@
+use super::{Ceremony, CeremonyError};
+use crate::{
+    audit::Event,
+    core::{
+        id::{AccountId, SessionId},
+        session::{RevokedBy, Session},
+    },
+    store::RevokeTarget,
+};
+
+/// The most sessions on one page of the list.
+const PAGE: usize = 50;
+
+/// One page of an account's sessions, newest first.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The sessions.
+    pub sessions: Vec<Session>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<SessionId>,
+}
+
+impl Ceremony {
+    /// The account's sessions, ended ones too, newest first: the page that begins after `after`.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn sessions(&self, account: &AccountId, after: Option<&SessionId>) -> Result<Page, CeremonyError> {
+        self.write_uses().await?;
+        let mut sessions = self.store.list_sessions(account, after, PAGE + 1).await?;
+        let more = sessions.len() > PAGE;
+        sessions.truncate(PAGE);
+        let next = sessions.last().filter(|_| more).map(|session| session.id.clone());
+        Ok(Page { sessions, next })
+    }
+
+    /// Revokes the session of an access or refresh token, at the hand of whoever holds it (RFC 7009 section 2.1). What is
+    /// malformed, unknown or revoked already is no error (section 2.2).
+    ///
+    /// # Errors
+    /// When the service fails; the session may be alive then.
+    pub async fn revoke_token(&self, token: &str) -> Result<(), CeremonyError> {
+        let prefixes = self.config.prefixes();
+        let access = prefixes.access.digest(token.as_bytes()).map(RevokeTarget::Access);
+        let target = access.or_else(|| prefixes.refresh.digest(token.as_bytes()).map(RevokeTarget::Refresh));
+        match target {
+            Some(target) => self.revoke(&target, RevokedBy::Agent).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Revokes a session of the account, at the hand of its human. `false` if it has no such session that was alive.
+    ///
+    /// # Errors
+    /// When the service fails; the session may be alive then.
+    pub async fn revoke_session(&self, account: &AccountId, session: &SessionId) -> Result<bool, CeremonyError> {
+        let target = RevokeTarget::Session(session.clone(), account.clone());
+        Ok(self.revoke(&target, RevokedBy::Human).await? > 0)
+    }
+
+    /// Revokes every session of the account, and whatever it approved that is not redeemed yet, at the hand of its human.
+    /// Answers how many sessions that ended.
+    ///
+    /// # Errors
+    /// When the service fails; sessions may be alive then.
+    pub async fn revoke_all(&self, account: &AccountId) -> Result<usize, CeremonyError> {
+        self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Human).await
+    }
+
+    /// Writes down the last uses that were noted since the last time. Call it now and then, and before the process ends.
+    ///
+    /// # Errors
+    /// When the store fails; the uses are kept for the next time.
+    pub async fn write_uses(&self) -> Result<(), CeremonyError> {
+        let batch = self.uses.take();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let written = self.store.record_uses(&batch).await;
+        if written.is_err() {
+            self.uses.put_back(batch);
+        }
+        Ok(written?)
+    }
+
+    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {
+        let ended = self.store.revoke(target, by, self.now()).await?;
+        for session in &ended {
+            self.record(&Event::Revoked { session: session.clone(), by });
+        }
+        Ok(ended.len())
+    }
+}

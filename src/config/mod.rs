@@ -1,0 +1,420 @@
+//! The one configuration value: the only source of URLs, names, scopes and lifetimes.
+//!
+//! Absolute URLs never come from a request. Whatever can be wrong is refused when the configuration is built, all of it
+//! at once, each problem naming the field, its value and the remedy.
+//!
+//! ```
+//! use tower_agent_auth::Config;
+//!
+//! let config = Config::from_toml(r#"
+//!     resource = "https://api.example.com"
+//!     name = "Example Analytics"
+//!
+//!     [[scopes]]
+//!     name = "projects:read"
+//!     description = "See your projects"
+//!     default = true
+//!
+//!     [lifetimes]
+//!     access = "1h"
+//! "#)?;
+//! assert_eq!(config.issuer(), "https://api.example.com");
+//!
+//! let error = Config::from_toml(r#"
+//!     resource = "http://api.example.com"
+//!     naem = "Example Analytics"
+//! "#).unwrap_err();
+//! let fields: Vec<&str> = error.problems().iter().map(|problem| problem.field.as_str()).collect();
+//! assert_eq!(fields, ["naem", "resource", "name", "scopes"]);
+//! # Ok::<(), tower_agent_auth::ConfigError>(())
+//! ```
+//!
+//! # Fields
+//!
+//! | field | what it is | default |
+//! |---|---|---|
+//! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL | required |
+//! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
+//! | `name` | the service's name, as people know it | required |
+//! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
+//! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
+//! | `dialects` | the wire formats that are on: `agent_auth` | `["agent_auth"]` |
+//! | `claim_methods` | the ways to sign in that an agent may ask for; empty: any, and it is only shown | `[]` |
+//! | `challenge_scope` | whether the challenge without credentials names the route's scopes | `false` |
+//! | `sessions_path` | where the human's sessions page is, below the issuer | `/agent/sessions` |
+//! | `trusted_proxies` | networks whose `X-Forwarded-For` is believed | `[]` |
+//! | `lifetimes.registration` | how long a human has to decide and the agent to come back; at most 30 minutes | `10m` |
+//! | `lifetimes.access` | how long an access token is good; at most 30 days | `1h` |
+//! | `lifetimes.refresh` | how long a refresh token is good; at most 90 days | `30d` |
+//! | `limits.pending_per_source` | pending registrations from one address (IPv6: from one /64) | `20` |
+//! | `limits.pending_total` | pending registrations in all | `10000` |
+//! | `limits.poll_interval` | how often an agent may ask while its human decides | `5s` |
+//! | `prefixes.access`, `.refresh`, `.claim` | how secrets begin: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
+//! | `auth_md.extra` | Markdown of your own at the end of auth.md | none |
+//! | `auth_md.template` | a minijinja template of your own in place of ours | ours |
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::core::{
+    scope::Catalogue,
+    secret::{Access, Claim, Prefix, Refresh},
+    text::HumanText,
+};
+
+mod builder;
+mod reader;
+
+pub use builder::ConfigBuilder;
+
+/// What a service is, offers and allows. Cheap to clone. See the [module](self) for the fields.
+#[derive(Clone, Debug)]
+pub struct Config(Arc<Settings>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) resource: Arc<str>,
+    pub(crate) issuer: String,
+    pub(crate) name: String,
+    pub(crate) links: Links,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) dialects: Vec<Dialect>,
+    pub(crate) claim_methods: Vec<HumanText>,
+    pub(crate) challenge_scope: bool,
+    pub(crate) sessions_path: String,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) limits: Limits,
+    pub(crate) prefixes: Prefixes,
+    pub(crate) auth_md: AuthMd,
+}
+
+impl Config {
+    /// A configuration to be filled in by code.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// Every problem that it has. The fault is the text's.
+    #[cfg(feature = "toml")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        ConfigBuilder::from_toml(text).build()
+    }
+
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// Every problem that it has. The fault is the text's.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        ConfigBuilder::from_json(text).build()
+    }
+
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(settings))
+    }
+
+    /// The protected API's identifier, character for character as configured (RFC 9728 section 3.3).
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.0.resource
+    }
+
+    pub(crate) fn shared_resource(&self) -> Arc<str> {
+        Arc::clone(&self.0.resource)
+    }
+
+    /// The authorization server's identifier, character for character as configured (RFC 8414 section 3.3).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The service's links.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.0.links
+    }
+
+    /// All that agents may ever be granted.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.0.catalogue
+    }
+
+    /// The wire formats that are on.
+    #[must_use]
+    pub fn dialects(&self) -> &[Dialect] {
+        &self.0.dialects
+    }
+
+    /// The ways to sign in that an agent may ask for; none means any.
+    #[must_use]
+    pub fn claim_methods(&self) -> &[HumanText] {
+        &self.0.claim_methods
+    }
+
+    /// Whether the challenge without credentials names the route's scopes.
+    #[must_use]
+    pub fn challenge_scope(&self) -> bool {
+        self.0.challenge_scope
+    }
+
+    /// How long things last.
+    #[must_use]
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.0.lifetimes
+    }
+
+    /// How much may be asked of the service at a time.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// How secrets begin.
+    #[must_use]
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.0.prefixes
+    }
+
+    pub(crate) fn auth_md(&self) -> &AuthMd {
+        &self.0.auth_md
+    }
+
+    /// The URL of the protected resource metadata (RFC 9728 section 3.1), which every challenge names.
+    #[must_use]
+    pub fn protected_resource_metadata_url(&self) -> String {
+        let origin = origin_of(self.resource());
+        format!("{origin}{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'))
+    }
+
+    /// The URL of `path` below the issuer.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer())
+    }
+
+    /// The path at which `path` below the issuer is served.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", path_of(self.issuer()))
+    }
+
+    /// Where the human's sessions page is, below the issuer.
+    #[must_use]
+    pub fn sessions_path(&self) -> &str {
+        &self.0.sessions_path
+    }
+
+    /// The issuer's origin (RFC 6454), which a browser names in `Origin`.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        origin_of(self.issuer())
+    }
+
+    /// Whether the issuer is reached over TLS. Only a loopback issuer may do without.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.issuer().starts_with("https:")
+    }
+
+    /// The paths of the protected resource metadata: path-inserted, and at the root for clients that look only there.
+    pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
+        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'));
+        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted];
+        paths.dedup();
+        paths
+    }
+
+    /// The path of the authorization server metadata (RFC 8414 section 3.1).
+    pub(crate) fn authorization_server_path(&self) -> String {
+        format!("{AUTHORIZATION_SERVER}{}", path_of(self.issuer()))
+    }
+
+    /// Whether a peer is a proxy whose `X-Forwarded-For` is believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.0.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+}
+
+const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
+
+/// Links to what people and agents may want to read about the service. All optional.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Links {
+    /// A picture for the pages.
+    pub logo: Option<String>,
+    /// Documentation for developers.
+    pub documentation: Option<String>,
+    /// Terms of service.
+    pub terms: Option<String>,
+    /// Privacy policy.
+    pub policy: Option<String>,
+    /// Where to ask: a URL or `mailto:`.
+    pub contact: Option<String>,
+}
+
+/// A wire format that speaks to the ceremony.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `/agent/auth…`: register, claim, complete, revoke.
+    AgentAuth,
+}
+
+impl Dialect {
+    pub(crate) const ALL: [Self; 1] = [Self::AgentAuth];
+
+    /// The name in configuration files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentAuth => "agent_auth",
+        }
+    }
+}
+
+/// How long things last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Lifetimes {
+    /// How long a human has to decide and the agent to come back.
+    pub registration: Duration,
+    /// How long an access token is good.
+    pub access: Duration,
+    /// How long a refresh token is good.
+    pub refresh: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            registration: Duration::from_secs(600),
+            access: Duration::from_secs(3_600),
+            refresh: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+/// How much may be asked of the service at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Pending registrations from one source. `None` is no cap.
+    pub pending_per_source: Option<u32>,
+    /// Pending registrations in all. `None` is no cap.
+    pub pending_total: Option<u32>,
+    /// How often an agent may ask while its human decides.
+    pub poll_interval: Duration,
+    /// Whether asking more often is answered `slow_down`.
+    pub enforce_poll_interval: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending_per_source: Some(20),
+            pending_total: Some(10_000),
+            poll_interval: Duration::from_secs(5),
+            enforce_poll_interval: true,
+        }
+    }
+}
+
+/// How secrets begin. Give your service its own, so that a secret scanner knows whose a leaked one is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Prefixes {
+    /// Of access tokens.
+    pub access: Prefix<Access>,
+    /// Of refresh tokens.
+    pub refresh: Prefix<Refresh>,
+    /// Of claim tokens.
+    pub claim: Prefix<Claim>,
+}
+
+/// What a service adds to auth.md, or says in its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AuthMd {
+    pub(crate) extra: Option<String>,
+    pub(crate) template: Option<String>,
+}
+
+/// A configuration that can't be used, with every problem that it has. The fault is the configuration's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    /// The problems: first what could not be read, then what is wrong.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the agent-auth configuration has {} problem(s):", self.problems.len())?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The field, such as `scopes[2].implies`.
+    pub field: String,
+    /// Its value as given; empty if it is missing.
+    pub value: String,
+    /// What is wrong, and what to write in its place.
+    pub remedy: String,
+}
+
+impl Problem {
+    pub(crate) fn new(field: impl Into<String>, value: impl fmt::Display, remedy: impl Into<String>) -> Self {
+        Self { field: field.into(), value: value.to_string(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.value.is_empty() {
+            write!(f, "{}: {}", self.field, self.remedy)
+        } else {
+            write!(f, "{} = {:?}: {}", self.field, self.value, self.remedy)
+        }
+    }
+}
+
+/// Scheme and authority of an absolute URL.
+pub(crate) fn origin_of(url: &str) -> &str {
+    &url[..url.len() - path_of(url).len()]
+}
+
+/// The path of an absolute URL without query; empty if it has none.
+pub(crate) fn path_of(url: &str) -> &str {
+    let authority = url.find("://").map_or(0, |colon| colon + 3);
+    url[authority..].find('/').map_or("", |slash| &url[authority + slash..])
+}

@@ -1,0 +1,264 @@
+//! Scopes (RFC 6749 section 3.3), sets of them, and the catalogue of those that a service offers to agents.
+//!
+//! A scope is compared whole and case-sensitively. One scope gives another only where the catalogue says so:
+//!
+//! ```
+//! use tower_agent_auth::core::scope::{Catalogue, CatalogueEntry, Scope, ScopeSet};
+//!
+//! let read = Scope::new("experiments:read")?;
+//! let write = Scope::new("experiments:write")?;
+//! let catalogue = Catalogue::new(vec![
+//!     CatalogueEntry::new(read.clone(), "See your experiments"),
+//!     CatalogueEntry::new(write.clone(), "Change your experiments").implies([read.clone()]),
+//! ]);
+//! let granted = ScopeSet::from_iter([write]);
+//! assert!(catalogue.grants(&granted, &read));
+//! # Ok::<(), tower_agent_auth::core::scope::ScopeError>(())
+//! ```
+
+use std::{fmt, sync::Arc};
+
+/// The longest scope that is accepted, in bytes.
+const MAX_SCOPE: usize = 64;
+
+/// One scope: printable ASCII without space, quote and backslash, 1 to 64 bytes.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Scope(Arc<str>);
+
+impl Scope {
+    /// The scope that `text` spells.
+    ///
+    /// # Errors
+    /// When `text` is no `scope-token` of RFC 6749 section 3.3, or is too long.
+    pub fn new(text: &str) -> Result<Self, ScopeError> {
+        let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if text.is_empty() || text.len() > MAX_SCOPE || !text.bytes().all(allowed) {
+            return Err(ScopeError);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The scope as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no scope.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a scope is 1 to {MAX_SCOPE} printable ASCII characters without space, quote and backslash")]
+#[non_exhaustive]
+pub struct ScopeError;
+
+/// A set of scopes, in the order of their names.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ScopeSet(Arc<[Scope]>);
+
+impl ScopeSet {
+    /// The set that a space-separated list spells (RFC 6749 section 3.3). The empty text is the empty set.
+    ///
+    /// # Errors
+    /// When a part of the list is no scope.
+    pub fn parse(list: &str) -> Result<Self, ScopeError> {
+        list.split(' ').filter(|part| !part.is_empty()).map(Scope::new).collect()
+    }
+
+    /// Whether `scope` itself is in the set.
+    #[must_use]
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.0.binary_search(scope).is_ok()
+    }
+
+    /// Whether every scope of this set is in `other`.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.iter().all(|scope| other.contains(scope))
+    }
+
+    /// The scopes, in the order of their names.
+    pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
+        self.0.iter()
+    }
+
+    /// How many scopes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The scopes as strings, for a JSON array.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.iter().map(Scope::as_str).collect()
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        let mut scopes: Vec<Scope> = scopes.into_iter().collect();
+        scopes.sort();
+        scopes.dedup();
+        Self(scopes.into())
+    }
+}
+
+impl<'a> IntoIterator for &'a ScopeSet {
+    type Item = &'a Scope;
+    type IntoIter = std::slice::Iter<'a, Scope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The space-separated list of RFC 6749 section 3.3.
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(" "))
+    }
+}
+
+/// All that agents may ever be granted at a service. What only the owner may do is no scope.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(Vec<CatalogueEntry>);
+
+impl Catalogue {
+    /// A catalogue in the order in which people shall read it.
+    #[must_use]
+    pub fn new(entries: Vec<CatalogueEntry>) -> Self {
+        Self(entries)
+    }
+
+    /// The entries, in the order in which people shall read them.
+    #[must_use]
+    pub fn entries(&self) -> &[CatalogueEntry] {
+        &self.0
+    }
+
+    /// The entry of `scope`.
+    #[must_use]
+    pub fn find(&self, scope: &Scope) -> Option<&CatalogueEntry> {
+        self.0.iter().find(|entry| entry.scope == *scope)
+    }
+
+    /// What an agent that names no scope asks for.
+    #[must_use]
+    pub fn defaults(&self) -> ScopeSet {
+        self.0.iter().filter(|entry| entry.default).map(|entry| entry.scope.clone()).collect()
+    }
+
+    /// Every scope that gives `wanted`: itself, and whatever implies it, over any number of steps.
+    #[must_use]
+    pub fn givers(&self, wanted: &Scope) -> ScopeSet {
+        let mut givers = vec![wanted.clone()];
+        let mut next = 0;
+        while let Some(given) = givers.get(next).cloned() {
+            let new = self.0.iter().filter(|entry| entry.implies.contains(&given) && !givers.contains(&entry.scope));
+            let new: Vec<Scope> = new.map(|entry| entry.scope.clone()).collect();
+            givers.extend(new);
+            next += 1;
+        }
+        givers.into_iter().collect()
+    }
+
+    /// Whether `granted` gives `wanted`.
+    #[must_use]
+    pub fn grants(&self, granted: &ScopeSet, wanted: &Scope) -> bool {
+        self.givers(wanted).iter().any(|giver| granted.contains(giver))
+    }
+}
+
+/// One scope as a service offers it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CatalogueEntry {
+    /// The scope.
+    pub scope: Scope,
+    /// The sentence that a human reads before approving it.
+    pub description: String,
+    /// Whether an agent that names no scope asks for this one. False unless set.
+    pub default: bool,
+    /// The scopes that this one gives as well. None unless set.
+    pub implies: ScopeSet,
+}
+
+impl CatalogueEntry {
+    /// A scope and the sentence that a human reads before approving it.
+    #[must_use]
+    pub fn new(scope: Scope, description: &str) -> Self {
+        Self { scope, description: description.into(), default: false, implies: ScopeSet::default() }
+    }
+
+    /// The same entry, asked for by agents that name no scope.
+    #[must_use]
+    pub fn by_default(mut self) -> Self {
+        self.default = true;
+        self
+    }
+
+    /// The same entry, giving `scopes` as well.
+    #[must_use]
+    pub fn implies(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        self.implies = scopes.into_iter().collect();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(text: &str) -> Scope {
+        Scope::new(text).unwrap()
+    }
+
+    #[test]
+    fn r26_what_would_need_quoting_is_no_scope() {
+        for bad in ["", "a b", "a\"b", "a\\b", "a\nb", "é", "\u{7f}", &"x".repeat(65)] {
+            assert!(Scope::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn r86_membership_is_exact() {
+        let set = ScopeSet::parse("analytics:read").unwrap();
+        assert!(set.contains(&scope("analytics:read")));
+        for near in ["analytics:rea", "ANALYTICS:READ", "analytics:*", "*", "analytics:reader"] {
+            assert!(!set.contains(&scope(near)), "{near}");
+        }
+    }
+
+    #[test]
+    fn r86_write_gives_read_only_where_declared_and_over_any_number_of_steps() {
+        let catalogue = Catalogue::new(vec![
+            CatalogueEntry::new(scope("read"), "r"),
+            CatalogueEntry::new(scope("write"), "w").implies([scope("read")]),
+            CatalogueEntry::new(scope("admin"), "a").implies([scope("write"), scope("admin")]),
+            CatalogueEntry::new(scope("other:write"), "o"),
+            CatalogueEntry::new(scope("other:read"), "o"),
+        ]);
+        let has = |granted: &str, wanted: &str| catalogue.grants(&ScopeSet::parse(granted).unwrap(), &scope(wanted));
+        assert!(has("write", "read") && has("admin", "read") && has("admin", "admin"));
+        assert!(!has("read", "write") && !has("other:write", "other:read") && !has("", "read"));
+    }
+
+    #[test]
+    fn a_set_is_sorted_and_without_doubles() {
+        assert_eq!(ScopeSet::parse("b a  b").unwrap().to_string(), "a b");
+        assert!(ScopeSet::parse("").unwrap().is_empty());
+        assert!(ScopeSet::parse("a b").unwrap().is_subset(&ScopeSet::parse("c b a").unwrap()));
+    }
+}

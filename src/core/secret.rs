@@ -1,0 +1,312 @@
+//! The secrets of a ceremony and of a session: how they look, how they are made, and the digest that a store keeps.
+//!
+//! A secret is `prefix` + 43 base62 characters (256 bits from the operating system) + 6 base62 characters of CRC-32 over
+//! everything before them. The checksum lets a guard refuse a mistyped or invented token without asking the store, and
+//! lets a secret scanner recognise a leaked one. With a prefix of at most 6 characters the whole is at most 55 bytes, so
+//! that its SHA-256 takes a single block.
+//!
+//! Each kind is its own Rust type, so that one can't be used in the place of another:
+//!
+//! ```compile_fail
+//! use tower_agent_auth::core::secret::{Access, Digest, Refresh};
+//! fn look_up(digest: Digest<Access>) {}
+//! fn wrong(digest: Digest<Refresh>) { look_up(digest) }
+//! ```
+//!
+//! A secret can't be printed or serialised by accident:
+//!
+//! ```compile_fail
+//! # use tower_agent_auth::core::{random::OsRandom, secret::{Access, Prefix}};
+//! let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
+//! println!("{token}");
+//! ```
+//!
+//! ```compile_fail
+//! # use tower_agent_auth::core::{random::OsRandom, secret::{Access, Prefix}};
+//! let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
+//! serde_json::to_string(&token).unwrap();
+//! ```
+
+use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc};
+
+use sha2::Digest as _;
+use zeroize::Zeroizing;
+
+use super::random::{BASE62, Random, RandomError, push_base62};
+
+/// Base62 characters of randomness in a secret: 43 × log2(62) = 256.03 bits.
+const RANDOM_LENGTH: usize = 43;
+/// Base62 characters of checksum: 62^6 is above 2^32.
+const CHECKSUM_LENGTH: usize = 6;
+/// The longest prefix that keeps a secret within 55 bytes, one padded SHA-256 block.
+const MAX_PREFIX: usize = 55 - RANDOM_LENGTH - CHECKSUM_LENGTH;
+
+/// What a secret is for. The set of kinds is closed.
+pub trait Kind: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static {
+    /// The kind's name in texts.
+    const NAME: &'static str;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $kind {}
+        impl sealed::Sealed for $kind {}
+        impl Kind for $kind {
+            const NAME: &'static str = $name;
+        }
+    )*};
+}
+
+kinds! {
+    /// An access token: what an agent sends as `Authorization: Bearer`.
+    Access = "access token";
+    /// A refresh token: what continues a session when its access token has expired.
+    Refresh = "refresh token";
+    /// A claim token: what an agent holds while its human decides, and redeems afterwards.
+    Claim = "claim token";
+}
+
+/// A secret in the clear. It exists on its way to the agent that it is issued to, and nowhere else.
+///
+/// It has no `Display`, no `Serialize` and no comparison, its `Debug` is redacted, and its memory is wiped on drop.
+pub struct Secret<K: Kind> {
+    text: Zeroizing<String>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Secret<K> {
+    /// The secret in the clear, to be written into the one response that delivers it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// What a store keeps of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest<K> {
+        Digest::of(self.text.as_bytes())
+    }
+}
+
+impl<K: Kind> fmt::Debug for Secret<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret<{}>([redacted])", K::NAME)
+    }
+}
+
+/// The SHA-256 of a whole secret, and all that a store ever sees of it.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct Digest<K: Kind> {
+    bytes: [u8; 32],
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Digest<K> {
+    /// A digest as a store has kept it.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self { bytes, kind: PhantomData }
+    }
+
+    /// The digest as a store keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    fn of(secret: &[u8]) -> Self {
+        Self::from_bytes(sha2::Sha256::digest(secret).into())
+    }
+}
+
+impl<K: Kind> fmt::Debug for Digest<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest<{}>", K::NAME)
+    }
+}
+
+/// How secrets of one kind begin at this service, and the maker and checker of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Prefix<K: Kind> {
+    text: Arc<str>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Prefix<K> {
+    /// A prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
+    ///
+    /// # Errors
+    /// When `text` has another form.
+    pub fn new(text: &str) -> Result<Self, PrefixError> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        match text.strip_suffix('_') {
+            Some(name) if !name.is_empty() && text.len() <= MAX_PREFIX && name.bytes().all(plain) => {
+                Ok(Self { text: text.into(), kind: PhantomData })
+            }
+            _ => Err(PrefixError),
+        }
+    }
+
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// A new secret of 256 random bits.
+    ///
+    /// # Errors
+    /// When `random` can't deliver.
+    pub fn generate(&self, random: &dyn Random) -> Result<Secret<K>, RandomError> {
+        let mut text = Zeroizing::new(String::with_capacity(self.length()));
+        text.push_str(&self.text);
+        push_base62(&mut text, RANDOM_LENGTH, random)?;
+        let checksum = checksum(text.as_bytes());
+        text.extend(checksum.map(char::from));
+        Ok(Secret { text, kind: PhantomData })
+    }
+
+    /// The digest of `presented`, or `None` if it can't be a secret of this kind: wrong prefix, length, alphabet or
+    /// checksum. No store need be asked then.
+    #[must_use]
+    pub fn digest(&self, presented: &[u8]) -> Option<Digest<K>> {
+        if presented.len() != self.length() {
+            return None;
+        }
+        let random = presented.strip_prefix(self.text.as_bytes())?;
+        let (body, end) = presented.split_at(presented.len() - CHECKSUM_LENGTH);
+        let well_formed = random.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == end;
+        well_formed.then(|| Digest::of(presented))
+    }
+
+    fn length(&self) -> usize {
+        self.text.len() + RANDOM_LENGTH + CHECKSUM_LENGTH
+    }
+}
+
+/// A prefix has the wrong form. The fault is the configuration's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a prefix is lower-case letters or digits and one underscore, 2 to {MAX_PREFIX} characters, such as `aas_`")]
+#[non_exhaustive]
+pub struct PrefixError;
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+    let mut rest = crc32fast::hash(bytes);
+    let mut symbols = [BASE62[0]; CHECKSUM_LENGTH];
+    for symbol in symbols.iter_mut().rev() {
+        *symbol = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    symbols
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, sync::Mutex};
+
+    use super::*;
+    use crate::core::random::OsRandom;
+
+    fn prefix() -> Prefix<Access> {
+        Prefix::new("aas_").unwrap()
+    }
+
+    /// Delivers 0xFF for the first fills, then real bytes.
+    struct Stubborn(Mutex<usize>);
+
+    impl Random for Stubborn {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+            let mut left = self.0.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                bytes.fill(0xff);
+                return Ok(());
+            }
+            OsRandom.fill(bytes)
+        }
+    }
+
+    #[test]
+    fn r1_no_duplicate_and_every_symbol_equally_often() {
+        const TOKENS: usize = 100_000;
+        let prefix = prefix();
+        let mut seen = HashSet::new();
+        let mut counts = [[0_u32; 62]; RANDOM_LENGTH];
+        for _ in 0..TOKENS {
+            let token = prefix.generate(&OsRandom).unwrap();
+            let random = &token.expose().as_bytes()[4..4 + RANDOM_LENGTH];
+            for (position, symbol) in random.iter().enumerate() {
+                let index = BASE62.iter().position(|known| known == symbol).unwrap();
+                counts[position][index] += 1;
+            }
+            assert!(seen.insert(token.digest()));
+        }
+        // Chi-square with 61 degrees of freedom: 140 lies beyond p = 1e-7 for each of the 43 positions.
+        let expected = TOKENS as f64 / 62.0;
+        for position in counts {
+            let chi: f64 = position.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            assert!(chi < 140.0, "chi-square {chi}");
+        }
+    }
+
+    #[test]
+    fn r1_rejected_draws_are_drawn_again_and_a_broken_source_is_an_error() {
+        let token = prefix().generate(&Stubborn(Mutex::new(3))).unwrap();
+        assert!(prefix().digest(token.expose().as_bytes()).is_some());
+        assert!(prefix().generate(&Stubborn(Mutex::new(usize::MAX))).is_err());
+    }
+
+    #[test]
+    fn r2_an_access_token_takes_one_sha256_block() {
+        let longest = Prefix::<Access>::new("abcde_").unwrap().generate(&OsRandom).unwrap();
+        assert_eq!(longest.expose().len(), 55);
+        assert_eq!(prefix().generate(&OsRandom).unwrap().expose().len(), 53);
+    }
+
+    #[test]
+    fn r2_every_single_character_mutation_is_refused() {
+        let prefix = prefix();
+        for _ in 0..200 {
+            let token = prefix.generate(&OsRandom).unwrap();
+            for position in 0..token.expose().len() {
+                let mut mutated = token.expose().as_bytes().to_vec();
+                mutated[position] = if mutated[position] == b'x' { b'y' } else { b'x' };
+                assert_eq!(prefix.digest(&mutated), None);
+            }
+        }
+    }
+
+    #[test]
+    fn r2_nothing_but_the_exact_shape_is_accepted() {
+        let prefix = prefix();
+        let token = prefix.generate(&OsRandom).unwrap();
+        let text = token.expose();
+        assert_eq!(prefix.digest(text.as_bytes()), Some(token.digest()));
+        for wrong in ["", "aas_", &text[1..], &text[..52], &format!("{text}x"), &text.to_uppercase()] {
+            assert_eq!(prefix.digest(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(Prefix::<Refresh>::new("aar_").unwrap().digest(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn r7_debug_is_redacted() {
+        let token = prefix().generate(&OsRandom).unwrap();
+        assert_eq!(format!("{token:?} {:?}", token.digest()), "Secret<access token>([redacted]) Digest<access token>");
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        for good in ["a_", "aas_", "abcd1_"] {
+            assert!(Prefix::<Access>::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "_", "aas", "AAS_", "abcdef_", "a-b_", "a__", "é_"] {
+            assert!(Prefix::<Access>::new(bad).is_err(), "{bad}");
+        }
+    }
+}

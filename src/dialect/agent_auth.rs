@@ -1,0 +1,306 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use minijinja::context;
+use serde_json::json;
+
+use super::{
+    Wire, approval_url,
+    fields::{Fields, Refused, invalid, media_type, unsupported},
+};
+use crate::{
+    Config,
+    ceremony::{self, CeremonyError, Redeemed, Registered, Status},
+    challenge::Challenge,
+    core::{registration::State, text::HumanText},
+    discovery::{Endpoint, Site, auth_md, authorization_server::Metadata},
+    guard::Credentials,
+    reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
+};
+
+const REGISTER: &str = "/agent/auth";
+const CLAIM: &str = "/agent/auth/claim";
+const COMPLETE: &str = "/agent/auth/claim/complete";
+const REVOKE: &str = "/agent/auth/revoke";
+
+/// The name of a client that gave none.
+const UNNAMED: &str = "Unnamed agent";
+/// The only kind of registration that this dialect takes.
+const USER_CLAIMED: &str = "user_claimed";
+/// The only kind of credential that this dialect issues.
+const ACCESS_TOKEN: &str = "access_token";
+/// How long an agent waits that was refused because too many wait.
+const BUSY: u64 = 30;
+
+/// `/agent/auth…`: register, ask, complete, revoke.
+pub(super) struct AgentAuthWire;
+
+impl Wire for AgentAuthWire {
+    fn endpoints(&self, site: &Arc<Site>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+        let verbs =
+            [(REGISTER, Verb::Register), (CLAIM, Verb::Claim), (COMPLETE, Verb::Complete), (REVOKE, Verb::Revoke)];
+        let endpoint =
+            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Post { verb, site: Arc::clone(site) })) };
+        verbs.into_iter().map(endpoint).collect()
+    }
+
+    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+        let Metadata { top, agent_auth } = metadata;
+        top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
+        top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
+        agent_auth.insert("register_uri".into(), json!(config.url(REGISTER)));
+        agent_auth.insert("claim_uri".into(), json!(config.url(CLAIM)));
+        agent_auth.insert("claim_complete_uri".into(), json!(config.url(COMPLETE)));
+        agent_auth.insert("identity_types_supported".into(), json!([USER_CLAIMED]));
+        agent_auth.insert(USER_CLAIMED.into(), json!({ "credential_types_supported": [ACCESS_TOKEN] }));
+    }
+
+    fn chapter(&self, config: &Config) -> Result<String, minijinja::Error> {
+        let lifetimes = config.lifetimes();
+        let methods: Vec<String> = config.claim_methods().iter().map(ToString::to_string).collect();
+        let example = config.catalogue().entries().first().map(|entry| entry.scope.to_string());
+        auth_md::fill(
+            include_str!("agent_auth.md.jinja"),
+            context! {
+                resource => config.resource().to_owned(),
+                protected_resource_metadata => config.protected_resource_metadata_url(),
+                register => config.url(REGISTER),
+                claim => config.url(CLAIM),
+                complete => config.url(COMPLETE),
+                revoke => config.url(REVOKE),
+                approval => config.url(super::APPROVAL_PATH),
+                issuer => config.issuer().to_owned(),
+                methods,
+                example_scope => example,
+                access_prefix => config.prefixes().access.as_str().to_owned(),
+                refresh_prefix => config.prefixes().refresh.as_str().to_owned(),
+                claim_prefix => config.prefixes().claim.as_str().to_owned(),
+                registration_seconds => lifetimes.registration.as_secs(),
+                access_seconds => lifetimes.access.as_secs(),
+                interval => config.limits().poll_interval.as_secs(),
+            },
+        )
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Register,
+    Claim,
+    Complete,
+    Revoke,
+}
+
+struct Post {
+    verb: Verb,
+    site: Arc<Site>,
+}
+
+impl Endpoint for Post {
+    fn methods(&self) -> &'static [Method] {
+        static METHODS: [Method; 1] = [Method::POST];
+        &METHODS
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
+        let (verb, site) = (self.verb, Arc::clone(&self.site));
+        Box::pin(async move { answer(verb, &site, &request).await.unwrap_or_else(|refused| refuse(&site, refused)) })
+    }
+}
+
+async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    if site.is_cross_site(request.headers()) {
+        let text = "this is not for pages of other sites; call it from a program";
+        return Err(Refused::Wire(StatusCode::FORBIDDEN, "invalid_request", text.into()));
+    }
+    match verb {
+        Verb::Register => register(site, request).await,
+        Verb::Claim => claim(site, request).await,
+        Verb::Complete => complete(site, request).await,
+        Verb::Revoke => revoke(site, request).await,
+    }
+}
+
+async fn register(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    check_type(&fields)?;
+    if fields.text("requested_credential_type")?.is_some_and(|kind| kind != ACCESS_TOKEN) {
+        return Err(invalid("`requested_credential_type` must be \"access_token\""));
+    }
+    let name = match fields.human_text("client_name")? {
+        Some(name) => name,
+        None => HumanText::new(UNNAMED).map_err(|_| invalid("`client_name` is required: send a string"))?,
+    };
+    let asked = ceremony::Request::by(name)
+        .label(fields.human_text("label")?)
+        .method(fields.human_text("claim_method")?)
+        .scopes(fields.texts("requested_scopes")?)
+        .address(site.client_address(request));
+    let Registered { registration, claim_token, expires_in, interval } = site.ceremony.register(asked).await?;
+    let body = json!({
+        "registration_id": registration.id.as_str(),
+        "registration_type": USER_CLAIMED,
+        "status": "pending",
+        "claim_url": approval_url(&site.config, &registration.id),
+        "claim_token": claim_token.expose(),
+        "claim_token_expires": registration.expires_at.to_string(),
+        "expires_in": expires_in.as_secs(),
+        "interval": interval.as_secs(),
+        "scopes": registration.requested.names(),
+    });
+    Ok(json_reply(StatusCode::CREATED, &body))
+}
+
+/// Agents of auth.md v0.1 may ask for kinds of identity that this service does not take.
+fn check_type(fields: &Fields) -> Result<(), Refused> {
+    let text = "`type` must be \"user_claimed\": this service takes no other";
+    let off = |code| Err(Refused::Wire(StatusCode::BAD_REQUEST, code, text.into()));
+    match fields.required("type")? {
+        USER_CLAIMED => Ok(()),
+        "anonymous" => off("anonymous_not_enabled"),
+        "identity_assertion" if fields.text("assertion_type")? == Some("verified_email") => {
+            off("verified_email_not_enabled")
+        }
+        "identity_assertion" => off("issuer_not_enabled"),
+        _ => Err(invalid(text)),
+    }
+}
+
+async fn claim(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let status = site.ceremony.status(fields.required("claim_token")?).await;
+    let Status { registration, state, expires_in, interval } = status?;
+    let body = json!({
+        "registration_id": registration.as_str(),
+        "status": wire_name(state),
+        "expires_in": expires_in.as_secs(),
+        "interval": interval.as_secs(),
+    });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+async fn complete(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let redeemed = site.ceremony.redeem(fields.required("claim_token")?).await;
+    let Redeemed { session, access_token, refresh_token } = redeemed?;
+    let expires = session.expires_at.to_string();
+    let body = json!({
+        "registration_id": session.registration.as_str(),
+        "status": wire_name(State::Exchanged),
+        "credential_type": ACCESS_TOKEN,
+        "credential": access_token.expose(),
+        "credential_expires": expires,
+        "access_token": access_token.expose(),
+        "token_type": "Bearer",
+        "expires_in": session.expires_at.since(session.created_at).as_secs(),
+        "refresh_token": refresh_token.expose(),
+        "refresh_expires": session.refresh_expires_at.to_string(),
+        "scopes": session.scopes.names(),
+        "session_id": session.id.as_str(),
+        "account": { "id": session.account.id.as_str(), "email": session.account.label },
+    });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// RFC 7009: 200 whatever the token was, once the store has answered.
+async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let token = revoked_token(request)?;
+    site.ceremony.revoke_token(&token).await?;
+    let mut reply = Response::new(Bytes::new());
+    no_store(&mut reply);
+    Ok(reply)
+}
+
+/// The token in the body, as JSON or as a form, or without a body the bearer's own.
+fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
+    const EITHER: &str = "application/json or application/x-www-form-urlencoded";
+    if request.body().is_empty() {
+        return match Credentials::of(request.headers()) {
+            Credentials::Bearer(token) => Ok(String::from_utf8_lossy(token).into_owned()),
+            Credentials::None => {
+                Err(invalid("`token` is required: send it in the body, or as bearer token without a body"))
+            }
+            Credentials::Ambiguous => Err(invalid("send one `Authorization` header")),
+        };
+    }
+    match media_type(request.headers()).as_deref() {
+        Some("application/json") => Ok(Fields::read(request.headers(), request.body())?.required("token")?.to_owned()),
+        Some("application/x-www-form-urlencoded") => form_token(request.body()),
+        _ => Err(unsupported(EITHER)),
+    }
+}
+
+fn form_token(body: &Bytes) -> Result<String, Refused> {
+    let mut tokens =
+        form_urlencoded::parse(body).filter(|(name, _)| name == "token").map(|(_, value)| value.into_owned());
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) => Ok(token),
+        (None, _) => Err(invalid("`token` is required: send a string")),
+        (Some(_), Some(_)) => Err(invalid("`token` is there twice; send it once")),
+    }
+}
+
+const fn wire_name(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Approved => "approved",
+        State::Denied => "denied",
+        State::Exchanged => "claimed",
+        State::Revoked => "revoked",
+        State::Expired => "expired",
+    }
+}
+
+fn refuse(site: &Site, refused: Refused) -> Reply {
+    match refused {
+        Refused::Wire(status, code, text) => error_reply(status, code, &text),
+        Refused::Ceremony(error) => refused_by_ceremony(site, &error),
+    }
+}
+
+fn refused_by_ceremony(site: &Site, error: &CeremonyError) -> Reply {
+    if error.is_unavailable() {
+        site.note_failure(error);
+        return unavailable(site.ceremony.now());
+    }
+    let (status, code) = match error {
+        CeremonyError::UnknownScope { .. } => (StatusCode::BAD_REQUEST, "invalid_scope"),
+        CeremonyError::TooManyFromSource => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+        CeremonyError::TooManyPending => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        CeremonyError::UnknownClaim | CeremonyError::UnknownRegistration => {
+            (StatusCode::UNAUTHORIZED, "invalid_claim_token")
+        }
+        CeremonyError::Pending { .. } => (StatusCode::BAD_REQUEST, "authorization_pending"),
+        CeremonyError::SlowDown { .. } => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
+        CeremonyError::Denied | CeremonyError::Revoked => (StatusCode::FORBIDDEN, "access_denied"),
+        CeremonyError::Expired => (StatusCode::GONE, "claim_expired"),
+        CeremonyError::AlreadyClaimed => (StatusCode::CONFLICT, "previously_claimed"),
+        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+    };
+    let text = error.to_string();
+    match error {
+        CeremonyError::Pending { interval } | CeremonyError::SlowDown { interval } => {
+            let seconds = interval.as_secs();
+            let body = json!({ "error": code, "error_description": text, "message": text, "interval": seconds });
+            let mut reply = json_reply(status, &body);
+            retry_after(&mut reply, seconds);
+            reply
+        }
+        CeremonyError::TooManyFromSource | CeremonyError::TooManyPending => {
+            let mut reply = error_reply(status, code, &text);
+            retry_after(&mut reply, BUSY + jitter(site.ceremony.now()));
+            reply
+        }
+        CeremonyError::UnknownClaim | CeremonyError::UnknownRegistration => {
+            let mut reply = error_reply(status, code, &text);
+            // RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where a new registration begins.
+            let challenge =
+                Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
+            let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+            reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            reply
+        }
+        _ => error_reply(status, code, &text),
+    }
+}

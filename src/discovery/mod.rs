@@ -1,0 +1,49 @@
+//! What is public: the documents that tell an agent how to ask, and the endpoints that they name.
+//!
+//! One layer serves them all, [`AgentAuth::discovery`](crate::AgentAuth::discovery); every other path goes to the inner
+//! service untouched. The documents are rendered once, from the same configuration that mounts what they advertise, so
+//! that they never name what is off.
+//!
+//! | path | document |
+//! |---|---|
+//! | `/.well-known/oauth-protected-resource` and path-inserted | protected resource metadata (RFC 9728) |
+//! | `/.well-known/oauth-authorization-server`, path-inserted for an issuer with a path | authorization server metadata (RFC 8414) |
+//! | `/auth.md` below the issuer | the same in prose |
+//!
+//! # Example
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let config = Config::from_json(r#"{ "resource": "https://api.example.com", "name": "Example",
+//! #     "scopes": [{ "name": "projects:read", "description": "See your projects" }] }"#)?;
+//! let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build()?;
+//! let service = ServiceBuilder::new().layer(auth.discovery()).service(service_fn(
+//!     async |_: Request<Full<Bytes>>| Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default())),
+//! ));
+//! let request = Request::get("/.well-known/oauth-protected-resource").body(Full::default())?;
+//! let body = service.oneshot(request).await?.into_body().collect().await?.to_bytes();
+//! let document: serde_json::Value = serde_json::from_slice(&body)?;
+//! assert_eq!(document["resource"], "https://api.example.com");
+//! # Ok(())
+//! # }
+//! ```
+
+pub(crate) mod auth_md;
+pub(crate) mod authorization_server;
+mod document;
+mod layer;
+mod protected_resource;
+mod service;
+mod surface;
+
+pub use layer::DiscoveryLayer;
+pub use service::{Discovery, ResponseFuture};
+
+pub(crate) use surface::{Endpoint, Site, Surface};

@@ -1,0 +1,85 @@
+use http::{HeaderMap, Uri, header::AUTHORIZATION};
+
+/// What a request's `Authorization` says (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Credentials<'a> {
+    /// Nothing, or a scheme that is not `Bearer`.
+    None,
+    /// A bearer token, not looked at yet.
+    Bearer(&'a [u8]),
+    /// More than one `Authorization` line: which one counts can't be known.
+    Ambiguous,
+}
+
+impl<'a> Credentials<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        let mut lines = headers.get_all(AUTHORIZATION).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Self::None,
+            (Some(line), None) => Self::read(line.as_bytes()),
+            (Some(_), Some(_)) => Self::Ambiguous,
+        }
+    }
+
+    fn read(line: &'a [u8]) -> Self {
+        const SCHEME: &[u8] = b"bearer";
+        let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
+            return Self::None;
+        };
+        // Only spaces separate the scheme from the token; `Bearer` alone carries no token.
+        let token = rest.trim_ascii_start();
+        let spaces = &rest[..rest.len() - token.len()];
+        let separated = !spaces.is_empty() && spaces.iter().all(|byte| *byte == b' ');
+        if scheme.eq_ignore_ascii_case(SCHEME) && separated && !token.is_empty() {
+            Self::Bearer(token)
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// Whether the query carries a token, where logs and caches see it (RFC 6750 section 5.3).
+pub(crate) fn has_query_token(uri: &Uri) -> bool {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    pairs.map(|pair| pair.split('=').next().unwrap_or(pair)).any(|name| name == "access_token")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(line: &[u8]) -> Option<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
+        match Credentials::of(&headers) {
+            Credentials::Bearer(token) => Some(token.to_vec()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn r14_the_scheme_is_case_insensitive_and_the_separator_is_space() {
+        for line in ["Bearer x", "bearer x", "BEARER x", "bEaReR x", "Bearer   x"] {
+            assert_eq!(read(line.as_bytes()), Some(b"x".to_vec()), "{line}");
+        }
+        for line in ["Bearer\tx", "Bearer \tx", "Bearerx", "Bearer", "Bearer ", "Bearer  ", "Bear", "Basic x", ""] {
+            assert_eq!(read(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn r16_r17_nothing_inside_the_token_is_trimmed_or_decoded() {
+        assert_eq!(read(b"Bearer tok en"), Some(b"tok en".to_vec()));
+        assert_eq!(read(b"Bearer \xc2\xa0"), Some(b"\xc2\xa0".to_vec()));
+        assert_eq!(read(b"Bearer \xff\x80"), Some(b"\xff\x80".to_vec()));
+    }
+
+    #[test]
+    fn r19_a_token_in_the_query_is_noticed() {
+        let seen = |uri: &str| has_query_token(&uri.parse().unwrap());
+        assert!(seen("/?access_token=x") && seen("/?a=b&access_token") && seen("/?access_token="));
+        assert!(!seen("/") && !seen("/?") && !seen("/?token=x") && !seen("/?my_access_token=x"));
+    }
+}

@@ -1,0 +1,199 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{GuardBody, Shared, policy::Kind, shared::Verdict};
+use crate::{
+    accounts::{AccountsError, SignedIn},
+    challenge::Challenge,
+    core::session::Session,
+    reply::{Answering, Reply, for_method, poll_caught},
+    store::StoreError,
+};
+
+pin_project! {
+    /// The future of a [`Guard`](super::Guard). It is boxed only where the store really has to be waited for.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        Inner { #[pin] future: S::Future, challenge: Option<HeaderValue> },
+        Waiting { lookup: Lookup, waiting: Option<Waiting<S, B>> },
+        Refused { reply: Option<Reply> },
+    }
+}
+
+enum Lookup {
+    Session(Answering<Result<Option<Arc<Session>>, StoreError>>),
+    Owner(Answering<Result<Option<SignedIn>, AccountsError>>),
+}
+
+/// A request and the readied service that it is for, while the answer is awaited.
+struct Waiting<S, B> {
+    service: S,
+    request: Request<B>,
+    shared: Arc<Shared>,
+    rule: Option<Kind>,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(super) const fn inner(future: S::Future, challenge: Option<HeaderValue>) -> Self {
+        Self { state: State::Inner { future, challenge } }
+    }
+
+    pub(super) fn refused(method: &Method, reply: Reply) -> Self {
+        Self { state: State::Refused { reply: Some(for_method(method, reply)) } }
+    }
+
+    pub(super) fn find_session(
+        lookup: Answering<Result<Option<Arc<Session>>, StoreError>>,
+        service: S,
+        request: Request<B>,
+        shared: Arc<Shared>,
+        rule: Option<Kind>,
+    ) -> Self {
+        let waiting = Some(Waiting { service, request, shared, rule });
+        Self { state: State::Waiting { lookup: Lookup::Session(lookup), waiting } }
+    }
+
+    pub(super) fn find_owner(
+        lookup: Answering<Result<Option<SignedIn>, AccountsError>>,
+        service: S,
+        request: Request<B>,
+        shared: Arc<Shared>,
+        rule: Option<Kind>,
+    ) -> Self {
+        let waiting = Some(Waiting { service, request, shared, rule });
+        Self { state: State::Waiting { lookup: Lookup::Owner(lookup), waiting } }
+    }
+}
+
+impl Lookup {
+    /// What the answer means for the request, once it is there.
+    fn poll<S, B>(&mut self, context: &mut Context<'_>, waiting: &Waiting<S, B>) -> Poll<Verdict> {
+        let Waiting { request, shared, rule, .. } = waiting;
+        Poll::Ready(match self {
+            Self::Session(lookup) => match ready!(poll_caught(lookup, context)) {
+                Ok(Ok(found)) => shared.admit(found, request, rule.as_ref()),
+                Ok(Err(error)) => shared.failed(&error),
+                Err(panicked) => shared.failed(&panicked),
+            },
+            Self::Owner(lookup) => match ready!(poll_caught(lookup, context)) {
+                Ok(Ok(found)) => Shared::owner(found),
+                Ok(Err(error)) => shared.failed(&error),
+                Err(panicked) => shared.failed(&panicked),
+            },
+        })
+    }
+}
+
+impl<S, B> Waiting<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn resume(self, verdict: Verdict) -> State<S, B> {
+        let Self { mut service, mut request, shared, rule } = self;
+        match verdict {
+            Verdict::Pass(principal) => {
+                principal.enter(request.extensions_mut());
+                let challenge = shared.challenge(rule.as_ref());
+                State::Inner { future: service.call(request), challenge }
+            }
+            Verdict::Refuse(refusal) => {
+                let reply = shared.refuse(refusal, rule.as_ref());
+                State::Refused { reply: Some(for_method(request.method(), reply)) }
+            }
+            Verdict::FindSession(lookup) => State::Waiting {
+                lookup: Lookup::Session(lookup),
+                waiting: Some(Self { service, request, shared, rule }),
+            },
+            Verdict::FindOwner(lookup) => {
+                State::Waiting { lookup: Lookup::Owner(lookup), waiting: Some(Self { service, request, shared, rule }) }
+            }
+        }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<GuardBody<R>>, S::Error>;
+
+    #[expect(clippy::panic, reason = "a future that is polled after its end is the caller's bug, as for any future")]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project().state.project() {
+                StateProjection::Inner { future, challenge } => {
+                    let mut response = ready!(future.poll(context))?;
+                    if response.status() == StatusCode::UNAUTHORIZED {
+                        add_challenge(response.headers_mut(), challenge.take());
+                    }
+                    return Poll::Ready(Ok(response.map(GuardBody::inner)));
+                }
+                StateProjection::Refused { reply } => {
+                    let Some(reply) = reply.take() else { panic!("polled after completion") };
+                    return Poll::Ready(Ok(reply.map(GuardBody::own)));
+                }
+                StateProjection::Waiting { lookup, waiting } => {
+                    let Some(kept) = waiting.as_ref() else { panic!("polled after completion") };
+                    let verdict = ready!(lookup.poll(context, kept));
+                    waiting.take().map(|waiting| waiting.resume(verdict))
+                }
+            };
+            if let Some(next) = next {
+                self.as_mut().project().state.set(next);
+            }
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// Adds our challenge to a 401 of the inner service, before its own: clients split the first one off at a space, and
+/// must find `Bearer` there. A `Bearer` challenge of the inner service is left alone.
+fn add_challenge(headers: &mut HeaderMap, challenge: Option<HeaderValue>) {
+    let Some(challenge) = challenge else { return };
+    let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
+    if theirs.iter().any(has_bearer) {
+        return;
+    }
+    headers.insert(WWW_AUTHENTICATE, challenge);
+    for challenge in theirs {
+        headers.append(WWW_AUTHENTICATE, challenge);
+    }
+}
+
+fn has_bearer(value: &HeaderValue) -> bool {
+    let challenges = value.to_str().ok().and_then(|value| Challenge::parse(value).ok());
+    challenges.is_some_and(|challenges| challenges.iter().any(Challenge::is_bearer))
+}

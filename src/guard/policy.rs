@@ -1,0 +1,102 @@
+use http::HeaderValue;
+
+use crate::{
+    Config,
+    challenge::{Challenge, ChallengeError},
+    core::scope::{Scope, ScopeSet},
+};
+use std::{fmt, sync::Arc};
+
+/// The class of a route: who may call it. Made by [`AgentAuth`](crate::AgentAuth); a
+/// [policy](crate::AgentAuth::policy) names one for each request.
+#[derive(Clone, Debug)]
+pub struct Rule(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Public,
+    Optional,
+    Require(Arc<Requirement>),
+    OwnerOnly,
+}
+
+impl Rule {
+    /// Anybody; no token is looked at.
+    #[must_use]
+    pub const fn public() -> Self {
+        Self(Kind::Public)
+    }
+
+    /// Anybody, and an agent as itself: a missing token passes as none, a bad one is refused.
+    #[must_use]
+    pub const fn optional() -> Self {
+        Self(Kind::Optional)
+    }
+
+    /// The account's human alone. No agent passes, whatever its scopes.
+    #[must_use]
+    pub const fn owner_only() -> Self {
+        Self(Kind::OwnerOnly)
+    }
+}
+
+/// Scopes that a route needs, resolved against the catalogue once, when the layer is built.
+pub(crate) struct Requirement {
+    /// What is needed, each with every scope that gives it.
+    needed: Vec<(Scope, ScopeSet)>,
+    any: bool,
+    /// The scopes as the refusal names them.
+    pub(crate) scopes: String,
+    pub(crate) unauthorized: HeaderValue,
+    pub(crate) insufficient: HeaderValue,
+}
+
+impl Requirement {
+    pub(crate) fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
+        let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
+        if names.is_empty() {
+            return Err(RequirementError::NoScope(scopes.into()));
+        }
+        let catalogue = config.catalogue();
+        if let Some(unknown) = names.iter().find(|scope| catalogue.find(scope).is_none()) {
+            return Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() });
+        }
+        let challenge = |bare: Challenge| bare.with("resource_metadata", &config.protected_resource_metadata_url());
+        let scopes = names.to_string();
+        let mut unauthorized = challenge(Challenge::bearer());
+        if config.challenge_scope() {
+            unauthorized = unauthorized.with("scope", &scopes);
+        }
+        let insufficient = Challenge::bearer().with("error", "insufficient_scope").with("scope", &scopes);
+        Ok(Self {
+            needed: names.iter().map(|scope| (scope.clone(), catalogue.givers(scope))).collect(),
+            any,
+            scopes,
+            unauthorized: unauthorized.to_header()?,
+            insufficient: challenge(insufficient).to_header()?,
+        })
+    }
+
+    pub(crate) fn is_met_by(&self, granted: &ScopeSet) -> bool {
+        let mut met = self.needed.iter().map(|(_, givers)| givers.iter().any(|giver| granted.contains(giver)));
+        if self.any { met.any(|met| met) } else { met.all(|met| met) }
+    }
+}
+
+impl fmt::Debug for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.any { "any" } else { "all" };
+        write!(f, "Requirement({mode} of {})", self.scopes)
+    }
+}
+
+/// A route's requirement can't be met by anybody. The fault is the service's code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequirementError {
+    #[error("`{0}` names no scope: write one or more, separated by spaces")]
+    NoScope(String),
+    #[error("`{scope}` is not in the scope catalogue; offered are: {offered}")]
+    Unknown { scope: String, offered: String },
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+}

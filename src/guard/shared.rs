@@ -1,0 +1,251 @@
+use std::{fmt, net::IpAddr, ops::Deref, sync::Arc, task::Poll};
+
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, header::AUTHORIZATION};
+
+use super::{
+    Credentials, Refusal, has_query_token,
+    policy::Kind,
+    refusal::{Challenges, INVALID_TOKEN},
+};
+use crate::{
+    Config,
+    accounts::{AccountsError, DynAccounts, SignedIn},
+    address::Addresses,
+    audit::{AuditSink, Event},
+    challenge::{Challenge, ChallengeError},
+    core::{
+        clock::Clock,
+        registration::Account,
+        secret::{Access, Prefix},
+        session::{Session, Use},
+    },
+    reply::{Answering, Reply},
+    store::{StoreError, erased::DynSessionStore},
+    uses::Uses,
+};
+
+/// The longest token that is looked at.
+const LONGEST_TOKEN: usize = 256;
+
+/// The agent session that a request was let pass with. It comes from a guard, and from nowhere else.
+#[derive(Clone, Debug)]
+pub struct AgentSession {
+    session: Arc<Session>,
+}
+
+impl Deref for AgentSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// The signed-in human that an owner-only route was called by. No agent's request ever has one.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    account: Account,
+}
+
+impl Owner {
+    /// The human's account.
+    #[must_use]
+    pub const fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+/// What the guards of one service have in common.
+pub(crate) struct Shared {
+    store: Arc<dyn DynSessionStore>,
+    accounts: Option<Arc<dyn DynAccounts>>,
+    clock: Arc<dyn Clock>,
+    audit: Arc<dyn AuditSink>,
+    uses: Arc<Uses>,
+    addresses: Addresses,
+    prefix: Prefix<Access>,
+    resource: Arc<str>,
+    challenges: Challenges,
+}
+
+/// What a guard is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn DynSessionStore>,
+    pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) addresses: Addresses,
+}
+
+/// What to do with a request, as far as that is known at once.
+pub(super) enum Verdict {
+    Pass(Principal),
+    Refuse(Refusal),
+    /// The store has to be waited for.
+    FindSession(Answering<Result<Option<Arc<Session>>, StoreError>>),
+    /// The host's accounts have to be waited for.
+    FindOwner(Answering<Result<Option<SignedIn>, AccountsError>>),
+}
+
+/// Who a request was let pass as.
+pub(super) enum Principal {
+    Nobody,
+    Agent(AgentSession),
+    Owner(Owner),
+}
+
+impl Principal {
+    pub(super) fn enter(self, extensions: &mut Extensions) {
+        match self {
+            Self::Nobody => {}
+            Self::Agent(session) => drop(extensions.insert(session)),
+            Self::Owner(owner) => drop(extensions.insert(owner)),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, ChallengeError> {
+        let Parts { store, accounts, clock, audit, uses, addresses } = parts;
+        let bare = Challenge::bearer().with("resource_metadata", &config.protected_resource_metadata_url());
+        let challenges = Challenges {
+            bare: bare.to_header()?,
+            invalid_request: bare.clone().with("error", "invalid_request").to_header()?,
+            invalid_token: bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?,
+        };
+        let prefix = config.prefixes().access.clone();
+        let resource = config.shared_resource();
+        Ok(Self { store, accounts, clock, audit, uses, addresses, prefix, resource, challenges })
+    }
+
+    /// Decides what can be decided at once. The order is: parse, authenticate, owner boundary, scope.
+    pub(super) fn judge<B>(&self, request: &mut Request<B>, rule: Option<&Kind>) -> Verdict {
+        // A principal comes from a check alone: whatever stands there was not put there by one.
+        request.extensions_mut().remove::<AgentSession>();
+        request.extensions_mut().remove::<Owner>();
+        if let Some(Kind::Public) = rule {
+            return Verdict::Pass(Principal::Nobody);
+        }
+        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            return Verdict::Refuse(Refusal::Method);
+        }
+        mark_sensitive(request.headers_mut());
+        let query_token = request.uri().query().is_some() && has_query_token(request.uri());
+        if query_token {
+            self.audit.record(self.clock.now(), &Event::TokenInQuery);
+        }
+        match Credentials::of(request.headers()) {
+            Credentials::Ambiguous => Verdict::Refuse(Refusal::InvalidRequest),
+            Credentials::Bearer(_) if query_token => Verdict::Refuse(Refusal::InvalidRequest),
+            Credentials::Bearer(token) => self.authenticate(token, request, rule),
+            Credentials::None => match rule {
+                Some(Kind::Optional) => Verdict::Pass(Principal::Nobody),
+                Some(Kind::OwnerOnly) => self.find_owner(request),
+                _ => Verdict::Refuse(Refusal::NoCredentials),
+            },
+        }
+    }
+
+    fn authenticate<B>(&self, token: &[u8], request: &Request<B>, rule: Option<&Kind>) -> Verdict {
+        if token.len() > LONGEST_TOKEN {
+            return Verdict::Refuse(Refusal::InvalidToken);
+        }
+        let Some(digest) = self.prefix.digest(token) else {
+            return Verdict::Refuse(Refusal::InvalidToken);
+        };
+        match self.store.find_now(&digest) {
+            Poll::Ready(found) => self.admit(found, request, rule),
+            Poll::Pending => Verdict::FindSession(Arc::clone(&self.store).find(digest)),
+        }
+    }
+
+    /// Decides with what the store has found.
+    pub(super) fn admit<B>(&self, found: Option<Arc<Session>>, request: &Request<B>, rule: Option<&Kind>) -> Verdict {
+        let now = self.clock.now();
+        let good = |session: &Arc<Session>| {
+            session.revoked.is_none() && !session.expires_at.has_passed(now) && session.resource == self.resource
+        };
+        let Some(session) = found.filter(good) else {
+            return Verdict::Refuse(Refusal::InvalidToken);
+        };
+        let refusal = match rule {
+            Some(Kind::OwnerOnly) => Some(Refusal::OwnerOnly),
+            None => Some(Refusal::Unclassified),
+            Some(Kind::Require(requirement)) if !requirement.is_met_by(&session.scopes) => {
+                Some(Refusal::InsufficientScope)
+            }
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            if refusal != Refusal::InsufficientScope {
+                self.audit.record(now, &Event::OwnerOnlyRefused { session: session.id.clone() });
+            }
+            return Verdict::Refuse(refusal);
+        }
+        if Uses::is_news(&session, now) {
+            let address = self.client_address(request.headers(), request.extensions());
+            self.uses.note(&session.id, Use { at: now, address });
+        }
+        Verdict::Pass(Principal::Agent(AgentSession { session }))
+    }
+
+    fn find_owner<B>(&self, request: &Request<B>) -> Verdict {
+        let Some(accounts) = &self.accounts else {
+            return Verdict::Refuse(Refusal::NoCredentials);
+        };
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = request.method().clone();
+        parts.uri = request.uri().clone();
+        parts.version = request.version();
+        parts.headers = request.headers().clone();
+        parts.extensions = request.extensions().clone();
+        Verdict::FindOwner(Arc::clone(accounts).current(parts))
+    }
+
+    pub(super) fn owner(found: Option<SignedIn>) -> Verdict {
+        match found {
+            Some(SignedIn { account, .. }) => Verdict::Pass(Principal::Owner(Owner { account })),
+            None => Verdict::Refuse(Refusal::NoCredentials),
+        }
+    }
+
+    pub(super) fn failed(&self, error: &(dyn std::error::Error + 'static)) -> Verdict {
+        self.audit.record(self.clock.now(), &Event::unavailable(error));
+        Verdict::Refuse(Refusal::Unavailable)
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal, rule: Option<&Kind>) -> Reply {
+        let requirement = match rule {
+            Some(Kind::Require(requirement)) => Some(requirement),
+            _ => None,
+        };
+        refusal.reply(&self.challenges, requirement, self.clock.now())
+    }
+
+    /// The challenge that a 401 of the inner service is given as well.
+    pub(super) fn challenge(&self, rule: Option<&Kind>) -> Option<HeaderValue> {
+        match rule {
+            Some(Kind::Public) => None,
+            Some(Kind::Require(requirement)) => Some(requirement.unauthorized.clone()),
+            _ => Some(self.challenges.bare.clone()),
+        }
+    }
+
+    fn client_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        self.addresses.client(headers, extensions)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("resource", &self.resource).finish_non_exhaustive()
+    }
+}
+
+/// Inner layers that log headers leave out what is marked.
+fn mark_sensitive(headers: &mut HeaderMap) {
+    if let http::header::Entry::Occupied(mut lines) = headers.entry(AUTHORIZATION) {
+        lines.iter_mut().for_each(|line| line.set_sensitive(true));
+    }
+}

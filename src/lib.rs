@@ -1,0 +1,95 @@
+//! Tower layers that let AI agents ask a human for scoped, visible, revocable access to an HTTP API.
+//!
+//! An agent that is refused finds out how to ask: the challenge leads it to documents that this crate serves. It
+//! registers, shows its human a link, and waits. The human signs in at the service, sees who asks for what, and approves,
+//! with fewer scopes if they like, or denies. The agent comes back once for a session, an `aas_…` access token that it
+//! sends as a normal Bearer token. The human sees every session and can revoke it. No account key is ever pasted into a
+//! chat, and an agent session is never an account-owner session.
+//!
+//! # A whole service
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_agent_auth::{AgentAuth, Config, guard::AgentSession, store::MemoryStore};
+//! # use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
+//! # use tower_agent_auth::core::id::AccountId;
+//! # struct MyLogin;
+//! # impl Accounts for MyLogin {
+//! #     async fn current(&self, _: &http::request::Parts) -> Result<Option<SignedIn>, AccountsError> { Ok(None) }
+//! #     fn login_url(&self, return_to: &str) -> String { format!("/login?next={return_to}") }
+//! #     async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> { Ok(true) }
+//! # }
+//!
+//! fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//!     let config = Config::from_toml(r#"
+//!         resource = "https://api.example.com"
+//!         name = "Example Analytics"
+//!
+//!         [[scopes]]
+//!         name = "projects:read"
+//!         description = "See your projects"
+//!         default = true
+//!     "#)?;
+//!     let auth = AgentAuth::builder(config)
+//!         .sessions(MemoryStore::new())   // or SqliteStore, or your own
+//!         .accounts(MyLogin)              // who is the human behind this browser request?
+//!         .build()?;
+//!     Ok(Router::new()
+//!         .route("/projects", get(projects).layer(auth.require("projects:read")))
+//!         .route("/billing", get(|| async { "nothing due" }).layer(auth.owner_only()))
+//!         .layer(auth.discovery()))       // documents, ceremony endpoints and pages
+//! }
+//!
+//! async fn projects(agent: AgentSession) -> String {
+//!     format!("the projects of {}", agent.account.label)
+//! }
+//! # app().unwrap();
+//! ```
+//!
+//! Under bare hyper the same layers go around a `service_fn`, and the session is in the request's extensions; see
+//! [`guard`] and `examples/hyper.rs`.
+//!
+//! # Where to read on
+//!
+//! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions live.
+//! * [`guard`]: what is answered to whom. [`discovery`]: what is public. [`ceremony`]: how a registration becomes a session.
+//! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: what happened.
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `toml` | `Config::from_toml` | yes |
+//! | `axum` | extractors for axum 0.8 | |
+//! | `pages` | the human's approval and sessions pages | |
+//! | `sqlite` | `SqliteStore`; needs Rust 1.94 | |
+//! | `tracing` | `TracingAudit` | |
+//! | `full` | all of them | |
+//!
+//! A feature adds API and never changes behaviour, but for one that has no API: with `pages`,
+//! [`AgentAuth::discovery`] serves the pages as well. Without it the host serves the approval page itself, at the path
+//! below the issuer that the approval link names, over [`ceremony`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod accounts;
+mod address;
+pub mod audit;
+mod auth;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub mod axum;
+pub mod ceremony;
+pub mod challenge;
+pub mod config;
+pub mod core;
+mod dialect;
+pub mod discovery;
+pub mod guard;
+#[cfg(feature = "pages")]
+mod pages;
+mod reply;
+pub mod store;
+mod uses;
+
+pub use auth::{AgentAuth, AgentAuthBuilder};
+pub use config::{Config, ConfigBuilder, ConfigError};

@@ -1,0 +1,100 @@
+use hmac::{Hmac, KeyInit, Mac};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, SET_COOKIE},
+};
+use sha2::Sha256;
+
+use super::{Desk, PageError};
+use crate::{accounts::SignedIn, core::random::push_base62, reply::Reply};
+
+/// 256 bits.
+const KEY: usize = 43;
+
+/// The key that a browser's forms are sealed with: random, in a cookie that no script can read and no other site can set.
+/// The server keeps nothing, so any process of the service can check a form.
+pub(super) struct FormKey {
+    key: String,
+    is_new: bool,
+}
+
+impl FormKey {
+    /// The browser's key, or a new one.
+    pub(super) fn of(desk: &Desk, headers: &HeaderMap) -> Result<Self, PageError> {
+        if let Some(key) = read(headers, cookie_name(desk)) {
+            return Ok(Self { key, is_new: false });
+        }
+        let mut key = String::new();
+        push_base62(&mut key, KEY, &*desk.site.random)?;
+        Ok(Self { key, is_new: true })
+    }
+
+    /// The token of a form: good for this browser, this human, signed in as now, and this subject alone.
+    pub(super) fn token(&self, human: &SignedIn, subject: &str) -> String {
+        let seal = mac(&self.key, human, subject).finalize().into_bytes();
+        seal.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Hands a new key to the browser.
+    pub(super) fn keep(&self, desk: &Desk, reply: &mut Reply) {
+        if !self.is_new {
+            return;
+        }
+        let secure = if desk.site.config.is_https() { "; Secure" } else { "" };
+        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_name(desk), self.key);
+        if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
+            cookie.set_sensitive(true);
+            reply.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// Checks that a form was sent by a page of ours, from this browser, by this human, about this subject.
+pub(super) fn check(
+    desk: &Desk,
+    headers: &HeaderMap,
+    human: &SignedIn,
+    subject: &str,
+    token: Option<&str>,
+) -> Result<(), PageError> {
+    if desk.site.is_cross_site(headers) {
+        return Err(PageError::Forged);
+    }
+    let (Some(key), Some(token)) = (read(headers, cookie_name(desk)), token.and_then(from_hex)) else {
+        return Err(PageError::Forged);
+    };
+    // Compared in constant time.
+    mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)
+}
+
+/// Only a service over TLS can have the prefix that no sibling domain can set (RFC 6265bis section 4.1.3).
+fn cookie_name(desk: &Desk) -> &'static str {
+    if desk.site.config.is_https() { "__Host-agent_auth_form" } else { "agent_auth_form" }
+}
+
+fn read(headers: &HeaderMap, name: &str) -> Option<String> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
+    let (_, value) = values.next()?;
+    // A second cookie of that name was set by somebody else.
+    let fits = values.next().is_none() && value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    fits.then(|| value.to_owned())
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+fn mac(key: &str, human: &SignedIn, subject: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length is good");
+    for part in [subject, human.account.id.as_str(), &human.browser_session] {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    mac
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 {
+        return None;
+    }
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}

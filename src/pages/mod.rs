@@ -1,0 +1,235 @@
+//! The human's side: the approval page and the sessions page, rendered on the server, without any script.
+//!
+//! Only the host's own sign-in lets a human in here. A request that carries an `Authorization` header is refused, even
+//! beside a good cookie: no agent credential is worth anything on these pages.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, LOCATION},
+};
+
+use crate::{
+    accounts::SignedIn,
+    ceremony::CeremonyError,
+    discovery::{Endpoint, Site},
+    reply::{Answering, Reply},
+};
+
+mod approval;
+mod csrf;
+mod form;
+mod render;
+mod sessions;
+mod words;
+
+use render::{Link, Message, Renderer, Tone};
+
+static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
+
+/// The pages of one service.
+pub(crate) struct Pages {
+    desk: Arc<Desk>,
+}
+
+impl Pages {
+    pub(crate) fn new(site: Arc<Site>) -> Result<Self, minijinja::Error> {
+        let renderer = Renderer::new(&site.config)?;
+        Ok(Self { desk: Arc::new(Desk { site, renderer }) })
+    }
+
+    pub(crate) fn approval(&self) -> Arc<dyn Endpoint> {
+        Arc::new(Page { kind: Kind::Approval, desk: Arc::clone(&self.desk) })
+    }
+
+    pub(crate) fn sessions(&self) -> Arc<dyn Endpoint> {
+        Arc::new(Page { kind: Kind::Sessions, desk: Arc::clone(&self.desk) })
+    }
+}
+
+/// What the pages work with.
+struct Desk {
+    site: Arc<Site>,
+    renderer: Renderer,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Approval,
+    Sessions,
+}
+
+struct Page {
+    kind: Kind,
+    desk: Arc<Desk>,
+}
+
+impl Endpoint for Page {
+    fn methods(&self) -> &'static [Method] {
+        &METHODS
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
+        let (kind, desk) = (self.kind, Arc::clone(&self.desk));
+        Box::pin(async move {
+            let refused = match check_channel(request.headers()) {
+                Ok(()) if *request.method() == Method::HEAD => Ok(desk.renderer.empty(StatusCode::OK)),
+                Ok(()) => match kind {
+                    Kind::Approval => approval::answer(&desk, &request).await,
+                    Kind::Sessions => sessions::answer(&desk, &request).await,
+                },
+                Err(refusal) => Err(refusal),
+            };
+            refused.unwrap_or_else(|refusal| desk.refuse(&refusal))
+        })
+    }
+}
+
+/// Why a page is not shown.
+enum PageError {
+    /// A prefetch or a preview, which must not open anything.
+    Prefetch,
+    /// The request carries an agent's kind of credential.
+    HasAuthorization,
+    /// Nobody is signed in.
+    SignedOut { return_to: String },
+    /// The form was not sent by a page of ours, to this human, about this.
+    Forged,
+    /// The form can't be read.
+    Form(&'static str),
+    /// The ceremony refused, or the service failed.
+    Ceremony(CeremonyError),
+    /// A template does not render.
+    Template(minijinja::Error),
+}
+
+impl<E: Into<CeremonyError>> From<E> for PageError {
+    fn from(error: E) -> Self {
+        Self::Ceremony(error.into())
+    }
+}
+
+fn check_channel(headers: &HeaderMap) -> Result<(), PageError> {
+    if headers.contains_key(AUTHORIZATION) {
+        return Err(PageError::HasAuthorization);
+    }
+    let purposes = [headers.get("sec-purpose"), headers.get("purpose")];
+    let ahead = |purpose: &HeaderValue| {
+        let purpose = purpose.to_str().unwrap_or_default();
+        purpose.contains("prefetch") || purpose.contains("prerender") || purpose.contains("preview")
+    };
+    if purposes.into_iter().flatten().any(ahead) { Err(PageError::Prefetch) } else { Ok(()) }
+}
+
+impl Desk {
+    /// Who is signed in; whoever is not goes to sign in and comes back to `return_to`, a path that this crate built.
+    async fn human(&self, request: &Request<Bytes>, return_to: String) -> Result<SignedIn, PageError> {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = request.method().clone();
+        parts.uri = request.uri().clone();
+        parts.version = request.version();
+        parts.headers = request.headers().clone();
+        parts.extensions = request.extensions().clone();
+        let found = Arc::clone(&self.site.accounts).current(parts).await?;
+        found.ok_or(PageError::SignedOut { return_to })
+    }
+
+    fn show(&self, status: StatusCode, message: &Message) -> Result<Reply, PageError> {
+        self.renderer.message(&*self.site.random, status, message)
+    }
+
+    fn see_other(&self, location: &str) -> Result<Reply, PageError> {
+        let location = HeaderValue::try_from(location).map_err(|_| PageError::Form("leads to no address"))?;
+        let mut reply = self.renderer.empty(StatusCode::SEE_OTHER);
+        reply.headers_mut().insert(LOCATION, location);
+        Ok(reply)
+    }
+
+    fn refuse(&self, error: &PageError) -> Reply {
+        let reply = match error {
+            PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
+            PageError::SignedOut { return_to } => self.see_other(&self.site.accounts.login_url(return_to)),
+            PageError::HasAuthorization => self.show(
+                StatusCode::BAD_REQUEST,
+                &Message::new(Tone::Bad, "This page is for people")
+                    .line("The request carried an Authorization header. Only the account's human can decide here, signed in with a browser."),
+            ),
+            PageError::Forged => self.show(
+                StatusCode::FORBIDDEN,
+                &Message::new(Tone::Bad, "That form is no longer good")
+                    .line("It was not sent from this page, or you have signed in again since it was loaded. Nothing was changed.")
+                    .line("Open the page again and decide there."),
+            ),
+            PageError::Form(problem) => self.show(
+                StatusCode::BAD_REQUEST,
+                &Message::new(Tone::Bad, "That form can’t be read").line(format!("It {problem}. Nothing was changed.")),
+            ),
+            PageError::Ceremony(error) => self.refused_by_ceremony(error),
+            PageError::Template(error) => {
+                self.site.note_failure(error);
+                Ok(self.renderer.empty(StatusCode::SERVICE_UNAVAILABLE))
+            }
+        };
+        reply.unwrap_or_else(|_| self.renderer.empty(StatusCode::SERVICE_UNAVAILABLE))
+    }
+
+    fn refused_by_ceremony(&self, error: &CeremonyError) -> Result<Reply, PageError> {
+        let (status, message) = match error {
+            CeremonyError::UnknownRegistration => (
+                StatusCode::NOT_FOUND,
+                Message::new(Tone::Neutral, "There is nothing to decide here")
+                    .line("No request for access has this address. Check the link that your agent gave you."),
+            ),
+            CeremonyError::Expired => (
+                StatusCode::GONE,
+                Message::new(Tone::Neutral, "This request has expired")
+                    .line("Nobody decided in time, so the agent got no access. If you still want it, tell the agent to ask again."),
+            ),
+            CeremonyError::WrongAccount => (
+                StatusCode::CONFLICT,
+                Message::new(Tone::Bad, "This request belongs to another account")
+                    .line("It was opened from another account first, and only that account can decide about it.")
+                    .line("Sign in as that account, or tell the agent to ask again and open the new link from this one."),
+            ),
+            CeremonyError::AlreadyDecided => (
+                StatusCode::CONFLICT,
+                Message::new(Tone::Neutral, "This was decided before")
+                    .line("A decision stands once it is made. What you gave can be taken back on the sessions page.")
+                    .link(self.sessions_link()),
+            ),
+            CeremonyError::NotRequested => (
+                StatusCode::BAD_REQUEST,
+                Message::new(Tone::Bad, "Nothing was approved")
+                    .line("Go back and tick at least one of the things that the agent asked for, or deny."),
+            ),
+            error => {
+                self.site.note_failure(error);
+                let mut reply = self.show(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &Message::new(Tone::Neutral, "This can’t be shown right now")
+                        .line("The service could not look it up. Nothing was changed. Try again in a few seconds."),
+                )?;
+                crate::reply::retry_after(&mut reply, crate::reply::jitter(self.site.ceremony.now()));
+                return Ok(reply);
+            }
+        };
+        self.show(status, &message)
+    }
+
+    fn sessions_link(&self) -> Link {
+        Link { href: self.sessions_path(), text: "See all sessions" }
+    }
+
+    fn sessions_path(&self) -> String {
+        self.site.config.path(self.site.config.sessions_path())
+    }
+}
+
+/// An answer that is not rendered: a redirect, or none at all.
+fn bare(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Bytes::new());
+    *reply.status_mut() = status;
+    reply
+}

@@ -1,0 +1,175 @@
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, PRAGMA, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        X_FRAME_OPTIONS,
+    },
+};
+use minijinja::{Environment, Value, context};
+
+use super::{PageError, bare};
+use crate::{
+    Config,
+    config::origin_of,
+    core::random::{Random, push_base62},
+    discovery::auth_md,
+    reply::Reply,
+};
+
+/// 128 bits and more, for each answer anew.
+const NONCE: usize = 22;
+
+/// The templates and what every page has in common.
+pub(super) struct Renderer {
+    environment: Environment<'static>,
+    service: Value,
+    /// The one place besides ourselves that a picture may come from.
+    logo_origin: String,
+}
+
+/// What a page says when there is nothing to decide on it.
+pub(super) struct Message {
+    tone: Tone,
+    title: &'static str,
+    lines: Vec<String>,
+    facts: Vec<(&'static str, String)>,
+    link: Option<Link>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Tone {
+    Good,
+    Neutral,
+    Bad,
+}
+
+pub(super) struct Link {
+    pub(super) href: String,
+    pub(super) text: &'static str,
+}
+
+impl Message {
+    pub(super) const fn new(tone: Tone, title: &'static str) -> Self {
+        Self { tone, title, lines: Vec::new(), facts: Vec::new(), link: None }
+    }
+
+    pub(super) fn line(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    pub(super) fn fact(mut self, term: &'static str, detail: impl Into<String>) -> Self {
+        self.facts.push((term, detail.into()));
+        self
+    }
+
+    pub(super) fn link(mut self, link: Link) -> Self {
+        self.link = Some(link);
+        self
+    }
+}
+
+impl Renderer {
+    pub(super) fn new(config: &Config) -> Result<Self, minijinja::Error> {
+        let mut environment = auth_md::environment()?;
+        for (name, source) in [
+            ("base.html", include_str!("templates/base.html")),
+            ("style.css", include_str!("templates/style.css")),
+            ("approval.html", include_str!("templates/approval.html")),
+            ("message.html", include_str!("templates/message.html")),
+            ("sessions.html", include_str!("templates/sessions.html")),
+        ] {
+            environment.add_template(name, source)?;
+        }
+        let links = config.links();
+        let service = context! {
+            name => config.name().to_owned(),
+            logo => links.logo.clone(),
+            documentation => links.documentation.clone(),
+            terms => links.terms.clone(),
+            policy => links.policy.clone(),
+            contact => links.contact.clone(),
+        };
+        let logo_origin = links.logo.as_deref().map_or_else(String::new, |logo| format!(" {}", origin_of(logo)));
+        Ok(Self { environment, service, logo_origin })
+    }
+
+    /// A rendered page.
+    pub(super) fn page(
+        &self,
+        random: &dyn Random,
+        status: StatusCode,
+        template: &str,
+        content: Value,
+    ) -> Result<Reply, PageError> {
+        let mut nonce = String::new();
+        push_base62(&mut nonce, NONCE, random)?;
+        let template = self.environment.get_template(template).map_err(PageError::Template)?;
+        let common = context! { service => self.service.clone(), nonce => nonce.clone() };
+        let html = template.render(context! { ..common, ..content }).map_err(PageError::Template)?;
+        let mut reply = bare(status);
+        *reply.body_mut() = Bytes::from(html);
+        self.add_headers(reply.headers_mut(), &format!("style-src 'nonce-{nonce}'"));
+        Ok(reply)
+    }
+
+    pub(super) fn message(
+        &self,
+        random: &dyn Random,
+        status: StatusCode,
+        message: &Message,
+    ) -> Result<Reply, PageError> {
+        let facts = message.facts.iter().map(|(term, detail)| context! { term => *term, detail => detail.clone() });
+        let link = message.link.as_ref().map(|link| context! { href => link.href.clone(), text => link.text });
+        let content = context! {
+            tone => match message.tone {
+                Tone::Good => "good",
+                Tone::Neutral => "neutral",
+                Tone::Bad => "bad",
+            },
+            title => message.title,
+            paragraphs => message.lines.clone(),
+            facts => facts.collect::<Vec<Value>>(),
+            link,
+        };
+        self.page(random, status, "message.html", content)
+    }
+
+    /// An answer without a body.
+    pub(super) fn empty(&self, status: StatusCode) -> Reply {
+        let mut reply = bare(status);
+        self.add_headers(reply.headers_mut(), "style-src 'none'");
+        reply
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, style: &str) {
+        // No `upgrade-insecure-requests`: it would break a loopback service. `form-action` holds for redirects after a
+        // form as well, so a mode that ends in a redirect elsewhere must name that place here.
+        let policy = format!(
+            "default-src 'none'; {style}; img-src 'self'{}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+            self.logo_origin
+        );
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        let fixed: [(HeaderName, &str); 10] = [
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CACHE_CONTROL, "no-store"),
+            (PRAGMA, "no-cache"),
+            (REFERRER_POLICY, "no-referrer"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (X_FRAME_OPTIONS, "DENY"),
+            (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            (
+                HeaderName::from_static("permissions-policy"),
+                "camera=(), clipboard-read=(), geolocation=(), microphone=(), payment=(), usb=()",
+            ),
+            (HeaderName::from_static("x-robots-tag"), "noindex"),
+        ];
+        for (name, value) in fixed {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+}

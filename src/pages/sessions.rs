@@ -1,0 +1,107 @@
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use minijinja::{Value, context};
+
+use super::{
+    Desk, PageError,
+    csrf::{self, FormKey},
+    form::Form,
+    words,
+};
+use crate::{
+    accounts::SignedIn,
+    core::{
+        clock::Timestamp,
+        id::SessionId,
+        session::{Session, SessionState},
+    },
+    reply::Reply,
+};
+
+/// What the forms of this page are about.
+const SUBJECT: &str = "sessions";
+
+/// Lists every session of the account, and revokes one or all.
+pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Reply, PageError> {
+    let human = desk.human(request, desk.sessions_path()).await?;
+    if *request.method() == Method::POST {
+        return revoke(desk, request, &human).await;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let field =
+        |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value);
+    let after = field("after").and_then(|id| SessionId::parse(&id));
+    let page = desk.site.ceremony.sessions(&human.account.id, after.as_ref()).await?;
+    let key = FormKey::of(desk, request.headers())?;
+    let now = desk.site.ceremony.now();
+    let path = desk.sessions_path();
+    let active = page.sessions.iter().filter(|session| session.state_at(now) == SessionState::Active).count();
+    let content = context! {
+        account => context! { label => human.account.label.clone() },
+        sessions => page.sessions.iter().map(|session| show(desk, session, now)).collect::<Vec<Value>>(),
+        notice => field("done").and_then(|done| notice(&done)),
+        active_count => active,
+        csrf => key.token(&human, SUBJECT),
+        next_url => page.next.map(|next| format!("{path}?after={next}")),
+        action => path,
+    };
+    let mut reply = desk.renderer.page(&*desk.site.random, StatusCode::OK, "sessions.html", content)?;
+    key.keep(desk, &mut reply);
+    Ok(reply)
+}
+
+async fn revoke(desk: &Desk, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
+    let form = Form::read(request)?;
+    csrf::check(desk, request.headers(), human, SUBJECT, form.one("csrf"))?;
+    let account = &human.account.id;
+    let done = match form.one("decision") {
+        Some("revoke") => {
+            let id = form.one("session").and_then(SessionId::parse);
+            let id = id.ok_or(PageError::Form("must have one `session`"))?;
+            if desk.site.ceremony.revoke_session(account, &id).await? { "revoked" } else { "gone" }
+        }
+        Some("revoke_all") => {
+            desk.site.ceremony.revoke_all(account).await?;
+            "revoked_all"
+        }
+        _ => {
+            return Err(PageError::Form("must have one `decision`, revoke or revoke_all"));
+        }
+    };
+    desk.see_other(&format!("{}?done={done}", desk.sessions_path()))
+}
+
+fn notice(done: &str) -> Option<&'static str> {
+    match done {
+        "revoked" => Some("Session revoked. Its next call is refused."),
+        "revoked_all" => Some("All sessions revoked. Their next calls are refused."),
+        "gone" => Some("That session had ended already."),
+        _ => None,
+    }
+}
+
+fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
+    let state = session.state_at(now);
+    let catalogue = desk.site.config.catalogue();
+    let scopes = session.scopes.iter().map(|scope| {
+        let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
+        context! { name => scope.to_string(), description }
+    });
+    let address = session.last_use.and_then(|last| last.address).or(session.client.address);
+    context! {
+        id => session.id.to_string(),
+        client => session.client.name.to_string(),
+        label => session.client.label.as_ref().map(ToString::to_string),
+        scopes => scopes.collect::<Vec<Value>>(),
+        created => words::time(session.created_at),
+        last_used => session.last_use.map_or_else(|| "never".into(), |last| words::time(last.at)),
+        address => address.map(|address| address.to_string()),
+        expires => words::time(session.expires_at),
+        state => match state {
+            SessionState::Active => "active",
+            SessionState::Expired => "expired",
+            SessionState::Revoked => "revoked",
+        },
+        revocable => state == SessionState::Active,
+    }
+}

@@ -1,0 +1,281 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    task::Poll,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError, StoreErrorKind,
+};
+use crate::core::{
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    registration::{Registration, State, Transition},
+    secret::{Access, Claim, Digest, Refresh},
+    session::{NewSession, Revocation, RevokedBy, Session, Use},
+};
+
+/// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
+///
+/// Clones share the same memory. It answers token checks without waiting.
+///
+/// ```
+/// use tower_agent_auth::{core::secret::Digest, store::{MemoryStore, SessionStore}};
+/// use std::task::Poll;
+///
+/// let store = MemoryStore::new();
+/// assert_eq!(store.find_session_now(&Digest::from_bytes([0; 32])), Poll::Ready(None));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<RwLock<Tables>>);
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        // A poisoned lock is as good as any: no method below leaves the tables half changed when it unwinds.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    registrations: HashMap<RegistrationId, Registration>,
+    claims: HashMap<Digest<Claim>, RegistrationId>,
+    /// All registrations in the order in which they expire, so that old ones leave without a scan.
+    by_expiry: BTreeSet<(Timestamp, RegistrationId)>,
+    /// The undecided ones, and whom each counts against.
+    pending: BTreeMap<(Timestamp, RegistrationId), Option<IpNet>>,
+    pending_by_source: HashMap<IpNet, u32>,
+    /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
+    sessions: HashMap<SessionId, (Arc<Session>, Digest<Access>)>,
+    access: HashMap<Digest<Access>, Arc<Session>>,
+    refresh: HashMap<Digest<Refresh>, SessionId>,
+    redeemed: HashSet<RegistrationId>,
+    /// The sessions of each account, oldest first.
+    accounts: HashMap<AccountId, Vec<SessionId>>,
+}
+
+impl Tables {
+    fn create(&mut self, registration: &Registration, caps: PendingCaps) -> Creation {
+        self.sweep(registration.created_at);
+        let taken = self.registrations.contains_key(&registration.id) || self.claims.contains_key(&registration.claim);
+        if taken {
+            return Creation::Conflict;
+        }
+        let source = registration.client.source();
+        let from_source = source.and_then(|source| self.pending_by_source.get(&source)).copied();
+        if source.is_some() && caps.per_source.is_some_and(|cap| from_source.unwrap_or(0) >= cap) {
+            return Creation::SourceFull;
+        }
+        if caps.total.is_some_and(|cap| self.pending.len() >= cap as usize) {
+            return Creation::Full;
+        }
+        if let Some(source) = source {
+            *self.pending_by_source.entry(source).or_default() += 1;
+        }
+        self.pending.insert((registration.expires_at, registration.id.clone()), source);
+        self.by_expiry.insert((registration.expires_at, registration.id.clone()));
+        self.claims.insert(registration.claim, registration.id.clone());
+        self.registrations.insert(registration.id.clone(), registration.clone());
+        Creation::Created
+    }
+
+    /// Takes what expired undecided out of the count, and forgets registrations an hour after they expired: until then
+    /// agent and human are still told what became of them.
+    fn sweep(&mut self, now: Timestamp) {
+        const REMEMBERED: Duration = Duration::from_secs(3_600);
+        while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
+            if !expires_at.has_passed(now) {
+                break;
+            }
+            let (id, expires_at) = (id.clone(), *expires_at);
+            self.settle(&id, expires_at);
+        }
+        while let Some((expires_at, id)) = self.by_expiry.first().cloned() {
+            if !expires_at.after(REMEMBERED).has_passed(now) {
+                break;
+            }
+            if let Some(registration) = self.registrations.remove(&id) {
+                self.claims.remove(&registration.claim);
+            }
+            self.by_expiry.remove(&(expires_at, id));
+        }
+    }
+
+    /// Takes a registration that is decided or over out of the count of pending ones.
+    fn settle(&mut self, id: &RegistrationId, expires_at: Timestamp) {
+        let Some(Some(source)) = self.pending.remove(&(expires_at, id.clone())) else { return };
+        if let Some(count) = self.pending_by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending_by_source.remove(&source);
+            }
+        }
+    }
+
+    fn transition(&mut self, id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool {
+        let Some(registration) = self.registrations.get_mut(id) else { return false };
+        let applied = registration.apply(transition.clone(), at);
+        let expires_at = registration.expires_at;
+        if applied && registration.state_at(at) != State::Pending {
+            self.settle(id, expires_at);
+        }
+        applied
+    }
+
+    fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+        let session = &new.session;
+        let taken = self.sessions.contains_key(&session.id)
+            || self.access.contains_key(&new.access)
+            || self.refresh.contains_key(&new.refresh)
+            || self.redeemed.contains(&session.registration);
+        let Some(registration) = self.registrations.get_mut(&session.registration) else {
+            return Ok(false);
+        };
+        if registration.state_at(at) != State::Approved {
+            return Ok(false);
+        }
+        if taken {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
+        }
+        registration.exchange(at);
+        self.redeemed.insert(session.registration.clone());
+        let kept = Arc::new(session.clone());
+        self.access.insert(new.access, Arc::clone(&kept));
+        self.refresh.insert(new.refresh, session.id.clone());
+        self.accounts.entry(session.account.id.clone()).or_default().push(session.id.clone());
+        self.sessions.insert(session.id.clone(), (kept, new.access));
+        Ok(true)
+    }
+
+    fn list(&self, account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<Session> {
+        let ids = self.accounts.get(account).map(Vec::as_slice).unwrap_or_default();
+        let end = before.and_then(|id| ids.iter().position(|known| known == id)).unwrap_or(ids.len());
+        let page = ids[..end].iter().rev().take(limit);
+        page.filter_map(|id| self.sessions.get(id)).map(|(session, _)| Session::clone(session)).collect()
+    }
+
+    fn revoke(&mut self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId> {
+        let targets: Vec<SessionId> = match target {
+            RevokeTarget::Access(digest) => {
+                self.access.get(digest).map(|session| session.id.clone()).into_iter().collect()
+            }
+            RevokeTarget::Refresh(digest) => self.refresh.get(digest).cloned().into_iter().collect(),
+            RevokeTarget::Session(id, account) => {
+                let owned = self.sessions.get(id).filter(|(session, _)| session.account.id == *account);
+                owned.map(|_| id.clone()).into_iter().collect()
+            }
+            RevokeTarget::Account(account) => {
+                self.revoke_approved(account, at);
+                self.accounts.get(account).cloned().unwrap_or_default()
+            }
+        };
+        targets.into_iter().filter(|id| self.end(id, Revocation { at, by })).collect()
+    }
+
+    fn revoke_approved(&mut self, account: &AccountId, at: Timestamp) {
+        for registration in self.registrations.values_mut() {
+            if registration.account.as_ref().is_some_and(|bound| bound.id == *account) {
+                registration.apply(Transition::Revoke, at);
+            }
+        }
+    }
+
+    fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
+        let Some((session, access)) = self.sessions.get_mut(id) else { return false };
+        if session.revoked.is_some() {
+            return false;
+        }
+        Arc::make_mut(session).revoked = Some(revocation);
+        self.access.insert(*access, Arc::clone(session));
+        true
+    }
+
+    fn record_use(&mut self, id: &SessionId, new: Use) {
+        let Some((session, access)) = self.sessions.get_mut(id) else { return };
+        if session.last_use.is_some_and(|old| old.at >= new.at) {
+            return;
+        }
+        Arc::make_mut(session).last_use = Some(new);
+        self.access.insert(*access, Arc::clone(session));
+    }
+
+    fn find(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
+        self.access.get(access).filter(|session| session.revoked.is_none()).cloned()
+    }
+}
+
+impl SessionStore for MemoryStore {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        Ok(self.read().find(access))
+    }
+
+    fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+        Poll::Ready(self.read().find(access))
+    }
+}
+
+impl CeremonyStore for MemoryStore {
+    async fn create_registration(
+        &self,
+        registration: &Registration,
+        caps: PendingCaps,
+    ) -> Result<Creation, StoreError> {
+        Ok(self.write().create(registration, caps))
+    }
+
+    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+        let tables = self.read();
+        let id = match key {
+            RegistrationKey::Id(id) => Some(id),
+            RegistrationKey::Claim(claim) => tables.claims.get(claim),
+        };
+        Ok(id.and_then(|id| tables.registrations.get(id)).cloned())
+    }
+
+    async fn transition(
+        &self,
+        id: &RegistrationId,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.write().transition(id, transition, at))
+    }
+
+    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+        self.write().redeem(new, at)
+    }
+
+    async fn list_sessions(
+        &self,
+        account: &AccountId,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, StoreError> {
+        Ok(self.read().list(account, before, limit))
+    }
+
+    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.write().revoke(target, by, at))
+    }
+
+    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        let mut tables = self.write();
+        for (id, new) in uses {
+            tables.record_use(id, *new);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Where registrations and sessions are kept.
+//!
+//! * A service that only checks tokens needs a [`SessionStore`]: one method.
+//! * A service that also runs the ceremony needs a [`CeremonyStore`].
+//!
+//! | store | survives a restart | shared by processes | feature |
+//! |---|---|---|---|
+//! | [`MemoryStore`] | no | no | – |
+#![cfg_attr(feature = "sqlite", doc = "| [`SqliteStore`] | yes | on one machine | `sqlite` |")]
+//!
+//! # The contract
+//!
+//! 1. **Not found and failed differ.** `Ok(None)` and `Ok(false)` are answers; whatever keeps the store from knowing is an
+//!    [`StoreError`], and the caller answers 503. A store never answers from a guess.
+//! 2. **Each change is one conditional write.** The store decides by what it changed, in one atomic step, and never by
+//!    reading first and writing later. Of any number of callers at once exactly one is told `true`.
+//! 3. **Acknowledged means kept**, as far as the store promises to survive anything at all.
+//! 4. **Nothing is overwritten.** Creating what exists is a conflict.
+//! 5. **Only digests.** No secret reaches a store.
+//! 6. **Dropping a future** at any point leaves nothing or the whole change.
+//!
+//! # Example
+//!
+//! A store of one's own, for a service that only checks tokens:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tower_agent_auth::{core::{secret::{Access, Digest}, session::Session}, store::{SessionStore, StoreError}};
+//!
+//! struct Nobody;
+//!
+//! impl SessionStore for Nobody {
+//!     async fn find_session(&self, _: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+//!         Ok(None)
+//!     }
+//! }
+//! ```
+
+use std::{error::Error, fmt, future::Future, sync::Arc, task::Poll};
+
+use crate::core::{
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    registration::{Registration, Transition},
+    secret::{Access, Claim, Digest, Refresh},
+    session::{NewSession, RevokedBy, Session, Use},
+};
+
+pub(crate) mod erased;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+/// Finds sessions: all that a service needs that only checks tokens.
+pub trait SessionStore: Send + Sync + 'static {
+    /// The session whose access token has this digest, unless it was revoked. Whether it has expired is the caller's to
+    /// judge, by its own clock.
+    ///
+    /// # Errors
+    /// When the store can't know. The caller answers 503, never 401.
+    fn find_session(
+        &self,
+        access: &Digest<Access>,
+    ) -> impl Future<Output = Result<Option<Arc<Session>>, StoreError>> + Send;
+
+    /// The same answer, if the store can give it without waiting. `Poll::Pending`, which is the default, means that
+    /// [`find_session`](Self::find_session) must be asked.
+    fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+        let _ = access;
+        Poll::Pending
+    }
+}
+
+/// Keeps registrations and sessions for the ceremony. See the [module](self) for the contract as a whole.
+pub trait CeremonyStore: SessionStore {
+    /// Keeps a new registration, if neither its id nor its claim digest is known and `caps` leave room for it. Counting
+    /// and inserting are one atomic step. What counts is pending at `registration.created_at`.
+    ///
+    /// # Errors
+    /// When the store can't know whether it was kept.
+    fn create_registration(
+        &self,
+        registration: &Registration,
+        caps: PendingCaps,
+    ) -> impl Future<Output = Result<Creation, StoreError>> + Send;
+
+    /// The registration of that id or claim digest.
+    ///
+    /// # Errors
+    /// When the store can't know.
+    fn find_registration(
+        &self,
+        key: &RegistrationKey,
+    ) -> impl Future<Output = Result<Option<Registration>, StoreError>> + Send;
+
+    /// Applies `transition` if [`Registration::allows`] it at `at`, in one conditional write, and says whether it did.
+    ///
+    /// # Errors
+    /// When the store can't know whether it did.
+    fn transition(
+        &self,
+        id: &RegistrationId,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Turns an approved registration into a session: marks `new.session.registration` exchanged if it is approved and
+    /// not expired at `at`, and creates the session, in one transaction. `false` if it was not approved. The session's
+    /// id, registration and digests must be unique; if one is not, nothing changes and the error's kind is
+    /// [`StoreErrorKind::Conflict`].
+    ///
+    /// # Errors
+    /// When the store can't know whether it did.
+    fn redeem(&self, new: &NewSession, at: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The sessions of an account, ended ones too, newest first: at most `limit` of those before `before`.
+    ///
+    /// # Errors
+    /// When the store can't know.
+    fn list_sessions(
+        &self,
+        account: &AccountId,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Session>, StoreError>> + Send;
+
+    /// Revokes what `target` names and answers the ids of the sessions that it ended; what was revoked before is not
+    /// among them, what has expired is. From the answer on no lookup finds a session that it ended.
+    ///
+    /// # Errors
+    /// When the store can't know whether it did. The caller answers 503, never 200.
+    fn revoke(
+        &self,
+        target: &RevokeTarget,
+        by: RevokedBy,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send;
+
+    /// Writes down last uses, each only if it is later than the one that stands.
+    ///
+    /// # Errors
+    /// When the store could not write them.
+    fn record_uses(&self, uses: &[(SessionId, Use)]) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// By what a registration is found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RegistrationKey {
+    /// By its public id.
+    Id(RegistrationId),
+    /// By the digest of its claim token.
+    Claim(Digest<Claim>),
+}
+
+/// How many registrations may be pending at a time. `None` is no cap.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PendingCaps {
+    /// From one [source](crate::core::registration::Client::source). A registration without an address is not counted here.
+    pub per_source: Option<u32>,
+    /// In all.
+    pub total: Option<u32>,
+}
+
+/// What came of creating a registration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Creation {
+    /// It is kept.
+    Created,
+    /// Its id or claim digest is taken; nothing changed.
+    Conflict,
+    /// Its source has too many pending; nothing changed.
+    SourceFull,
+    /// Too many are pending in all; nothing changed.
+    Full,
+}
+
+/// What to revoke.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RevokeTarget {
+    /// The session of this access token.
+    Access(Digest<Access>),
+    /// The session of this refresh token.
+    Refresh(Digest<Refresh>),
+    /// This session, if it is the account's.
+    Session(SessionId, AccountId),
+    /// Every session of the account, and every registration that it approved and that is not yet redeemed.
+    Account(AccountId),
+}
+
+/// A store could not answer. The fault is the store's or its configuration's, never the caller's.
+///
+/// The text never holds a secret; the source chain is kept for the host's logs.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a store could not answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// It can't be reached, is overloaded, or took too long. Trying later may help.
+    Unavailable,
+    /// What was to be created exists.
+    Conflict,
+    /// What it holds makes no sense, or was written by a newer version.
+    Corrupt,
+    /// Anything else.
+    Other,
+}
+
+impl StoreError {
+    /// An error of that kind, without a cause to show.
+    #[must_use]
+    pub const fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// An error of that kind with its cause.
+    #[must_use]
+    pub fn because(kind: StoreErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// Why the store could not answer.
+    #[must_use]
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            StoreErrorKind::Unavailable => "the session store is unavailable",
+            StoreErrorKind::Conflict => "the session store already has an entry of that key",
+            StoreErrorKind::Corrupt => "the session store holds something unreadable",
+            StoreErrorKind::Other => "the session store failed",
+        })
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,276 @@
+//! Opening the file: its mode, the connections and their settings, the schema.
+
+use std::{
+    fs::OpenOptions,
+    io,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool,
+    pool::PoolOptions,
+    query_as, query_scalar, raw_sql,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use super::{
+    super::{StoreError, StoreErrorKind},
+    error,
+};
+
+/// How long a call waits for a connection, and a connection for another process's write.
+const PATIENCE: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// All that ever happened to the schema, oldest first. Entry `n` leaves `PRAGMA user_version` at `n + 1`.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql")];
+/// What the first migration sets.
+const APPLICATION_ID: i64 = 0x6167_6131;
+
+/// Makes the file, for its owner only, unless it is there. SQLite gives the same mode to the files that it puts next to it.
+pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
+    // Closing any handle of a file drops all POSIX locks that the process has on it. So no other call may get from here to
+    // SQLite, which locks the file, while this one has it open.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error::unopened(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The connections that read, beside the one that writes and without waiting for it. A file that is not the store's is
+/// refused here, before anything is written to it.
+pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
+    let pool = pool_options(READERS).connect_lazy_with(options(path).read_only(true));
+    patiently(|| async { Fingerprint::read(&mut *pool.acquire().await?).await }).await?.migrations_done()?;
+    Ok(pool)
+}
+
+/// The one connection that writes, with its settings checked and the schema up to date.
+pub(super) async fn writer(path: &Path) -> Result<SqlitePool, StoreError> {
+    let options = options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("secure_delete", "ON");
+    let pool =
+        pool_options(1).after_release(|connection, _| Box::pin(is_reusable(connection))).connect_lazy_with(options);
+    let mut connection = patiently(|| pool.acquire()).await?;
+    check_settings(&mut connection).await?;
+    migrate(&mut connection).await?;
+    Ok(pool)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE);
+    options.foreign_keys(true).disable_statement_logging()
+}
+
+fn pool_options(size: u32) -> PoolOptions<Sqlite> {
+    PoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// A connection is closed rather than used again if it may still be in a transaction. SQLite ends a transaction by itself
+/// after some errors, such as a full disk; sqlx does not see that, and would refuse to begin another one.
+async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A round trip, so that the rollback of a dropped transaction is over.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+/// Turning WAL on, and cleaning up behind the last process, take locks that SQLite does not wait for: of several who open
+/// a file at once, some must try again.
+async fn patiently<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error) if error::is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other.map_err(error::failed),
+        }
+    }
+}
+
+/// SQLite does not fail when it can't keep a setting; it goes on with another.
+async fn check_settings(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let journal: String =
+        query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.map_err(error::failed)?;
+    let synchronous: i64 =
+        query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.map_err(error::failed)?;
+    if journal == "wal" && synchronous == 2 {
+        return Ok(());
+    }
+    Err(StoreError::because(StoreErrorKind::Other, SettingsRefused { journal, synchronous }))
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(error::failed)?;
+    let fingerprint = Fingerprint::read(&mut transaction).await.map_err(error::failed)?;
+    for migration in MIGRATIONS.iter().skip(fingerprint.migrations_done()?) {
+        raw_sql(*migration).execute(&mut *transaction).await.map_err(error::failed)?;
+    }
+    transaction.commit().await.map_err(error::failed)
+}
+
+/// What a file says about itself.
+struct Fingerprint {
+    application: i64,
+    version: i64,
+    has_tables: bool,
+}
+
+impl Fingerprint {
+    /// One statement, so that a migration that runs meanwhile is seen whole or not at all.
+    async fn read(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
+        const READ: &str = "SELECT \
+            (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), \
+            EXISTS (SELECT 1 FROM sqlite_schema)";
+        let (application, version, has_tables) = query_as(READ).fetch_one(connection).await?;
+        Ok(Self { application, version, has_tables })
+    }
+
+    fn migrations_done(&self) -> Result<usize, StoreError> {
+        let corrupt = |cause: Refused| StoreError::because(StoreErrorKind::Corrupt, cause);
+        let own = self.application == APPLICATION_ID;
+        match usize::try_from(self.version) {
+            Ok(0) if self.application == 0 && !self.has_tables => Ok(0),
+            Ok(version) if own && version <= MIGRATIONS.len() => Ok(version),
+            Ok(version) if own => Err(corrupt(Refused::Newer(version))),
+            _ => Err(corrupt(Refused::Foreign)),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "SQLite runs with journal_mode `{journal}` and synchronous {synchronous} instead of `wal` and 2; \
+     put the file on a local disk"
+)]
+struct SettingsRefused {
+    journal: String,
+    synchronous: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(
+        "the file was written by a newer version of tower-agent-auth (schema {0}, this one knows {known}); \
+         run that version",
+        known = MIGRATIONS.len()
+    )]
+    Newer(usize),
+    #[error("the file is the database of something else; give the store a file of its own")]
+    Foreign,
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Executor;
+
+    use super::*;
+
+    /// A path of its own in a directory that goes away with it.
+    struct Place(std::path::PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("tower-agent-auth-open-{name}-{}", std::process::id());
+            let directory = std::env::temp_dir().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            Self(directory)
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            let path = self.0.join("sessions.db");
+            create_file(&path).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn r95_the_writer_runs_with_the_promised_settings() {
+        let place = Place::new("settings");
+        let writer = writer(&place.path()).await.unwrap();
+        let journal: String = query_scalar("PRAGMA journal_mode").fetch_one(&writer).await.unwrap();
+        assert_eq!(journal, "wal");
+        for (pragma, expected) in [
+            ("PRAGMA synchronous", 2),
+            ("PRAGMA busy_timeout", 5_000),
+            ("PRAGMA foreign_keys", 1),
+            ("PRAGMA secure_delete", 1),
+            ("PRAGMA application_id", APPLICATION_ID),
+            ("PRAGMA user_version", MIGRATIONS.len() as i64),
+        ] {
+            let value: i64 = query_scalar(pragma).fetch_one(&writer).await.unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+    }
+
+    #[tokio::test]
+    async fn r95_other_settings_are_refused() {
+        let place = Place::new("refused");
+        for options in [
+            options(&place.path()).journal_mode(SqliteJournalMode::Delete),
+            options(&place.path()).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal),
+        ] {
+            let mut connection = options.connect().await.unwrap();
+            let error = check_settings(&mut connection).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Other);
+            connection.close().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_can_not_write() {
+        let place = Place::new("readers");
+        let readers = readers(&place.path()).await.unwrap();
+        writer(&place.path()).await.unwrap();
+        assert!(readers.execute("DELETE FROM sessions").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_unavailable() {
+        let place = Place::new("locked");
+        let writer = writer(&place.path()).await.unwrap();
+        let mut lock = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let impatient = options(&place.path()).busy_timeout(Duration::ZERO);
+        let mut other = impatient.connect().await.unwrap();
+        let error = other.execute("DELETE FROM sessions").await.unwrap_err();
+        assert!(error::is_busy(&error));
+        assert_eq!(error::failed(error).kind(), StoreErrorKind::Unavailable);
+        lock.execute("DELETE FROM sessions").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn r99_a_migration_that_fails_leaves_nothing() {
+        let place = Place::new("halfway");
+        let mut connection = options(&place.path()).connect().await.unwrap();
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        raw_sql(MIGRATIONS[0]).execute(&mut *transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+        let fingerprint = Fingerprint::read(&mut connection).await.unwrap();
+        assert_eq!((fingerprint.application, fingerprint.version, fingerprint.has_tables), (0, 0, false));
+    }
+}

@@ -1,0 +1,47 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::core::{
+    id::SessionId,
+    session::{Session, Use},
+};
+
+/// Uses closer together than this are one.
+const COARSE: Duration = Duration::from_secs(60);
+/// Beyond so many sessions with an unwritten use further ones go unnoted, so that memory stays bounded.
+const MOST: usize = 100_000;
+
+/// Last uses of sessions, noted by the guard at no cost of a write, and written down in batches.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(Mutex<HashMap<SessionId, Use>>);
+
+impl Uses {
+    /// Whether a use at this instant is worth noting.
+    pub(crate) fn is_news(session: &Session, at: crate::core::clock::Timestamp) -> bool {
+        session.last_use.is_none_or(|last| at.since(last.at) >= COARSE)
+    }
+
+    pub(crate) fn note(&self, session: &SessionId, new: Use) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = noted.get_mut(session) {
+            *old = new;
+        } else if noted.len() < MOST {
+            noted.insert(session.clone(), new);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<(SessionId, Use)> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *noted).into_iter().collect()
+    }
+
+    pub(crate) fn put_back(&self, batch: Vec<(SessionId, Use)>) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (session, old) in batch {
+            noted.entry(session).or_insert(old);
+        }
+    }
+}

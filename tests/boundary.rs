@@ -1,0 +1,198 @@
+//! What no agent may ever do, and what a route is that nobody classified (security rows R83 to R86).
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{Router, body::Body, extract::MatchedPath, routing::any};
+use http::{Method, Request, StatusCode};
+use serde_json::json;
+use tower::{Layer, ServiceExt};
+use tower_agent_auth::guard::{AgentSession, Owner, Rule};
+
+mod common;
+use common::{Answer, Service, bearer, browse};
+
+const ALL: [&str; 5] = ["projects:read", "projects:write", "analytics:read", "experiments:read", "experiments:write"];
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+#[tokio::test]
+async fn r83_no_agent_passes_an_owner_only_route_by_any_method_or_scope() {
+    let service = Service::new();
+    let small = service.token(&["projects:read"]).await;
+    let all = service.token(&ALL).await;
+    let revoked = service.token(&ALL).await;
+    service.send(bearer(Method::POST, "/agent/auth/revoke", &revoked)).await;
+    for method in METHODS {
+        for token in [&small, &all] {
+            let answer = service.send(bearer(method.clone(), "/billing", token)).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method}");
+            assert!(!answer.headers.contains_key("www-authenticate"), "{method}: nothing to step up to");
+            if method != Method::HEAD {
+                assert_eq!(answer.error(), "owner_only");
+            }
+        }
+        assert_eq!(service.send(bearer(method.clone(), "/billing", &revoked)).await.status, StatusCode::UNAUTHORIZED);
+        let anonymous = Request::builder().method(method.clone()).uri("/billing").body(Body::empty()).unwrap();
+        assert_eq!(service.send(anonymous).await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(service.handled(), 0);
+    assert!(service.audit.names().contains(&"owner_only_refused"));
+
+    for method in METHODS {
+        let human = Request::builder().method(method).uri("/billing").header("cookie", "user=ada");
+        assert_eq!(service.send(human.body(Body::empty()).unwrap()).await.status, StatusCode::OK);
+    }
+    assert_eq!(service.send(browse("ada", "/billing")).await.json, json!({ "session": null, "owner": "acct_ada" }));
+}
+
+#[tokio::test]
+async fn r83_a_token_beside_a_good_cookie_is_still_an_agent() {
+    let service = Service::new();
+    let token = service.token(&ALL).await;
+    let mut both = browse("ada", "/billing");
+    both.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    assert_eq!(service.send(both).await.error(), "owner_only");
+    let mut junk = browse("ada", "/billing");
+    junk.headers_mut().insert("authorization", "Bearer junk".parse().unwrap());
+    assert_eq!(service.send(junk).await.error(), "invalid_token");
+    assert_eq!(service.handled(), 0);
+}
+
+#[tokio::test]
+async fn r83_a_human_is_no_agent() {
+    let service = Service::new();
+    assert_eq!(service.send(browse("ada", "/projects")).await.status, StatusCode::UNAUTHORIZED);
+    assert!(service.send(browse("ada", "/optional")).await.json["owner"].is_null());
+}
+
+#[tokio::test]
+async fn r84_a_policy_refuses_what_it_does_not_name() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    let handler = move |request: Request<Body>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let agent = request.extensions().get::<AgentSession>().is_some();
+        async move { agent.to_string() }
+    };
+    let read = service.auth.all_of("projects:read").unwrap();
+    let policy = service.auth.policy(move |request| match request.extensions.get::<MatchedPath>()?.as_str() {
+        "/health" => Some(Rule::public()),
+        "/projects/{id}" => Some(read.clone()),
+        "/billing" => Some(Rule::owner_only()),
+        _ => None,
+    });
+    let app = Router::new()
+        .route("/health", any(handler.clone()))
+        .route("/projects/{id}", any(handler.clone()))
+        .route("/billing", any(handler.clone()))
+        .route("/new", any(handler))
+        .route_layer(policy);
+    let get = async |path: &str, token: Option<&str>| {
+        let request = token
+            .map_or_else(|| Request::get(path).body(Body::empty()).unwrap(), |token| bearer(Method::GET, path, token));
+        Answer::read(app.clone().oneshot(request).await.unwrap()).await
+    };
+    assert_eq!(get("/health", Some("junk")).await.text, "false");
+    assert_eq!(get("/projects/1", Some(&token)).await.text, "true");
+    assert_eq!(get("/projects/1", None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get("/billing", Some(&token)).await.error(), "owner_only");
+    let before = handled.load(Ordering::SeqCst);
+    let new = get("/new", Some(&token)).await;
+    assert_eq!((new.status, new.error()), (StatusCode::FORBIDDEN, "unclassified"));
+    assert_eq!(get("/new", None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get("/new", Some("junk")).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get("/nowhere", Some(&token)).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(handled.load(Ordering::SeqCst), before);
+}
+
+#[tokio::test]
+async fn r84_a_route_without_a_class_never_sees_an_agent() {
+    let service = Service::new();
+    let token = service.token(&ALL).await;
+    assert_eq!(service.get_as("/unclassified", &token).await.json, json!({ "session": null, "owner": null }));
+    // An extractor there refuses, for agents and humans alike.
+    let app = Router::new()
+        .route("/agent", any(|_: AgentSession| async {}))
+        .route("/owner", any(|_: Owner| async {}))
+        .layer(service.auth.discovery());
+    for path in ["/agent", "/owner"] {
+        for request in [bearer(Method::GET, path, &token), browse("ada", path)] {
+            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r85_no_spelling_of_a_url_leads_round_the_guard() {
+    let service = Service::new();
+    let token = service.token(&ALL).await;
+    let spellings = [
+        "//billing",
+        "/billing/",
+        "/./billing",
+        "/x/../billing",
+        "/%62illing",
+        "/billing%2f",
+        "/BILLING",
+        "/billing;a=b",
+        "/billing?",
+        "/billing?x=/health",
+        "http://evil.test/billing",
+        "/health/../billing",
+        "/nested/billing",
+        "/billing%00",
+    ];
+    let nested = Router::new().nest("/nested", service.app.clone()).merge(service.app.clone());
+    let handled = |answer: &Answer| answer.status.is_success();
+    for spelling in spellings {
+        for app in [service.app.clone(), nested.clone()] {
+            let answer = Answer::read(app.oneshot(bearer(Method::GET, spelling, &token)).await.unwrap()).await;
+            assert!(!handled(&answer), "{spelling} -> {}", answer.status);
+        }
+    }
+    assert_eq!(service.handled(), 0);
+}
+
+#[tokio::test]
+async fn r86_scopes_are_exact_and_imply_only_what_is_declared() {
+    let service = Service::new();
+    let write = service.token(&["projects:write"]).await;
+    assert_eq!(service.get_as("/projects", &write).await.status, StatusCode::FORBIDDEN, "write does not give read");
+    assert_eq!(service.get_as("/both", &write).await.status, StatusCode::FORBIDDEN, "both are needed");
+    let experiments = service.token(&["experiments:write"]).await;
+    assert_eq!(service.get_as("/experiments", &experiments).await.status, StatusCode::OK, "declared to give read");
+    let analytics = service.token(&["analytics:read"]).await;
+    assert_eq!(service.get_as("/any", &analytics).await.status, StatusCode::OK);
+    assert_eq!(service.get_as("/any", &experiments).await.status, StatusCode::FORBIDDEN);
+    let both = service.token(&["projects:read", "projects:write"]).await;
+    assert_eq!(service.get_as("/both", &both).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r86_an_agent_that_names_no_scope_asks_for_the_default_ones() {
+    let service = Service::new();
+    for body in [json!({ "type": "user_claimed" }), json!({ "type": "user_claimed", "requested_scopes": [] })] {
+        assert_eq!(service.post("/agent/auth", &body).await.json["scopes"], json!(["analytics:read", "projects:read"]));
+    }
+    let without = tower_agent_auth::Config::builder().resource(common::ORIGIN).name("X").scope("a", "A", |scope| scope);
+    let auth = tower_agent_auth::AgentAuth::builder(without.build().unwrap())
+        .sessions(common::TestStore::default())
+        .accounts(common::TestAccounts::default())
+        .build()
+        .unwrap();
+    let inner = tower::service_fn(|_: Request<Body>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+    });
+    let request = common::json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
+    let answer = Answer::read(auth.discovery().layer(inner).oneshot(request).await.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer.json["message"].as_str().unwrap().contains("`requested_scopes` is required: name one or more of: a")
+    );
+}

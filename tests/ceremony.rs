@@ -1,0 +1,596 @@
+//! The ceremony over the `agent_auth` dialect: register, ask, complete, revoke (security rows R10 to R13, R39 to R47, R50,
+//! R54, R83).
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+use tower_agent_auth::core::random::{OsRandom, Random, RandomError};
+
+mod common;
+use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, config, from_address, json_request};
+
+fn keys(json: &Value) -> BTreeSet<&str> {
+    json.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn the_wire_is_the_one_that_is_published() {
+    let service = Service::new();
+    let body = json!({ "type": "user_claimed", "claim_method": "google_oauth", "requested_credential_type": "access_token",
+        "requested_scopes": ["projects:read", "analytics:read"], "client_name": "Example Agent" });
+    let registered = service.post("/agent/auth", &body).await;
+    assert_eq!(registered.status, StatusCode::CREATED);
+    let id = registered.json["registration_id"].as_str().unwrap();
+    let claim_token = registered.json["claim_token"].as_str().unwrap();
+    assert_eq!(
+        registered.json,
+        json!({
+            "registration_id": id, "registration_type": "user_claimed", "status": "pending",
+            "claim_url": format!("{ORIGIN}/agent/auth/approve/{id}"), "claim_token": claim_token,
+            "claim_token_expires": "2026-11-24T01:20:00Z", "expires_in": 600, "interval": 5,
+            "scopes": ["analytics:read", "projects:read"],
+        })
+    );
+    assert!(
+        id.starts_with("reg_")
+            && claim_token.starts_with("clm_")
+            && !registered.json["claim_url"].as_str().unwrap().contains(claim_token)
+    );
+
+    let ask = async || service.post("/agent/auth/claim", &json!({ "claim_token": claim_token })).await.json;
+    assert_eq!(ask().await, json!({ "registration_id": id, "status": "pending", "expires_in": 600, "interval": 5 }));
+    let pending = common::Pending {
+        id: id.into(),
+        claim_token: claim_token.into(),
+        claim_url: registered.json["claim_url"].as_str().unwrap().into(),
+    };
+    service.approve("ada", &pending, &["projects:read"]).await;
+    assert_eq!(ask().await["status"], "approved");
+
+    let completed = service.complete(&pending).await;
+    assert_eq!(completed.status, StatusCode::OK);
+    let text = |field: &str| completed.json[field].as_str().unwrap();
+    assert!(
+        text("access_token").starts_with("aas_")
+            && text("access_token").len() <= 55
+            && text("refresh_token").starts_with("aar_")
+    );
+    assert_eq!(
+        completed.json,
+        json!({
+            "registration_id": id, "status": "claimed", "credential_type": "access_token",
+            "credential": text("access_token"), "credential_expires": "2026-11-24T02:10:00Z", "access_token": text("access_token"),
+            "token_type": "Bearer", "expires_in": 3600, "refresh_token": text("refresh_token"),
+            "refresh_expires": "2026-12-24T01:10:00Z", "scopes": ["projects:read"], "session_id": text("session_id"),
+            "account": { "id": "acct_ada", "email": "ada@example.com" },
+        })
+    );
+    assert_eq!(ask().await, json!({ "registration_id": id, "status": "claimed", "expires_in": 0, "interval": 5 }));
+    assert_eq!(service.get_as("/projects", text("access_token")).await.json["session"], text("session_id"));
+}
+
+#[tokio::test]
+async fn r39_bad_bodies_are_refused_by_name_and_keep_nothing() {
+    let service = Service::new();
+    let deep = format!("{{\"type\":\"user_claimed\",\"x\":{}{}}}", "[".repeat(8_000), "]".repeat(8_000));
+    let rather_deep = format!("{{\"type\":\"user_claimed\",\"x\":{}{}}}", "[".repeat(20), "]".repeat(20));
+    let with = |field: &str, value: &str| format!("{{\"type\":\"user_claimed\",\"{field}\":{value}}}");
+    let long = format!("\"{}\"", "x".repeat(65));
+    let cases: Vec<(String, &str, &str)> = vec![
+        (String::new(), "invalid_request", "not JSON"),
+        ("{".into(), "invalid_request", "not JSON"),
+        ("[]".into(), "invalid_request", "object"),
+        ("null".into(), "invalid_request", "object"),
+        ("\"x\"".into(), "invalid_request", "object"),
+        ("{}{}".into(), "invalid_request", "not JSON"),
+        ("\u{feff}{}".into(), "invalid_request", "not JSON"),
+        ("{\"type\":\"user_claimed\",\"n\":1e400}".into(), "invalid_request", "JSON"),
+        ("{\"type\":\"\\ud800\"}".into(), "invalid_request", "JSON"),
+        (deep, "invalid_request", "JSON"),
+        (rather_deep, "invalid_request", "deep"),
+        ("{\"type\":\"user_claimed\",\"type\":\"anonymous\"}".into(), "invalid_request", "twice"),
+        (with("client_name\":\"a\",\"client_name", "\"b\""), "invalid_request", "twice"),
+        ("{}".into(), "invalid_request", "`type`"),
+        ("{\"type\":null}".into(), "invalid_request", "`type`"),
+        ("{\"type\":5}".into(), "invalid_request", "`type`"),
+        ("{\"type\":\"other\"}".into(), "invalid_request", "`type`"),
+        ("{\"type\":\"anonymous\"}".into(), "anonymous_not_enabled", "`type`"),
+        ("{\"type\":\"identity_assertion\"}".into(), "issuer_not_enabled", "`type`"),
+        (
+            "{\"type\":\"identity_assertion\",\"assertion_type\":\"verified_email\"}".into(),
+            "verified_email_not_enabled",
+            "`type`",
+        ),
+        (with("requested_credential_type", "\"api_key\""), "invalid_request", "`requested_credential_type`"),
+        (with("requested_scopes", "\"projects:read\""), "invalid_request", "`requested_scopes`"),
+        (with("requested_scopes", "[1]"), "invalid_request", "`requested_scopes`"),
+        (with("requested_scopes", "[\"admin\"]"), "invalid_scope", "`requested_scopes`"),
+        (with("requested_scopes", "[\"*\"]"), "invalid_scope", "`requested_scopes`"),
+        (with("requested_scopes", "[\"projects:read \"]"), "invalid_scope", "`requested_scopes`"),
+        (with("requested_scopes", "[\"PROJECTS:READ\"]"), "invalid_scope", "`requested_scopes`"),
+        (with("client_name", "{}"), "invalid_request", "`client_name`"),
+        (with("client_name", "\"\""), "invalid_request", "`client_name`"),
+        (with("client_name", "\"evil\\u202egpj.exe\""), "invalid_request", "`client_name`"),
+        (with("client_name", "\"\\u001b[2J\\nERROR fake\""), "invalid_request", "`client_name`"),
+        (with("client_name", &long), "invalid_request", "`client_name`"),
+        (with("label", "[]"), "invalid_request", "`label`"),
+        (with("label", "\"a\\u200bb\""), "invalid_request", "`label`"),
+        (with("claim_method", "\"\\u0000\""), "invalid_request", "`claim_method`"),
+    ];
+    for (body, code, word) in cases {
+        let answer = service.send(json_request("/agent/auth", &body)).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, code), "{body:.80} -> {}", answer.text);
+        assert!(answer.json["message"].as_str().unwrap().contains(word), "{body:.80} -> {}", answer.text);
+        assert_eq!(answer.json["message"], answer.json["error_description"]);
+    }
+    for body in [&b"{\"type\":\"user_claimed\",\"client_name\":\"\xff\"}"[..], &[0xff; 32]] {
+        let request = Request::post("/agent/auth").header("content-type", "application/json");
+        let answer = service.send(request.body(Body::from(body.to_vec())).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!((service.store.calls(), service.audit.names().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn r39_the_media_type_is_application_json_alone() {
+    let service = Service::new();
+    let body = "{\"type\":\"user_claimed\"}";
+    let send = async |content_types: &[&str]| {
+        let mut request = Request::post("/agent/auth");
+        for content_type in content_types {
+            request = request.header("content-type", *content_type);
+        }
+        service.send(request.body(Body::from(body)).unwrap()).await.status
+    };
+    for good in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
+        assert_eq!(send(&[good]).await, StatusCode::CREATED, "{good}");
+    }
+    let writes = service.store.writes();
+    for bad in [
+        &[][..],
+        &["text/plain"],
+        &["application/json, text/plain"],
+        &["application/jsonx"],
+        &["application/json", "application/json"],
+        &["\u{e9}"],
+    ] {
+        assert_eq!(send(bad).await, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{bad:?}");
+    }
+    assert_eq!(service.store.writes(), writes);
+}
+
+#[tokio::test]
+async fn r40_a_body_beyond_16_kib_is_refused_while_it_is_read() {
+    let service = Service::new();
+    // Announced: refused before a byte is read.
+    let announced = json_request("/agent/auth", &"x".repeat(17_000));
+    assert_eq!(service.send(announced).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Not announced: refused after 16 KiB and a frame.
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let body = Dripping { left: 20 << 20, sent: sent.clone() };
+    let request = Request::post("/agent/auth").header("content-type", "application/json").body(body).unwrap();
+    let inner = tower::service_fn(|_: Request<Dripping>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+    });
+    let response = service.auth.discovery().layer(inner).oneshot(request).await.unwrap();
+    let answer = Answer::read(response).await;
+    assert_eq!((answer.status, answer.error()), (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"));
+    assert!(sent.load(Ordering::SeqCst) <= (16 << 10) + 1024);
+    assert_eq!(service.store.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r40_a_body_that_does_not_come_is_given_up_after_ten_seconds() {
+    let service = Service::new();
+    let request =
+        Request::post("/agent/auth").header("content-type", "application/json").body(Body::new(Silent)).unwrap();
+    let start = tokio::time::Instant::now();
+    let answer = service.send(request).await;
+    assert_eq!((answer.status, start.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 10));
+}
+
+#[tokio::test]
+async fn r42_registrations_of_one_address_and_in_all_are_capped() {
+    let service = Service::with(config().pending_caps(Some(2), Some(3)));
+    let register = async |address: &str| {
+        let request = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
+        service.send(from_address(request, address)).await
+    };
+    assert_eq!(register("2001:db8::1").await.status, StatusCode::CREATED);
+    assert_eq!(register("2001:db8::2").await.status, StatusCode::CREATED);
+    let capped = register("2001:db8::3").await;
+    assert_eq!((capped.status, capped.error()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert!(capped.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(register("192.0.2.1").await.status, StatusCode::CREATED);
+    let full = register("192.0.2.2").await;
+    assert_eq!((full.status, full.error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
+    full.header("retry-after");
+    // What is over makes room.
+    service.clock.advance(600 * SECOND);
+    assert_eq!(register("192.0.2.2").await.status, StatusCode::CREATED);
+    let unlimited = Service::with(config().pending_caps(Some(1), Some(1)).no_limits());
+    for _ in 0..50 {
+        let request = from_address(json_request("/agent/auth", "{\"type\":\"user_claimed\"}"), "192.0.2.1");
+        assert_eq!(unlimited.send(request).await.status, StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn r44_each_state_answers_as_it_must_and_never_moves_back() {
+    let service = Service::new();
+    let complete = async |pending: &common::Pending| {
+        let answer = service.complete(pending).await;
+        (answer.status.as_u16(), answer.error().to_owned())
+    };
+    let status = async |pending: &common::Pending| {
+        service.post("/agent/auth/claim", &json!({ "claim_token": pending.claim_token })).await.json["status"].clone()
+    };
+    let pending = service.register(&[]).await;
+    assert_eq!(complete(&pending).await, (400, "authorization_pending".into()));
+
+    let denied = service.register(&[]).await;
+    let form = service.open("ada", &denied).await;
+    assert_eq!(service.send(form.post(&denied.path(), &[("decision", "deny")])).await.status, StatusCode::SEE_OTHER);
+    assert_eq!((status(&denied).await, complete(&denied).await), (json!("denied"), (403, "access_denied".into())));
+    let late = form.post(&denied.path(), &[("decision", "approve"), ("scope", "projects:read")]);
+    assert_eq!(service.send(late).await.status, StatusCode::CONFLICT);
+
+    let claimed = service.register(&[]).await;
+    service.approve("ada", &claimed, &["projects:read"]).await;
+    assert_eq!(service.complete(&claimed).await.status, StatusCode::OK);
+    assert_eq!(
+        (status(&claimed).await, complete(&claimed).await),
+        (json!("claimed"), (409, "previously_claimed".into()))
+    );
+
+    let revoked = service.register(&[]).await;
+    service.approve("ada", &revoked, &["projects:read"]).await;
+    let sessions = service.send(common::browse("ada", "/sessions")).await.form("ada");
+    assert_eq!(
+        service.send(sessions.post("/sessions", &[("decision", "revoke_all")])).await.status,
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!((status(&revoked).await, complete(&revoked).await), (json!("revoked"), (403, "access_denied".into())));
+
+    let approved = service.register(&[]).await;
+    service.approve("ada", &approved, &["projects:read"]).await;
+    service.clock.advance(600 * SECOND);
+    for over in [&pending, &approved] {
+        assert_eq!((status(over).await, complete(over).await), (json!("expired"), (410, "claim_expired".into())));
+    }
+    assert_eq!(status(&claimed).await, "claimed");
+}
+
+#[tokio::test]
+async fn r13_a_session_and_a_registration_end_at_the_exact_instant() {
+    let service = Service::new();
+    let ms = std::time::Duration::from_millis(1);
+    let pending = service.register(&["projects:read"]).await;
+    service.approve("ada", &pending, &["projects:read"]).await;
+    service.clock.advance(600 * SECOND - ms);
+    let answer = service.complete(&pending).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let token = answer.json["access_token"].as_str().unwrap().to_owned();
+    service.clock.advance(3_600 * SECOND - ms);
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
+    service.clock.advance(ms);
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::UNAUTHORIZED);
+    service.clock.advance(ms);
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn r12_what_is_left_is_rounded_down() {
+    let service = Service::new();
+    let pending = service.register(&[]).await;
+    service.clock.advance(600 * SECOND - std::time::Duration::from_millis(1_999));
+    let status = service.post("/agent/auth/claim", &json!({ "claim_token": pending.claim_token })).await;
+    assert_eq!(status.json["expires_in"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r45_of_64_racing_agents_exactly_one_completes() {
+    for _ in 0..20 {
+        let service = Arc::new(Service::new());
+        let pending = service.register(&["projects:read"]).await;
+        service.approve("ada", &pending, &["projects:read"]).await;
+        let racing: Vec<_> = (0..64)
+            .map(|_| {
+                let (service, pending) = (Arc::clone(&service), pending.clone());
+                tokio::spawn(async move { service.complete(&pending).await })
+            })
+            .collect();
+        let mut tokens = Vec::new();
+        for racer in racing {
+            let answer = racer.await.unwrap();
+            match answer.status {
+                StatusCode::OK => tokens.push(answer.json["access_token"].as_str().unwrap().to_owned()),
+                status => assert_eq!((status, answer.error()), (StatusCode::CONFLICT, "previously_claimed")),
+            }
+        }
+        assert_eq!(tokens.len(), 1);
+        assert_eq!(service.get_as("/projects", &tokens[0]).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn r46_asking_too_often_slows_an_agent_down() {
+    let service = Service::new();
+    let pending = service.register(&[]).await;
+    let ask = async || service.post("/agent/auth/claim", &json!({ "claim_token": pending.claim_token })).await;
+    assert_eq!(ask().await.json["interval"], 5);
+    for interval in [10, 15] {
+        service.clock.advance(SECOND);
+        let answer = ask().await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::TOO_MANY_REQUESTS, "slow_down"));
+        assert_eq!(answer.json["interval"], interval);
+        assert_eq!(answer.header("retry-after"), interval.to_string());
+    }
+    service.clock.advance(15 * SECOND);
+    assert_eq!(
+        ask().await.json,
+        json!({ "registration_id": pending.id, "status": "pending", "expires_in": 583, "interval": 15 })
+    );
+    // To complete too early is to ask as well.
+    assert_eq!(service.complete(&pending).await.error(), "slow_down");
+    // Once the human has decided, nobody need wait.
+    service.approve("ada", &pending, &["projects:read"]).await;
+    assert_eq!(ask().await.json["status"], "approved");
+    assert_eq!(service.complete(&pending).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r47_asking_reveals_nothing_early_and_consumes_nothing() {
+    let service = Service::with(config().no_limits());
+    let pending = service.register(&[]).await;
+    let ask = async |token: &str| service.post("/agent/auth/claim", &json!({ "claim_token": token })).await;
+    let expected = BTreeSet::from(["registration_id", "status", "expires_in", "interval"]);
+    assert_eq!(keys(&ask(&pending.claim_token).await.json), expected);
+    assert_eq!(ask(&pending.id).await.error(), "invalid_claim_token");
+    service.approve("ada", &pending, &["projects:read"]).await;
+    let writes = service.store.writes();
+    for _ in 0..1_000 {
+        assert_eq!(keys(&ask(&pending.claim_token).await.json), expected);
+    }
+    assert_eq!(service.store.writes(), writes);
+    assert_eq!(service.complete(&pending).await.status, StatusCode::OK);
+    assert_eq!(keys(&ask(&pending.claim_token).await.json), expected);
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+        let answer = service.send(bearer(method, "/agent/auth/claim", "x")).await;
+        assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST"));
+    }
+}
+
+#[tokio::test]
+async fn r50_unknown_and_malformed_are_told_apart_by_nobody() {
+    let service = Service::new();
+    let other = Service::new().register(&[]).await.claim_token;
+    for path in ["/agent/auth/claim", "/agent/auth/claim/complete"] {
+        let mut answers: Vec<_> = Vec::new();
+        for token in [&other, "clm_", "x", &format!("clm_{}", "0".repeat(49))] {
+            let answer = service.post(path, &json!({ "claim_token": token })).await;
+            assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_claim_token"));
+            answers.push((format!("{:?}", answer.headers), answer.text));
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn r54_the_endpoints_are_not_for_web_pages() {
+    let service = Service::new();
+    for path in ["/agent/auth", "/agent/auth/claim", "/agent/auth/claim/complete", "/agent/auth/revoke"] {
+        for (name, value) in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+        ] {
+            let mut request = json_request(path, "{\"type\":\"user_claimed\"}");
+            request.headers_mut().insert(name, value.parse().unwrap());
+            let answer = service.send(request).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {name}: {value}");
+            assert!(!answer.headers.contains_key("access-control-allow-origin"));
+        }
+        let preflight = Request::options(path)
+            .header("origin", "https://evil.example")
+            .header("access-control-request-method", "POST");
+        let preflight = service.send(preflight.body(Body::empty()).unwrap()).await;
+        assert_eq!(preflight.status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    assert_eq!(service.store.calls(), 0);
+    let mut own = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
+    own.headers_mut().insert("origin", ORIGIN.parse().unwrap());
+    assert_eq!(service.send(own).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn revoking_answers_200_whatever_the_token_was() {
+    let service = Service::new();
+    let json_body = |token: &str| json_request("/agent/auth/revoke", &json!({ "token": token }).to_string());
+    let form = |body: String| {
+        Request::post("/agent/auth/revoke")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let is_dead = async |session: &Answer| {
+        service.get_as("/projects", session.json["access_token"].as_str().unwrap()).await.status
+            == StatusCode::UNAUTHORIZED
+    };
+    let with = |session: &Answer, field: &str| session.json[field].as_str().unwrap().to_owned();
+
+    let session = service.session("ada", &["projects:read"]).await;
+    let sibling = service.session("ada", &["projects:read"]).await;
+    let own = service.send(bearer(Method::POST, "/agent/auth/revoke", &with(&session, "access_token"))).await;
+    assert_eq!((own.status, own.text.as_str(), is_dead(&session).await), (StatusCode::OK, "", true));
+    assert!(!is_dead(&sibling).await);
+    for (field, as_form) in
+        [("access_token", false), ("refresh_token", false), ("access_token", true), ("refresh_token", true)]
+    {
+        let session = service.session("ada", &["projects:read"]).await;
+        let token = with(&session, field);
+        let request =
+            if as_form { form(format!("token={token}&token_type_hint=refresh_token")) } else { json_body(&token) };
+        assert_eq!((service.send(request).await.status, is_dead(&session).await), (StatusCode::OK, true), "{field}");
+    }
+    for token in ["", "x", "aas_x", &with(&session, "access_token")] {
+        let answer = service.send(json_body(token)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""), "{token}");
+    }
+    assert_eq!(service.send(bearer(Method::POST, "/agent/auth/revoke", "junk")).await.status, StatusCode::OK);
+    for bad in [
+        form("hint=x".into()),
+        form("token=a&token=b".into()),
+        json_request("/agent/auth/revoke", "{}"),
+        json_request("/agent/auth/revoke", "{\"token\":1}"),
+        Request::post("/agent/auth/revoke").body(Body::empty()).unwrap(),
+    ] {
+        let answer = service.send(bad).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.json["message"].as_str().unwrap().contains("`token`"));
+    }
+    let plain = Request::post("/agent/auth/revoke").header("content-type", "text/plain").body(Body::from("x")).unwrap();
+    assert_eq!(service.send(plain).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(!is_dead(&sibling).await);
+}
+
+#[tokio::test]
+async fn r10_r11_no_answer_may_be_cached_and_a_secret_is_shown_once() {
+    let service = Service::with(config().no_limits());
+    let pending = service.register(&["projects:read"]).await;
+    service.approve("ada", &pending, &["projects:read"]).await;
+    let session = service.complete(&pending).await;
+    let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
+    let secrets = [pending.claim_token.clone(), secret("access_token"), secret("refresh_token")];
+    let claim = json!({ "claim_token": pending.claim_token });
+    let answers = [
+        session.clone(),
+        service.post("/agent/auth", &json!({ "type": "user_claimed" })).await,
+        service.post("/agent/auth", &json!({})).await,
+        service.post("/agent/auth/claim", &claim).await,
+        service.post("/agent/auth/claim/complete", &claim).await,
+        service.post("/agent/auth/claim", &json!({ "claim_token": "x" })).await,
+        service.post("/agent/auth/revoke", &json!({ "token": "x" })).await,
+        service.get("/agent/auth").await,
+        service.send(common::browse("ada", &pending.path())).await,
+        service.send(common::browse("bob", &pending.path())).await,
+        service.get(&pending.path()).await,
+        service.send(common::browse("ada", "/sessions")).await,
+        service.get("/sessions").await,
+        service.get("/agent/auth/approve/nope").await,
+        service.get_as("/projects", &secrets[1]).await,
+        service.get("/projects").await,
+    ];
+    for (index, answer) in answers.iter().enumerate() {
+        if answer.status != StatusCode::OK || index != 14 {
+            assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"), "{index}");
+            assert!(!answer.headers.contains_key("etag"));
+        }
+        if index > 0 {
+            let all = format!("{:?}{}", answer.headers, answer.text);
+            assert!(!secrets.iter().any(|secret| all.contains(secret.as_str())), "{index}");
+        }
+    }
+}
+
+/// Delivers the same bytes every time, or an error.
+#[derive(Clone, Copy)]
+enum Broken {
+    Repeats,
+    Fails,
+}
+
+impl Random for Broken {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        match self {
+            // An error of the operating system's source can be had by no other way than asking for it here.
+            Self::Fails => OsRandom.fill(bytes).and_then(|()| Err(failure())),
+            Self::Repeats => {
+                bytes.iter_mut().enumerate().for_each(|(index, byte)| *byte = (index % 62) as u8);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a source answers that never gives a usable byte.
+fn failure() -> RandomError {
+    struct Useless;
+    impl Random for Useless {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+            bytes.fill(0xff);
+            Ok(())
+        }
+    }
+    tower_agent_auth::core::id::SessionId::generate(&Useless).unwrap_err()
+}
+
+async fn registrations_with(random: Broken) -> (Vec<Answer>, usize) {
+    let store = common::TestStore::default();
+    let auth = tower_agent_auth::AgentAuth::builder(config().build().unwrap())
+        .sessions(store.clone())
+        .accounts(common::TestAccounts::default())
+        .random(random)
+        .build()
+        .unwrap();
+    let app = axum::Router::new().route("/x", axum::routing::get(|| async {})).layer(auth.discovery());
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let request = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
+        answers.push(Answer::read(app.clone().oneshot(request).await.unwrap()).await);
+    }
+    (answers, store.writes())
+}
+
+#[tokio::test]
+async fn r1_a_source_of_randomness_that_fails_issues_nothing() {
+    let (answers, writes) = registrations_with(Broken::Fails).await;
+    for answer in answers {
+        assert_eq!((answer.status, answer.error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
+    }
+    assert_eq!(writes, 0);
+}
+
+#[tokio::test]
+async fn r98_a_source_of_randomness_that_repeats_overwrites_nothing() {
+    let (answers, writes) = registrations_with(Broken::Repeats).await;
+    assert_eq!(answers[0].status, StatusCode::CREATED);
+    assert_eq!((answers[1].status, answers[1].error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
+    // Three draws, each refused as a conflict.
+    assert_eq!(writes, 1 + 3);
+}
+
+#[tokio::test]
+async fn an_account_that_is_no_longer_active_gets_no_session() {
+    let service = Service::new();
+    let pending = service.register(&["projects:read"]).await;
+    service.approve("ada", &pending, &["projects:read"]).await;
+    service.accounts.inactive.lock().unwrap().push("acct_ada".into());
+    let answer = service.complete(&pending).await;
+    assert_eq!((answer.status, answer.error()), (StatusCode::FORBIDDEN, "access_denied"));
+    service.accounts.inactive.lock().unwrap().clear();
+    assert_eq!(service.complete(&pending).await.error(), "access_denied");
+}
+
+#[tokio::test]
+async fn the_ways_to_sign_in_are_checked_where_they_are_configured() {
+    let service = Service::with(config().claim_method("google_oauth").claim_method("github_oauth"));
+    let register = async |method: &str| {
+        service.post("/agent/auth", &json!({ "type": "user_claimed", "claim_method": method })).await
+    };
+    assert_eq!(register("github_oauth").await.status, StatusCode::CREATED);
+    let refused = register("carrier pigeon").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(
+        refused.json["message"].as_str().unwrap().contains("`claim_method` must be one of: google_oauth, github_oauth")
+    );
+}

@@ -1,0 +1,524 @@
+//! What the tests share: a service with a clock that stands still, a human who signs in by a cookie, and a store that can
+//! be counted and broken.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    routing::{any, get},
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_agent_auth::{
+    AgentAuth, Config, ConfigBuilder,
+    accounts::{Accounts, AccountsError, SignedIn},
+    audit::{AuditSink, Event},
+    core::{
+        clock::{ManualClock, Timestamp},
+        id::{AccountId, RegistrationId, SessionId},
+        registration::{Account, Registration, Transition},
+        secret::{Access, Digest},
+        session::{NewSession, RevokedBy, Session, Use},
+    },
+    guard::{AgentSession, Owner},
+    store::{
+        CeremonyStore, Creation, MemoryStore, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+        StoreErrorKind,
+    },
+};
+
+pub const ORIGIN: &str = "https://api.example.com";
+pub const PRM: &str = "https://api.example.com/.well-known/oauth-protected-resource";
+/// 2026-11-24T01:10:00Z
+pub const START: Timestamp = Timestamp::from_millis(1_795_482_600_000);
+
+/// The configuration of most tests.
+pub fn config() -> ConfigBuilder {
+    Config::builder()
+        .resource(ORIGIN)
+        .name("Example Analytics")
+        .scope("projects:read", "See your projects", |scope| scope.by_default())
+        .scope("projects:write", "Create and change projects", |scope| scope)
+        .scope("analytics:read", "See your statistics", |scope| scope.by_default())
+        .scope("experiments:read", "See your experiments", |scope| scope)
+        .scope("experiments:write", "Create and change experiments", |scope| scope.implies("experiments:read"))
+        .sessions_path("/sessions")
+}
+
+/// A service in this process.
+pub struct Service {
+    pub auth: AgentAuth,
+    pub app: Router,
+    pub clock: ManualClock,
+    pub store: TestStore,
+    pub accounts: TestAccounts,
+    pub audit: Audit,
+    /// How often a handler ran.
+    pub handled: Arc<AtomicUsize>,
+}
+
+impl Service {
+    pub fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub fn with(config: ConfigBuilder) -> Self {
+        Self::on(config, TestStore::default())
+    }
+
+    pub fn on(config: ConfigBuilder, store: TestStore) -> Self {
+        let clock = ManualClock::at(START);
+        let accounts = TestAccounts::default();
+        let audit = Audit::default();
+        let auth = AgentAuth::builder(config.build().unwrap())
+            .sessions(store.clone())
+            .accounts(accounts.clone())
+            .clock(clock.clone())
+            .audit(audit.clone())
+            .build()
+            .unwrap();
+        let handled = Arc::new(AtomicUsize::new(0));
+        let app = app(&auth, &handled);
+        Self { auth, app, clock, store, accounts, audit, handled }
+    }
+
+    pub fn handled(&self) -> usize {
+        self.handled.load(Ordering::SeqCst)
+    }
+
+    /// Sends a request.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::read(self.app.clone().oneshot(request).await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn get_as(&self, path: &str, token: &str) -> Answer {
+        self.send(bearer(Method::GET, path, token)).await
+    }
+
+    /// Posts JSON without credentials, as an agent does.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(json_request(path, &body.to_string())).await
+    }
+
+    /// Registers an agent for these scopes; none means the default ones.
+    pub async fn register(&self, scopes: &[&str]) -> Pending {
+        let mut body = json!({ "type": "user_claimed", "client_name": "Example Agent" });
+        if !scopes.is_empty() {
+            body["requested_scopes"] = json!(scopes);
+        }
+        let answer = self.post("/agent/auth", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let text = |field: &str| answer.json[field].as_str().unwrap().to_owned();
+        Pending { id: text("registration_id"), claim_token: text("claim_token"), claim_url: text("claim_url") }
+    }
+
+    /// Lets a human open the approval page, and answers its form token and the cookie that goes with it.
+    pub async fn open(&self, human: &str, pending: &Pending) -> Form {
+        let page = self.send(browse(human, &pending.path())).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        page.form(human)
+    }
+
+    /// Lets a human open the approval page and approve these scopes.
+    pub async fn approve(&self, human: &str, pending: &Pending, scopes: &[&str]) {
+        let form = self.open(human, pending).await;
+        let mut fields = vec![("decision", "approve")];
+        fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
+        let answer = self.send(form.post(&pending.path(), &fields)).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    }
+
+    pub async fn complete(&self, pending: &Pending) -> Answer {
+        self.post("/agent/auth/claim/complete", &json!({ "claim_token": pending.claim_token })).await
+    }
+
+    /// The whole ceremony: an access token with these scopes for `ada`.
+    pub async fn token(&self, scopes: &[&str]) -> String {
+        self.session("ada", scopes).await.json["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The whole ceremony: what completing it answers.
+    pub async fn session(&self, human: &str, scopes: &[&str]) -> Answer {
+        let pending = self.register(scopes).await;
+        self.approve(human, &pending, scopes).await;
+        let answer = self.complete(&pending).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer
+    }
+}
+
+/// The routes of the tests' service.
+fn app(auth: &AgentAuth, handled: &Arc<AtomicUsize>) -> Router {
+    let count = Arc::clone(handled);
+    let handler = move |request: Request<Body>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let session = request.extensions().get::<AgentSession>().map(|session| session.id.to_string());
+        let owner = request.extensions().get::<Owner>().map(|owner| owner.account().id.to_string());
+        async move { axum::Json(json!({ "session": session, "owner": owner })) }
+    };
+    Router::new()
+        .route("/health", any(handler.clone()).layer(auth.guard(tower_agent_auth::guard::Rule::public())))
+        .route("/projects", any(handler.clone()).layer(auth.require("projects:read")))
+        .route("/write", any(handler.clone()).layer(auth.require("projects:write")))
+        .route("/both", any(handler.clone()).layer(auth.require("projects:read projects:write")))
+        .route("/any", any(handler.clone()).layer(auth.require_any("projects:read analytics:read")))
+        .route("/experiments", any(handler.clone()).layer(auth.require("experiments:read")))
+        .route("/optional", any(handler.clone()).layer(auth.optional()))
+        .route("/billing", any(handler.clone()).layer(auth.owner_only()))
+        .route("/unclassified", get(handler))
+        .layer(auth.discovery())
+}
+
+/// A registration that waits for its human.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub id: String,
+    pub claim_token: String,
+    pub claim_url: String,
+}
+
+impl Pending {
+    pub fn path(&self) -> String {
+        self.claim_url.strip_prefix(ORIGIN).unwrap().to_owned()
+    }
+}
+
+/// A form as a page showed it to a human.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub human: String,
+    pub csrf: String,
+    pub cookie: String,
+}
+
+impl Form {
+    /// Sends it as the browser would, with these fields beside the token.
+    pub fn post(&self, path: &str, fields: &[(&str, &str)]) -> Request<Body> {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.append_pair("csrf", &self.csrf).extend_pairs(fields);
+        Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", format!("user={}; {}", self.human, self.cookie))
+            .header("origin", ORIGIN)
+            .header("sec-fetch-site", "same-origin")
+            .body(Body::from(body.finish()))
+            .unwrap()
+    }
+}
+
+/// A response, read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    /// The body as JSON; null if it is none.
+    pub json: Value,
+}
+
+impl Answer {
+    pub async fn read<B>(response: Response<B>) -> Self
+    where
+        B: http_body::Body,
+        B::Error: std::fmt::Debug,
+    {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Self { status: parts.status, headers: parts.headers, text, json }
+    }
+
+    /// The value of a header that must be there once.
+    pub fn header(&self, name: &str) -> &str {
+        let values: Vec<_> = self.headers.get_all(name).iter().collect();
+        assert_eq!(values.len(), 1, "{name} in {:?}", self.headers);
+        values[0].to_str().unwrap()
+    }
+
+    pub fn error(&self) -> &str {
+        self.json["error"].as_str().unwrap_or_default()
+    }
+
+    /// The form of a page, and the cookie that came with it.
+    pub fn form(&self, human: &str) -> Form {
+        let csrf = between(&self.text, "name=\"csrf\" value=\"", "\"").to_owned();
+        let cookie = self.header("set-cookie").split(';').next().unwrap().to_owned();
+        Form { human: human.into(), csrf, cookie }
+    }
+}
+
+pub fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let from = text.find(start).unwrap_or_else(|| panic!("no {start} in {text}")) + start.len();
+    &text[from..from + text[from..].find(end).unwrap()]
+}
+
+pub fn bearer(method: Method, path: &str, token: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+    request.body(Body::empty()).unwrap()
+}
+
+pub fn json_request(path: &str, body: &str) -> Request<Body> {
+    Request::post(path).header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap()
+}
+
+/// A signed-in human's GET.
+pub fn browse(human: &str, path: &str) -> Request<Body> {
+    Request::get(path).header("cookie", format!("user={human}")).body(Body::empty()).unwrap()
+}
+
+pub fn from_address(mut request: Request<Body>, address: &str) -> Request<Body> {
+    let address: IpAddr = address.parse().unwrap();
+    request.extensions_mut().insert(SocketAddr::new(address, 40_000));
+    request
+}
+
+/// Humans: the cookie `user=NAME` signs NAME in; the browser session is `login=…` beside it.
+#[derive(Clone, Debug, Default)]
+pub struct TestAccounts {
+    pub inactive: Arc<Mutex<Vec<String>>>,
+    pub fails: Arc<AtomicBool>,
+    pub panics: Arc<AtomicBool>,
+}
+
+pub fn account(name: &str) -> Account {
+    Account { id: AccountId::new(&format!("acct_{name}")).unwrap(), label: format!("{name}@example.com") }
+}
+
+impl Accounts for TestAccounts {
+    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+        self.check()?;
+        let cookie = |name: &str| {
+            let lines = request.headers.get_all("cookie").iter().filter_map(|line| line.to_str().ok());
+            let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+        };
+        let Some(user) = cookie("user").filter(|user| user.bytes().all(|byte| byte.is_ascii_lowercase())) else {
+            return Ok(None);
+        };
+        Ok(Some(SignedIn::new(account(&user), cookie("login").unwrap_or_else(|| format!("first login of {user}")))))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        format!("/login?next={return_to}")
+    }
+
+    async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
+        self.check()?;
+        Ok(!self.inactive.lock().unwrap().iter().any(|id| id == account.as_str()))
+    }
+}
+
+impl TestAccounts {
+    fn check(&self) -> Result<(), AccountsError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the accounts panic, as they were told");
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(AccountsError::new("the user database is down"));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps every audit event.
+#[derive(Clone, Debug, Default)]
+pub struct Audit(Arc<Mutex<Vec<Event>>>);
+
+impl Audit {
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.events().iter().map(Event::name).collect()
+    }
+}
+
+impl AuditSink for Audit {
+    fn record(&self, _: Timestamp, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+/// What a broken store does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    Unavailable,
+    Corrupt,
+    Panic,
+}
+
+/// A memory store that counts its calls, waits like a real one, and breaks on demand.
+#[derive(Clone, Debug, Default)]
+pub struct TestStore {
+    pub memory: MemoryStore,
+    /// Calls of any kind.
+    pub calls: Arc<AtomicUsize>,
+    /// Calls that change something.
+    pub writes: Arc<AtomicUsize>,
+    /// From which call on it breaks, and how.
+    pub fault: Arc<Mutex<Option<(usize, Fault)>>>,
+    /// Answers token checks only after waiting, as a store across a network does.
+    pub waits: Arc<AtomicBool>,
+}
+
+impl TestStore {
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// Breaks from the `after`-th call from now on.
+    pub fn break_after(&self, after: usize, fault: Fault) {
+        *self.fault.lock().unwrap() = Some((self.calls() + after, fault));
+    }
+
+    pub fn mend(&self) {
+        *self.fault.lock().unwrap() = None;
+    }
+
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::SeqCst);
+    }
+
+    async fn step(&self, writes: bool) -> Result<(), StoreError> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        if writes {
+            self.writes.fetch_add(1, Ordering::SeqCst);
+        }
+        let fault = *self.fault.lock().unwrap();
+        tokio::task::yield_now().await;
+        match fault.filter(|(from, _)| call >= *from).map(|(_, fault)| fault) {
+            None => Ok(()),
+            Some(Fault::Unavailable) => Err(StoreError::because(StoreErrorKind::Unavailable, "connection refused")),
+            Some(Fault::Corrupt) => Err(StoreError::new(StoreErrorKind::Corrupt)),
+            Some(Fault::Panic) => panic!("the store panics, as it was told"),
+        }
+    }
+}
+
+impl SessionStore for TestStore {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        self.step(false).await?;
+        self.memory.find_session(access).await
+    }
+
+    fn find_session_now(&self, access: &Digest<Access>) -> std::task::Poll<Option<Arc<Session>>> {
+        if self.waits.load(Ordering::SeqCst) || self.fault.lock().unwrap().is_some() {
+            return std::task::Poll::Pending;
+        }
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.memory.find_session_now(access)
+    }
+}
+
+impl CeremonyStore for TestStore {
+    async fn create_registration(
+        &self,
+        registration: &Registration,
+        caps: PendingCaps,
+    ) -> Result<Creation, StoreError> {
+        self.step(true).await?;
+        self.memory.create_registration(registration, caps).await
+    }
+
+    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+        self.step(false).await?;
+        self.memory.find_registration(key).await
+    }
+
+    async fn transition(
+        &self,
+        id: &RegistrationId,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.step(true).await?;
+        self.memory.transition(id, transition, at).await
+    }
+
+    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+        self.step(true).await?;
+        self.memory.redeem(new, at).await
+    }
+
+    async fn list_sessions(
+        &self,
+        account: &AccountId,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.step(false).await?;
+        self.memory.list_sessions(account, before, limit).await
+    }
+
+    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.step(true).await?;
+        self.memory.revoke(target, by, at).await
+    }
+
+    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        self.step(true).await?;
+        self.memory.record_uses(uses).await
+    }
+}
+
+/// A body that counts how many bytes were asked of it.
+pub struct Dripping {
+    pub left: usize,
+    pub sent: Arc<AtomicUsize>,
+}
+
+impl http_body::Body for Dripping {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let size = self.left.min(1024);
+        if size == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        self.left -= size;
+        self.sent.fetch_add(size, Ordering::SeqCst);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(vec![b' '; size].into()))))
+    }
+}
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A body that never comes.
+pub struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}

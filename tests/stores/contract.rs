@@ -1,0 +1,487 @@
+use std::net::IpAddr;
+
+use tower_agent_auth::{
+    core::{
+        clock::Timestamp,
+        id::{AccountId, RegistrationId, SessionId},
+        random::OsRandom,
+        registration::{Account, Decision, Registration, State, Transition},
+        scope::ScopeSet,
+        secret::{Access, Claim, Refresh},
+        session::{NewSession, Revocation, RevokedBy, Use},
+    },
+    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, StoreErrorKind},
+};
+
+use crate::fixtures::{
+    LIFE, NO_CAPS, account, after, apply, approve, approved, create, deny, digest, find, is_live, listed, open, opened,
+    registration, registration_from, scopes, session, session_of, text,
+};
+
+pub(crate) async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStore) {
+    let (one, other) = (registration(), registration_from("2001:db8::1"));
+    create(&store, &one).await;
+    create(&store, &other).await;
+    for kept in [&one, &other] {
+        for key in [RegistrationKey::Id(kept.id.clone()), RegistrationKey::Claim(kept.claim)] {
+            assert_eq!(store.find_registration(&key).await.unwrap().as_ref(), Some(kept));
+        }
+    }
+    let unknown = registration();
+    for key in [RegistrationKey::Id(unknown.id), RegistrationKey::Claim(unknown.claim)] {
+        assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    }
+    assert_eq!(store.find_session(&digest::<Access>()).await.unwrap(), None);
+}
+
+pub(crate) async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
+    let kept = opened(&store, "alice").await;
+    let before = find(&store, &kept).await;
+    let same_id = Registration { id: kept.id.clone(), ..registration() };
+    let same_claim = Registration { claim: kept.claim, ..registration() };
+    for clash in [&same_id, &same_claim, &kept] {
+        let created = store.create_registration(clash, NO_CAPS).await.unwrap();
+        assert_eq!(created, Creation::Conflict);
+    }
+    assert_eq!(find(&store, &kept).await, before);
+    let claim = RegistrationKey::Claim(same_id.claim);
+    assert_eq!(store.find_registration(&claim).await.unwrap(), None);
+    let id = RegistrationKey::Id(same_claim.id);
+    assert_eq!(store.find_registration(&id).await.unwrap(), None);
+}
+
+const TWO_PER_SOURCE: PendingCaps = PendingCaps { per_source: Some(2), total: None };
+const TWO_IN_ALL: PendingCaps = PendingCaps { per_source: None, total: Some(2) };
+
+async fn creation(store: &impl CeremonyStore, registration: &Registration, caps: PendingCaps) -> Creation {
+    store.create_registration(registration, caps).await.unwrap()
+}
+
+pub(crate) async fn r42_a_source_has_its_cap(store: impl CeremonyStore) {
+    for _ in 0..2 {
+        assert_eq!(creation(&store, &registration(), TWO_PER_SOURCE).await, Creation::Created);
+    }
+    let refused = registration();
+    assert_eq!(creation(&store, &refused, TWO_PER_SOURCE).await, Creation::SourceFull);
+    let key = RegistrationKey::Id(refused.id);
+    assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    let mapped = registration_from("::ffff:192.0.2.7");
+    assert_eq!(creation(&store, &mapped, TWO_PER_SOURCE).await, Creation::SourceFull);
+    let other = registration_from("192.0.2.8");
+    assert_eq!(creation(&store, &other, TWO_PER_SOURCE).await, Creation::Created);
+}
+
+pub(crate) async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: impl CeremonyStore) {
+    for (address, expected) in [
+        ("2001:db8:0:1::1", Creation::Created),
+        ("2001:db8:0:1:ffff::1", Creation::Created),
+        ("2001:db8:0:1::3", Creation::SourceFull),
+        ("2001:db8:0:2::1", Creation::Created),
+    ] {
+        let registration = registration_from(address);
+        assert_eq!(creation(&store, &registration, TWO_PER_SOURCE).await, expected, "{address}");
+    }
+}
+
+pub(crate) async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
+    let caps = PendingCaps { per_source: Some(0), total: Some(3) };
+    for expected in [Creation::Created, Creation::Created, Creation::Created, Creation::Full] {
+        let mut nameless = registration();
+        nameless.client.address = None;
+        assert_eq!(creation(&store, &nameless, caps).await, expected);
+    }
+}
+
+pub(crate) async fn r42_the_total_is_capped(store: impl CeremonyStore) {
+    for (address, expected) in
+        [("192.0.2.1", Creation::Created), ("192.0.2.2", Creation::Created), ("192.0.2.3", Creation::Full)]
+    {
+        assert_eq!(creation(&store, &registration_from(address), TWO_IN_ALL).await, expected);
+    }
+    assert_eq!(creation(&store, &registration(), NO_CAPS).await, Creation::Created);
+}
+
+pub(crate) async fn r42_what_is_decided_or_expired_frees_its_place(store: impl CeremonyStore) {
+    for caps in [TWO_PER_SOURCE, TWO_IN_ALL] {
+        let begin = if caps == TWO_PER_SOURCE { 0 } else { 10 * LIFE };
+        let full = if caps == TWO_PER_SOURCE { Creation::SourceFull } else { Creation::Full };
+        let made = |millis: i64| Registration {
+            created_at: after(begin + millis),
+            expires_at: after(begin + millis + LIFE),
+            ..registration()
+        };
+        let at = after(begin + 1);
+        let decided = made(0);
+        assert_eq!(creation(&store, &decided, caps).await, Creation::Created);
+        assert_eq!(creation(&store, &made(0), caps).await, Creation::Created);
+        assert!(store.transition(&decided.id, &open("alice"), at).await.unwrap());
+        assert_eq!(creation(&store, &made(2), caps).await, full, "opened is pending still");
+        assert!(store.transition(&decided.id, &deny("alice"), at).await.unwrap());
+        assert_eq!(creation(&store, &made(2), caps).await, Creation::Created);
+        assert_eq!(creation(&store, &made(LIFE - 1), caps).await, full);
+        assert_eq!(creation(&store, &made(LIFE), caps).await, Creation::Created, "one is over at this instant");
+        assert_eq!(creation(&store, &made(LIFE), caps).await, full);
+    }
+}
+
+/// Brings a new registration of alice's into `state`, and answers the instant at which it is in it.
+async fn in_state(store: &impl CeremonyStore, state: State) -> (Registration, Timestamp) {
+    let registration = match state {
+        State::Approved | State::Exchanged | State::Revoked => approved(store, "alice").await,
+        State::Pending | State::Denied | State::Expired => opened(store, "alice").await,
+    };
+    match state {
+        State::Denied => assert!(apply(store, &registration, deny("alice")).await),
+        State::Revoked => assert!(apply(store, &registration, Transition::Revoke).await),
+        State::Exchanged => {
+            assert!(store.redeem(&session_of(&registration, "alice"), after(2)).await.unwrap());
+        }
+        State::Pending | State::Approved | State::Expired => {}
+    }
+    let at = if state == State::Expired { after(LIFE) } else { after(3) };
+    let found = find(store, &registration).await;
+    assert_eq!(found.state_at(at), state);
+    (found, at)
+}
+
+const STATES: [State; 6] =
+    [State::Pending, State::Approved, State::Denied, State::Exchanged, State::Revoked, State::Expired];
+
+pub(crate) async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl CeremonyStore) {
+    for state in STATES {
+        for (transition, legal_in, leads_to) in [
+            (open("alice"), Some(State::Pending), State::Pending),
+            (open("mallory"), None, state),
+            (approve("alice", "a"), Some(State::Pending), State::Approved),
+            (approve("mallory", "a"), None, state),
+            (deny("alice"), Some(State::Pending), State::Denied),
+            (deny("mallory"), None, state),
+            (Transition::Revoke, Some(State::Approved), State::Revoked),
+        ] {
+            let (before, at) = in_state(&store, state).await;
+            let legal = legal_in == Some(state);
+            let applied = store.transition(&before.id, &transition, at).await.unwrap();
+            assert_eq!(applied, legal, "{transition:?} in {state:?}");
+            let after = find(&store, &before).await;
+            assert_eq!(after.state_at(at), if legal { leads_to } else { state });
+            assert!(legal || after == before, "{transition:?} in {state:?} changed something");
+        }
+        let (before, at) = in_state(&store, state).await;
+        let redeemed = store.redeem(&session_of(&before, "alice"), at).await.unwrap();
+        assert_eq!(redeemed, state == State::Approved, "redeem in {state:?}");
+        assert!(redeemed || find(&store, &before).await == before);
+    }
+    let unknown = registration();
+    assert!(!apply(&store, &unknown, open("alice")).await);
+    assert!(!store.redeem(&session_of(&unknown, "alice"), after(1)).await.unwrap());
+}
+
+pub(crate) async fn r44_approved_scopes_are_some_of_those_requested(store: impl CeremonyStore) {
+    for (asked, granted, legal) in [
+        ("a b c", "a b c", true),
+        ("a b c", "b", true),
+        ("a b c", "", false),
+        ("a b c", "a d", false),
+        ("a b c", "A", false),
+        ("ab bc", "b", false),
+        ("ab bc", "a", false),
+        ("a:read", "a", false),
+        ("a:read", "a:rea_", false),
+        ("%", "a", false),
+        ("", "a", false),
+        ("", "", false),
+        ("[] {} ' %_", "[] ' %_", true),
+    ] {
+        let asking = Registration { requested: scopes(asked), ..registration() };
+        create(&store, &asking).await;
+        assert!(apply(&store, &asking, open("alice")).await);
+        assert_eq!(apply(&store, &asking, approve("alice", granted)).await, legal, "{granted:?} of {asked:?}");
+        let expected = if legal { Decision::Approved(scopes(granted)) } else { Decision::Undecided };
+        assert_eq!(find(&store, &asking).await.decision, expected);
+    }
+}
+
+pub(crate) async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore) {
+    let unopened = registration();
+    create(&store, &unopened).await;
+    assert!(!apply(&store, &unopened, approve("alice", "a")).await, "nobody opened it");
+    assert!(!apply(&store, &unopened, deny("alice")).await, "nobody opened it");
+    assert!(apply(&store, &unopened, open("alice")).await);
+    assert!(!apply(&store, &unopened, open("mallory")).await);
+    assert_eq!(find(&store, &unopened).await.account, Some(account("alice")));
+    let renamed = Account { label: "alice@new.example".to_owned(), ..account("alice") };
+    assert!(apply(&store, &unopened, Transition::Open(renamed.clone())).await);
+    assert_eq!(find(&store, &unopened).await.account, Some(renamed));
+}
+
+/// Around the instant of expiry: what is legal before it is legal at the first of these only.
+const AROUND: [(i64, bool); 3] = [(LIFE - 1, true), (LIFE, false), (LIFE + 1, false)];
+
+pub(crate) async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
+    for (millis, legal) in AROUND {
+        for (state, transition) in [
+            (State::Pending, open("alice")),
+            (State::Pending, approve("alice", "a")),
+            (State::Pending, deny("alice")),
+            (State::Approved, Transition::Revoke),
+        ] {
+            let (before, _) = in_state(&store, state).await;
+            let applied = store.transition(&before.id, &transition, after(millis)).await.unwrap();
+            assert_eq!(applied, legal, "{transition:?} at {millis}");
+            assert!(legal || find(&store, &before).await == before);
+        }
+    }
+}
+
+pub(crate) async fn r13_nothing_is_redeemed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
+    for (millis, legal) in AROUND {
+        let approved = approved(&store, "alice").await;
+        let new = session_of(&approved, "alice");
+        assert_eq!(store.redeem(&new, after(millis)).await.unwrap(), legal, "at {millis}");
+        assert_eq!(is_live(&store, &new).await, legal);
+    }
+}
+
+pub(crate) async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore) {
+    let approved = approved(&store, "alice").await;
+    let mut new = session_of(&approved, "alice");
+    new.session.client.address = Some("2001:db8::7".parse().unwrap());
+    new.session.client.method = Some(text("passkey"));
+    assert!(store.redeem(&new, after(2)).await.unwrap());
+    assert_eq!(store.find_session(&new.access).await.unwrap().as_deref(), Some(&new.session));
+    assert_eq!(listed(&store, "alice").await, [new.session]);
+    assert_eq!(find(&store, &approved).await.decision, Decision::Exchanged(scopes("a b")));
+}
+
+pub(crate) async fn r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing(
+    store: impl CeremonyStore,
+) {
+    let live = session(&store, "alice").await;
+    let ended = session(&store, "alice").await;
+    let target = RevokeTarget::Access(ended.access);
+    store.revoke(&target, RevokedBy::Agent, after(3)).await.unwrap();
+    let approved = approved(&store, "bob").await;
+    for known in [&live, &ended] {
+        let mut same_id = session_of(&approved, "bob");
+        same_id.session.id = known.session.id.clone();
+        let same_access = NewSession { access: known.access, ..session_of(&approved, "bob") };
+        let same_refresh = NewSession { refresh: known.refresh, ..session_of(&approved, "bob") };
+        for clash in [same_id, same_access, same_refresh] {
+            let error = store.redeem(&clash, after(4)).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Conflict);
+            assert_eq!(find(&store, &approved).await.state_at(after(4)), State::Approved);
+            assert_eq!(listed(&store, "bob").await, []);
+        }
+    }
+    assert_eq!(store.find_session(&live.access).await.unwrap().as_deref(), Some(&live.session));
+    assert!(!is_live(&store, &ended).await);
+    assert!(store.redeem(&session_of(&approved, "bob"), after(4)).await.unwrap());
+}
+
+pub(crate) async fn r45_a_registration_is_redeemed_once(store: impl CeremonyStore) {
+    let approved = approved(&store, "alice").await;
+    let first = session_of(&approved, "alice");
+    assert!(store.redeem(&first, after(2)).await.unwrap());
+    assert!(!store.redeem(&session_of(&approved, "alice"), after(2)).await.unwrap());
+    assert!(!store.redeem(&first, after(2)).await.unwrap(), "nor with the same session");
+    assert_eq!(listed(&store, "alice").await, [first.session]);
+}
+
+async fn revoke(store: &impl CeremonyStore, target: RevokeTarget) -> Vec<SessionId> {
+    let mut ended = store.revoke(&target, RevokedBy::Human, after(5)).await.unwrap();
+    ended.sort();
+    ended
+}
+
+pub(crate) async fn a_session_is_revoked_by_its_access_token(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    assert_eq!(revoke(&store, RevokeTarget::Access(digest())).await, []);
+    assert_eq!(revoke(&store, RevokeTarget::Access(one.access)).await, std::slice::from_ref(&one.session.id));
+    assert!(!is_live(&store, &one).await && is_live(&store, &other).await);
+}
+
+pub(crate) async fn a_session_is_revoked_by_its_refresh_token(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    assert_eq!(revoke(&store, RevokeTarget::Refresh(digest::<Refresh>())).await, []);
+    assert_eq!(revoke(&store, RevokeTarget::Refresh(one.refresh)).await, std::slice::from_ref(&one.session.id));
+    assert!(!is_live(&store, &one).await && is_live(&store, &other).await);
+}
+
+pub(crate) async fn a_session_is_revoked_by_its_id_for_its_account_only(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    let target = |id: &str| RevokeTarget::Session(one.session.id.clone(), account(id).id);
+    assert_eq!(revoke(&store, target("mallory")).await, []);
+    assert!(is_live(&store, &one).await);
+    assert_eq!(revoke(&store, target("alice")).await, std::slice::from_ref(&one.session.id));
+    assert!(!is_live(&store, &one).await && is_live(&store, &other).await);
+    let unknown = SessionId::generate(&OsRandom).unwrap();
+    assert_eq!(revoke(&store, RevokeTarget::Session(unknown, account("alice").id)).await, []);
+}
+
+pub(crate) async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonyStore) {
+    let (one, two) = (session(&store, "alice").await, session(&store, "alice").await);
+    let bobs = session(&store, "bob").await;
+    let (undecided, waiting) = (opened(&store, "alice").await, approved(&store, "alice").await);
+    let bobs_waiting = approved(&store, "bob").await;
+    let expired = Registration { expires_at: after(5), ..registration() };
+    create(&store, &expired).await;
+    assert!(apply(&store, &expired, open("alice")).await);
+    assert!(apply(&store, &expired, approve("alice", "a")).await);
+
+    let mut expected = [one.session.id.clone(), two.session.id.clone()];
+    expected.sort();
+    assert_eq!(revoke(&store, RevokeTarget::Account(account("alice").id)).await, expected);
+
+    assert!(!is_live(&store, &one).await && !is_live(&store, &two).await && is_live(&store, &bobs).await);
+    assert_eq!(find(&store, &waiting).await.decision, Decision::Revoked);
+    assert!(!store.redeem(&session_of(&waiting, "alice"), after(6)).await.unwrap());
+    assert_eq!(find(&store, &undecided).await.decision, Decision::Undecided);
+    assert_eq!(find(&store, &expired).await.decision, Decision::Approved(scopes("a")));
+    assert!(store.redeem(&session_of(&bobs_waiting, "bob"), after(6)).await.unwrap());
+    let later = session(&store, "alice").await;
+    assert!(is_live(&store, &later).await, "what is approved afterwards lives");
+}
+
+pub(crate) async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {
+    for (by, millis) in [(RevokedBy::Agent, 5), (RevokedBy::Human, 6), (RevokedBy::Service, 7)] {
+        let new = session(&store, "alice").await;
+        let at = after(millis);
+        store.revoke(&RevokeTarget::Access(new.access), by, at).await.unwrap();
+        assert!(!is_live(&store, &new).await);
+        let newest = listed(&store, "alice").await.swap_remove(0);
+        assert_eq!(newest.id, new.session.id);
+        assert_eq!(newest.revoked, Some(Revocation { at, by }));
+    }
+}
+
+pub(crate) async fn revoking_twice_ends_nothing_more(store: impl CeremonyStore) {
+    let new = session(&store, "alice").await;
+    let targets = [
+        RevokeTarget::Session(new.session.id.clone(), account("alice").id),
+        RevokeTarget::Access(new.access),
+        RevokeTarget::Refresh(new.refresh),
+        RevokeTarget::Account(account("alice").id),
+    ];
+    assert_eq!(revoke(&store, targets[0].clone()).await, [new.session.id]);
+    let before = listed(&store, "alice").await;
+    for target in targets {
+        let again = store.revoke(&target, RevokedBy::Service, after(9)).await.unwrap();
+        assert_eq!(again, []);
+    }
+    assert_eq!(listed(&store, "alice").await, before, "the first revocation stands");
+}
+
+pub(crate) async fn an_expired_session_can_be_revoked(store: impl CeremonyStore) {
+    let new = session(&store, "alice").await;
+    let late = new.session.refresh_expires_at;
+    assert!(is_live(&store, &new).await, "expiry is the caller's to judge");
+    let ended = store.revoke(&RevokeTarget::Refresh(new.refresh), RevokedBy::Agent, late).await.unwrap();
+    assert_eq!(ended, [new.session.id]);
+}
+
+pub(crate) async fn sessions_are_listed_newest_first_page_by_page(store: impl CeremonyStore) {
+    let mut newest_first = Vec::new();
+    for _ in 0..7 {
+        session(&store, "bob").await;
+        newest_first.insert(0, session(&store, "alice").await.session);
+    }
+    let alice = account("alice").id;
+    let page = async |before: Option<&SessionId>, limit| store.list_sessions(&alice, before, limit).await.unwrap();
+
+    assert_eq!(page(None, usize::MAX).await, newest_first);
+    assert_eq!(page(None, 0).await, []);
+    assert_eq!(page(None, 3).await, newest_first[..3]);
+    assert_eq!(page(Some(&newest_first[2].id), 3).await, newest_first[3..6]);
+    assert_eq!(page(Some(&newest_first[5].id), 3).await, newest_first[6..]);
+    assert_eq!(page(Some(&newest_first[6].id), 3).await, []);
+    let bobs = listed(&store, "bob").await.swap_remove(3).id;
+    assert_eq!(page(Some(&bobs), 2).await, newest_first[..2], "a foreign cursor is no cursor");
+    assert_eq!(listed(&store, "nobody").await, []);
+}
+
+pub(crate) async fn the_later_use_stands(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    let used = |millis, address: Option<&str>| {
+        let address = address.map(|address| address.parse::<IpAddr>().unwrap());
+        Use { at: after(millis), address }
+    };
+    let record = async |uses: &[(&NewSession, Use)]| {
+        let uses: Vec<_> = uses.iter().map(|(new, last)| (new.session.id.clone(), *last)).collect();
+        store.record_uses(&uses).await.unwrap();
+        store.find_session(&one.access).await.unwrap().unwrap().last_use
+    };
+
+    assert_eq!(record(&[]).await, None);
+    assert_eq!(record(&[(&other, used(99, None))]).await, None);
+    let first = used(10, Some("192.0.2.1"));
+    assert_eq!(record(&[(&one, first)]).await, Some(first));
+    assert_eq!(record(&[(&one, used(9, None))]).await, Some(first), "an earlier one");
+    assert_eq!(record(&[(&one, used(10, None))]).await, Some(first), "one at the same instant");
+    let second = used(11, None);
+    assert_eq!(record(&[(&one, second)]).await, Some(second));
+    let last = used(30, Some("2001:db8::1"));
+    let several = [(&one, used(20, Some("192.0.2.2"))), (&one, last), (&one, used(25, None))];
+    assert_eq!(record(&several).await, Some(last));
+    let unknown = session_of(&registration(), "alice");
+    assert_eq!(record(&[(&unknown, used(40, None))]).await, Some(last));
+    assert_eq!(listed(&store, "alice").await[1].last_use, Some(last));
+    assert_eq!(listed(&store, "alice").await[0].last_use, Some(used(99, None)));
+}
+
+pub(crate) async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session(
+    store: impl CeremonyStore,
+) {
+    const HOUR: i64 = 3_600_000;
+    let old = session(&store, "alice").await;
+    let key = RegistrationKey::Id(old.session.registration.clone());
+    for (millis, remembered) in [(LIFE + HOUR - 1, true), (LIFE + HOUR, false)] {
+        let (created_at, expires_at) = (after(millis), after(millis + LIFE));
+        create(&store, &Registration { created_at, expires_at, ..registration() }).await;
+        assert_eq!(store.find_registration(&key).await.unwrap().is_some(), remembered);
+        assert!(is_live(&store, &old).await);
+    }
+}
+
+pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
+    const HOSTILE: [&str; 9] = [
+        "'; DROP TABLE sessions; --",
+        "\" OR 1=1 --",
+        "') RETURNING access --",
+        "%_\\?1:name@p$1",
+        "<script>alert(1)</script>",
+        "null",
+        "\u{0410}gent \u{4f60}\u{597d} \u{1f980}",
+        "a\u{0301}\u{0302}b",
+        "{\"a\":[1,2]}",
+    ];
+    for hostile in HOSTILE {
+        let mut new = registration();
+        // Not every string is a text for humans; what is none does not reach a store there.
+        let human = tower_agent_auth::core::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
+        new.client.name = human.clone();
+        new.client.label = Some(human.clone());
+        new.client.method = Some(human);
+        new.requested = scopes("';--! %_ ?1 [] {}");
+        let owner = Account { id: AccountId::new(hostile).unwrap(), label: format!("{hostile}\0\n\u{202e}{hostile}") };
+        create(&store, &new).await;
+        assert!(apply(&store, &new, Transition::Open(owner.clone())).await);
+        assert!(apply(&store, &new, Transition::Approve(owner.id.clone(), new.requested.clone())).await);
+        let found = find(&store, &new).await;
+        assert_eq!(found.client, new.client);
+        assert_eq!(found.account.as_ref(), Some(&owner));
+        assert_eq!(found.granted().map(ScopeSet::to_string), Some(new.requested.to_string()));
+
+        let mut issued = session_of(&new, "alice");
+        issued.session.account = owner.clone();
+        issued.session.client = new.client;
+        issued.session.resource = hostile.into();
+        assert!(store.redeem(&issued, after(2)).await.unwrap());
+        assert_eq!(store.find_session(&issued.access).await.unwrap().as_deref(), Some(&issued.session));
+        assert_eq!(store.list_sessions(&owner.id, None, 9).await.unwrap(), [issued.session.clone()]);
+        let target = RevokeTarget::Session(issued.session.id.clone(), owner.id);
+        assert_eq!(revoke(&store, target).await, [issued.session.id]);
+    }
+    let key = RegistrationKey::Claim(digest::<Claim>());
+    assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    assert_eq!(RegistrationId::parse("reg_'; DROP TABLE sessions"), None);
+}

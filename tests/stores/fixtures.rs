@@ -1,0 +1,191 @@
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use tower_agent_auth::{
+    core::{
+        clock::Timestamp,
+        id::{AccountId, RegistrationId, SessionId},
+        random::OsRandom,
+        registration::{Account, Client, Decision, Registration, Transition},
+        scope::ScopeSet,
+        secret::{Access, Claim, Digest, Kind, Prefix, Refresh, Secret},
+        session::{NewSession, Session},
+        text::HumanText,
+    },
+    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, SqliteStore},
+};
+
+/// When each test begins, and how long a registration of [`registration`] lives.
+pub(crate) const START: i64 = 1_800_000_000_000;
+pub(crate) const LIFE: i64 = 600_000;
+
+pub(crate) const NO_CAPS: PendingCaps = PendingCaps { per_source: None, total: None };
+
+/// `millis` after the test began.
+pub(crate) fn after(millis: i64) -> Timestamp {
+    Timestamp::from_millis(START + millis)
+}
+
+/// A file in a directory of its own, removed with all that SQLite put beside it.
+pub(crate) struct TempFile(PathBuf);
+
+impl TempFile {
+    pub(crate) fn new() -> Self {
+        Self::beneath(&std::env::temp_dir())
+    }
+
+    /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
+    pub(crate) fn unsynced() -> Self {
+        let shared = Path::new("/dev/shm");
+        if shared.is_dir() { Self::beneath(shared) } else { Self::new() }
+    }
+
+    fn beneath(parent: &Path) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = parent.join(format!("tower-agent-auth-stores-{}-{count}", process::id()));
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.join("sessions.db")
+    }
+
+    pub(crate) async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.path()).await.unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+pub(crate) fn secret<K: Kind>() -> Secret<K> {
+    Prefix::new("t_").unwrap().generate(&OsRandom).unwrap()
+}
+
+pub(crate) fn digest<K: Kind>() -> Digest<K> {
+    secret().digest()
+}
+
+pub(crate) fn text(text: &str) -> HumanText {
+    HumanText::new(text).unwrap()
+}
+
+pub(crate) fn scopes(list: &str) -> ScopeSet {
+    ScopeSet::parse(list).unwrap()
+}
+
+pub(crate) fn account(id: &str) -> Account {
+    Account { id: AccountId::new(id).unwrap(), label: format!("{id}@example.org") }
+}
+
+/// A new registration that asks for `a b c`, made at the beginning of the test.
+pub(crate) fn registration() -> Registration {
+    Registration {
+        id: RegistrationId::generate(&OsRandom).unwrap(),
+        claim: digest::<Claim>(),
+        client: Client {
+            name: text("Claude Code"),
+            label: Some(text("on the laptop")),
+            address: Some("192.0.2.7".parse().unwrap()),
+            method: None,
+        },
+        requested: scopes("a b c"),
+        created_at: after(0),
+        expires_at: after(LIFE),
+        account: None,
+        decision: Decision::Undecided,
+    }
+}
+
+pub(crate) fn registration_from(address: &str) -> Registration {
+    let mut registration = registration();
+    registration.client.address = Some(address.parse::<IpAddr>().unwrap());
+    registration
+}
+
+/// The session that `registration` may become, for the account `id`.
+pub(crate) fn session_of(registration: &Registration, id: &str) -> NewSession {
+    NewSession {
+        session: Session {
+            id: SessionId::generate(&OsRandom).unwrap(),
+            registration: registration.id.clone(),
+            resource: "https://api.example.org".into(),
+            account: account(id),
+            client: registration.client.clone(),
+            scopes: scopes("a b"),
+            created_at: after(2),
+            expires_at: after(3_600_000),
+            refresh_expires_at: after(86_400_000),
+            last_use: None,
+            revoked: None,
+        },
+        access: digest::<Access>(),
+        refresh: digest::<Refresh>(),
+    }
+}
+
+pub(crate) async fn create(store: &impl CeremonyStore, registration: &Registration) {
+    let created = store.create_registration(registration, NO_CAPS).await.unwrap();
+    assert_eq!(created, Creation::Created);
+}
+
+pub(crate) async fn find(store: &impl CeremonyStore, registration: &Registration) -> Registration {
+    let key = RegistrationKey::Id(registration.id.clone());
+    store.find_registration(&key).await.unwrap().unwrap()
+}
+
+pub(crate) fn open(id: &str) -> Transition {
+    Transition::Open(account(id))
+}
+
+pub(crate) fn approve(id: &str, list: &str) -> Transition {
+    Transition::Approve(account(id).id, scopes(list))
+}
+
+pub(crate) fn deny(id: &str) -> Transition {
+    Transition::Deny(account(id).id)
+}
+
+pub(crate) async fn apply(store: &impl CeremonyStore, registration: &Registration, transition: Transition) -> bool {
+    store.transition(&registration.id, &transition, after(1)).await.unwrap()
+}
+
+/// A registration that the account `id` opened.
+pub(crate) async fn opened(store: &impl CeremonyStore, id: &str) -> Registration {
+    let registration = registration();
+    create(store, &registration).await;
+    assert!(apply(store, &registration, open(id)).await);
+    registration
+}
+
+/// A registration of which the account `id` approved `a b`.
+pub(crate) async fn approved(store: &impl CeremonyStore, id: &str) -> Registration {
+    let registration = opened(store, id).await;
+    assert!(apply(store, &registration, approve(id, "a b")).await);
+    registration
+}
+
+/// A session of the account `id`.
+pub(crate) async fn session(store: &impl CeremonyStore, id: &str) -> NewSession {
+    let new = session_of(&approved(store, id).await, id);
+    assert!(store.redeem(&new, after(2)).await.unwrap());
+    new
+}
+
+pub(crate) async fn is_live(store: &impl CeremonyStore, new: &NewSession) -> bool {
+    store.find_session(&new.access).await.unwrap().is_some()
+}
+
+pub(crate) async fn listed(store: &impl CeremonyStore, id: &str) -> Vec<Session> {
+    store.list_sessions(&account(id).id, None, usize::MAX).await.unwrap()
+}

@@ -1,0 +1,201 @@
+//! Random traces against a model that is written down from the specification, not from the code under test.
+
+use tower_agent_auth::{
+    core::{
+        clock::Timestamp,
+        registration::{Registration, State, Transition},
+        session::{NewSession, RevokedBy},
+    },
+    store::{CeremonyStore, MemoryStore, RevokeTarget},
+};
+
+use crate::fixtures::{TempFile, account, after, approve, create, deny, find, open, registration, scopes, session_of};
+
+const TRACES: u64 = 256;
+const STEPS: usize = 60;
+const ACCOUNTS: [&str; 2] = ["alice", "bob"];
+/// How long each registration of a trace lives, in steps of a clock that the dice move by some 13 in all.
+const LIVES: [i64; 3] = [5, 8, 11];
+
+/// SplitMix64: a trace is known by its number.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) % bound as u64) as usize
+    }
+
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// A registration as the specification tells it, and the session that it became.
+struct Expected {
+    registration: Registration,
+    state: State,
+    account: Option<String>,
+    granted: Option<&'static str>,
+    session: Option<(NewSession, bool)>,
+}
+
+impl Expected {
+    fn expire(&mut self, now: Timestamp) {
+        let open = matches!(self.state, State::Pending | State::Approved);
+        if open && now.as_millis() >= self.registration.expires_at.as_millis() {
+            self.state = State::Expired;
+        }
+    }
+
+    fn open(&mut self, account: &str) -> bool {
+        let free = self.account.as_deref().is_none_or(|bound| bound == account);
+        let legal = self.state == State::Pending && free;
+        if legal {
+            self.account = Some(account.to_owned());
+        }
+        legal
+    }
+
+    fn decide(&mut self, account: &str, granted: Option<&'static str>) -> bool {
+        let fits = granted.is_none_or(|granted| !matches!(granted, "" | "a d"));
+        let legal = self.state == State::Pending && self.account.as_deref() == Some(account) && fits;
+        if legal {
+            self.state = if granted.is_some() { State::Approved } else { State::Denied };
+            self.granted = granted;
+        }
+        legal
+    }
+
+    fn leave_approved(&mut self, next: State) -> bool {
+        let legal = self.state == State::Approved;
+        if legal {
+            self.state = next;
+        }
+        legal
+    }
+
+    fn revoke_all_of(&mut self, account: &str) -> usize {
+        if self.account.as_deref() != Some(account) {
+            return 0;
+        }
+        self.leave_approved(State::Revoked);
+        match &mut self.session {
+            Some((_, live)) if *live => {
+                *live = false;
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    async fn check(&self, store: &impl CeremonyStore, now: Timestamp, context: &str) {
+        let found = find(store, &self.registration).await;
+        assert_eq!(found.state_at(now), self.state, "{context}");
+        if matches!(self.state, State::Approved | State::Exchanged) {
+            assert_eq!(found.granted(), self.granted.map(scopes).as_ref(), "{context}");
+        }
+        assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
+        assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
+        if let Some((new, live)) = &self.session {
+            assert_eq!(store.find_session(&new.access).await.unwrap().is_some(), *live, "{context}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r44_random_traces_agree_with_the_memory_store() {
+    let store = MemoryStore::new();
+    for trace in 0..TRACES {
+        run(&store, trace).await;
+    }
+}
+
+#[tokio::test]
+async fn r44_random_traces_agree_with_the_sqlite_store() {
+    let file = TempFile::unsynced();
+    let store = file.open().await;
+    for trace in 0..TRACES {
+        run(&store, trace).await;
+    }
+}
+
+async fn run(store: &impl CeremonyStore, trace: u64) {
+    let mut dice = Dice(trace);
+    let mut now = 0;
+    let names = ACCOUNTS.map(|name| format!("{name}-{trace}"));
+    let names = [names[0].as_str(), names[1].as_str()];
+    let mut all = Vec::new();
+    for life in LIVES {
+        let registration = Registration { expires_at: after(life), ..registration() };
+        create(store, &registration).await;
+        let state = State::Pending;
+        all.push(Expected { registration, state, account: None, granted: None, session: None });
+    }
+    for step in 0..STEPS {
+        let (at, account) = (after(now), dice.pick(&names));
+        let chosen = dice.below(LIVES.len());
+        let roll = dice.below(14);
+        let context = format!("trace {trace} step {step} roll {roll} registration {chosen} at {now}");
+        let expected = &mut all[chosen];
+        let (transition, legal) = match roll {
+            0..=2 => (Some(open(account)), expected.open(account)),
+            3..=5 => {
+                let granted = dice.pick(&["a", "a b", "a b c", "", "a d"]);
+                (Some(approve(account, granted)), expected.decide(account, Some(granted)))
+            }
+            6 => (Some(deny(account)), expected.decide(account, None)),
+            7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
+            8..=9 => {
+                let owner = expected.account.clone().unwrap_or_else(|| account.to_owned());
+                let new = session_of(&expected.registration, &owner);
+                let legal = expected.leave_approved(State::Exchanged);
+                assert_eq!(store.redeem(&new, at).await.unwrap(), legal, "{context}");
+                if legal {
+                    expected.session = Some((new, true));
+                }
+                (None, false)
+            }
+            10 => {
+                revoke_account(store, &mut all, account, at, &context).await;
+                (None, false)
+            }
+            11 => {
+                revoke_session(store, expected, account, at, &context).await;
+                (None, false)
+            }
+            _ => {
+                now += dice.below(4) as i64;
+                (None, false)
+            }
+        };
+        if let Some(transition) = transition {
+            let id = &all[chosen].registration.id;
+            assert_eq!(store.transition(id, &transition, at).await.unwrap(), legal, "{context}");
+        }
+        all.iter_mut().for_each(|expected| expected.expire(after(now)));
+        all[chosen].check(store, after(now), &context).await;
+    }
+    for expected in &all {
+        expected.check(store, after(now), &format!("trace {trace} in the end")).await;
+    }
+}
+
+async fn revoke_account(store: &impl CeremonyStore, all: &mut [Expected], name: &str, at: Timestamp, context: &str) {
+    let count: usize = all.iter_mut().map(|expected| expected.revoke_all_of(name)).sum();
+    let target = RevokeTarget::Account(account(name).id);
+    let ended = store.revoke(&target, RevokedBy::Human, at).await.unwrap();
+    assert_eq!(ended.len(), count, "{context}");
+}
+
+async fn revoke_session(store: &impl CeremonyStore, expected: &mut Expected, name: &str, at: Timestamp, context: &str) {
+    let Some((new, live)) = &mut expected.session else { return };
+    let own = expected.account.as_deref() == Some(name);
+    let target = RevokeTarget::Session(new.session.id.clone(), account(name).id);
+    let ended = store.revoke(&target, RevokedBy::Human, at).await.unwrap();
+    assert_eq!(!ended.is_empty(), own && *live, "{context}");
+    *live &= !own;
+}

@@ -1,0 +1,168 @@
+use std::{future::Future, sync::Arc};
+
+use tokio::{sync::Barrier, task::JoinSet};
+use tower_agent_auth::{
+    core::{
+        registration::{Decision, State, Transition},
+        session::RevokedBy,
+    },
+    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget},
+};
+
+use crate::fixtures::{
+    NO_CAPS, account, after, approve, approved, deny, digest, find, is_live, listed, opened, registration, session,
+    session_of,
+};
+
+const RACERS: usize = 64;
+
+/// Lets the futures start together, and answers what each of them answers.
+async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let racers: Vec<F> = racers.into_iter().collect();
+    let line = Arc::new(Barrier::new(racers.len()));
+    let mut running = JoinSet::new();
+    for racer in racers {
+        let line = Arc::clone(&line);
+        running.spawn(async move {
+            line.wait().await;
+            racer.await
+        });
+    }
+    running.join_all().await
+}
+
+fn winners(answers: &[bool]) -> usize {
+    answers.iter().filter(|won| **won).count()
+}
+
+pub(crate) async fn r45_one_winner_of_64_racing_redeems(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let before = listed(&store, "alice").await.len();
+        let approved = approved(&store, "alice").await;
+        let answers = race((0..RACERS).map(|_| {
+            let (store, new) = (store.clone(), session_of(&approved, "alice"));
+            async move { store.redeem(&new, after(2)).await.unwrap() && is_live(&store, &new).await }
+        }));
+        assert_eq!(winners(&answers.await), 1);
+        assert_eq!(listed(&store, "alice").await.len(), before + 1);
+        assert!(matches!(find(&store, &approved).await.decision, Decision::Exchanged(_)));
+    }
+}
+
+pub(crate) async fn r45_one_winner_of_64_racing_redeems_of_one_session(store: impl CeremonyStore + Clone) {
+    let approved = approved(&store, "alice").await;
+    let new = session_of(&approved, "alice");
+    let answers = race((0..RACERS).map(|_| {
+        let (store, new) = (store.clone(), new.clone());
+        async move { store.redeem(&new, after(2)).await.unwrap() }
+    }));
+    assert_eq!(winners(&answers.await), 1);
+    assert_eq!(listed(&store, "alice").await, [new.session]);
+}
+
+pub(crate) async fn r45_one_winner_of_racing_approvals_and_denials(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let opened = opened(&store, "alice").await;
+        let answers = race((0..RACERS).map(|racer| {
+            let (store, id) = (store.clone(), opened.id.clone());
+            let approves = racer % 2 == 0;
+            let transition = if approves { approve("alice", "a") } else { deny("alice") };
+            async move { (approves, store.transition(&id, &transition, after(1)).await.unwrap()) }
+        }));
+        let won: Vec<bool> = answers.await.into_iter().filter_map(|(approves, won)| won.then_some(approves)).collect();
+        assert_eq!(won.len(), 1);
+        let expected = if won[0] { State::Approved } else { State::Denied };
+        assert_eq!(find(&store, &opened).await.state_at(after(1)), expected);
+    }
+}
+
+/// Whichever comes first for a registration: it is redeemed and its session then ended, or it is revoked and never
+/// redeemed. Once the revocation has answered, nothing that was approved before it is live or can be redeemed.
+pub(crate) async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let mut sessions = Vec::new();
+        for _ in 0..RACERS / 4 {
+            sessions.push(session_of(&approved(&store, "alice").await, "alice"));
+        }
+        let revoker = store.clone();
+        let target = RevokeTarget::Account(account("alice").id);
+        let revoking = async move { revoker.revoke(&target, RevokedBy::Human, after(2)).await.unwrap() };
+        let redeeming = sessions.clone().into_iter().map(|new| {
+            let store = store.clone();
+            async move { store.redeem(&new, after(2)).await.unwrap().then_some(new.session.id) }
+        });
+        let (redeemed, mut ended) = tokio::join!(race(redeeming), tokio::spawn(revoking));
+        let mut redeemed: Vec<_> = redeemed.into_iter().flatten().collect();
+        redeemed.sort();
+        ended.as_mut().unwrap().sort();
+        assert_eq!(ended.unwrap(), redeemed, "every session that came to be was ended");
+        for new in &sessions {
+            assert!(!is_live(&store, new).await);
+            assert!(!store.redeem(new, after(3)).await.unwrap());
+            let key = RegistrationKey::Id(new.session.registration.clone());
+            let registration = store.find_registration(&key).await.unwrap().unwrap();
+            let exchanged = matches!(registration.decision, Decision::Exchanged(_));
+            assert_eq!(exchanged, redeemed.contains(&new.session.id));
+            assert!(exchanged || registration.decision == Decision::Revoked);
+        }
+        assert!(listed(&store, "alice").await.iter().all(|session| session.revoked.is_some()));
+    }
+}
+
+pub(crate) async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyStore + Clone) {
+    let caps = PendingCaps { per_source: Some(10), total: Some(15) };
+    let answers = race((0..RACERS).map(|racer| {
+        let store = store.clone();
+        let mut new = registration();
+        new.client.address = Some([192, 0, 2, u8::from(racer % 2 == 0)].into());
+        async move { store.create_registration(&new, caps).await.unwrap() }
+    }));
+    let answers = answers.await;
+    let count = |wanted| answers.iter().filter(|creation| **creation == wanted).count();
+    assert_eq!(count(Creation::Created), 15);
+    assert_eq!(count(Creation::Conflict), 0);
+    assert_eq!(count(Creation::SourceFull) + count(Creation::Full), RACERS - 15);
+}
+
+pub(crate) async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {
+    let first = registration();
+    let answers = race((0..RACERS).map(|racer| {
+        let (store, mut new) = (store.clone(), first.clone());
+        if racer % 2 == 0 {
+            new.claim = digest();
+        }
+        async move { store.create_registration(&new, NO_CAPS).await.unwrap() }
+    }));
+    let answers = answers.await;
+    assert_eq!(answers.iter().filter(|creation| **creation == Creation::Created).count(), 1);
+    assert_eq!(answers.iter().filter(|creation| **creation == Creation::Conflict).count(), RACERS - 1);
+}
+
+pub(crate) async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {
+    let new = session(&store, "alice").await;
+    let id = new.session.id.clone();
+    let answers = race((0..RACERS).map(|racer| {
+        let store = store.clone();
+        let target = match racer % 4 {
+            0 => RevokeTarget::Access(new.access),
+            1 => RevokeTarget::Refresh(new.refresh),
+            2 => RevokeTarget::Session(id.clone(), account("alice").id),
+            _ => RevokeTarget::Account(account("alice").id),
+        };
+        async move {
+            let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+            assert_eq!(store.find_session(&new.access).await.unwrap(), None, "once any revocation answered");
+            ended
+        }
+    }));
+    assert_eq!(answers.await.concat(), [id]);
+    let waiting = approved(&store, "alice").await;
+    let taken_back = race((0..RACERS).map(|_| {
+        let (store, id) = (store.clone(), waiting.id.clone());
+        async move { store.transition(&id, &Transition::Revoke, after(3)).await.unwrap() }
+    }));
+    assert_eq!(winners(&taken_back.await), 1);
+}

@@ -1,0 +1,496 @@
+//! What the SQLite store promises beyond the contract.
+
+use std::{
+    error::Error,
+    fs,
+    future::{Future, poll_fn},
+    path::Path,
+    task::Poll,
+};
+
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
+use tokio::task::JoinSet;
+use tower_agent_auth::{
+    core::{
+        random::OsRandom,
+        registration::{Decision, Registration, State, Transition},
+        secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
+        session::{NewSession, RevokedBy, Use},
+    },
+    store::{
+        CeremonyStore, Creation, RegistrationKey, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind,
+    },
+};
+
+use crate::fixtures::{
+    LIFE, NO_CAPS, TempFile, account, after, apply, approve, approved, create, deny, find, is_live, listed, open,
+    opened, registration, session, session_of,
+};
+
+/// A connection beside the store's, as another program could have it.
+async fn beside(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+async fn execute(path: &Path, sql: &str) {
+    raw_sql(AssertSqlSafe(sql)).execute(&mut beside(path).await).await.unwrap();
+}
+
+fn cause(error: &StoreError) -> String {
+    error.source().unwrap().to_string()
+}
+
+/// One of each: what a store may be asked to remember.
+struct Everything {
+    registrations: Vec<Registration>,
+    live: NewSession,
+    ended: NewSession,
+}
+
+impl Everything {
+    async fn keep(store: &SqliteStore) -> Self {
+        let unopened = registration();
+        create(store, &unopened).await;
+        let denied = opened(store, "alice").await;
+        assert!(apply(store, &denied, deny("alice")).await);
+        let revoked = approved(store, "alice").await;
+        assert!(apply(store, &revoked, Transition::Revoke).await);
+        let live = session(store, "alice").await;
+        let last = Use { at: after(7), address: Some("192.0.2.9".parse().unwrap()) };
+        store.record_uses(&[(live.session.id.clone(), last)]).await.unwrap();
+        let ended = session(store, "alice").await;
+        let target = RevokeTarget::Access(ended.access);
+        store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();
+        let kept = [unopened, denied, revoked, opened(store, "bob").await, approved(store, "bob").await];
+        let mut registrations = Vec::new();
+        for registration in &kept {
+            registrations.push(find(store, registration).await);
+        }
+        Self { registrations, live, ended }
+    }
+
+    async fn check(&self, store: &SqliteStore) {
+        for registration in &self.registrations {
+            assert_eq!(find(store, registration).await, *registration);
+        }
+        assert!(is_live(store, &self.live).await && !is_live(store, &self.ended).await);
+        let [ended, live] = listed(store, "alice").await.try_into().unwrap();
+        assert_eq!(ended.revoked.map(|revoked| revoked.at), Some(after(8)));
+        assert_eq!(live.last_use.map(|last| last.at), Some(after(7)));
+    }
+}
+
+#[tokio::test]
+async fn r100_a_reopened_file_holds_everything() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let everything = Everything::keep(&store).await;
+    let before = listed(&store, "alice").await;
+    drop(store);
+    let store = file.open().await;
+    everything.check(&store).await;
+    assert_eq!(listed(&store, "alice").await, before);
+}
+
+/// The files as they stand are what a killed process would leave behind.
+#[tokio::test]
+async fn r100_what_was_acknowledged_is_in_the_files_at_once() {
+    let (file, copy) = (TempFile::new(), TempFile::new());
+    let store = file.open().await;
+    let everything = Everything::keep(&store).await;
+    for suffix in ["", "-wal"] {
+        let name = |file: &TempFile| format!("{}{suffix}", file.path().display());
+        fs::copy(name(&file), name(&copy)).unwrap();
+    }
+    everything.check(&copy.open().await).await;
+    everything.check(&store).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn r95_new_files_are_readable_by_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = TempFile::new();
+    let store = file.open().await;
+    session(&store, "alice").await;
+    for suffix in ["", "-wal", "-shm"] {
+        let path = format!("{}{suffix}", file.path().display());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+
+    let existing = TempFile::new();
+    fs::write(existing.path(), "").unwrap();
+    fs::set_permissions(existing.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    existing.open().await;
+    assert_eq!(fs::metadata(existing.path()).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[tokio::test]
+async fn r4_no_secret_reaches_the_files() {
+    fn secret<K: Kind>(prefix: &str) -> Secret<K> {
+        Prefix::new(prefix).unwrap().generate(&OsRandom).unwrap()
+    }
+    let file = TempFile::new();
+    let store = file.open().await;
+    let (claim, access, refresh) = (secret::<Claim>("aac_"), secret::<Access>("aas_"), secret::<Refresh>("aar_"));
+    let asked = Registration { claim: claim.digest(), ..registration() };
+    create(&store, &asked).await;
+    assert!(apply(&store, &asked, open("alice")).await);
+    assert!(apply(&store, &asked, approve("alice", "a b")).await);
+    let issued = NewSession { access: access.digest(), refresh: refresh.digest(), ..session_of(&asked, "alice") };
+    assert!(store.redeem(&issued, after(2)).await.unwrap());
+    assert!(is_live(&store, &issued).await);
+    let target = RevokeTarget::Refresh(refresh.digest());
+    assert_eq!(store.revoke(&target, RevokedBy::Agent, after(3)).await.unwrap().len(), 1);
+
+    let mut bytes = Vec::new();
+    for suffix in ["", "-wal", "-shm"] {
+        bytes.extend(fs::read(format!("{}{suffix}", file.path().display())).unwrap());
+    }
+    let holds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    assert!(holds(access.digest().as_bytes()), "the search finds what is there");
+    for secret in [claim.expose(), access.expose(), refresh.expose()] {
+        let random = &secret[4..47];
+        let hex: String = random.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for form in [secret, random, &random[..16], &hex] {
+            assert!(!holds(form.as_bytes()));
+        }
+    }
+    assert_eq!(format!("{store:?}"), "SqliteStore { .. }");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r99_many_may_open_a_new_file_at_once() {
+    for _ in 0..20 {
+        let file = TempFile::new();
+        let mut opening = JoinSet::new();
+        for _ in 0..8 {
+            let path = file.path();
+            opening.spawn(async move {
+                let store = SqliteStore::open(path).await.unwrap();
+                (session(&store, "alice").await, store)
+            });
+        }
+        let opened = opening.join_all().await;
+        for (_, store) in &opened {
+            for (new, _) in &opened {
+                assert!(is_live(store, new).await);
+            }
+            assert_eq!(listed(store, "alice").await.len(), opened.len());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r45_one_winner_among_two_stores_on_one_file() {
+    let file = TempFile::new();
+    let stores = [file.open().await, file.open().await];
+    for _ in 0..20 {
+        let approved = approved(&stores[0], "alice").await;
+        let mut racing = JoinSet::new();
+        for racer in 0..16 {
+            let (store, new) = (stores[racer % 2].clone(), session_of(&approved, "alice"));
+            racing.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
+        }
+        assert_eq!(racing.join_all().await.into_iter().filter(|won| *won).count(), 1);
+    }
+    for store in &stores {
+        assert_eq!(listed(store, "alice").await.len(), 20);
+    }
+    let target = RevokeTarget::Account(account("alice").id);
+    let ended = stores[0].revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+    assert_eq!(ended.len(), 20);
+    let seen = listed(&stores[1], "alice").await;
+    assert!(seen.iter().all(|session| session.revoked.is_some()), "the other store sees it at once");
+}
+
+#[tokio::test]
+async fn reads_go_on_while_another_process_writes() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let new = session(&store, "alice").await;
+    let mut other = beside(&file.path()).await;
+    let mut writing = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    raw_sql("DELETE FROM sessions").execute(&mut *writing).await.unwrap();
+    assert!(is_live(&store, &new).await);
+    assert_eq!(listed(&store, "alice").await.len(), 1);
+    writing.rollback().await.unwrap();
+    assert!(is_live(&store, &new).await);
+}
+
+#[tokio::test]
+async fn r99_a_newer_schema_is_refused_and_left_alone() {
+    let file = TempFile::new();
+    let everything = Everything::keep(&file.open().await).await;
+    execute(&file.path(), "PRAGMA user_version = 4711").await;
+    let error = SqliteStore::open(file.path()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(cause(&error).contains("newer version"), "{}", cause(&error));
+    assert!(cause(&error).contains("4711"), "{}", cause(&error));
+    execute(&file.path(), "PRAGMA user_version = 1").await;
+    everything.check(&file.open().await).await;
+}
+
+#[tokio::test]
+async fn the_database_of_something_else_is_refused_and_left_alone() {
+    let file = TempFile::new();
+    for sql in ["CREATE TABLE sessions (id)", "PRAGMA user_version = 1", "PRAGMA application_id = 7"] {
+        execute(&file.path(), sql).await;
+        let before = fs::read(file.path()).unwrap();
+        let error = SqliteStore::open(file.path()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(cause(&error).contains("something else"), "{}", cause(&error));
+        assert_eq!(fs::read(file.path()).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_alone() {
+    let file = TempFile::new();
+    let text = "not a database ".repeat(1_000);
+    fs::write(file.path(), &text).unwrap();
+    let error = SqliteStore::open(file.path()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
+
+    let missing = file.path().join("below/sessions.db");
+    let error = SqliteStore::open(missing).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+/// Runs `damage` on the file past all checks.
+async fn damage(path: &Path, damage: &str) {
+    execute(path, &format!("PRAGMA ignore_check_constraints = ON; {damage}")).await;
+}
+
+#[tokio::test]
+async fn r91_a_registration_that_makes_no_sense_is_an_error_and_not_absent() {
+    for garbage in [
+        "client_name = ''",
+        "client_label = 'x' || char(10)",
+        "client_method = CAST(x'ff' AS TEXT)",
+        "client_address = '192.0.2'",
+        "requested = 'a \"b'",
+        "claim = x'0102'",
+        "account_id = ''",
+        "account_id = NULL",
+        "account_label = NULL",
+        "state = 'wild'",
+        "state = 'pending'",
+        "state = 'denied'",
+        "granted = NULL",
+        "granted = '\\'",
+    ] {
+        let file = TempFile::unsynced();
+        let store = file.open().await;
+        let damaged = approved(&store, "alice").await;
+        damage(&file.path(), &format!("UPDATE registrations SET {garbage}")).await;
+        let key = RegistrationKey::Id(damaged.id.clone());
+        let error = store.find_registration(&key).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{garbage}");
+        assert!(error.source().is_some());
+        let sound = opened(&store, "bob").await;
+        assert_eq!(find(&store, &sound).await.state_at(after(1)), State::Pending, "others are not affected");
+    }
+}
+
+#[tokio::test]
+async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
+    for garbage in [
+        "id = 'ses_'",
+        "registration = 'ses_x'",
+        "client_name = char(8238)",
+        "client_address = ''",
+        "scopes = 'ü'",
+        "last_use_address = '::1'",
+        "last_use_at = 1, last_use_address = 'localhost'",
+        "revoked_by = 'human'",
+    ] {
+        let file = TempFile::unsynced();
+        let store = file.open().await;
+        let damaged = session(&store, "alice").await;
+        let sound = session(&store, "bob").await;
+        damage(&file.path(), &format!("UPDATE sessions SET {garbage} WHERE account_id = 'alice'")).await;
+        let error = store.find_session(&damaged.access).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{garbage}");
+        let error = store.list_sessions(&account("alice").id, None, 9).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{garbage}");
+        assert!(is_live(&store, &sound).await, "others are not affected");
+    }
+}
+
+#[tokio::test]
+async fn r91_an_unreadable_session_is_revoked_with_its_account() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let (damaged, sound) = (session(&store, "alice").await, session(&store, "alice").await);
+    let name = damaged.session.id.as_str();
+    damage(&file.path(), &format!("UPDATE sessions SET id = 'garbage' WHERE id = '{name}'")).await;
+    let target = RevokeTarget::Account(account("alice").id);
+    let error = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(!is_live(&store, &sound).await && !is_live(&store, &damaged).await);
+}
+
+#[tokio::test]
+async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let new = session(&store, "alice").await;
+    execute(&file.path(), "ALTER TABLE sessions RENAME TO elsewhere").await;
+    let error = store.find_session(&new.access).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Other);
+    assert_eq!(error.to_string(), "the session store failed");
+    execute(&file.path(), "ALTER TABLE elsewhere RENAME TO sessions").await;
+    assert!(is_live(&store, &new).await, "and it recovers");
+}
+
+#[tokio::test]
+async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
+    const HOUR: i64 = 3_600_000;
+    let file = TempFile::unsynced();
+    let store = file.open().await;
+    for _ in 0..150 {
+        create(&store, &registration()).await;
+    }
+    let count = async || {
+        let mut beside = beside(&file.path()).await;
+        query_scalar::<_, i64>("SELECT count(*) FROM registrations").fetch_one(&mut beside).await.unwrap()
+    };
+    for (millis, left) in [(LIFE + HOUR - 1, 151), (LIFE + HOUR, 52), (LIFE + HOUR, 3), (LIFE + HOUR, 4)] {
+        let (created_at, expires_at) = (after(millis), after(millis + LIFE));
+        create(&store, &Registration { created_at, expires_at, ..registration() }).await;
+        assert_eq!(count().await, left);
+    }
+}
+
+/// Polls `future` at most `polls` times and drops it, `hastily` without waiting until it could go on.
+async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 && hastily => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Returns once the one connection that writes has nothing left to do, and so shows that it still works.
+async fn settle(store: &SqliteStore) {
+    assert!(!apply(store, &registration(), Transition::Revoke).await);
+}
+
+async fn check_dropped_redeem(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
+    let approved = approved(store, "alice").await;
+    let new = session_of(&approved, "alice");
+    let outcome = dropped_after(store.redeem(&new, after(2)), polls, hastily).await;
+    settle(store).await;
+    let exchanged = find(store, &approved).await.state_at(after(2)) == State::Exchanged;
+    assert_eq!(is_live(store, &new).await, exchanged, "all or nothing");
+    assert_eq!(store.redeem(&new, after(2)).await.unwrap(), !exchanged);
+    assert!(is_live(store, &new).await);
+    assert!(outcome.is_none() || exchanged, "what was acknowledged is kept");
+    outcome.is_some()
+}
+
+async fn check_dropped_creation(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
+    let new = registration();
+    let outcome = dropped_after(store.create_registration(&new, NO_CAPS), polls, hastily).await;
+    settle(store).await;
+    let key = RegistrationKey::Claim(new.claim);
+    let kept = store.find_registration(&key).await.unwrap().is_some();
+    let again = store.create_registration(&new, NO_CAPS).await.unwrap();
+    assert_eq!(again, if kept { Creation::Conflict } else { Creation::Created });
+    assert!(outcome.is_none() || kept);
+    outcome.is_some()
+}
+
+async fn check_dropped_revocation(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
+    let name = format!("alice-{polls}-{hastily}");
+    let (one, two) = (session(store, &name).await, session(store, &name).await);
+    let waiting = approved(store, &name).await;
+    let target = RevokeTarget::Account(account(&name).id);
+    let outcome = dropped_after(store.revoke(&target, RevokedBy::Human, after(3)), polls, hastily).await;
+    settle(store).await;
+    let ended = find(store, &waiting).await.decision == Decision::Revoked;
+    assert_eq!((is_live(store, &one).await, is_live(store, &two).await), (!ended, !ended), "all or nothing");
+    assert!(outcome.is_none() || ended);
+    outcome.is_some()
+}
+
+/// Drops each kind of change at every point at which it can be dropped.
+async fn check_all_dropped() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    for hastily in [false, true] {
+        let mut completed = [false; 3];
+        for polls in 0..100 {
+            completed[0] |= check_dropped_redeem(&store, polls, hastily).await;
+            completed[1] |= check_dropped_creation(&store, polls, hastily).await;
+            completed[2] |= check_dropped_revocation(&store, polls, hastily).await;
+            if completed == [true; 3] {
+                break;
+            }
+        }
+        assert_eq!(completed, [true; 3], "with enough polls each of them ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r94_a_dropped_change_is_whole_or_nothing() {
+    check_all_dropped().await;
+}
+
+#[tokio::test]
+async fn r94_a_dropped_change_is_whole_or_nothing_on_one_thread() {
+    check_all_dropped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r94_aborted_tasks_leave_whole_changes_and_a_store_that_works() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        waiting.push(session_of(&approved(&store, "alice").await, "alice"));
+    }
+    let mut running = JoinSet::new();
+    for new in waiting.clone() {
+        let store = store.clone();
+        running.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
+    }
+    assert!(running.join_next().await.unwrap().unwrap());
+    running.shutdown().await;
+    settle(&store).await;
+    for new in &waiting {
+        let live = is_live(&store, new).await;
+        assert_eq!(store.redeem(new, after(2)).await.unwrap(), !live);
+    }
+    assert_eq!(listed(&store, "alice").await.len(), waiting.len());
+}
+
+/// After some errors SQLite has ended the transaction by itself when sqlx still believes in it.
+#[tokio::test]
+async fn r94_a_transaction_that_sqlite_ended_by_itself_does_not_block_the_next() {
+    let file = TempFile::new();
+    let store = file.open().await;
+    let approved = approved(&store, "alice").await;
+    let new = session_of(&approved, "alice");
+    let full_disk = "CREATE TRIGGER full_disk BEFORE INSERT ON sessions BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
+    execute(&file.path(), full_disk).await;
+    for _ in 0..3 {
+        assert!(store.redeem(&new, after(2)).await.is_err());
+        assert_eq!(find(&store, &approved).await.state_at(after(2)), State::Approved);
+    }
+    execute(&file.path(), "DROP TRIGGER full_disk").await;
+    assert!(store.redeem(&new, after(2)).await.unwrap());
+    assert!(is_live(&store, &new).await);
+}
