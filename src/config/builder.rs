@@ -374,10 +374,11 @@ impl Check {
 
     fn required(&mut self, field: &str, value: Option<String>) -> String {
         // A field that was given with the wrong type has been noted by the reader.
-        if value.is_none() && !self.problems.iter().any(|problem| problem.field == field) {
+        let value = value.unwrap_or_default();
+        if value.is_empty() && !self.problems.iter().any(|problem| problem.field == field) {
             self.note(field, "", "is required");
         }
-        value.unwrap_or_default()
+        value
     }
 
     /// RFC 9728 section 2, RFC 8414 section 2: an https URL without query and fragment. Here also: the one spelling that
@@ -579,7 +580,9 @@ fn identifier_problem(url: &str) -> Option<&'static str> {
     };
     let host = authority.host();
     let default_port = if scheme == "https" { 443 } else { 80 };
-    if url.contains(['#', '?']) {
+    if url.contains(['"', '\\', '<', '>', '`', '{', '}', '|', '^']) {
+        Some("must have no quote and no other character that RFC 3986 does not allow")
+    } else if url.contains(['#', '?']) {
         Some("must have no query and no fragment")
     } else if !url.starts_with("https://") && !url.starts_with("http://") {
         Some("must be an absolute https URL, its scheme in lower case")

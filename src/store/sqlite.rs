@@ -20,13 +20,13 @@ use row::{registration_columns, session_columns};
 
 /// Keeps everything in one SQLite file: for a service that runs on one machine, in one process or several.
 ///
-/// **A change that was acknowledged is kept**: the file is in WAL mode and synced before each answer (`synchronous=FULL`),
-/// so that what was granted or revoked outlives a killed process, and a power loss too as far as the disk keeps its word.
-/// The file must be on a local disk; SQLite's locks don't hold on network file systems.
+/// **A change that was acknowledged is kept**: the file is in WAL mode and synced before each answer
+/// (`synchronous=FULL`), so that what was granted or revoked outlives a killed process, and a power loss too as far as
+/// the disk keeps its word. The file must be on a local disk; SQLite's locks don't hold on network file systems.
 ///
-/// The file is the store's own, with `-wal` and `-shm` beside it while it is in use. It holds digests, never a secret, but also
-/// the names and network addresses of agents and humans: a new file is readable by its owner only (mode 0600); the mode of
-/// one that exists is left as it is.
+/// The file is the store's own, with `-wal` and `-shm` beside it while it is in use. It holds digests, never a secret,
+/// but also the names and network addresses of agents and humans: a new file is readable by its owner only (mode 0600);
+/// the mode of one that exists is left as it is.
 ///
 /// Clones share the same connections, one that writes and a few that read. Changes stand in line; reads don't wait for
 /// them. A call that does not get its turn within five seconds fails with
@@ -52,13 +52,13 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, creates it if it is missing, and brings its schema up to date. Processes may open it at once.
+    /// Opens the file, creates it if it is missing, and brings its schema up to date. Several may open it at once.
     ///
     /// # Errors
     /// * [`Unavailable`](super::StoreErrorKind::Unavailable) when the file can't be opened, or stays locked;
-    /// * [`Corrupt`](super::StoreErrorKind::Corrupt) when it is no SQLite file, belongs to something else, or was written
-    ///   by a newer version of this crate;
-    /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not take the settings that the promise above rests on.
+    /// * [`Corrupt`](super::StoreErrorKind::Corrupt) when it is no SQLite file, belongs to something else, or was
+    ///   written by a newer version of this crate;
+    /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not take the settings that the promise above needs.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         // An absolute path is never taken for one of SQLite's special names, such as `:memory:`.
         let path = std::path::absolute(path).map_err(error::unopened)?;
@@ -195,7 +195,8 @@ impl CeremonyStore for SqliteStore {
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
         // Beside max(), the other columns are of the row that holds the maximum.
         const RECORD: &str = "UPDATE sessions SET last_use_at = use.at, last_use_address = use.address \
-            FROM (SELECT value ->> 0 AS id, max(value ->> 1) AS at, value ->> 2 AS address FROM json_each(?1) GROUP BY 1) AS use \
+            FROM (SELECT value ->> 0 AS id, max(value ->> 1) AS at, value ->> 2 AS address \
+                FROM json_each(?1) GROUP BY 1) AS use \
             WHERE sessions.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at)";
         let uses = uses.iter().map(|(id, last)| {
             let address = last.address.map(|address| address.to_string());
@@ -265,8 +266,8 @@ async fn insert_registration(
     Ok(())
 }
 
-/// Forgets registrations an hour after they expired, a few at a time: until then agent and human are still told what became
-/// of them. Nothing depends on it but the size of the file.
+/// Forgets registrations an hour after they expired, a few at a time: until then agent and human are still told what
+/// became of them. Nothing depends on it but the size of the file.
 async fn forget_old_registrations(
     transaction: &mut SqlTransaction<'_, Sqlite>,
     now: Timestamp,

@@ -165,7 +165,7 @@ impl Service {
 }
 
 /// The routes of the tests' service.
-fn app(auth: &AgentAuth, handled: &Arc<AtomicUsize>) -> Router {
+pub fn app(auth: &AgentAuth, handled: &Arc<AtomicUsize>) -> Router {
     let count = Arc::clone(handled);
     let handler = move |request: Request<Body>| {
         count.fetch_add(1, Ordering::SeqCst);

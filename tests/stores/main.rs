@@ -1,4 +1,5 @@
 //! What every store promises, checked on each store of this crate; then what only the SQLite store promises.
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod contract;

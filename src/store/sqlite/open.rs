@@ -29,10 +29,10 @@ const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_registrat
 /// What the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;
 
-/// Makes the file, for its owner only, unless it is there. SQLite gives the same mode to the files that it puts next to it.
+/// Makes the file, for its owner only, unless it is there. SQLite gives the same mode to the files beside it.
 pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
-    // Closing any handle of a file drops all POSIX locks that the process has on it. So no other call may get from here to
-    // SQLite, which locks the file, while this one has it open.
+    // Closing any handle of a file drops all POSIX locks that the process has on it. So no other call may get from here
+    // to SQLite, which locks the file, while this one has it open.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = OpenOptions::new();
@@ -81,16 +81,16 @@ fn pool_options(size: u32) -> PoolOptions<Sqlite> {
         .test_before_acquire(false)
 }
 
-/// A connection is closed rather than used again if it may still be in a transaction. SQLite ends a transaction by itself
-/// after some errors, such as a full disk; sqlx does not see that, and would refuse to begin another one.
+/// A connection is closed rather than used again if it may still be in a transaction. SQLite ends a transaction by
+/// itself after some errors, such as a full disk; sqlx does not see that, and would refuse to begin another one.
 async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     // A round trip, so that the rollback of a dropped transaction is over.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// Turning WAL on, and cleaning up behind the last process, take locks that SQLite does not wait for: of several who open
-/// a file at once, some must try again.
+/// Turning WAL on, and cleaning up behind the last process, take locks that SQLite does not wait for: of several who
+/// open a file at once, some must try again.
 async fn patiently<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, sqlx::Error>>,

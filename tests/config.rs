@@ -1,0 +1,280 @@
+//! A configuration is refused with everything that is wrong with it at once: the field, the value, the remedy.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::time::Duration;
+
+use tower_agent_auth::{Config, ConfigError, accounts::AccountsError, store::MemoryStore};
+
+mod common;
+use common::config;
+
+const WHOLE: &str = r#"
+resource = "https://api.example.com/v1"
+issuer = "https://api.example.com"
+name = "Example Analytics"
+logo = "https://cdn.example.com/logo.svg"
+documentation = "https://docs.example.com"
+terms = "https://example.com/terms"
+policy = "https://example.com/privacy"
+contact = "mailto:help@example.com"
+dialects = ["agent_auth"]
+claim_methods = ["google_oauth"]
+challenge_scope = true
+sessions_path = "/me/agents"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+
+[[scopes]]
+name = "experiments:read"
+description = "See your experiments"
+default = true
+
+[[scopes]]
+name = "experiments:write"
+description = "Change your experiments"
+implies = ["experiments:read"]
+
+[lifetimes]
+registration = "5m"
+access = "15m"
+refresh = "7d"
+
+[limits]
+pending_per_source = 5
+pending_total = 100
+poll_interval = "2s"
+
+[prefixes]
+access = "exa_"
+refresh = "exr_"
+claim = "exc_"
+
+[auth_md]
+extra = "Be kind."
+"#;
+
+fn fields(error: &ConfigError) -> Vec<String> {
+    error.problems().iter().map(|problem| problem.field.clone()).collect()
+}
+
+#[test]
+fn toml_json_and_the_builder_say_the_same() {
+    let toml = Config::from_toml(WHOLE).unwrap();
+    let json: serde_json::Value = toml::from_str(WHOLE).unwrap();
+    let json = Config::from_json(&json.to_string()).unwrap();
+    let built = Config::builder()
+        .resource("https://api.example.com/v1")
+        .issuer("https://api.example.com")
+        .name("Example Analytics")
+        .logo("https://cdn.example.com/logo.svg")
+        .documentation("https://docs.example.com")
+        .terms("https://example.com/terms")
+        .policy("https://example.com/privacy")
+        .contact("mailto:help@example.com")
+        .claim_method("google_oauth")
+        .challenge_scope(true)
+        .sessions_path("/me/agents")
+        .trusted_proxy("10.0.0.0/8")
+        .trusted_proxy("::1")
+        .scope("experiments:read", "See your experiments", |scope| scope.by_default())
+        .scope("experiments:write", "Change your experiments", |scope| scope.implies("experiments:read"))
+        .registration_lifetime(Duration::from_secs(300))
+        .access_lifetime(Duration::from_secs(900))
+        .refresh_lifetime(Duration::from_secs(7 * 86_400))
+        .pending_caps(Some(5), Some(100))
+        .poll_interval(Duration::from_secs(2))
+        .prefixes("exa_", "exr_", "exc_")
+        .auth_md_extra("Be kind.")
+        .build()
+        .unwrap();
+    assert_eq!(format!("{toml:#?}"), format!("{json:#?}"));
+    assert_eq!(format!("{toml:#?}"), format!("{built:#?}"));
+    assert_eq!(
+        toml.protected_resource_metadata_url(),
+        "https://api.example.com/.well-known/oauth-protected-resource/v1"
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_value_and_remedy() {
+    let error = Config::from_toml(
+        r#"
+        resource = "http://api.example.com"
+        issuer = "https://api.example.com/x/"
+        name = "x`y"
+        logo = "logo.png"
+        contact = "mailto:nobody"
+        naem = "typo"
+        dialects = ["agent_auth", "telepathy"]
+        challenge_scope = "yes"
+        sessions_path = "sessions"
+        trusted_proxies = ["10.0.0.0/8", "everybody"]
+        [[scopes]]
+        name = "a b"
+        description = "A"
+        [[scopes]]
+        name = "c"
+        description = ""
+        implies = ["d"]
+        [[scopes]]
+        name = "c"
+        description = "C"
+        colour = "red"
+        [lifetimes]
+        registration = "2h"
+        access = 3600
+        refresh = "0s"
+        [limits]
+        pending_total = 0
+        pending_per_source = -1
+        poll_interval = "1ms"
+        [prefixes]
+        access = "TOOLONG_"
+        claim = "aar_"
+        "#,
+    )
+    .unwrap_err();
+    let mut found = fields(&error);
+    found.sort();
+    let mut expected = [
+        "resource",
+        "issuer",
+        "name",
+        "logo",
+        "contact",
+        "naem",
+        "dialects",
+        "challenge_scope",
+        "sessions_path",
+        "trusted_proxies",
+        "scopes[0].name",
+        "scopes[1].description",
+        "scopes[1].implies",
+        "scopes[2].name",
+        "scopes[2].colour",
+        "lifetimes.registration",
+        "lifetimes.access",
+        "lifetimes.refresh",
+        "lifetimes.access",
+        "limits.pending_total",
+        "limits.pending_per_source",
+        "limits.poll_interval",
+        "prefixes.access",
+        "prefixes",
+    ];
+    expected.sort();
+    assert_eq!(found, expected, "{error}");
+    for problem in error.problems() {
+        assert!(!problem.remedy.is_empty());
+        assert!(error.to_string().contains(&problem.to_string()), "{problem}");
+    }
+    let dialect = error.problems().iter().find(|problem| problem.field == "dialects").unwrap();
+    assert_eq!(
+        (dialect.value.as_str(), dialect.remedy.as_str()),
+        ("telepathy", "is not a dialect of this version; there is: agent_auth")
+    );
+}
+
+#[test]
+fn what_is_no_text_of_its_kind_is_reported_and_not_guessed() {
+    for (text, word) in
+        [("resource = ", "line 1"), ("{", ""), ("resource = 5", "resource"), ("[[resource]]", "resource")]
+    {
+        let error = Config::from_toml(text).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    for text in ["", "[]", "null", "{\"resource\":", "\"x\""] {
+        assert!(Config::from_json(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn r32_r33_identifiers_have_one_spelling() {
+    for good in [
+        "https://api.example.com",
+        "https://api.example.com/",
+        "https://api.example.com:8443/v1",
+        "http://127.0.0.1:3000",
+        "http://[::1]:3000",
+        "http://localhost",
+        "https://api.example.com/v1/",
+    ] {
+        assert!(config().resource(good).build().is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "api.example.com",
+        "/v1",
+        "ftp://api.example.com",
+        "http://api.example.com",
+        "http://127.0.0.1.evil.com",
+        "https://API.example.com",
+        "HTTPS://api.example.com",
+        "https://api.example.com:443",
+        "http://localhost:80",
+        "https://user:pass@api.example.com",
+        "https://api.example.com#f",
+        "https://api.example.com?q",
+        "https://api.example.com/a/../b",
+        "https://api.example.com//a",
+        "https://api.example.com/a b",
+        "https://",
+        "https://api.example.com\r\nX: 1",
+        "https://api.example.com/\"",
+    ] {
+        assert_eq!(fields(&config().resource(bad).build().unwrap_err())[0], "resource", "{bad}");
+    }
+    assert_eq!(fields(&config().issuer("https://api.example.com/").build().unwrap_err()), ["issuer"]);
+}
+
+#[test]
+fn r12_r13_lifetimes_have_bounds() {
+    let day = Duration::from_secs(86_400);
+    for bad in [Duration::ZERO, Duration::from_millis(999), 31 * day, Duration::MAX] {
+        assert!(
+            fields(&config().access_lifetime(bad).build().unwrap_err()).contains(&"lifetimes.access".into()),
+            "{bad:?}"
+        );
+    }
+    assert_eq!(fields(&config().refresh_lifetime(91 * day).build().unwrap_err()), ["lifetimes.refresh"]);
+    assert_eq!(fields(&config().registration_lifetime(day).build().unwrap_err()), ["lifetimes.registration"]);
+    let shorter = config().access_lifetime(2 * day).refresh_lifetime(day).build().unwrap_err();
+    assert_eq!(fields(&shorter), ["lifetimes.access"]);
+}
+
+#[test]
+fn r26_nothing_that_would_break_a_header_or_a_policy_gets_in() {
+    for bad in [
+        "https://cdn.example.com/a;script-src *",
+        "https://cdn.example.com/a,b",
+        "https://cdn.example.com/'",
+        "javascript:alert(1)",
+        "//x",
+    ] {
+        assert_eq!(fields(&config().logo(bad).build().unwrap_err()), ["logo"], "{bad}");
+    }
+    for bad in ["sessions", "/", "/a//b", "/a/../b", "/a b", "/a?b", "/a/", "/é", "/a\r\nb"] {
+        assert_eq!(fields(&config().sessions_path(bad).build().unwrap_err()), ["sessions_path"], "{bad}");
+    }
+}
+
+#[test]
+fn a_service_without_a_part_is_refused_when_it_is_built() {
+    let build = || tower_agent_auth::AgentAuth::builder(config().build().unwrap());
+    assert_eq!(fields(&build().build().unwrap_err()), ["sessions"]);
+    assert_eq!(fields(&build().sessions(MemoryStore::new()).build().unwrap_err()), ["accounts"]);
+    assert!(build().checks_only(MemoryStore::new()).build().is_ok());
+}
+
+#[test]
+#[should_panic(expected = "`projects:raed` is not in the scope catalogue")]
+fn a_route_with_an_unknown_scope_panics_when_the_service_is_built() {
+    let _ = common::Service::new().auth.require("projects:raed");
+}
+
+#[test]
+fn errors_keep_their_chain_and_tell_no_cause() {
+    use std::error::Error;
+    let error = AccountsError::new("password authentication failed for user root");
+    assert_eq!(error.to_string(), "the service's accounts are unavailable");
+    assert!(error.source().unwrap().to_string().contains("password"));
+}
