@@ -45,11 +45,25 @@ pub trait Accounts: Send + Sync + 'static {
     /// crate built, fit for a URL query as it is.
     fn login_url(&self, return_to: &str) -> String;
 
-    /// Whether the account may still be acted for. It is asked whenever a session is issued.
+    /// Whether the account may still be acted for. It is asked when its human approves and when a session is issued.
     ///
     /// # Errors
     /// When the host can't know. The caller answers 503.
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
+}
+
+impl<A: Accounts> Accounts for Arc<A> {
+    fn current(&self, request: &Parts) -> impl Future<Output = Result<Option<SignedIn>, AccountsError>> + Send {
+        A::current(self, request)
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        A::login_url(self, return_to)
+    }
+
+    fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
+        A::is_active(self, account)
+    }
 }
 
 /// A signed-in human.

@@ -13,6 +13,7 @@ use crate::{
         clock::{Clock, SystemClock},
         random::{OsRandom, Random},
     },
+    dialect,
     discovery::{DiscoveryLayer, Site, Surface},
     guard::{self, GuardLayer, Requirement, Rule, Shared},
     store::{
@@ -281,8 +282,13 @@ impl AgentAuthBuilder {
             })
         });
         let ceremony = site.as_ref().map(|site| site.ceremony.clone());
-        let surface = Surface::new(&config, site.as_ref(), Arc::clone(&clock), Arc::clone(&audit));
-        let surface = surface.map_err(|error| unusable("auth_md.template", &error))?;
+        let mut surface = Surface::new(&config, Arc::clone(&clock), Arc::clone(&audit));
+        if let Some(site) = &site {
+            let served = surface.serve_ceremony(&config, site, &dialect::wires(&config));
+            served.map_err(|error| unusable("auth_md.template", &error))?;
+            #[cfg(feature = "pages")]
+            crate::pages::serve(&mut surface, site).map_err(|error| unusable("pages", &error))?;
+        }
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
         let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", &error))?;
         Ok(AgentAuth { config, shared: Arc::new(shared), surface: Arc::new(surface), ceremony })

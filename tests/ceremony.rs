@@ -579,6 +579,15 @@ async fn an_account_that_is_no_longer_active_gets_no_session() {
     assert_eq!((answer.status, answer.error()), (StatusCode::FORBIDDEN, "access_denied"));
     service.accounts.inactive.lock().unwrap().clear();
     assert_eq!(service.complete(&pending).await.error(), "access_denied");
+
+    let late = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &late).await;
+    service.accounts.inactive.lock().unwrap().push("acct_ada".into());
+    let approve = form.post(&late.path(), &[("decision", "approve"), ("scope", "projects:read")]);
+    assert_eq!(service.send(approve).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(service.complete(&late).await.error(), "authorization_pending");
+    let deny = form.post(&late.path(), &[("decision", "deny")]);
+    assert_eq!(service.send(deny).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
-use tower_agent_auth::{Config, challenge::Challenge, config::Dialect};
+use tower_agent_auth::{AgentAuth, Config, challenge::Challenge, config::Dialect};
 
 mod common;
 use common::{Answer, ORIGIN, PRM, Service, config};
@@ -301,6 +301,13 @@ async fn a_template_of_ones_own_replaces_auth_md() {
     let service = Service::with(config().auth_md_template(own));
     let text = service.get("/auth.md").await.text;
     assert!(text.starts_with("# Example Analytics\nprojects:read projects:write "), "{text:.80}");
-    let error = config().auth_md_template("{{ nonsense | nofilter }}").build().unwrap_err();
+    let error = config().auth_md_template("{{ name").build().unwrap_err();
+    assert_eq!(error.problems()[0].field, "auth_md.template");
+    // What can be parsed and still not be rendered shows when the service is built.
+    let error = AgentAuth::builder(config().auth_md_template("{{ nonsense | nofilter }}").build().unwrap())
+        .sessions(common::TestStore::default())
+        .accounts(common::TestAccounts::default())
+        .build()
+        .unwrap_err();
     assert_eq!(error.problems()[0].field, "auth_md.template");
 }

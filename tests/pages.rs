@@ -212,9 +212,18 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
         ("two cookies", with("cookie", &format!("user=ada; {}; {}", form.cookie, foreign.cookie))),
         ("another account", with("cookie", &format!("user=bob; {}", form.cookie))),
         ("signed in again", with("cookie", &format!("user=ada; login=second; {}", form.cookie))),
-        ("another origin", with("origin", "https://evil.example")),
         ("a sibling origin", with("origin", "https://evil.api.example.com")),
-        ("the null origin", with("origin", "null")),
+        ("another origin, said to be the same", with("origin", "https://evil.example")),
+        ("the null origin, of nobody knows where", {
+            let mut request = with("origin", "null");
+            request.headers_mut().remove("sec-fetch-site");
+            request
+        }),
+        ("the null origin of another site", {
+            let mut request = with("origin", "null");
+            request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+            request
+        }),
         ("a cross-site request", with("sec-fetch-site", "cross-site")),
         ("a same-site request", with("sec-fetch-site", "same-site")),
     ];
@@ -224,7 +233,8 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
         assert!(answer.text.contains("Nothing was changed"), "{what}");
     }
     assert_eq!(status_of(&service, &pending).await, "pending");
-    assert_eq!(service.send(post(&form)).await.status, StatusCode::SEE_OTHER);
+    // What a browser sends for a page that forbids a referrer.
+    assert_eq!(service.send(with("origin", "null")).await.status, StatusCode::SEE_OTHER);
     // A decision stands: the same form again changes nothing.
     let again = service.send(form.post(&pending.path(), &[("decision", "deny")])).await;
     assert_eq!((again.status, status_of(&service, &pending).await), (StatusCode::CONFLICT, "approved".into()));

@@ -72,7 +72,8 @@ impl Ceremony {
     ///
     /// # Errors
     /// When another account opened it, when it was decided before or has expired, when `decision` names a scope that was
-    /// not asked for or none, or when the service fails. Nothing has changed then.
+    /// not asked for or none, when the account may no longer be acted for, or when the service fails. Nothing has changed
+    /// then.
     pub async fn decide(
         &self,
         id: &RegistrationId,
@@ -85,6 +86,9 @@ impl Ceremony {
             Decision::Approve(scopes) => {
                 if scopes.is_empty() || !scopes.is_subset(&registration.requested) {
                     return Err(CeremonyError::NotRequested);
+                }
+                if !self.accounts.is_active(&account.id).await? {
+                    return Err(CeremonyError::Inactive);
                 }
                 let event = Event::Approved {
                     registration: id.clone(),

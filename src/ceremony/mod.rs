@@ -194,6 +194,9 @@ pub enum CeremonyError {
     /// Another account opened the approval page first. The fault is the human's who is signed in as somebody else.
     #[error("the request for access was not opened by this account")]
     WrongAccount,
+    /// The host says that the account may no longer be acted for. The fault is nobody's here.
+    #[error("the account may no longer be acted for")]
+    Inactive,
     /// The human decided before.
     #[error("the request for access was decided before")]
     AlreadyDecided,

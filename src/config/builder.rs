@@ -1,25 +1,11 @@
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
-use http::Uri;
-use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
-    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Prefixes, Problem, Settings, origin_of, path_of,
+    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Problem, Settings, check::Check, origin_of,
     reader::Reader,
 };
-use crate::core::{
-    scope::{Catalogue, CatalogueEntry, Scope, ScopeSet},
-    secret::{Kind, Prefix},
-    text::HumanText,
-};
-
-const MAX_REGISTRATION: Duration = Duration::from_secs(30 * 60);
-const MAX_ACCESS: Duration = Duration::from_secs(30 * 86_400);
-const MAX_REFRESH: Duration = Duration::from_secs(90 * 86_400);
-const MIN_LIFETIME: Duration = Duration::from_secs(1);
-const MAX_NAME: usize = 64;
-const MAX_SENTENCE: usize = 200;
 
 /// A configuration in the making. Nothing is checked before [`build`](Self::build), which reports all problems at once.
 ///
@@ -58,10 +44,10 @@ pub struct ConfigBuilder {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ScopeBuilder {
-    name: String,
-    description: String,
-    default: bool,
-    implies: Vec<String>,
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) default: bool,
+    pub(super) implies: Vec<String>,
 }
 
 impl ScopeBuilder {
@@ -241,20 +227,10 @@ impl ConfigBuilder {
     /// # Errors
     /// Every problem there is, each with its field, its value and the remedy.
     pub fn build(mut self) -> Result<Config, ConfigError> {
-        let mut check = Check { problems: std::mem::take(&mut self.problems) };
+        let mut check = Check::new(std::mem::take(&mut self.problems));
         let settings = self.settings(&mut check);
-        if !check.problems.is_empty() {
-            return Err(ConfigError::new(check.problems));
-        }
-        let config = Config::new(settings);
-        match crate::discovery::auth_md::render(&config) {
-            Ok(_) => Ok(config),
-            Err(error) => {
-                let text = config.auth_md().template.clone().unwrap_or_default();
-                let remedy = format!("is not a template that renders: {error}");
-                Err(ConfigError::new(vec![Problem::new("auth_md.template", first_line(&text), remedy)]))
-            }
-        }
+        check.done()?;
+        Ok(Config::new(settings))
     }
 
     fn settings(self, check: &mut Check) -> Settings {
@@ -262,16 +238,14 @@ impl ConfigBuilder {
         check.identifier("resource", &resource);
         let issuer = self.issuer.unwrap_or_else(|| origin_of(&resource).to_owned());
         if issuer != origin_of(&resource) {
-            check.identifier("issuer", &issuer);
-            if path_of(&issuer).ends_with('/') {
-                check.note("issuer", &issuer, "must not end in a slash: paths are appended to it");
-            }
+            check.issuer(&issuer);
         }
         let name = check.required("name", self.name);
-        check.plain_text("name", &name, MAX_NAME);
+        check.name(&name);
         let sessions_path = self.sessions_path.unwrap_or_else(|| "/agent/sessions".into());
         check.path("sessions_path", &sessions_path);
         check.links(&self.links);
+        check.template(self.auth_md.template.as_deref());
         check.lifetimes(self.lifetimes);
         check.limits(self.limits);
         Settings {
@@ -355,284 +329,5 @@ impl ConfigBuilder {
 fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
-    }
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-/// Collects what is wrong.
-struct Check {
-    problems: Vec<Problem>,
-}
-
-impl Check {
-    fn note(&mut self, field: impl Into<String>, value: impl Display, remedy: impl Into<String>) {
-        self.problems.push(Problem::new(field, value, remedy));
-    }
-
-    fn required(&mut self, field: &str, value: Option<String>) -> String {
-        // A field that was given with the wrong type has been noted by the reader.
-        let value = value.unwrap_or_default();
-        if value.is_empty() && !self.problems.iter().any(|problem| problem.field == field) {
-            self.note(field, "", "is required");
-        }
-        value
-    }
-
-    /// RFC 9728 section 2, RFC 8414 section 2: an https URL without query and fragment. Here also: the one spelling that
-    /// every client compares equal, and http for a loopback host.
-    fn identifier(&mut self, field: &str, url: &str) {
-        if url.is_empty() {
-            return;
-        }
-        if let Some(remedy) = identifier_problem(url) {
-            self.note(field, url, remedy);
-        }
-    }
-
-    fn plain_text(&mut self, field: &str, text: &str, longest: usize) {
-        let forbidden = |character: char| character.is_control() || matches!(character, '`' | '<' | '>');
-        if text.chars().any(forbidden) {
-            self.note(field, text, "must be one line of plain text without backticks and angle brackets");
-        } else if text.chars().count() > longest {
-            self.note(field, text, format!("must be {longest} characters at most"));
-        }
-    }
-
-    fn path(&mut self, field: &str, path: &str) {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.');
-        let fits = path.starts_with('/') && path.len() > 1 && path.bytes().all(plain);
-        if !fits || path.ends_with('/') || has_odd_segments(path) {
-            self.note(field, path, "must be a path such as /sessions: letters, digits, - and _ between single slashes");
-        }
-    }
-
-    fn links(&mut self, links: &Links) {
-        let all = [
-            ("logo", &links.logo),
-            ("documentation", &links.documentation),
-            ("terms", &links.terms),
-            ("policy", &links.policy),
-            ("contact", &links.contact),
-        ];
-        for (field, link) in all {
-            let Some(link) = link else { continue };
-            let mail = field == "contact" && link.starts_with("mailto:");
-            let fits = if mail { is_mail_link(link) } else { is_web_link(link) };
-            if !fits {
-                let or_mail = if field == "contact" { " or mailto: address" } else { "" };
-                self.note(field, link, format!("must be an absolute https URL{or_mail}"));
-            }
-        }
-    }
-
-    fn lifetimes(&mut self, lifetimes: Lifetimes) {
-        let all = [
-            ("lifetimes.registration", lifetimes.registration, MAX_REGISTRATION),
-            ("lifetimes.access", lifetimes.access, MAX_ACCESS),
-            ("lifetimes.refresh", lifetimes.refresh, MAX_REFRESH),
-        ];
-        for (field, span, longest) in all {
-            if span < MIN_LIFETIME || span > longest {
-                let longest = humantime::format_duration(longest);
-                self.note(field, shown(span), format!("must be between 1s and {longest}"));
-            }
-        }
-        if lifetimes.access > lifetimes.refresh {
-            let refresh = shown(lifetimes.refresh);
-            self.note(
-                "lifetimes.access",
-                shown(lifetimes.access),
-                format!("must not exceed lifetimes.refresh, {refresh}"),
-            );
-        }
-    }
-
-    fn limits(&mut self, limits: Limits) {
-        for (field, cap) in
-            [("limits.pending_per_source", limits.pending_per_source), ("limits.pending_total", limits.pending_total)]
-        {
-            if cap == Some(0) {
-                self.note(field, 0, "must be at least 1: with 0 no agent could ever ask");
-            }
-        }
-        let interval = limits.poll_interval;
-        if interval < Duration::from_secs(1) || interval > Duration::from_secs(60) {
-            self.note("limits.poll_interval", shown(interval), "must be between 1s and 1m");
-        }
-    }
-
-    fn catalogue(&mut self, scopes: &[ScopeBuilder]) -> Catalogue {
-        if scopes.is_empty() {
-            self.note("scopes", "", "is required: name at least one scope that an agent may be granted");
-        }
-        let mut entries: Vec<CatalogueEntry> = Vec::new();
-        for (index, scope) in scopes.iter().enumerate() {
-            let field = |part: &str| format!("scopes[{index}].{part}");
-            self.plain_text(&field("description"), &scope.description, MAX_SENTENCE);
-            if scope.description.trim().is_empty() {
-                self.note(field("description"), &scope.description, "is required: the sentence that a human reads");
-            }
-            let Some(name) = self.scope(&field("name"), &scope.name) else {
-                continue;
-            };
-            if entries.iter().any(|entry| entry.scope == name) {
-                self.note(field("name"), &name, "is in the catalogue already; take one of the two out");
-            }
-            let implies: Vec<Scope> =
-                scope.implies.iter().filter_map(|implied| self.implied(&field("implies"), implied, scopes)).collect();
-            let mut entry = CatalogueEntry::new(name, &scope.description).implies(implies);
-            entry.default = scope.default;
-            entries.push(entry);
-        }
-        Catalogue::new(entries)
-    }
-
-    fn scope(&mut self, field: &str, text: &str) -> Option<Scope> {
-        // The scope's name stands in Markdown code spans as well as in headers.
-        match Scope::new(text) {
-            Ok(scope) if !text.contains(['`', '<', '>']) => Some(scope),
-            Ok(_) => {
-                self.note(field, text, "must be without backticks and angle brackets");
-                None
-            }
-            Err(error) => {
-                self.note(field, text, error.to_string());
-                None
-            }
-        }
-    }
-
-    fn implied(&mut self, field: &str, implied: &str, scopes: &[ScopeBuilder]) -> Option<Scope> {
-        if !scopes.iter().any(|scope| scope.name == implied) {
-            self.note(field, implied, "is not in the catalogue; add it or take it out here");
-        }
-        Scope::new(implied).ok()
-    }
-
-    fn dialects(&mut self, names: Option<Vec<String>>) -> Vec<Dialect> {
-        let Some(names) = names else {
-            return vec![Dialect::AgentAuth];
-        };
-        let known = |name: &String| Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name);
-        for name in names.iter().filter(|name| known(name).is_none()) {
-            let all = Dialect::ALL.map(Dialect::as_str).join(", ");
-            self.note("dialects", name, format!("is not a dialect of this version; there is: {all}"));
-        }
-        Dialect::ALL.into_iter().filter(|dialect| names.iter().any(|name| name == dialect.as_str())).collect()
-    }
-
-    fn claim_methods(&mut self, methods: &[String]) -> Vec<HumanText> {
-        let mut kept = Vec::new();
-        for method in methods {
-            self.plain_text("claim_methods", method, MAX_NAME);
-            match HumanText::new(method) {
-                Ok(method) => kept.push(method),
-                Err(error) => self.note("claim_methods", method, error.to_string()),
-            }
-        }
-        kept
-    }
-
-    fn networks(&mut self, networks: &[String]) -> Vec<IpNet> {
-        let mut kept = Vec::new();
-        for network in networks {
-            let address = network.parse().map(|address: std::net::IpAddr| IpNet::from(address));
-            match network.parse().or(address) {
-                Ok(network) => kept.push(network),
-                Err(_) => self.note("trusted_proxies", network, "must be an address or a network such as 10.0.0.0/8"),
-            }
-        }
-        kept
-    }
-
-    fn prefixes(&mut self, [access, refresh, claim]: [Option<String>; 3]) -> Prefixes {
-        let prefixes = Prefixes {
-            access: self.prefix("prefixes.access", access, "aas_"),
-            refresh: self.prefix("prefixes.refresh", refresh, "aar_"),
-            claim: self.prefix("prefixes.claim", claim, "clm_"),
-        };
-        let [access, refresh, claim] = [prefixes.access.as_str(), prefixes.refresh.as_str(), prefixes.claim.as_str()];
-        if access == refresh || access == claim || refresh == claim {
-            self.note("prefixes", format!("{access} {refresh} {claim}"), "must all differ");
-        }
-        prefixes
-    }
-
-    #[expect(clippy::expect_used, reason = "the fallback is one of the three literals above, each of the right form")]
-    fn prefix<K: Kind>(&mut self, field: &str, text: Option<String>, fallback: &str) -> Prefix<K> {
-        let text = text.unwrap_or_else(|| fallback.to_owned());
-        Prefix::new(&text).unwrap_or_else(|error| {
-            self.note(field, &text, error.to_string());
-            Prefix::new(fallback).expect("a literal of the right form")
-        })
-    }
-}
-
-fn identifier_problem(url: &str) -> Option<&'static str> {
-    let Ok(uri) = url.parse::<Uri>() else {
-        return Some("must be an absolute https URL");
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Some("must be an absolute https URL");
-    };
-    let host = authority.host();
-    let default_port = if scheme == "https" { 443 } else { 80 };
-    if url.contains(['"', '\\', '<', '>', '`', '{', '}', '|', '^']) {
-        Some("must have no quote and no other character that RFC 3986 does not allow")
-    } else if url.contains(['#', '?']) {
-        Some("must have no query and no fragment")
-    } else if !url.starts_with("https://") && !url.starts_with("http://") {
-        Some("must be an absolute https URL, its scheme in lower case")
-    } else if scheme == "http" && !is_loopback(host) {
-        Some("must be https; http is only for 127.0.0.1, [::1] and localhost")
-    } else if authority.as_str().contains('@') {
-        Some("must have no user name or password in it")
-    } else if host.is_empty() || host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Some("must have its host in lower case")
-    } else if authority.as_str().ends_with(':') || authority.port_u16() == Some(default_port) {
-        Some("must not name the scheme's default port")
-    } else if has_odd_segments(path_of(url)) {
-        Some("must have a path without empty, . and .. segments")
-    } else {
-        None
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    matches!(host, "127.0.0.1" | "[::1]" | "localhost")
-}
-
-/// Whether a path has a segment that a client or proxy may fold away. One slash at the end is no such segment.
-fn has_odd_segments(path: &str) -> bool {
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    !inner.is_empty() && inner.split('/').any(|segment| matches!(segment, "" | "." | ".."))
-}
-
-fn is_web_link(link: &str) -> bool {
-    let local = |uri: &Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(is_loopback);
-    let uri = link.parse::<Uri>().ok();
-    // `;` and `,` would end a directive of the content security policy that names the logo.
-    let plain = !link.contains(['(', ')', '<', '>', '`', ';', ',', '\'']);
-    plain && uri.is_some_and(|uri| uri.host().is_some() && (uri.scheme_str() == Some("https") || local(&uri)))
-}
-
-fn is_mail_link(link: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'`' | b'"');
-    link.contains('@') && link.bytes().all(plain)
-}
-
-fn shown(span: Duration) -> impl Display {
-    humantime::format_duration(span)
-}
-
-// The set of scopes that a catalogue names is used by documents as well.
-impl Config {
-    /// Every scope of the catalogue.
-    pub(crate) fn scopes(&self) -> ScopeSet {
-        self.catalogue().entries().iter().map(|entry| entry.scope.clone()).collect()
     }
 }

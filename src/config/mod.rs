@@ -58,12 +58,14 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::core::{
-    scope::Catalogue,
+    id::RegistrationId,
+    scope::{Catalogue, ScopeSet},
     secret::{Access, Claim, Prefix, Refresh},
     text::HumanText,
 };
 
 mod builder;
+mod check;
 mod reader;
 
 pub use builder::ConfigBuilder;
@@ -211,6 +213,17 @@ impl Config {
         format!("{}{path}", path_of(self.issuer()))
     }
 
+    /// Every scope of the catalogue.
+    pub(crate) fn scopes(&self) -> ScopeSet {
+        self.catalogue().entries().iter().map(|entry| entry.scope.clone()).collect()
+    }
+
+    /// The URL at which a human decides about a registration. It holds no secret.
+    #[must_use]
+    pub fn approval_url(&self, id: &RegistrationId) -> String {
+        self.url(&format!("{APPROVAL_PATH}{id}"))
+    }
+
     /// Where the human's sessions page is, below the issuer.
     #[must_use]
     pub fn sessions_path(&self) -> &str {
@@ -248,6 +261,8 @@ impl Config {
     }
 }
 
+/// Where humans decide, below the issuer: one more segment, the registration's id.
+pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 

@@ -5,16 +5,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header::WWW_AUTHE
 use minijinja::context;
 use serde_json::json;
 
-use super::{
-    Wire, approval_url,
-    fields::{Fields, Refused, invalid, media_type, unsupported},
-};
+use super::fields::{Fields, Refused, invalid, media_type, unsupported};
 use crate::{
     Config,
     ceremony::{self, CeremonyError, Redeemed, Registered, Status},
     challenge::Challenge,
+    config::APPROVAL_PATH,
     core::{registration::State, text::HumanText},
-    discovery::{Endpoint, Site, auth_md, authorization_server::Metadata},
+    discovery::{Endpoint, Metadata, Site, Wire, auth_md},
     guard::Credentials,
     reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
 };
@@ -69,7 +67,7 @@ impl Wire for AgentAuthWire {
                 claim => config.url(CLAIM),
                 complete => config.url(COMPLETE),
                 revoke => config.url(REVOKE),
-                approval => config.url(super::APPROVAL_PATH),
+                approval => config.url(APPROVAL_PATH),
                 issuer => config.issuer().to_owned(),
                 methods,
                 example_scope => example,
@@ -142,7 +140,7 @@ async fn register(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refuse
         "registration_id": registration.id.as_str(),
         "registration_type": USER_CLAIMED,
         "status": "pending",
-        "claim_url": approval_url(&site.config, &registration.id),
+        "claim_url": site.config.approval_url(&registration.id),
         "claim_token": claim_token.expose(),
         "claim_token_expires": registration.expires_at.to_string(),
         "expires_in": expires_in.as_secs(),

@@ -1,6 +1,7 @@
 use minijinja::{Environment, Error, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 
-use crate::{Config, dialect};
+use super::Wire;
+use crate::Config;
 
 /// Where auth.md is, below the issuer.
 pub(crate) const PATH: &str = "/auth.md";
@@ -8,8 +9,7 @@ pub(crate) const PATH: &str = "/auth.md";
 const TEMPLATE: &str = include_str!("auth.md.jinja");
 
 /// auth.md: the ceremony in prose that an agent can follow with nothing else. Only configuration goes into it.
-pub(crate) fn render(config: &Config) -> Result<String, Error> {
-    let wires = dialect::wires(config);
+pub(super) fn render(config: &Config, wires: &[&dyn Wire]) -> Result<String, Error> {
     let chapters: Result<Vec<String>, Error> = wires.iter().map(|wire| wire.chapter(config)).collect();
     let template = config.auth_md().template.as_deref().unwrap_or(TEMPLATE);
     let links = config.links();

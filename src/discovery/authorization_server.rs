@@ -1,19 +1,11 @@
 use serde_json::{Map, Value, json};
 
-use super::auth_md;
-use crate::{Config, dialect};
-
-/// The authorization server metadata in the making: each dialect adds its part.
-pub(crate) struct Metadata {
-    /// RFC 8414 section 2.
-    pub(crate) top: Map<String, Value>,
-    /// The `agent_auth` block of auth.md.
-    pub(crate) agent_auth: Map<String, Value>,
-}
+use super::{Metadata, Wire, auth_md};
+use crate::Config;
 
 /// Authorization server metadata (RFC 8414 section 2) with the `agent_auth` block. `response_types_supported` is
 /// required, and empty because there is no authorization endpoint.
-pub(super) fn render(config: &Config) -> Value {
+pub(super) fn render(config: &Config, wires: &[&dyn Wire]) -> Value {
     let mut metadata = Metadata { top: Map::new(), agent_auth: Map::new() };
     let top = &mut metadata.top;
     top.insert("issuer".into(), json!(config.issuer()));
@@ -34,7 +26,7 @@ pub(super) fn render(config: &Config) -> Value {
         }
     }
     metadata.agent_auth.insert("skill".into(), json!(config.url(auth_md::PATH)));
-    for wire in dialect::wires(config) {
+    for wire in wires {
         wire.describe(config, &mut metadata);
     }
     let Metadata { mut top, agent_auth } = metadata;

@@ -36,14 +36,16 @@
 //! ```
 
 pub(crate) mod auth_md;
-pub(crate) mod authorization_server;
+mod authorization_server;
 mod document;
 mod layer;
 mod protected_resource;
 mod service;
 mod surface;
+mod wire;
 
 pub use layer::DiscoveryLayer;
 pub use service::{Discovery, ResponseFuture};
 
-pub(crate) use surface::{Endpoint, Site, Surface};
+pub(crate) use surface::Surface;
+pub(crate) use wire::{Endpoint, Metadata, Site, Wire};

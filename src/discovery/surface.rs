@@ -1,63 +1,14 @@
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::ALLOW};
+use http::{HeaderValue, Method, StatusCode, header::ALLOW};
 
-use super::{auth_md, authorization_server, document::Document, protected_resource};
+use super::{Endpoint, Site, Wire, auth_md, authorization_server, document::Document, protected_resource};
 use crate::{
     Config,
-    accounts::DynAccounts,
-    address::Addresses,
     audit::{AuditSink, Event},
-    ceremony::Ceremony,
-    core::{clock::Clock, random::Random},
-    dialect,
-    reply::{Answering, Reply, error_reply},
+    core::clock::{Clock, Timestamp},
+    reply::{Reply, error_reply},
 };
-
-/// Something that is served at a path.
-pub(crate) trait Endpoint: Send + Sync {
-    /// The methods that it serves, for `Allow`.
-    fn methods(&self) -> &'static [Method];
-
-    /// Whether it serves this request; if not, the answer is 405.
-    fn serves(&self, request: &http::request::Parts) -> bool {
-        self.methods().contains(&request.method)
-    }
-
-    /// Answers a request of one of its methods. The body has been read whole; it is empty for GET and HEAD.
-    fn answer(&self, request: Request<Bytes>) -> Answering<Reply>;
-}
-
-/// What the endpoints of one service have in common.
-pub(crate) struct Site {
-    pub(crate) config: Config,
-    pub(crate) ceremony: Ceremony,
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask who the human is"))]
-    pub(crate) accounts: Arc<dyn DynAccounts>,
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages draw nonces and form keys"))]
-    pub(crate) random: Arc<dyn Random>,
-    pub(crate) addresses: Addresses,
-    pub(crate) audit: Arc<dyn AuditSink>,
-}
-
-impl Site {
-    pub(crate) fn client_address<B>(&self, request: &Request<B>) -> Option<IpAddr> {
-        self.addresses.client(request.headers(), request.extensions())
-    }
-
-    /// Whether a browser sent this for a page of another origin, or can't say for whose (Fetch Metadata, RFC 6454).
-    pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        let origin = headers.get("origin").map(HeaderValue::as_bytes);
-        let foreign_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
-        foreign_site || origin.is_some_and(|origin| origin != self.config.origin().as_bytes())
-    }
-
-    pub(crate) fn note_failure(&self, error: &(dyn std::error::Error + 'static)) {
-        self.audit.record(self.ceremony.now(), &Event::unavailable(error));
-    }
-}
 
 /// Every path that this crate serves.
 pub(crate) struct Surface {
@@ -69,37 +20,41 @@ pub(crate) struct Surface {
 }
 
 impl Surface {
-    /// The surface of a service that runs the ceremony, or, without `site`, of one that only checks tokens.
-    pub(crate) fn new(
-        config: &Config,
-        site: Option<&Arc<Site>>,
-        clock: Arc<dyn Clock>,
-        audit: Arc<dyn AuditSink>,
-    ) -> Result<Self, minijinja::Error> {
+    /// What every service serves, one that only checks tokens too: the protected resource metadata.
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
         let mut surface = Self { exact: HashMap::new(), below: Vec::new(), clock, audit };
-        let protected_resource = Document::json(&protected_resource::render(config));
+        let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
         for path in config.protected_resource_paths() {
-            surface.serve(path, protected_resource.clone());
+            surface.serve(path, Arc::clone(&document));
         }
-        let Some(site) = site else { return Ok(surface) };
-        surface.serve(config.authorization_server_path(), Document::json(&authorization_server::render(config)));
-        surface.serve(config.path(auth_md::PATH), Document::markdown(auth_md::render(config)?));
-        for wire in dialect::wires(config) {
-            for (path, endpoint) in wire.endpoints(site) {
-                surface.exact.insert(config.path(path), endpoint);
-            }
-        }
-        #[cfg(feature = "pages")]
-        {
-            let pages = crate::pages::Pages::new(Arc::clone(site))?;
-            surface.below.push((config.path(dialect::APPROVAL_PATH), pages.approval()));
-            surface.exact.insert(config.path(config.sessions_path()), pages.sessions());
-        }
-        Ok(surface)
+        surface
     }
 
-    fn serve(&mut self, path: String, document: Document) {
-        self.exact.insert(path, Arc::new(document));
+    /// What a service serves that runs the ceremony: the other documents, and the endpoints that they name.
+    pub(crate) fn serve_ceremony(
+        &mut self,
+        config: &Config,
+        site: &Arc<Site>,
+        wires: &[&dyn Wire],
+    ) -> Result<(), minijinja::Error> {
+        let metadata = Document::json(&authorization_server::render(config, wires));
+        self.serve(config.authorization_server_path(), Arc::new(metadata));
+        let auth_md = Document::markdown(auth_md::render(config, wires)?);
+        self.serve(config.path(auth_md::PATH), Arc::new(auth_md));
+        for (path, endpoint) in wires.iter().flat_map(|wire| wire.endpoints(site)) {
+            self.serve(config.path(path), endpoint);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn serve(&mut self, path: String, endpoint: Arc<dyn Endpoint>) {
+        self.exact.insert(path, endpoint);
+    }
+
+    /// Serves every path of `parent`, which ends in a slash, and one more segment.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages have such paths"))]
+    pub(crate) fn serve_below(&mut self, parent: String, endpoint: Arc<dyn Endpoint>) {
+        self.below.push((parent, endpoint));
     }
 
     pub(super) fn find(&self, path: &str) -> Option<Arc<dyn Endpoint>> {
@@ -111,7 +66,7 @@ impl Surface {
         self.exact.get(path).or_else(below).cloned()
     }
 
-    pub(super) fn now(&self) -> crate::core::clock::Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

@@ -33,7 +33,7 @@
 //! let service = ServiceBuilder::new().layer(auth.require("projects:read")).service(service_fn(
 //!     async |request: Request<Full<Bytes>>| {
 //!         let session = request.extensions().get::<AgentSession>().expect("the guard let it pass");
-//!         Ok::<_, std::convert::Infallible>(Response::new(Full::from(session.account.label.clone())))
+//!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(session.account.label.clone())))
 //!     },
 //! ));
 //! let refused = service.oneshot(Request::get("/projects").body(Full::default())?).await?;

@@ -12,12 +12,12 @@ use super::{
 use crate::{
     accounts::SignedIn,
     ceremony::{CeremonyError, Decision, View, Warning},
+    config::APPROVAL_PATH,
     core::{
         id::RegistrationId,
         registration::{Registration, State},
         scope::{Scope, ScopeSet},
     },
-    dialect,
     reply::Reply,
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Reply, PageError> {
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
     let id = RegistrationId::parse(last).ok_or(CeremonyError::UnknownRegistration)?;
-    let path = desk.site.config.path(&format!("{}{id}", dialect::APPROVAL_PATH));
+    let path = desk.site.config.path(&format!("{APPROVAL_PATH}{id}"));
     let human = desk.human(request, path.clone()).await?;
     if *request.method() == Method::POST {
         return decide(desk, request, &id, &human, &path).await;

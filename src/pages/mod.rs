@@ -14,7 +14,8 @@ use http::{
 use crate::{
     accounts::SignedIn,
     ceremony::CeremonyError,
-    discovery::{Endpoint, Site},
+    config::APPROVAL_PATH,
+    discovery::{Endpoint, Site, Surface},
     reply::{Answering, Reply},
 };
 
@@ -29,24 +30,14 @@ use render::{Link, Message, Renderer, Tone};
 
 static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
-/// The pages of one service.
-pub(crate) struct Pages {
-    desk: Arc<Desk>,
-}
-
-impl Pages {
-    pub(crate) fn new(site: Arc<Site>) -> Result<Self, minijinja::Error> {
-        let renderer = Renderer::new(&site.config)?;
-        Ok(Self { desk: Arc::new(Desk { site, renderer }) })
-    }
-
-    pub(crate) fn approval(&self) -> Arc<dyn Endpoint> {
-        Arc::new(Page { kind: Kind::Approval, desk: Arc::clone(&self.desk) })
-    }
-
-    pub(crate) fn sessions(&self) -> Arc<dyn Endpoint> {
-        Arc::new(Page { kind: Kind::Sessions, desk: Arc::clone(&self.desk) })
-    }
+/// Serves the pages of one service.
+pub(crate) fn serve(surface: &mut Surface, site: &Arc<Site>) -> Result<(), minijinja::Error> {
+    let config = &site.config;
+    let desk = Arc::new(Desk { site: Arc::clone(site), renderer: Renderer::new(config)? });
+    let page = |kind| Arc::new(Page { kind, desk: Arc::clone(&desk) });
+    surface.serve_below(config.path(APPROVAL_PATH), page(Kind::Approval));
+    surface.serve(config.path(config.sessions_path()), page(Kind::Sessions));
+    Ok(())
 }
 
 /// What the pages work with.
@@ -198,6 +189,11 @@ impl Desk {
                 Message::new(Tone::Neutral, "This was decided before")
                     .line("A decision stands once it is made. What you gave can be taken back on the sessions page.")
                     .link(self.sessions_link()),
+            ),
+            CeremonyError::Inactive => (
+                StatusCode::FORBIDDEN,
+                Message::new(Tone::Bad, "This account can’t give access")
+                    .line("The service says that no agent may act for it any more. Nothing was approved."),
             ),
             CeremonyError::NotRequested => (
                 StatusCode::BAD_REQUEST,

@@ -1,0 +1,34 @@
+//! Logs, on stderr: one line for each request and one for each audit event, and no secret.
+
+use std::{error::Error, io::IsTerminal, iter, time::Duration};
+
+use axum::{Router, extract::Request, http::header, response::Response};
+use tower_http::{sensitive_headers::SetSensitiveHeadersLayer, trace::TraceLayer};
+use tracing::{Span, info, info_span, warn};
+
+pub(crate) fn start() {
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+/// The same routes, logged. What is audited while a request is served is logged with its method and path.
+pub(crate) fn logged(app: Router) -> Router {
+    let trace = TraceLayer::new_for_http()
+        // Without the query, which may hold anything.
+        .make_span_with(
+            |request: &Request| info_span!("request", method = %request.method(), path = request.uri().path()),
+        )
+        .on_request(())
+        .on_response(|response: &Response, latency: Duration, _: &Span| {
+            info!(status = response.status().as_u16(), ?latency, "answered");
+        })
+        .on_failure(());
+    app.layer(trace).layer(SetSensitiveHeadersLayer::new([header::AUTHORIZATION, header::COOKIE, header::SET_COOKIE]))
+}
+
+/// Logs an error with its causes.
+pub(crate) fn failure(what: &str, error: &(dyn Error + 'static)) {
+    let causes = iter::successors(Some(error), |error| (**error).source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    warn!("{what}: {}", causes.join(": "));
+}

@@ -1,0 +1,222 @@
+//! The demo's sign-in, and what the crate wants to know of it: [`Accounts`].
+//!
+//! The crate needs no sign-in of a particular kind. A service answers three questions: who is behind this browser request,
+//! where does one sign in, and may this account still be acted for.
+
+use std::{error::Error, io, sync::Arc};
+
+use axum::{
+    Form, Router,
+    extract::{
+        Query, State,
+        rejection::{FormRejection, QueryRejection},
+    },
+    http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use minijinja::context;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tower_agent_auth::{
+    Config,
+    accounts::{Accounts, AccountsError, SignedIn},
+    core::{id::AccountId, registration::Account},
+};
+use tower_http::csrf::{self, CsrfLayer, ProtectionError};
+
+use crate::{
+    error::ApiError,
+    logging,
+    logins::{LoginSecret, Logins, hexadecimal},
+    pages::Pages,
+};
+
+/// Where the sign-in page is, below the issuer.
+pub(crate) const PATH: &str = "/login";
+
+const LONGEST_EMAIL: usize = 100;
+/// How the account ids of those begin who may sign in, but for whom no agent may act.
+const DISABLED: &str = "acct_disabled_";
+
+pub(crate) type OwnPagesOnly = CsrfLayer<fn(ProtectionError) -> Response>;
+
+/// The demo's humans.
+#[derive(Clone)]
+pub(crate) struct Login {
+    config: Config,
+    logins: Arc<Logins>,
+    pages: Arc<Pages>,
+}
+
+impl Accounts for Login {
+    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+        let Some(secret) = self.secret(&request.headers) else { return Ok(None) };
+        let Some(email) = self.logins.find(&secret.id()).map_err(AccountsError::new)? else { return Ok(None) };
+        let id = account_id(&email).map_err(AccountsError::new)?;
+        Ok(Some(SignedIn::new(Account { id, label: email }, secret.id().to_string())))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        let next: String = form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
+        format!("{}?next={next}", self.config.path(PATH))
+    }
+
+    async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
+        Ok(!account.as_str().starts_with(DISABLED))
+    }
+}
+
+impl Login {
+    pub(crate) fn new(config: &Config, logins: Logins) -> Result<Self, minijinja::Error> {
+        Ok(Self { config: config.clone(), logins: Arc::new(logins), pages: Arc::new(Pages::new(config)?) })
+    }
+
+    /// The sign-in page and the start page.
+    pub(crate) fn routes(self) -> Result<Router, csrf::ConfigError> {
+        Ok(Router::new()
+            .route("/", get(start))
+            .route("/style.css", get(Pages::style))
+            .route(PATH, get(show).post(sign_in))
+            .route("/logout", post(sign_out))
+            .layer(self.own_pages_only()?)
+            .with_state(self))
+    }
+
+    /// Refuses what a page of another site makes a browser do: the browser sends its cookies along.
+    pub(crate) fn own_pages_only(&self) -> Result<OwnPagesOnly, csrf::ConfigError> {
+        let layer = CsrfLayer::new().add_trusted_origin(self.config.origin())?;
+        Ok(layer.with_rejection_response(|_| ApiError::cross_site().into_response()))
+    }
+
+    fn email(&self, headers: &HeaderMap) -> io::Result<Option<String>> {
+        self.secret(headers).map_or(Ok(None), |secret| self.logins.find(&secret.id()))
+    }
+
+    /// The secret in the cookie. Two cookies of that name are none: one was set by somebody else.
+    fn secret(&self, headers: &HeaderMap) -> Option<LoginSecret> {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut values = pairs.filter(|(name, _)| *name == self.cookie_name()).map(|(_, value)| value);
+        let (value, None) = (values.next()?, values.next()) else { return None };
+        LoginSecret::parse(value)
+    }
+
+    fn set_cookie(&self, value: &str, attributes: &str) -> [(HeaderName, String); 1] {
+        let secure = if self.config.is_https() { "; Secure" } else { "" };
+        let cookie = format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{attributes}", self.cookie_name());
+        [(header::SET_COOKIE, cookie)]
+    }
+
+    /// Over TLS, the name that no neighbouring host can set.
+    fn cookie_name(&self) -> &'static str {
+        if self.config.is_https() { "__Host-demo_session" } else { "demo_session" }
+    }
+
+    /// Where to go after signing in: a path on this service, or else the sessions page.
+    fn destination(&self, next: &str) -> String {
+        if is_local_path(next) { next.to_owned() } else { self.config.path(self.config.sessions_path()) }
+    }
+
+    fn form(
+        &self,
+        status: StatusCode,
+        next: &str,
+        email: &str,
+        problem: &str,
+        signed_in_as: Option<String>,
+    ) -> Response {
+        self.pages.show(status, "login.html", context! { next, email, problem, signed_in_as })
+    }
+
+    fn failed(&self, error: &(dyn Error + 'static)) -> Response {
+        logging::failure("sign-in fails", error);
+        let error = ApiError::unavailable();
+        self.form(error.status(), "", "", error.message(), None)
+    }
+}
+
+#[derive(Deserialize)]
+struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    email: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+async fn start(State(login): State<Login>, headers: HeaderMap) -> Response {
+    match login.email(&headers) {
+        Ok(email) => login.pages.show(StatusCode::OK, "start.html", context! { signed_in_as => email }),
+        Err(error) => login.failed(&error),
+    }
+}
+
+async fn show(State(login): State<Login>, headers: HeaderMap, query: Result<Query<Next>, QueryRejection>) -> Response {
+    let next = query.map_or_else(|_| String::new(), |Query(Next { next })| next);
+    match login.email(&headers) {
+        Ok(email) => login.form(StatusCode::OK, &next, "", "", email),
+        Err(error) => login.failed(&error),
+    }
+}
+
+async fn sign_in(
+    State(login): State<Login>,
+    headers: HeaderMap,
+    form: Result<Form<Credentials>, FormRejection>,
+) -> Response {
+    let Credentials { email, password, next } = match form.map_err(ApiError::from) {
+        Ok(Form(credentials)) => credentials,
+        Err(error) => return login.form(error.status(), "", "", error.message(), None),
+    };
+    let email = email.trim().to_lowercase();
+    let problem = match (is_email(&email), password.is_empty()) {
+        (false, _) => "Type an e-mail address, such as you@example.com.",
+        (true, true) => "Type a password. Any will do.",
+        (true, false) => return welcome(&login, &headers, &email, &next).unwrap_or_else(|error| login.failed(&*error)),
+    };
+    login.form(StatusCode::BAD_REQUEST, &next, &email, problem, None)
+}
+
+/// Signs in with a new secret, whatever the browser had before.
+fn welcome(login: &Login, headers: &HeaderMap, email: &str, next: &str) -> Result<Response, Box<dyn Error>> {
+    if let Some(old) = login.secret(headers) {
+        login.logins.remove(&old.id())?;
+    }
+    let secret = LoginSecret::generate()?;
+    login.logins.add(&secret.id(), email)?;
+    Ok((login.set_cookie(secret.expose(), ""), Redirect::to(&login.destination(next))).into_response())
+}
+
+async fn sign_out(State(login): State<Login>, headers: HeaderMap) -> Response {
+    if let Some(Err(error)) = login.secret(&headers).map(|secret| login.logins.remove(&secret.id())) {
+        return login.failed(&error);
+    }
+    (login.set_cookie("", "; Max-Age=0"), Redirect::to(&login.config.path(PATH))).into_response()
+}
+
+/// The same for every process and after every restart. A service has ids of its own, which outlive a change of e-mail.
+fn account_id(email: &str) -> Result<AccountId, Box<dyn Error + Send + Sync>> {
+    let kind = if email.starts_with("disabled") { DISABLED } else { "acct_" };
+    let digest = hexadecimal(&Sha256::digest(email)[..8]);
+    Ok(AccountId::new(&format!("{kind}{digest}"))?)
+}
+
+fn is_email(email: &str) -> bool {
+    let (name, host) = email.split_once('@').unwrap_or_default();
+    let plain = email.bytes().all(|byte| byte.is_ascii_graphic());
+    plain && email.len() <= LONGEST_EMAIL && !name.is_empty() && !host.is_empty() && !host.contains('@')
+}
+
+/// Whether a browser that is sent to `next` stays here: `//host` and `/\host` lead elsewhere, and so may control characters.
+fn is_local_path(next: &str) -> bool {
+    let mut bytes = next.bytes();
+    bytes.next() == Some(b'/')
+        && !matches!(bytes.next(), Some(b'/' | b'\\'))
+        && next.bytes().all(|b| b.is_ascii_graphic())
+}

@@ -1,0 +1,128 @@
+//! Which browsers are signed in, as whom.
+//!
+//! Processes that share a SQLite file share its sign-ins: one small file for each, in a folder beside it. A service has a
+//! database for this; like the folder, it should keep only a digest of what the cookie holds.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+use tower_agent_auth::core::random::{OsRandom, Random, RandomError};
+
+use crate::options::Store;
+
+/// The secret in the cookie of a signed-in browser: 256 random bits in hexadecimal.
+pub(crate) struct LoginSecret(String);
+
+/// By what a sign-in is found: the SHA-256 of its secret in hexadecimal.
+pub(crate) struct LoginId(String);
+
+impl LoginSecret {
+    pub(crate) fn generate() -> Result<Self, RandomError> {
+        let mut bytes = [0; 32];
+        OsRandom.fill(&mut bytes)?;
+        Ok(Self(hexadecimal(&bytes)))
+    }
+
+    /// What a browser sent, if it has the right form.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn id(&self) -> LoginId {
+        LoginId(hexadecimal(&Sha256::digest(&self.0)))
+    }
+}
+
+impl fmt::Display for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The e-mail addresses of those who are signed in.
+pub(crate) enum Logins {
+    Memory(Mutex<HashMap<String, String>>),
+    Folder(PathBuf),
+}
+
+impl Logins {
+    pub(crate) fn open(store: &Store) -> Result<Self, String> {
+        let Store::Sqlite(file) = store else { return Ok(Self::Memory(Mutex::default())) };
+        let mut folder = file.clone().into_os_string();
+        folder.push(".logins");
+        let folder = PathBuf::from(folder);
+        match create_private_folder(&folder) {
+            Ok(()) => Ok(Self::Folder(folder)),
+            Err(error) => Err(format!("can't keep sign-ins in {}: {error}", folder.display())),
+        }
+    }
+
+    // The files are tiny and local, so that the calls below don't wait long enough to matter to other requests.
+
+    pub(crate) fn add(&self, id: &LoginId, email: &str) -> io::Result<()> {
+        match self {
+            Self::Memory(logins) => {
+                logins.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0.clone(), email.to_owned());
+                Ok(())
+            }
+            Self::Folder(folder) => create_private_file(&folder.join(&id.0))?.write_all(email.as_bytes()),
+        }
+    }
+
+    pub(crate) fn find(&self, id: &LoginId) -> io::Result<Option<String>> {
+        match self {
+            Self::Memory(logins) => Ok(logins.lock().unwrap_or_else(PoisonError::into_inner).get(&id.0).cloned()),
+            Self::Folder(folder) => found(fs::read_to_string(folder.join(&id.0))),
+        }
+    }
+
+    pub(crate) fn remove(&self, id: &LoginId) -> io::Result<()> {
+        match self {
+            Self::Memory(logins) => {
+                logins.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.0);
+                Ok(())
+            }
+            Self::Folder(folder) => found(fs::remove_file(folder.join(&id.0))).map(|_| ()),
+        }
+    }
+}
+
+/// What is not there is no failure.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn create_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn create_private_file(file: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
+}

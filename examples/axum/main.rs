@@ -1,0 +1,114 @@
+//! The demo: a small web analytics API that an agent can ask its human for access to.
+//!
+//! ```text
+//! cargo run --example axum
+//! ```
+//!
+//! Read `routes.rs` first: it gives each route its class, which is all that a service adds to its router. `login.rs` tells
+//! the crate who the human is. The rest is what any service has: options, data, errors, logs and a server.
+
+mod data;
+mod error;
+mod logging;
+mod login;
+mod logins;
+mod options;
+mod pages;
+mod routes;
+mod server;
+
+use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode, time::Duration};
+
+use axum::extract::ConnectInfo;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tower_agent_auth::{
+    AgentAuth, Config,
+    audit::TracingAudit,
+    store::{MemoryStore, SqliteStore},
+};
+
+use crate::{
+    data::Data,
+    login::Login,
+    logins::Logins,
+    options::{Options, Store},
+};
+
+/// How often the last uses of sessions are written down.
+const WRITE_USES: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    logging::start();
+    match run(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::failure("the demo ends", &*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let listen = options.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
+    let address = listener.local_addr()?;
+    let config = options.config(address)?;
+    let login = Login::new(&config, Logins::open(&options.store)?)?;
+    let auth = agent_auth(config, &options.store, login.clone()).await?;
+    let app = routes::app(&auth, login, Data::default())?;
+
+    announce(address, auth.config());
+    let writer = tokio::spawn(keep_writing_uses(auth.clone()));
+    server::serve(listener, app, server::asked_to_stop()).await;
+    writer.abort();
+    auth.write_uses().await?;
+    Ok(())
+}
+
+async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<AgentAuth, Box<dyn Error>> {
+    let builder = AgentAuth::builder(config)
+        .accounts(login)
+        .audit(TracingAudit)
+        .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
+    let builder = match store {
+        Store::Memory => builder.sessions(MemoryStore::new()),
+        Store::Sqlite(file) => builder.sessions(SqliteStore::open(file).await?),
+    };
+    Ok(builder.build()?)
+}
+
+async fn keep_writing_uses(auth: AgentAuth) {
+    loop {
+        tokio::time::sleep(WRITE_USES).await;
+        if let Err(error) = auth.write_uses().await {
+            logging::failure("last uses are not written yet", &error);
+        }
+    }
+}
+
+/// Says where the demo is, and what to try.
+fn announce(address: SocketAddr, config: &Config) {
+    let name = config.name();
+    let resource = config.resource().trim_end_matches('/');
+    let [auth_md, login, sessions] = ["/auth.md", login::PATH, config.sessions_path()].map(|path| config.url(path));
+    let text = format!(
+        "listening on http://{address}
+
+This is {name}. Try, in this order:
+
+  be refused, and see where to ask   curl -i {resource}/projects
+  read what an agent reads           curl {auth_md}
+  be an agent                        cargo run --example agent -- {resource}/projects
+  sign in, with any password         {login}
+  see and revoke what agents have    {sessions}
+
+Stop it with Ctrl-C.
+"
+    );
+    // Whoever started the demo may not read on.
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

@@ -1,0 +1,125 @@
+//! Agent auth around a service of bare hyper, without a framework.
+//!
+//! ```text
+//! cargo run --example hyper
+//! ```
+#![allow(clippy::print_stdout, reason = "it says where it is and what to try")]
+
+use std::{convert::Infallible, error::Error, net::SocketAddr};
+
+use bytes::Bytes;
+use http::{
+    Request, Response, StatusCode,
+    header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE},
+    request::Parts,
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt};
+use tower_agent_auth::{
+    AgentAuth, Config,
+    accounts::{Accounts, AccountsError, SignedIn},
+    core::{id::AccountId, registration::Account},
+    guard::{AgentSession, Owner, Rule},
+    store::MemoryStore,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let config = Config::builder()
+        .resource(&url)
+        .name("Bare hyper")
+        .scope("notes:read", "Read your notes", |scope| scope.by_default())
+        .build()?;
+    let auth = AgentAuth::builder(config).sessions(MemoryStore::new()).accounts(OneHuman).build()?;
+
+    // The class of each path that the service matches; whatever is not named is refused.
+    let read = auth.all_of("notes:read")?;
+    let policy = auth.policy(move |request| match request.uri.path() {
+        "/login" => Some(Rule::public()),
+        "/notes" => Some(read.clone()),
+        "/billing" => Some(Rule::owner_only()),
+        _ => None,
+    });
+    let app = auth.discovery().layer(policy.layer(tower::service_fn(answer)));
+
+    println!("listening on {url}\n\nTry: cargo run --example agent -- {url}/notes");
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let app = app.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            // The approval page says where an agent asked from.
+            request.extensions_mut().insert::<SocketAddr>(peer);
+            app.clone().oneshot(request)
+        });
+        tokio::spawn(async move {
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// The service. It knows who called from the request's extensions, where only a guard's check puts it.
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let extensions = request.extensions();
+    Ok(if let Some(agent) = extensions.get::<AgentSession>() {
+        reply(StatusCode::OK, &json!({ "notes": ["buy bread"], "account": agent.account.id.as_str() }))
+    } else if let Some(owner) = extensions.get::<Owner>() {
+        reply(StatusCode::OK, &json!({ "due": 0, "account": owner.account().id.as_str() }))
+    } else if request.uri().path() == "/login" {
+        sign_in(request.uri().query().unwrap_or_default())
+    } else {
+        reply(StatusCode::NOT_FOUND, &json!({ "error": "not_found" }))
+    })
+}
+
+fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The only human there is, known by a cookie that anybody may have: a service of yours asks its own sign-in here, as
+/// `examples/axum/login.rs` does.
+struct OneHuman;
+
+impl Accounts for OneHuman {
+    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+        let cookies = request.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+        if !cookies.flat_map(|line| line.split(';')).any(|cookie| cookie.trim() == "human=me") {
+            return Ok(None);
+        }
+        let id = AccountId::new("acct_1").map_err(AccountsError::new)?;
+        Ok(Some(SignedIn::new(Account { id, label: "me@example.com".into() }, "the only browser session")))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        format!("/login?{return_to}")
+    }
+
+    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+        Ok(true)
+    }
+}
+
+/// Signs in whoever comes, and sends them back to where they came from: a path of this service.
+fn sign_in(return_to: &str) -> Response<Full<Bytes>> {
+    let local = return_to.starts_with('/') && !return_to[1..].starts_with(['/', '\\']);
+    let location = if local { return_to } else { "/agent/sessions" };
+    let mut response = reply(StatusCode::SEE_OTHER, &json!({ "signed_in": true }));
+    response
+        .headers_mut()
+        .insert(SET_COOKIE, http::HeaderValue::from_static("human=me; Path=/; HttpOnly; SameSite=Lax"));
+    if let Ok(location) = location.parse() {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
