@@ -57,7 +57,8 @@ impl Wire for AgentAuthWire {
     fn chapter(&self, config: &Config) -> Result<String, minijinja::Error> {
         let lifetimes = config.lifetimes();
         let methods: Vec<String> = config.claim_methods().iter().map(ToString::to_string).collect();
-        let example = config.catalogue().entries().first().map(|entry| entry.scope.to_string());
+        let entries = config.catalogue().entries();
+        let example = entries.iter().find(|entry| entry.default).or(entries.first());
         auth_md::fill(
             include_str!("agent_auth.md.jinja"),
             context! {
@@ -70,7 +71,7 @@ impl Wire for AgentAuthWire {
                 approval => config.url(APPROVAL_PATH),
                 issuer => config.issuer().to_owned(),
                 methods,
-                example_scope => example,
+                example_scope => example.map(|entry| entry.scope.to_string()),
                 access_prefix => config.prefixes().access.as_str().to_owned(),
                 refresh_prefix => config.prefixes().refresh.as_str().to_owned(),
                 claim_prefix => config.prefixes().claim.as_str().to_owned(),

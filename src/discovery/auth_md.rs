@@ -19,6 +19,7 @@ pub(super) fn render(config: &Config, wires: &[&dyn Wire]) -> Result<String, Err
             name => config.name().to_owned(),
             resource => config.resource().to_owned(),
             issuer => config.issuer().to_owned(),
+            same_origin => config.resource().starts_with(config.issuer()),
             protected_resource_metadata => config.protected_resource_metadata_url(),
             authorization_server_metadata =>
                 format!("{}{}", config.origin(), config.authorization_server_path()),
