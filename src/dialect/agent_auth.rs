@@ -58,7 +58,7 @@ impl Wire for AgentAuthWire {
         let lifetimes = config.lifetimes();
         let methods: Vec<String> = config.claim_methods().iter().map(ToString::to_string).collect();
         let entries = config.catalogue().entries();
-        let example = entries.iter().find(|entry| entry.default).or(entries.first());
+        let example = entries.iter().find(|entry| entry.default).or_else(|| entries.first());
         auth_md::fill(
             include_str!("agent_auth.md.jinja"),
             context! {

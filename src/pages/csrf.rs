@@ -49,7 +49,8 @@ impl FormKey {
     }
 }
 
-/// Checks that a form was sent by a page of ours, from this browser, by this human, about this subject.
+/// Checks that a form was made by a page of ours, for this browser, this human and this subject. That it was not sent by
+/// another site has been checked before.
 pub(super) fn check(
     desk: &Desk,
     headers: &HeaderMap,
@@ -57,9 +58,6 @@ pub(super) fn check(
     subject: &str,
     token: Option<&str>,
 ) -> Result<(), PageError> {
-    if desk.site.is_cross_site(headers) {
-        return Err(PageError::Forged);
-    }
     let (Some(key), Some(token)) = (read(headers, cookie_name(desk)), token.and_then(from_hex)) else {
         return Err(PageError::Forged);
     };

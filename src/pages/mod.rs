@@ -65,7 +65,7 @@ impl Endpoint for Page {
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
         let (kind, desk) = (self.kind, Arc::clone(&self.desk));
         Box::pin(async move {
-            let refused = match check_channel(request.headers()) {
+            let refused = match desk.check_channel(&request) {
                 Ok(()) if *request.method() == Method::HEAD => Ok(desk.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
                     Kind::Approval => approval::answer(&desk, &request).await,
@@ -102,19 +102,19 @@ impl<E: Into<CeremonyError>> From<E> for PageError {
     }
 }
 
-fn check_channel(headers: &HeaderMap) -> Result<(), PageError> {
-    if headers.contains_key(AUTHORIZATION) {
-        return Err(PageError::HasAuthorization);
-    }
-    let purposes = [headers.get("sec-purpose"), headers.get("purpose")];
-    let ahead = |purpose: &HeaderValue| {
-        let purpose = purpose.to_str().unwrap_or_default();
-        purpose.contains("prefetch") || purpose.contains("prerender") || purpose.contains("preview")
-    };
-    if purposes.into_iter().flatten().any(ahead) { Err(PageError::Prefetch) } else { Ok(()) }
-}
-
 impl Desk {
+    /// What can be told before anybody asks who the human is.
+    fn check_channel(&self, request: &Request<Bytes>) -> Result<(), PageError> {
+        let headers = request.headers();
+        if headers.contains_key(AUTHORIZATION) {
+            return Err(PageError::HasAuthorization);
+        }
+        if *request.method() == Method::POST && self.site.is_cross_site(headers) {
+            return Err(PageError::Forged);
+        }
+        if looks_ahead(headers) { Err(PageError::Prefetch) } else { Ok(()) }
+    }
+
     /// Who is signed in; whoever is not goes to sign in and comes back to `return_to`, a path that this crate built.
     async fn human(&self, request: &Request<Bytes>, return_to: String) -> Result<SignedIn, PageError> {
         let (mut parts, ()) = Request::new(()).into_parts();
@@ -221,6 +221,12 @@ impl Desk {
     fn sessions_path(&self) -> String {
         self.site.config.path(self.site.config.sessions_path())
     }
+}
+
+/// Whether nobody is looking yet: a prefetch, a prerender or a preview.
+fn looks_ahead(headers: &HeaderMap) -> bool {
+    let purposes = ["sec-purpose", "purpose"].into_iter().filter_map(|name| headers.get(name)?.to_str().ok());
+    purposes.into_iter().any(|purpose| ["prefetch", "prerender", "preview"].iter().any(|word| purpose.contains(word)))
 }
 
 /// An answer that is not rendered: a redirect, or none at all.
