@@ -92,7 +92,7 @@ fn ask(
             ago => words::ago(registration.created_at, now),
             at => words::time(registration.created_at),
         },
-        expires_in => words::span(registration.expires_at.since(now)),
+        expires_in => words::about(registration.expires_at.since(now)),
         action,
         csrf => key.token(human, registration.id.as_str()),
         sessions_url => desk.sessions_path(),

@@ -20,14 +20,16 @@ pub(super) fn span(span: Duration) -> String {
     if words.is_empty() { "less than a second".into() } else { words.join(" ") }
 }
 
-/// How long ago something was, in its largest unit.
+/// A span in its largest unit, rounded down, and in seconds below a minute: `9 minutes`.
+pub(super) fn about(exact: Duration) -> String {
+    let largest = [86_400, 3_600, 60].into_iter().find(|unit| exact.as_secs() >= *unit).unwrap_or(1);
+    span(Duration::from_secs(exact.as_secs() / largest * largest))
+}
+
+/// How long ago something was.
 pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     let passed = now.since(then);
-    if passed < Duration::from_secs(60) {
-        return "just now".into();
-    }
-    let largest = [86_400, 3_600, 60].into_iter().find(|unit| passed.as_secs() >= *unit).unwrap_or(60);
-    format!("{} ago", span(Duration::from_secs(passed.as_secs() / largest * largest)))
+    if passed < Duration::from_secs(60) { "just now".into() } else { format!("{} ago", about(passed)) }
 }
 
 /// A time of day that everybody reads alike: `2026-11-24 01:10 UTC`.
@@ -48,6 +50,8 @@ mod tests {
         assert_eq!(span(seconds(5_400)), "1 hour 30 minutes");
         assert_eq!(span(seconds(86_400 * 30 + 59)), "30 days");
         assert_eq!(span(seconds(61)), "1 minute 1 second");
+        assert_eq!(about(seconds(599)), "9 minutes");
+        assert_eq!(about(seconds(59)), "59 seconds");
         assert_eq!(span(Duration::ZERO), "less than a second");
         let now = Timestamp::from_millis(1_795_482_600_000);
         assert_eq!(time(now), "2026-11-24 01:10 UTC");

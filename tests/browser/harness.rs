@@ -247,7 +247,8 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--disable-dev-shm-usage",
-            "--window-size=1280,1000",
+            "--hide-scrollbars",
+            "--window-size=1280,1100",
             &format!("--user-data-dir={}", profile.0.display()),
         ]
         .map(str::to_owned);
@@ -311,15 +312,20 @@ impl Browser {
         self.sign_in(email).await;
     }
 
-    /// Clicks Approve as a human does who has read the page: the button wakes up a second after the page is there.
+    /// Clicks Approve as a human does who has read the page.
     pub async fn approve(&self) {
+        self.wakes_up().await;
+        self.click("button[value=approve]").await;
+    }
+
+    /// Waits until the Approve button can be clicked, a second after the page is there.
+    pub async fn wakes_up(&self) {
         let awake = "return getComputedStyle(document.querySelector('button[value=approve]')).pointerEvents !== 'none'";
         let deadline = Instant::now() + PATIENCE;
         while self.run(awake).await != json!(true) {
             assert!(Instant::now() < deadline, "the button never wakes up");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.click("button[value=approve]").await;
     }
 
     /// The whole approval of everything that is asked for.

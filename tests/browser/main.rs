@@ -76,6 +76,7 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
     ] {
         assert!(text.contains(needed), "{needed} in {text}");
     }
+    human.wakes_up().await;
     human.picture("approval.png").await;
     human.click("input[value='projects:write']").await;
     human.approve().await;
