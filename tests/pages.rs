@@ -384,6 +384,30 @@ async fn r68_the_one_cookie_is_bound_to_host_path_and_program() {
 }
 
 #[tokio::test]
+async fn garbage_in_a_cookie_or_a_form_is_never_a_fault_of_the_service() {
+    let service = quiet();
+    let pending = service.register(&[]).await;
+    let form = service.open("ada", &pending).await;
+    for cookie in
+        [&b"\xff\xfe"[..], b"=;=;;", b"user", b"user=;user=x;", b"__Host-agent_auth_form=\xe9", &[b'a'; 8_000]]
+    {
+        for path in [&pending.path(), "/sessions", "/billing"] {
+            let request = Request::get(path).header("cookie", cookie).body(Body::empty()).unwrap();
+            assert!(service.send(request).await.status.is_redirection() || path == "/billing", "{path}");
+        }
+    }
+    for body in [&b"%"[..], b"%ff%fe=%", b"&&&===", b"csrf", b"decision=approve&decision=approve", &[b'a'; 15_000]] {
+        let mut request = form.post(&pending.path(), &[]);
+        *request.body_mut() = Body::from(body.to_vec());
+        assert!(service.send(request).await.status.is_client_error());
+    }
+    let mut plain = form.post(&pending.path(), &APPROVE);
+    plain.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    assert_eq!(service.send(plain).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(status_of(&service, &pending).await, "pending");
+}
+
+#[tokio::test]
 async fn r50_an_unknown_and_an_expired_request_say_so() {
     let service = quiet();
     let opened = service.register(&[]).await;

@@ -402,3 +402,44 @@ impl EvilSite {
         Self { url }
     }
 }
+
+/// The agent of the examples, as anybody starts it.
+pub struct AgentProcess {
+    process: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    said: String,
+}
+
+impl AgentProcess {
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(example("agent")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        Self { process, stdout, said: String::new() }
+    }
+
+    /// The approval link that it shows its human.
+    pub fn link(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "it ended without a link: {}", self.said);
+            self.said.push_str(&line);
+            let link = line.trim();
+            if link.starts_with("http://") && link.contains("/approve/") {
+                return link.to_owned();
+            }
+        }
+    }
+
+    /// Whether it went well, and all that it said.
+    pub fn finish(&mut self) -> (bool, String) {
+        self.stdout.read_to_string(&mut self.said).unwrap();
+        (self.process.wait().unwrap().success(), std::mem::take(&mut self.said))
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

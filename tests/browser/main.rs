@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tower_agent_auth::challenge::Challenge;
 
 mod harness;
-use harness::{AgentAt, Browser, Demo, EvilSite, Folder, Http, Pending};
+use harness::{AgentAt, AgentProcess, Browser, Demo, EvilSite, Folder, Http, Pending};
 
 const DEMO_CONFIG: &str = include_str!("../../examples/axum/agent-auth.toml");
 const ALL: [&str; 8] = [
@@ -487,5 +487,50 @@ async fn no_script_is_needed() {
     human.approve().await;
     human.reads("Approved").await;
     assert_eq!(agent.complete(&pending).status, 200);
+    human.close().await;
+}
+
+/// Runs the agent of the examples until it is done, and lets `human` approve what it asks for, if it asks.
+async fn run_agent(arguments: &[&str], human: Option<&Browser>) -> (bool, String) {
+    let mut agent = AgentProcess::start(arguments);
+    if let Some(human) = human {
+        human.goto(&agent.link()).await;
+        human.approve().await;
+        human.reads("Approved").await;
+    }
+    tokio::task::spawn_blocking(move || agent.finish()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_of_the_examples_asks_once_keeps_its_credential_and_starts_over_when_it_is_revoked() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let demo = Demo::start(&["--store", "memory"]);
+    let file = folder.0.join("credential.json");
+    let url = format!("{}/projects", demo.url);
+    let arguments =
+        [url.as_str(), "--scope", "projects:read", "--credential", file.to_str().unwrap(), "--name", "Walker"];
+    let human = Browser::open().await;
+    human.goto(&format!("{}/login", demo.url)).await;
+    human.sign_in("ada@example.com").await;
+    human.reads("Agent sessions").await;
+
+    let (done, said) = run_agent(&arguments, Some(&human)).await;
+    assert!(done, "{said}");
+    for step in 1..=8 {
+        assert!(said.contains(&format!("\n{step}. ")) || said.starts_with("1. "), "step {step} in {said}");
+    }
+    assert!(said.contains("ada@example.com") && said.contains("\"projects\""), "{said}");
+    assert!(!said.contains("aas_") && !said.contains("clm_"), "no secret in {said}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let (done, said) = run_agent(&arguments, None).await;
+    assert!(done && !said.contains("8. ") && said.contains("\"projects\""), "it uses what it has: {said}");
+
+    human.goto(&format!("{}/sessions", demo.url)).await;
+    human.click("button[value=revoke_all]").await;
+    human.reads("All sessions revoked").await;
+    let (done, said) = run_agent(&arguments, Some(&human)).await;
+    assert!(done && said.contains("Starting over") && said.contains("8. "), "{said}");
     human.close().await;
 }

@@ -310,7 +310,9 @@ impl Accounts for TestAccounts {
             let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
             pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
         };
-        let Some(user) = cookie("user").filter(|user| user.bytes().all(|byte| byte.is_ascii_lowercase())) else {
+        let Some(user) =
+            cookie("user").filter(|user| !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_lowercase()))
+        else {
             return Ok(None);
         };
         Ok(Some(SignedIn::new(account(&user), cookie("login").unwrap_or_else(|| format!("first login of {user}")))))
