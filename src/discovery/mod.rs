@@ -4,6 +4,8 @@
 //! service untouched. The documents are rendered once, from the same configuration that mounts what they advertise, so
 //! that they never name what is off.
 //!
+//! It runs on Tokio with time enabled: a body that does not come is given up after ten seconds.
+//!
 //! | path | document |
 //! |---|---|
 //! | `/.well-known/oauth-protected-resource` and path-inserted | protected resource metadata (RFC 9728) |

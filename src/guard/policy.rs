@@ -1,11 +1,14 @@
+use std::{fmt, sync::Arc};
+
 use http::HeaderValue;
 
+use super::refusal::{insufficient_scope, no_credentials};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
     core::scope::{Scope, ScopeSet},
+    reply::Reply,
 };
-use std::{fmt, sync::Arc};
 
 /// The class of a route: who may call it. Made by [`AgentAuth`](crate::AgentAuth); a
 /// [policy](crate::AgentAuth::policy) names one for each request.
@@ -45,10 +48,10 @@ pub(crate) struct Requirement {
     /// What is needed, each with every scope that gives it.
     needed: Vec<(Scope, ScopeSet)>,
     any: bool,
-    /// The scopes as the refusal names them.
-    pub(crate) scopes: String,
-    pub(crate) unauthorized: HeaderValue,
-    pub(crate) insufficient: HeaderValue,
+    /// The challenge without credentials.
+    pub(super) challenge: HeaderValue,
+    pub(super) no_credentials: Reply,
+    pub(super) insufficient_scope: Reply,
 }
 
 impl Requirement {
@@ -61,19 +64,23 @@ impl Requirement {
         if let Some(unknown) = names.iter().find(|scope| catalogue.find(scope).is_none()) {
             return Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() });
         }
-        let challenge = |bare: Challenge| bare.with("resource_metadata", &config.protected_resource_metadata_url());
+        let metadata_url = config.protected_resource_metadata_url();
         let scopes = names.to_string();
-        let mut unauthorized = challenge(Challenge::bearer());
+        let mut bare = Challenge::bearer().with("resource_metadata", &metadata_url);
         if config.challenge_scope() {
-            unauthorized = unauthorized.with("scope", &scopes);
+            bare = bare.with("scope", &scopes);
         }
-        let insufficient = Challenge::bearer().with("error", "insufficient_scope").with("scope", &scopes);
+        let challenge = bare.to_header()?;
+        let insufficient = Challenge::bearer()
+            .with("error", "insufficient_scope")
+            .with("scope", &scopes)
+            .with("resource_metadata", &metadata_url);
         Ok(Self {
             needed: names.iter().map(|scope| (scope.clone(), catalogue.givers(scope))).collect(),
             any,
-            scopes,
-            unauthorized: unauthorized.to_header()?,
-            insufficient: challenge(insufficient).to_header()?,
+            no_credentials: no_credentials(&challenge),
+            insufficient_scope: insufficient_scope(&insufficient.to_header()?, &scopes),
+            challenge,
         })
     }
 
@@ -86,7 +93,8 @@ impl Requirement {
 impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.any { "any" } else { "all" };
-        write!(f, "Requirement({mode} of {})", self.scopes)
+        let scopes: ScopeSet = self.needed.iter().map(|(scope, _)| scope.clone()).collect();
+        write!(f, "Requirement({mode} of {scopes})")
     }
 }
 

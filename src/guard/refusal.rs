@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use http::{
     HeaderValue, StatusCode,
     header::{ALLOW, WWW_AUTHENTICATE},
@@ -7,6 +5,7 @@ use http::{
 
 use super::policy::Requirement;
 use crate::{
+    challenge::{Challenge, ChallengeError},
     core::clock::Timestamp,
     reply::{Reply, error_reply, unavailable},
 };
@@ -33,79 +32,100 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// The header values of a service's refusals.
-#[derive(Debug)]
-pub(super) struct Challenges {
-    pub(super) bare: HeaderValue,
-    pub(super) invalid_request: HeaderValue,
-    pub(super) invalid_token: HeaderValue,
+/// The refusals of a service that are the same for every request, each written once.
+pub(super) struct Refusals {
+    /// The challenge without credentials.
+    pub(super) challenge: HeaderValue,
+    no_credentials: Reply,
+    invalid_request: Reply,
+    invalid_token: Reply,
+    owner_only: Reply,
+    unclassified: Reply,
+    method: Reply,
+}
+
+impl Refusals {
+    pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
+        let bare = Challenge::bearer().with("resource_metadata", metadata_url);
+        let challenge = bare.to_header()?;
+        let invalid_request = bare.clone().with("error", "invalid_request").to_header()?;
+        let invalid_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
+        let mut method = Refusal::Method.write(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None);
+        method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+        Ok(Self {
+            no_credentials: no_credentials(&challenge),
+            invalid_request: Refusal::InvalidRequest.write(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "send one Authorization header with one bearer token, and no token anywhere else",
+                Some(&invalid_request),
+            ),
+            invalid_token: Refusal::InvalidToken.write(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                INVALID_TOKEN,
+                Some(&invalid_token),
+            ),
+            owner_only: Refusal::OwnerOnly.write(
+                StatusCode::FORBIDDEN,
+                "owner_only",
+                "this stays with the account's human; no scope opens it to an agent, so do not ask for more",
+                None,
+            ),
+            unclassified: Refusal::Unclassified.write(
+                StatusCode::FORBIDDEN,
+                "unclassified",
+                "this service has not opened this to agents",
+                None,
+            ),
+            method,
+            challenge,
+        })
+    }
+
+    pub(super) fn reply(&self, refusal: Refusal, requirement: Option<&Requirement>, now: Timestamp) -> Reply {
+        match (refusal, requirement) {
+            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials.clone(),
+            (Refusal::NoCredentials, None) => self.no_credentials.clone(),
+            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope.clone(),
+            (Refusal::InvalidRequest, _) => self.invalid_request.clone(),
+            (Refusal::InvalidToken, _) => self.invalid_token.clone(),
+            (Refusal::OwnerOnly, _) => self.owner_only.clone(),
+            (Refusal::Method, _) => self.method.clone(),
+            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified.clone(),
+            (Refusal::Unavailable, _) => {
+                let mut reply = unavailable(now);
+                reply.extensions_mut().insert(refusal);
+                reply
+            }
+        }
+    }
 }
 
 impl Refusal {
-    pub(super) fn reply(
-        self,
-        challenges: &Challenges,
-        requirement: Option<&Arc<Requirement>>,
-        now: Timestamp,
-    ) -> Reply {
-        let bare = requirement.map_or(&challenges.bare, |requirement| &requirement.unauthorized);
-        let (mut reply, challenge) = match self {
-            Self::NoCredentials => (
-                error_reply(
-                    StatusCode::UNAUTHORIZED,
-                    "unauthorized",
-                    "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one",
-                ),
-                Some(bare),
-            ),
-            Self::InvalidRequest => (
-                error_reply(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_request",
-                    "send one Authorization header with one bearer token, and no token anywhere else",
-                ),
-                Some(&challenges.invalid_request),
-            ),
-            Self::InvalidToken => {
-                (error_reply(StatusCode::UNAUTHORIZED, "invalid_token", INVALID_TOKEN), Some(&challenges.invalid_token))
-            }
-            Self::InsufficientScope => (
-                error_reply(StatusCode::FORBIDDEN, "insufficient_scope", &lacking(requirement)),
-                requirement.map(|requirement| &requirement.insufficient),
-            ),
-            Self::OwnerOnly => (
-                error_reply(
-                    StatusCode::FORBIDDEN,
-                    "owner_only",
-                    "this stays with the account's human; no scope opens it to an agent, so do not ask for more",
-                ),
-                None,
-            ),
-            Self::Unclassified => {
-                (error_reply(StatusCode::FORBIDDEN, "unclassified", "this service has not opened this to agents"), None)
-            }
-            Self::Method => {
-                (error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this method is not served"), None)
-            }
-            Self::Unavailable => (unavailable(now), None),
-        };
+    fn write(self, status: StatusCode, code: &str, text: &str, challenge: Option<&HeaderValue>) -> Reply {
+        let mut reply = error_reply(status, code, text);
         if let Some(challenge) = challenge {
             reply.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
-        }
-        if self == Self::Method {
-            let served = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-            reply.headers_mut().insert(ALLOW, served);
         }
         reply.extensions_mut().insert(self);
         reply
     }
 }
 
-/// One text for every reason, so that nobody can probe which tokens exist.
-pub(super) const INVALID_TOKEN: &str =
-    "the access token is malformed, unknown, expired or revoked; forget it and register anew";
-
-fn lacking(requirement: Option<&Arc<Requirement>>) -> String {
-    let scopes = requirement.map_or("", |requirement| requirement.scopes.as_str());
-    format!("this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope")
+pub(super) fn no_credentials(challenge: &HeaderValue) -> Reply {
+    let text =
+        "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one";
+    Refusal::NoCredentials.write(StatusCode::UNAUTHORIZED, "unauthorized", text, Some(challenge))
 }
+
+pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> Reply {
+    let text =
+        format!("this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope");
+    Refusal::InsufficientScope.write(StatusCode::FORBIDDEN, "insufficient_scope", &text, Some(challenge))
+}
+
+/// One text for every reason, so that nobody can probe which tokens exist.
+const INVALID_TOKEN: &str = "the access token is malformed, unknown, expired or revoked; forget it and register anew";
+const METHOD: &str = "this method is not served";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -2,17 +2,13 @@ use std::{fmt, net::IpAddr, ops::Deref, sync::Arc, task::Poll};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, header::AUTHORIZATION};
 
-use super::{
-    Credentials, Refusal, has_query_token,
-    policy::Kind,
-    refusal::{Challenges, INVALID_TOKEN},
-};
+use super::{Credentials, Refusal, has_query_token, policy::Kind, refusal::Refusals};
 use crate::{
     Config,
     accounts::{AccountsError, DynAccounts, SignedIn},
     address::Addresses,
     audit::{AuditSink, Event},
-    challenge::{Challenge, ChallengeError},
+    challenge::ChallengeError,
     core::{
         clock::Clock,
         registration::Account,
@@ -65,7 +61,7 @@ pub(crate) struct Shared {
     addresses: Addresses,
     prefix: Prefix<Access>,
     resource: Arc<str>,
-    challenges: Challenges,
+    refusals: Refusals,
 }
 
 /// What a guard is made of.
@@ -108,15 +104,10 @@ impl Principal {
 impl Shared {
     pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, ChallengeError> {
         let Parts { store, accounts, clock, audit, uses, addresses } = parts;
-        let bare = Challenge::bearer().with("resource_metadata", &config.protected_resource_metadata_url());
-        let challenges = Challenges {
-            bare: bare.to_header()?,
-            invalid_request: bare.clone().with("error", "invalid_request").to_header()?,
-            invalid_token: bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?,
-        };
+        let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
         let prefix = config.prefixes().access.clone();
         let resource = config.shared_resource();
-        Ok(Self { store, accounts, clock, audit, uses, addresses, prefix, resource, challenges })
+        Ok(Self { store, accounts, clock, audit, uses, addresses, prefix, resource, refusals })
     }
 
     /// Decides what can be decided at once. The order is: parse, authenticate, owner boundary, scope.
@@ -217,18 +208,18 @@ impl Shared {
 
     pub(super) fn refuse(&self, refusal: Refusal, rule: Option<&Kind>) -> Reply {
         let requirement = match rule {
-            Some(Kind::Require(requirement)) => Some(requirement),
+            Some(Kind::Require(requirement)) => Some(&**requirement),
             _ => None,
         };
-        refusal.reply(&self.challenges, requirement, self.clock.now())
+        self.refusals.reply(refusal, requirement, self.clock.now())
     }
 
     /// The challenge that a 401 of the inner service is given as well.
     pub(super) fn challenge(&self, rule: Option<&Kind>) -> Option<HeaderValue> {
         match rule {
             Some(Kind::Public) => None,
-            Some(Kind::Require(requirement)) => Some(requirement.unauthorized.clone()),
-            _ => Some(self.challenges.bare.clone()),
+            Some(Kind::Require(requirement)) => Some(requirement.challenge.clone()),
+            _ => Some(self.refusals.challenge.clone()),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::core::{
 
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
 ///
-/// Clones share the same memory. It answers token checks without waiting.
+/// Clones share the same memory. Ended sessions stay in it, for the list, until the process ends. It answers token checks without waiting.
 ///
 /// ```
 /// use tower_agent_auth::{core::secret::Digest, store::{MemoryStore, SessionStore}};
