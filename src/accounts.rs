@@ -27,7 +27,7 @@
 
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
 
 use crate::core::{id::AccountId, registration::Account};
 
@@ -108,6 +108,17 @@ impl AccountsError {
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into() }
     }
+}
+
+/// The head of a request, for [`Accounts::current`], which may outlive the borrow of the request.
+pub(crate) fn head_of<B>(request: &Request<B>) -> Parts {
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = request.method().clone();
+    head.uri = request.uri().clone();
+    head.version = request.version();
+    head.headers = request.headers().clone();
+    head.extensions = request.extensions().clone();
+    head
 }
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AccountsError>> + Send + 'a>>;

@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{GuardBody, Shared, policy::Kind, shared::Verdict};
+use super::{
+    GuardBody, Shared,
+    policy::Kind,
+    shared::{Lookup, Verdict},
+};
 use crate::{
-    accounts::{AccountsError, SignedIn},
     challenge::Challenge,
-    core::session::Session,
-    reply::{Answering, Reply, for_method, poll_caught},
-    store::StoreError,
+    reply::{Reply, for_method, poll_caught},
 };
 
 pin_project! {
@@ -42,11 +43,6 @@ pin_project! {
     }
 }
 
-enum Lookup {
-    Session(Answering<Result<Option<Arc<Session>>, StoreError>>),
-    Owner(Answering<Result<Option<SignedIn>, AccountsError>>),
-}
-
 /// A request and the readied service that it is for, while the answer is awaited.
 struct Waiting<S, B> {
     service: S,
@@ -67,26 +63,15 @@ where
         Self { state: State::Refused { reply: Some(for_method(method, reply)) } }
     }
 
-    pub(super) fn find_session(
-        lookup: Answering<Result<Option<Arc<Session>>, StoreError>>,
+    pub(super) const fn waiting(
+        lookup: Lookup,
         service: S,
         request: Request<B>,
         shared: Arc<Shared>,
         rule: Option<Kind>,
     ) -> Self {
         let waiting = Some(Waiting { service, request, shared, rule });
-        Self { state: State::Waiting { lookup: Lookup::Session(lookup), waiting } }
-    }
-
-    pub(super) fn find_owner(
-        lookup: Answering<Result<Option<SignedIn>, AccountsError>>,
-        service: S,
-        request: Request<B>,
-        shared: Arc<Shared>,
-        rule: Option<Kind>,
-    ) -> Self {
-        let waiting = Some(Waiting { service, request, shared, rule });
-        Self { state: State::Waiting { lookup: Lookup::Owner(lookup), waiting } }
+        Self { state: State::Waiting { lookup, waiting } }
     }
 }
 
@@ -125,13 +110,7 @@ where
                 let reply = shared.refuse(refusal, rule.as_ref());
                 State::Refused { reply: Some(for_method(request.method(), reply)) }
             }
-            Verdict::FindSession(lookup) => State::Waiting {
-                lookup: Lookup::Session(lookup),
-                waiting: Some(Self { service, request, shared, rule }),
-            },
-            Verdict::FindOwner(lookup) => {
-                State::Waiting { lookup: Lookup::Owner(lookup), waiting: Some(Self { service, request, shared, rule }) }
-            }
+            Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(Self { service, request, shared, rule }) },
         }
     }
 }

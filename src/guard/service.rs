@@ -48,13 +48,9 @@ where
                 ResponseFuture::refused(request.method(), reply)
             }
             // The instance that was polled ready is the one that is called, once the answer is there.
-            Verdict::FindSession(lookup) => {
+            Verdict::Ask(lookup) => {
                 let ready = self.take_ready();
-                ResponseFuture::find_session(lookup, ready, request, Arc::clone(&self.shared), rule)
-            }
-            Verdict::FindOwner(lookup) => {
-                let ready = self.take_ready();
-                ResponseFuture::find_owner(lookup, ready, request, Arc::clone(&self.shared), rule)
+                ResponseFuture::waiting(lookup, ready, request, Arc::clone(&self.shared), rule)
             }
         }
     }

@@ -5,7 +5,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, header::AUTHORIZ
 use super::{Credentials, Refusal, has_query_token, policy::Kind, refusal::Refusals};
 use crate::{
     Config,
-    accounts::{AccountsError, DynAccounts, SignedIn},
+    accounts::{AccountsError, DynAccounts, SignedIn, head_of},
     address::Addresses,
     audit::{AuditSink, Event},
     challenge::ChallengeError,
@@ -78,10 +78,16 @@ pub(crate) struct Parts {
 pub(super) enum Verdict {
     Pass(Principal),
     Refuse(Refusal),
-    /// The store has to be waited for.
-    FindSession(Answering<Result<Option<Arc<Session>>, StoreError>>),
-    /// The host's accounts have to be waited for.
-    FindOwner(Answering<Result<Option<SignedIn>, AccountsError>>),
+    /// Somebody has to be waited for.
+    Ask(Lookup),
+}
+
+/// Who is waited for.
+pub(super) enum Lookup {
+    /// The store.
+    Session(Answering<Result<Option<Arc<Session>>, StoreError>>),
+    /// The host's accounts.
+    Owner(Answering<Result<Option<SignedIn>, AccountsError>>),
 }
 
 /// Who a request was let pass as.
@@ -147,7 +153,7 @@ impl Shared {
         };
         match self.store.find_now(&digest) {
             Poll::Ready(found) => self.admit(found, request, rule),
-            Poll::Pending => Verdict::FindSession(Arc::clone(&self.store).find(digest)),
+            Poll::Pending => Verdict::Ask(Lookup::Session(Arc::clone(&self.store).find(digest))),
         }
     }
 
@@ -185,13 +191,7 @@ impl Shared {
         let Some(accounts) = &self.accounts else {
             return Verdict::Refuse(Refusal::NoCredentials);
         };
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = request.method().clone();
-        parts.uri = request.uri().clone();
-        parts.version = request.version();
-        parts.headers = request.headers().clone();
-        parts.extensions = request.extensions().clone();
-        Verdict::FindOwner(Arc::clone(accounts).current(parts))
+        Verdict::Ask(Lookup::Owner(Arc::clone(accounts).current(head_of(request))))
     }
 
     pub(super) fn owner(found: Option<SignedIn>) -> Verdict {

@@ -12,7 +12,7 @@ use http::{
 };
 
 use crate::{
-    accounts::SignedIn,
+    accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
     config::APPROVAL_PATH,
     discovery::{Endpoint, Site, Surface},
@@ -117,13 +117,7 @@ impl Desk {
 
     /// Who is signed in; whoever is not goes to sign in and comes back to `return_to`, a path that this crate built.
     async fn human(&self, request: &Request<Bytes>, return_to: String) -> Result<SignedIn, PageError> {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = request.method().clone();
-        parts.uri = request.uri().clone();
-        parts.version = request.version();
-        parts.headers = request.headers().clone();
-        parts.extensions = request.extensions().clone();
-        let found = Arc::clone(&self.site.accounts).current(parts).await?;
+        let found = Arc::clone(&self.site.accounts).current(head_of(request)).await?;
         found.ok_or(PageError::SignedOut { return_to })
     }
 
