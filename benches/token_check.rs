@@ -21,7 +21,7 @@ use tower_agent_auth::{
     AgentAuth, Config,
     accounts::{Accounts, AccountsError, SignedIn},
     ceremony::{Ceremony, Decision, Request as Asked},
-    core::{id::AccountId, registration::Account, scope::ScopeSet, text::HumanText},
+    core::{id::AccountId, registration::Account, scope::ScopeSet, session::Redeemer, text::HumanText},
     store::MemoryStore,
 };
 
@@ -61,8 +61,11 @@ async fn session(ceremony: &Ceremony) -> String {
     let account = Account { id: AccountId::new("1").unwrap(), label: "ada@example.com".into() };
     ceremony.view(&asked.registration.id, &account, None).await.unwrap();
     let scopes = ScopeSet::parse("projects:read").unwrap();
-    ceremony.decide(&asked.registration.id, &account, Decision::Approve(scopes)).await.unwrap();
-    ceremony.redeem(asked.claim_token.expose()).await.unwrap().access_token.expose().to_owned()
+    ceremony
+        .decide(&asked.registration.id, &SignedIn::new(account, "browser"), Decision::Approve(scopes))
+        .await
+        .unwrap();
+    ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap().access_token.expose().to_owned()
 }
 
 type Inner = fn(Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>>;

@@ -29,7 +29,7 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, request::Parts};
 
-use crate::core::{id::AccountId, registration::Account};
+use crate::core::{clock::Timestamp, id::AccountId, registration::Account};
 
 /// The host service's accounts.
 pub trait Accounts: Send + Sync + 'static {
@@ -45,11 +45,28 @@ pub trait Accounts: Send + Sync + 'static {
     /// crate built, fit for a URL query as it is.
     fn login_url(&self, return_to: &str) -> String;
 
-    /// Whether the account may still be acted for. It is asked when its human approves and when a session is issued.
+    /// Where a browser goes to prove again who its human is, although somebody is signed in; it comes back as above. It is
+    /// asked for when the sign-in is too old to approve with.
+    fn step_up_url(&self, return_to: &str) -> String {
+        self.login_url(return_to)
+    }
+
+    /// Whether the account may still be acted for. It is asked when its human approves, and when a session is issued or
+    /// refreshed.
     ///
     /// # Errors
     /// When the host can't know. The caller answers 503.
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
+
+    /// The account's plan, which the Agent Analytics login API tells an agent that logged in, for display: `free` unless
+    /// the host says otherwise.
+    ///
+    /// # Errors
+    /// When the host can't know. The agent is told `free` then.
+    fn tier(&self, account: &AccountId) -> impl Future<Output = Result<String, AccountsError>> + Send {
+        let _ = account;
+        async { Ok("free".into()) }
+    }
 }
 
 impl<A: Accounts> Accounts for Arc<A> {
@@ -61,8 +78,16 @@ impl<A: Accounts> Accounts for Arc<A> {
         A::login_url(self, return_to)
     }
 
+    fn step_up_url(&self, return_to: &str) -> String {
+        A::step_up_url(self, return_to)
+    }
+
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
         A::is_active(self, account)
+    }
+
+    fn tier(&self, account: &AccountId) -> impl Future<Output = Result<String, AccountsError>> + Send {
+        A::tier(self, account)
     }
 }
 
@@ -72,6 +97,7 @@ pub struct SignedIn {
     pub(crate) account: Account,
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only forms are bound to a browser session"))]
     pub(crate) browser_session: String,
+    pub(crate) since: Option<Timestamp>,
 }
 
 impl SignedIn {
@@ -79,7 +105,15 @@ impl SignedIn {
     /// change when another account signs in; the forms are bound to it, and it is shown to nobody.
     #[must_use]
     pub fn new(account: Account, browser_session: impl Into<String>) -> Self {
-        Self { account, browser_session: browser_session.into() }
+        Self { account, browser_session: browser_session.into(), since: None }
+    }
+
+    /// When the human last proved to the host who they are. To approve, that must be fresh; see
+    /// [`Lifetimes::sign_in`](crate::config::Lifetimes::sign_in).
+    #[must_use]
+    pub const fn since(mut self, signed_in_at: Timestamp) -> Self {
+        self.since = Some(signed_in_at);
+        self
     }
 
     /// The account.
@@ -128,7 +162,10 @@ pub(crate) trait DynAccounts: Send + Sync {
     fn current(self: Arc<Self>, request: Parts) -> Answer<'static, Option<SignedIn>>;
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
     fn login_url(&self, return_to: &str) -> String;
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
+    fn step_up_url(&self, return_to: &str) -> String;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
+    fn tier<'a>(&'a self, account: &'a AccountId) -> Answer<'a, String>;
 }
 
 impl<A: Accounts> DynAccounts for A {
@@ -140,7 +177,15 @@ impl<A: Accounts> DynAccounts for A {
         Accounts::login_url(self, return_to)
     }
 
+    fn step_up_url(&self, return_to: &str) -> String {
+        Accounts::step_up_url(self, return_to)
+    }
+
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {
         Box::pin(Accounts::is_active(self, account))
+    }
+
+    fn tier<'a>(&'a self, account: &'a AccountId) -> Answer<'a, String> {
+        Box::pin(Accounts::tier(self, account))
     }
 }

@@ -42,6 +42,8 @@ pub enum Event {
     Registered {
         /// The registration.
         registration: RegistrationId,
+        /// Its [mode](crate::core::registration::Mode::as_str).
+        mode: &'static str,
         /// What the client calls itself.
         client: HumanText,
         /// Where it asked from.
@@ -82,6 +84,33 @@ pub enum Event {
         session: SessionId,
         /// The account.
         account: AccountId,
+        /// Where it came from.
+        address: Option<IpAddr>,
+    },
+    /// A wrong code was presented for an approved login, and counted.
+    CodeFailed {
+        /// The registration.
+        registration: RegistrationId,
+    },
+    /// Too many wrong codes were presented: the login is over.
+    Locked {
+        /// The registration.
+        registration: RegistrationId,
+    },
+    /// An agent refreshed its session.
+    Refreshed {
+        /// The session.
+        session: SessionId,
+    },
+    /// A refresh token that was just used up came back, and was given the same answer.
+    RefreshRepeated {
+        /// The session.
+        session: SessionId,
+    },
+    /// A secret came back that had been used up: two may hold the session, so it was ended.
+    ReuseDetected {
+        /// The session.
+        session: SessionId,
     },
     /// A session ended before its time.
     Revoked {
@@ -114,6 +143,11 @@ impl Event {
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Redeemed { .. } => "redeemed",
+            Self::CodeFailed { .. } => "code_failed",
+            Self::Locked { .. } => "locked",
+            Self::Refreshed { .. } => "refreshed",
+            Self::RefreshRepeated { .. } => "refresh_repeated",
+            Self::ReuseDetected { .. } => "reuse_detected",
             Self::Revoked { .. } => "revoked",
             Self::OwnerOnlyRefused { .. } => "owner_only_refused",
             Self::TokenInQuery => "token_in_query",
@@ -152,18 +186,24 @@ impl AuditSink for TracingAudit {
         const TARGET: &str = "tower_agent_auth::audit";
         let name = event.name();
         match event {
-            Event::Registered { registration, client, address, requested } => {
+            Event::Registered { registration, mode, client, address, requested } => {
                 let address = address.map(tracing::field::display);
-                info!(target: TARGET, %at, name, %registration, client = client.as_str(), address, %requested);
+                info!(target: TARGET, %at, name, %registration, mode, client = client.as_str(), address, %requested);
             }
             Event::Viewed { registration, account } => info!(target: TARGET, %at, name, %registration, %account),
             Event::Approved { registration, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %registration, %account, %requested, %granted);
             }
             Event::Denied { registration, account } => info!(target: TARGET, %at, name, %registration, %account),
-            Event::Redeemed { registration, session, account } => {
-                info!(target: TARGET, %at, name, %registration, %session, %account);
+            Event::Redeemed { registration, session, account, address } => {
+                let address = address.map(tracing::field::display);
+                info!(target: TARGET, %at, name, %registration, %session, %account, address);
             }
+            Event::CodeFailed { registration } => warn!(target: TARGET, %at, name, %registration),
+            Event::Locked { registration } => warn!(target: TARGET, %at, name, %registration),
+            Event::Refreshed { session } => info!(target: TARGET, %at, name, %session),
+            Event::RefreshRepeated { session } => info!(target: TARGET, %at, name, %session),
+            Event::ReuseDetected { session } => warn!(target: TARGET, %at, name, %session),
             Event::Revoked { session, by } => {
                 info!(target: TARGET, %at, name, %session, by = by.as_str())
             }

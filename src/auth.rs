@@ -282,12 +282,13 @@ impl AgentAuthBuilder {
             })
         });
         let ceremony = site.as_ref().map(|site| site.ceremony.clone());
-        let mut surface = Surface::new(&config, Arc::clone(&clock), Arc::clone(&audit));
+        let mut surface = Surface::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
         if let Some(site) = &site {
-            let served = surface.serve_ceremony(&config, site, &dialect::wires(&config));
+            let wires = dialect::wires(&config);
+            let served = surface.serve_ceremony(&config, site, &wires);
             served.map_err(|error| unusable("auth_md.template", &error))?;
             #[cfg(feature = "pages")]
-            crate::pages::serve(&mut surface, site).map_err(|error| unusable("pages", &error))?;
+            crate::pages::serve(&mut surface, site, &wires).map_err(|error| unusable("pages", &error))?;
         }
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
         let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", &error))?;

@@ -85,6 +85,7 @@ pub mod core;
 mod dialect;
 pub mod discovery;
 pub mod guard;
+mod limiter;
 #[cfg(feature = "pages")]
 mod pages;
 mod reply;

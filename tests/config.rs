@@ -1,9 +1,9 @@
 //! A configuration is refused with everything that is wrong with it at once: the field, the value, the remedy.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use tower_agent_auth::{Config, ConfigError, accounts::AccountsError, store::MemoryStore};
+use tower_agent_auth::{Config, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore};
 
 mod common;
 use common::config;
@@ -35,18 +35,39 @@ implies = ["experiments:read"]
 
 [lifetimes]
 registration = "5m"
+exchange_code = "30s"
+finish_code = "5m"
 access = "15m"
 refresh = "7d"
+session = "30d"
+refresh_grace = "5s"
+sign_in = "20m"
+
+[modes]
+browser = false
+detached = true
+finish_code = false
+finish_code_alone = true
+callback_origins = ["https://app.example.com"]
 
 [limits]
 pending_per_source = 5
 pending_total = 100
 poll_interval = "2s"
+registrations_per_minute = 100
+polls_per_minute = 0
+redemptions_per_minute = 7
+refreshes_per_minute = 8
+revocations_per_minute = 9
+pages_per_minute = 11
 
 [prefixes]
 access = "exa_"
 refresh = "exr_"
 claim = "exc_"
+poll = "exp_"
+exchange = "exe_"
+finish = "exf_"
 
 [auth_md]
 extra = "Be kind."
@@ -79,10 +100,28 @@ fn toml_json_and_the_builder_say_the_same() {
         .scope("experiments:write", "Change your experiments", |scope| scope.implies("experiments:read"))
         .registration_lifetime(Duration::from_secs(300))
         .access_lifetime(Duration::from_secs(900))
+        .dialects(&[Dialect::AgentAuth])
         .refresh_lifetime(Duration::from_secs(7 * 86_400))
+        .session_lifetime(Duration::from_secs(30 * 86_400))
+        .code_lifetimes(Duration::from_secs(30), Duration::from_secs(300))
+        .refresh_grace(Duration::from_secs(5))
+        .sign_in_lifetime(Duration::from_secs(1_200))
+        .modes(|modes| {
+            (modes.browser, modes.finish_code, modes.finish_code_alone) = (false, false, true);
+            modes.callback_origins = vec!["https://app.example.com".into()];
+        })
         .pending_caps(Some(5), Some(100))
         .poll_interval(Duration::from_secs(2))
+        .rates(|rates| {
+            rates.registrations = NonZeroU32::new(100);
+            rates.polls = None;
+            rates.redemptions = NonZeroU32::new(7);
+            rates.refreshes = NonZeroU32::new(8);
+            rates.revocations = NonZeroU32::new(9);
+            rates.pages = NonZeroU32::new(11);
+        })
         .prefixes("exa_", "exr_", "exc_")
+        .login_prefixes("exp_", "exe_", "exf_")
         .auth_md_extra("Be kind.")
         .build()
         .unwrap();
@@ -170,7 +209,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
     let dialect = error.problems().iter().find(|problem| problem.field == "dialects").unwrap();
     assert_eq!(
         (dialect.value.as_str(), dialect.remedy.as_str()),
-        ("telepathy", "is not a dialect of this version; there is: agent_auth")
+        ("telepathy", "is not a dialect of this version; there is: agent_auth, agent_sessions")
     );
 }
 
@@ -277,4 +316,36 @@ fn errors_keep_their_chain_and_tell_no_cause() {
     let error = AccountsError::new("password authentication failed for user root");
     assert_eq!(error.to_string(), "the service's accounts are unavailable");
     assert!(error.source().unwrap().to_string().contains("password"));
+}
+
+#[test]
+fn what_makes_no_sense_of_a_login_is_refused() {
+    let problems = |lines: &str| {
+        let text = format!(
+            "resource = \"https://api.example.com\"\nname = \"Example\"\nscopes = [{{ name = \"a\", description = \"A\" }}]\n{lines}"
+        );
+        Config::from_toml(&text).map_or_else(|error| fields(&error), |_| Vec::new())
+    };
+    for (lines, field) in [
+        ("lifetimes = { exchange_code = \"0s\" }", "lifetimes.exchange_code"),
+        ("lifetimes = { finish_code = \"11m\" }", "lifetimes.finish_code"),
+        ("lifetimes = { session = \"400d\" }", "lifetimes.session"),
+        ("lifetimes = { refresh_grace = \"61s\" }", "lifetimes.refresh_grace"),
+        ("lifetimes = { sign_in = \"0s\" }", "lifetimes.sign_in"),
+        ("modes = { detached = false, finish_code_alone = true }", "modes.finish_code_alone"),
+        ("modes = { callback_origins = [\"http://app.example.com\"] }", "modes.callback_origins"),
+        ("modes = { callback_origins = [\"https://app.example.com/\"] }", "modes.callback_origins"),
+        ("modes = { callback_origins = [\"https://*.example.com\"] }", "modes.callback_origins"),
+        ("modes = { callback_origins = [\"https://app.example.com; script-src *\"] }", "modes.callback_origins"),
+        ("modes = { interactive = true }", "modes.interactive"),
+        ("limits = { pages_per_minute = -1 }", "limits.pages_per_minute"),
+        ("prefixes = { poll = \"aae_\" }", "prefixes"),
+    ] {
+        assert_eq!(problems(lines), [field], "{lines}");
+    }
+    for lines in
+        ["lifetimes = { refresh_grace = \"0s\" }", "modes = { callback_origins = [\"https://app.example.com:8443\"] }"]
+    {
+        assert!(problems(lines).is_empty(), "{lines}");
+    }
 }

@@ -49,6 +49,16 @@ async fn r32_r33_the_way_from_the_challenge_to_the_register_uri() {
         "claim_complete_uri": format!("{ORIGIN}/agent/auth/claim/complete"),
         "identity_types_supported": ["user_claimed"],
         "user_claimed": { "credential_types_supported": ["access_token"] },
+        "agent_sessions": {
+            "start_uri": format!("{ORIGIN}/agent-sessions/start"),
+            "poll_uri": format!("{ORIGIN}/agent-sessions/poll"),
+            "exchange_uri": format!("{ORIGIN}/agent-sessions/exchange"),
+            "refresh_uri": format!("{ORIGIN}/agent-sessions/refresh"),
+            "revoke_uri": format!("{ORIGIN}/agent-sessions/revoke"),
+            "sessions_uri": format!("{ORIGIN}/account/agent-sessions"),
+            "modes_supported": ["interactive", "detached", "finish_code"],
+            "code_challenge_methods_supported": ["S256"],
+        },
     });
     assert_eq!(server["agent_auth"], agent_auth);
 }
@@ -120,14 +130,19 @@ async fn r36_every_url_that_is_advertised_answers() {
         let text = service.get(path).await.text;
         for url in urls(&text) {
             let path = url.strip_prefix(ORIGIN).unwrap();
-            // The resource itself is the service's; the approval page is named by its beginning.
-            if path.is_empty() || path == "/agent/auth/approve/" {
+            // The resource itself is the service's; the approval pages are named by their beginning.
+            if path.is_empty() || path == "/agent/auth/approve/" || path == "/agent-sessions/authorize/" {
                 continue;
             }
             let get = service.get(path).await.status;
             let post = service.post(path, &serde_json::json!({})).await.status;
+            // Seeing and revoking sessions ask who is asking first.
+            let signed_in = path.ends_with("/revoke") || path == "/account/agent-sessions";
             assert!(
-                get == StatusCode::OK || get == StatusCode::SEE_OTHER || post == StatusCode::BAD_REQUEST,
+                get == StatusCode::OK
+                    || get == StatusCode::SEE_OTHER
+                    || post == StatusCode::BAD_REQUEST
+                    || (signed_in && (post == StatusCode::UNAUTHORIZED || get == StatusCode::UNAUTHORIZED)),
                 "{url}: {get} {post}"
             );
             seen += 1;
@@ -141,7 +156,16 @@ async fn r36_what_is_off_is_neither_named_nor_served() {
     let service = Service::with(config().dialects(&[]));
     for path in DOCUMENTS {
         let text = service.get(path).await.text;
-        for name in ["register_uri", "claim", "revocation", "/agent/auth", "refresh", "identity_types"] {
+        for name in [
+            "register_uri",
+            "claim",
+            "revocation",
+            "/agent/auth",
+            "refresh",
+            "identity_types",
+            "agent-sessions",
+            "agent_sessions",
+        ] {
             assert!(!text.contains(name), "{name} in {path}");
         }
     }
@@ -160,7 +184,6 @@ async fn r36_what_is_off_is_neither_named_nor_served() {
             "anonymous\":",
             "id-jag",
             "events",
-            "agent-sessions",
             "/agent/identity",
         ] {
             assert!(!text.contains(name), "{name} in {path}");

@@ -86,8 +86,14 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
     let ada = account("ada");
     let seen = ceremony.view(&asked.registration.id, &ada, None).await.unwrap();
     let approve = tower_agent_auth::ceremony::Decision::Approve(seen.registration.requested);
-    ceremony.decide(&asked.registration.id, &ada, approve).await.unwrap();
-    let redeemed = ceremony.redeem(asked.claim_token.expose()).await.unwrap();
+    ceremony
+        .decide(&asked.registration.id, &tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser"), approve)
+        .await
+        .unwrap();
+    let redeemed = ceremony
+        .redeem(asked.claim_token.expose(), &tower_agent_auth::core::session::Redeemer::default())
+        .await
+        .unwrap();
     assert_eq!(store.list_sessions(&ada.id, None, 10).await.unwrap().len(), 1);
     let secrets: Vec<String> =
         [asked.claim_token.expose(), redeemed.access_token.expose(), redeemed.refresh_token.expose()]

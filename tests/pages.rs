@@ -44,7 +44,7 @@ async fn the_page_says_who_asks_for_what_on_which_account() {
         "projects:read",
         "Create and change experiments",
         "experiments:write",
-        "1 hour",
+        "at most 90 days",
         "sessions",
         "Example Analytics",
         "another network address",
@@ -445,7 +445,7 @@ async fn the_sessions_page_lists_all_of_the_account_and_revokes_one_or_all() {
     for needed in [
         "ada@example.com",
         "2026-11-24 01:10 UTC",
-        "2026-11-24 02:10 UTC",
+        "2026-12-24 01:10 UTC",
         "192.0.2.99",
         "never",
         "Example Agent",

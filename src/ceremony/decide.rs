@@ -1,12 +1,16 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use super::{Ceremony, CeremonyError};
 use crate::{
+    accounts::SignedIn,
     audit::Event,
     core::{
+        callback::Callback,
         id::RegistrationId,
-        registration::{Account, Client, Registration, State, Transition},
+        registration::{Account, Approval, Client, Code, CodeDigest, Mode, Registration, State, Transition},
         scope::ScopeSet,
+        secret::{Exchange, Finish, Secret},
+        session::Session,
     },
 };
 
@@ -41,6 +45,29 @@ pub enum Warning {
     OfficialName,
     /// The agent asked from another network address than the human's browser has.
     OtherAddress,
+    /// The account never let an agent in before.
+    FirstAgent,
+    /// The account let agents in before, but none of this name.
+    NewClient,
+}
+
+/// A registration that was decided, and what is to be handed over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Decided {
+    /// The registration.
+    pub registration: Registration,
+    /// What the agent finishes with, in the modes in which that travels through the human's browser.
+    pub handover: Option<Handover>,
+}
+
+/// What the agent finishes with. It is delivered here and never again.
+#[derive(Debug)]
+pub enum Handover {
+    /// Goes to the callback, at once.
+    Exchange(Secret<Exchange>),
+    /// Is shown to the human, who carries it to the agent.
+    Finish(Secret<Finish>),
 }
 
 impl Ceremony {
@@ -64,53 +91,108 @@ impl Ceremony {
             registration = self.by_id(id).await?;
         }
         self.check_account(&registration, account)?;
-        let warnings = self.warnings(&registration.client, browser);
+        let mut warnings = self.warnings(&registration.client, browser);
+        if registration.state_at(now) == State::Pending {
+            warnings.extend(self.novelty(&registration.client, account).await?);
+        }
         Ok(View { state: registration.state_at(now), registration, warnings })
     }
 
     /// Takes the decision of the human of the bound account.
     ///
     /// # Errors
-    /// When another account opened it, when it was decided before or has expired, when `decision` names a scope that was
-    /// not asked for or none, when the account may no longer be acted for, or when the service fails. Nothing has changed
-    /// then.
+    /// When another account opened it, when it was decided before or has expired, when the human's sign-in is too old to
+    /// approve with, when `decision` names a scope that was not asked for or none, when the account may no longer be acted
+    /// for, or when the service fails. Nothing has changed then.
     pub async fn decide(
         &self,
         id: &RegistrationId,
-        account: &Account,
+        human: &SignedIn,
         decision: Decision,
-    ) -> Result<Registration, CeremonyError> {
+    ) -> Result<Decided, CeremonyError> {
+        let account = &human.account;
         let registration = self.by_id(id).await?;
         self.check_account(&registration, account)?;
-        let (transition, event) = match decision {
-            Decision::Approve(scopes) => {
-                if scopes.is_empty() || !scopes.is_subset(&registration.requested) {
-                    return Err(CeremonyError::NotRequested);
-                }
-                if !self.accounts.is_active(&account.id).await? {
-                    return Err(CeremonyError::Inactive);
-                }
-                let event = Event::Approved {
-                    registration: id.clone(),
-                    account: account.id.clone(),
-                    requested: registration.requested,
-                    granted: scopes.clone(),
-                };
-                (Transition::Approve(account.id.clone(), scopes), event)
-            }
+        let (transition, event, handover) = match decision {
+            Decision::Approve(scopes) => self.approval(&registration, human, scopes).await?,
             Decision::Deny => {
                 let event = Event::Denied { registration: id.clone(), account: account.id.clone() };
-                (Transition::Deny(account.id.clone()), event)
+                (Transition::Deny(account.id.clone()), event, None)
             }
         };
         if self.store.transition(id, &transition, self.now()).await? {
             self.record(&event);
-            return self.by_id(id).await;
+            return Ok(Decided { registration: self.by_id(id).await?, handover });
         }
         match self.by_id(id).await?.state_at(self.now()) {
             State::Expired => Err(CeremonyError::Expired),
             _ => Err(CeremonyError::AlreadyDecided),
         }
+    }
+
+    /// Whether a sign-in is fresh enough to approve with. A human of whom the host does not say when they signed in is
+    /// refused only if the configuration asks for it.
+    pub(crate) fn check_sign_in(&self, human: &SignedIn) -> Result<(), CeremonyError> {
+        const USUAL: Duration = Duration::from_secs(15 * 60);
+        let asked_for = self.config.lifetimes().sign_in;
+        let fresh = match human.since {
+            Some(since) => self.now().since(since) < asked_for.unwrap_or(USUAL),
+            None => asked_for.is_none(),
+        };
+        if fresh { Ok(()) } else { Err(CeremonyError::SignInTooOld) }
+    }
+
+    async fn approval(
+        &self,
+        registration: &Registration,
+        human: &SignedIn,
+        scopes: ScopeSet,
+    ) -> Result<(Transition, Event, Option<Handover>), CeremonyError> {
+        let account = &human.account;
+        self.check_sign_in(human)?;
+        if scopes.is_empty() || !scopes.is_subset(&registration.requested) {
+            return Err(CeremonyError::NotRequested);
+        }
+        if let Mode::Browser { callback, .. } = &registration.mode {
+            // Checked when the login started; whoever took an origin out of the configuration since means it.
+            Callback::parse(callback.as_str(), &self.config.modes().callback_origins)
+                .map_err(|error| CeremonyError::Invalid { field: "callback_url", problem: error.to_string() })?;
+        }
+        if !self.accounts.is_active(&account.id).await? {
+            return Err(CeremonyError::Inactive);
+        }
+        let event = Event::Approved {
+            registration: registration.id.clone(),
+            account: account.id.clone(),
+            requested: registration.requested.clone(),
+            granted: scopes.clone(),
+        };
+        let (code, handover) = self.draw_code(&registration.mode)?.unzip();
+        let until = registration.expires_at;
+        let expires_at = match &code {
+            Some(code) if registration.mode.needs_code() => code.expires_at,
+            Some(code) => code.expires_at.max(until),
+            None => until,
+        };
+        let approval = Approval { account: account.id.clone(), scopes, code, expires_at };
+        Ok((Transition::Approve(approval), event, handover))
+    }
+
+    fn draw_code(&self, mode: &Mode) -> Result<Option<(Code, Handover)>, CeremonyError> {
+        let (prefixes, lifetimes) = (self.config.prefixes(), self.config.lifetimes());
+        if matches!(mode, Mode::Browser { .. }) {
+            let code = prefixes.exchange.generate(&*self.random)?;
+            let digest = CodeDigest::Exchange(code.digest());
+            let expires_at = self.now().after(lifetimes.exchange_code);
+            return Ok(Some((Code { digest, expires_at }, Handover::Exchange(code))));
+        }
+        if mode.has_finish_code() {
+            let code = prefixes.finish.generate(&*self.random)?;
+            let digest = CodeDigest::Finish(code.digest());
+            let expires_at = self.now().after(lifetimes.finish_code);
+            return Ok(Some((Code { digest, expires_at }, Handover::Finish(code))));
+        }
+        Ok(None)
     }
 
     /// A registration is shown to, and decided by, the account that opened it.
@@ -121,6 +203,18 @@ impl Ceremony {
             None if registration.state_at(self.now()) == State::Expired => Err(CeremonyError::Expired),
             _ => Err(CeremonyError::WrongAccount),
         }
+    }
+
+    /// What is new to the account: agents altogether, or this one's name.
+    async fn novelty(&self, client: &Client, account: &Account) -> Result<Option<Warning>, CeremonyError> {
+        const REMEMBERED: usize = 50;
+        let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
+        let known = |session: &Session| session.client.name == client.name && session.client.kind == client.kind;
+        Ok(match sessions.iter().any(known) {
+            true => None,
+            false if sessions.is_empty() => Some(Warning::FirstAgent),
+            false => Some(Warning::NewClient),
+        })
     }
 
     fn warnings(&self, client: &Client, browser: Option<IpAddr>) -> Vec<Warning> {

@@ -3,9 +3,11 @@
 //!
 //! | verb | who | file |
 //! |---|---|---|
-//! | register, status | the agent | `register` |
+//! | register, status | the agent, by claim token | `register` |
+//! | start login, poll, exchange | the agent, by poll token and code | `login` |
 //! | view, decide | the human | `decide` |
-//! | redeem | the agent | `redeem` |
+//! | redeem | the agent, by claim token | `redeem` |
+//! | refresh | the agent | `refresh` |
 //! | list, revoke | the human; the agent for itself | `sessions` |
 //!
 //! A service reaches it through [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a wire format of
@@ -13,7 +15,7 @@
 //!
 //! ```
 //! # use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
-//! # use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
+//! # use tower_agent_auth::accounts::{Accounts, AccountsError};
 //! # use tower_agent_auth::core::id::AccountId;
 //! # struct Nobody;
 //! # impl Accounts for Nobody {
@@ -21,8 +23,9 @@
 //! #     fn login_url(&self, _: &str) -> String { "/login".into() }
 //! #     async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> { Ok(true) }
 //! # }
+//! use tower_agent_auth::accounts::SignedIn;
 //! use tower_agent_auth::ceremony::{Decision, Request};
-//! use tower_agent_auth::core::{registration::{Account, State}, text::HumanText};
+//! use tower_agent_auth::core::{registration::Account, session::Redeemer, text::HumanText};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,14 +37,15 @@
 //! // The agent asks, the human looks and approves, the agent comes back.
 //! let asked = ceremony.register(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account { id: AccountId::new("42")?, label: "ada@example.com".into() };
-//! let seen = ceremony.view(&asked.registration.id, &human, None).await?;
+//! let human = SignedIn::new(human, "the id of their browser session");
+//! let seen = ceremony.view(&asked.registration.id, human.account(), None).await?;
 //! let scopes = seen.registration.requested.clone();
 //! ceremony.decide(&asked.registration.id, &human, Decision::Approve(scopes)).await?;
-//! let redeemed = ceremony.redeem(asked.claim_token.expose()).await?;
-//! assert_eq!(redeemed.session.account, human);
+//! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
+//! assert_eq!(issued.session.account, *human.account());
 //!
 //! // Once.
-//! assert!(ceremony.redeem(asked.claim_token.expose()).await.is_err());
+//! assert!(ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.is_err());
 //! # Ok(())
 //! # }
 //! ```
@@ -64,13 +68,17 @@ use crate::{
 };
 
 mod decide;
+mod login;
 mod pace;
 mod redeem;
+mod refresh;
 mod register;
 mod sessions;
 
-pub use decide::{Decision, View, Warning};
-pub use redeem::Redeemed;
+pub use decide::{Decided, Decision, Handover, View, Warning};
+pub use login::{Login, Polled, Started};
+pub use redeem::{Attempt, Issued};
+pub use refresh::Refreshing;
 pub use register::{Registered, Request, Status};
 pub use sessions::Page;
 
@@ -104,7 +112,7 @@ pub(crate) struct Parts {
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, store, accounts, clock, random, audit, uses } = parts;
-        let pace = Arc::new(pace::Pace::new(config.limits()));
+        let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
         Self { config, store, accounts, clock, random, audit, uses, pace }
     }
 
@@ -150,8 +158,10 @@ pub enum CeremonyError {
         problem: String,
     },
     /// A scope was asked for that the service does not offer to agents. The fault is the agent's.
-    #[error("`requested_scopes` has a scope that is not offered; offered are: {offered}")]
+    #[error("`{field}` has a scope that is not offered; offered are: {offered}")]
     UnknownScope {
+        /// The field, by its wire name.
+        field: &'static str,
         /// All that may be asked for.
         offered: String,
     },
@@ -179,6 +189,36 @@ pub enum CeremonyError {
         /// How long to wait before asking again.
         interval: Duration,
     },
+    /// The mode of login is switched off. The fault is the agent's.
+    #[error("this service has switched off {mode}; `mode` must be one that its documents name")]
+    ModeOff {
+        /// The mode in words.
+        mode: &'static str,
+    },
+    /// The registration is unknown, or what was presented for it is wrong. Which of them, nobody is told.
+    #[error("invalid auth request, code or token; send what the login answered exactly, or start a new login")]
+    WrongCode,
+    /// The login is finished by finish code and poll token, and the poll token was not sent. The fault is the agent's.
+    #[error("`poll_token` is required: this service does not take a finish code alone")]
+    PollTokenRequired,
+    /// Wrong codes were presented too often.
+    #[error("auth request revoked: too many wrong codes were presented; start a new login")]
+    Locked,
+    /// The agent polls far too often. The fault is the agent's.
+    #[error("you poll too often; every two seconds is enough")]
+    TooFast {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The refresh token is malformed, unknown, used up, expired or revoked. Which of them, nobody is told.
+    #[error("the session has ended: its refresh token is not valid any more; log in again")]
+    InvalidRefresh,
+    /// Another resource was asked for. The fault is the agent's.
+    #[error("`resource` must be the identifier of this service's resource, or be left out")]
+    InvalidTarget,
+    /// The human's sign-in is too old to approve with.
+    #[error("to approve, sign in again")]
+    SignInTooOld,
     /// The human refused, or the account may no longer be acted for.
     #[error("access was denied; do not ask again unless your human tells you to")]
     Denied,
@@ -220,15 +260,30 @@ impl CeremonyError {
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Accounts(_) | Self::Random(_))
     }
+}
+
+impl Ceremony {
+    /// Notes that an agent asks by its claim token, while that is what matters: `Err` if it is too soon, either way the
+    /// interval to keep.
+    fn ask(&self, registration: &Registration) -> (State, Result<Duration, Duration>) {
+        let (now, interval) = (self.now(), self.config.limits().poll_interval);
+        match registration.state_at(now) {
+            State::Pending => (State::Pending, self.pace.ask(registration, now)),
+            state => (state, Ok(interval)),
+        }
+    }
 
     /// What a registration that is not approved answers to whoever wants to redeem it.
-    fn for_state(state: State, interval: Duration) -> Self {
+    fn for_state(&self, registration: &Registration, state: State) -> CeremonyError {
         match state {
-            State::Pending | State::Approved => Self::Pending { interval },
-            State::Denied => Self::Denied,
-            State::Exchanged => Self::AlreadyClaimed,
-            State::Revoked => Self::Revoked,
-            State::Expired => Self::Expired,
+            State::Pending | State::Approved => {
+                CeremonyError::Pending { interval: self.pace.interval(&registration.id) }
+            }
+            State::Denied => CeremonyError::Denied,
+            State::Exchanged => CeremonyError::AlreadyClaimed,
+            State::Revoked => CeremonyError::Revoked,
+            State::Locked => CeremonyError::Locked,
+            State::Expired => CeremonyError::Expired,
         }
     }
 }

@@ -1,24 +1,34 @@
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use governor::Quota;
+
 use crate::{
     config::Limits,
-    core::{clock::Timestamp, id::RegistrationId, registration::Registration},
+    core::{
+        clock::{Clock, Timestamp},
+        id::RegistrationId,
+        registration::Registration,
+    },
+    limiter::Limiter,
 };
 
 /// What RFC 8628 section 3.5 adds to the interval of an agent that asks too often.
 const STEP: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often each agent asks about its pending registration (RFC 8628 section 3.5). It is held in this process's memory:
-/// to lose it costs nothing. One entry for each registration that is asked about, until it expires.
-#[derive(Debug)]
+/// How often each agent asks about its registration. It is held in this process's memory: to lose it costs nothing.
 pub(super) struct Pace {
     limits: Limits,
+    /// By claim token (RFC 8628 section 3.5). One entry for each registration that is asked about, until it expires.
     asked: Mutex<Asked>,
+    /// By poll token. Clients exist that ask every two seconds and give up when they are told that it is too often, so
+    /// there is no interval to keep, only a flood to stop: one a second, and five at once.
+    polls: Limiter<RegistrationId>,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +46,15 @@ struct Agent {
 }
 
 impl Pace {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, asked: Mutex::default() }
+    pub(super) fn new(limits: Limits, clock: &Arc<dyn Clock>) -> Self {
+        const FIVE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+        let polls = Limiter::new(Quota::per_second(NonZeroU32::MIN).allow_burst(FIVE), clock);
+        Self { limits, asked: Mutex::default(), polls }
+    }
+
+    /// Notes that an agent asks by its poll token; how long to wait if that is a flood.
+    pub(super) fn poll(&self, id: &RegistrationId) -> Result<(), Duration> {
+        if self.limits.enforce_poll_interval { self.polls.check(id) } else { Ok(()) }
     }
 
     /// Notes that an agent asks at `now`. `Err` if it is too soon; either way the interval that holds from now on.

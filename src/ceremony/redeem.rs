@@ -1,20 +1,26 @@
+use std::time::Duration;
+
 use super::{Ceremony, CeremonyError, DRAWS};
 use crate::{
     audit::Event,
     core::{
         id::SessionId,
-        registration::{Account, Registration, State, Transition},
+        registration::{Account, Mode, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Refresh, Secret},
-        session::{NewSession, Session},
+        session::{NewSession, Redeemer, RevokedBy, Session},
     },
-    store::{StoreError, StoreErrorKind},
+    store::{RevokeTarget, StoreError, StoreErrorKind},
 };
 
-/// What an agent gets that redeems an approved registration. The secrets are delivered here and never again.
+/// For so long a claim that is completed twice is taken for a request that was sent twice.
+const SENT_TWICE: Duration = Duration::from_secs(10);
+
+/// A session and its secrets, for the agent that redeemed a registration or refreshed a session. The secrets are delivered
+/// here and never again.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Redeemed {
+pub struct Issued {
     /// The session.
     pub session: Session,
     /// What the agent sends as `Authorization: Bearer`.
@@ -23,26 +29,63 @@ pub struct Redeemed {
     pub refresh_token: Secret<Refresh>,
 }
 
+/// What an agent presents that redeems a login.
+#[derive(Clone, Debug, Default)]
+pub struct Attempt<'a> {
+    /// The registration's id.
+    pub registration: &'a str,
+    /// The exchange code or finish code.
+    pub code: &'a str,
+    /// The code verifier, for a live browser login.
+    pub verifier: Option<&'a str>,
+    /// The poll token. A login by finish code needs it; elsewhere it is checked if it is sent.
+    pub poll_token: Option<&'a str>,
+    /// Who presents it.
+    pub redeemer: Redeemer,
+}
+
 impl Ceremony {
     /// Turns an approved registration into a session, once. Of any number of callers at once exactly one gets it.
+    ///
+    /// A claim token that comes back later than 10 seconds after it was redeemed ends the session: either the answer was
+    /// lost, and nobody has its secrets, or two hold the claim token (RFC 6749 section 4.1.2).
     ///
     /// # Errors
     /// When the claim token is unknown, when the registration is not approved, when the account may no longer be acted
     /// for, or when the service fails.
-    pub async fn redeem(&self, claim_token: &str) -> Result<Redeemed, CeremonyError> {
+    pub async fn redeem(&self, claim_token: &str, redeemer: &Redeemer) -> Result<Issued, CeremonyError> {
         let registration = self.by_claim(claim_token).await?;
-        let (Some(account), Some(scopes)) = (self.approved_for(&registration)?, registration.granted()) else {
-            return Err(CeremonyError::UnknownRegistration);
+        let (_, asked) = self.ask(&registration);
+        asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
+        self.issue(&registration, redeemer).await
+    }
+
+    /// Issues the session of a registration whose secret was presented.
+    pub(super) async fn issue(
+        &self,
+        registration: &Registration,
+        redeemer: &Redeemer,
+    ) -> Result<Issued, CeremonyError> {
+        let state = registration.state_at(self.now());
+        if state == State::Exchanged {
+            self.end_if_replayed(registration).await?;
+        }
+        let (State::Approved, Some(account), Some(granted)) = (state, &registration.account, registration.granted())
+        else {
+            return Err(self.for_state(registration, state));
         };
         if !self.accounts.is_active(&account.id).await? {
             self.store.transition(&registration.id, &Transition::Revoke, self.now()).await?;
             return Err(CeremonyError::Denied);
         }
         for _ in 0..DRAWS {
-            let (new, access_token, refresh_token) = self.draw_session(&registration, account, scopes)?;
+            let (new, access_token, refresh_token) = self.draw_session(registration, account, granted, redeemer)?;
             match self.store.redeem(&new, new.session.created_at).await {
-                Ok(true) => return Ok(self.redeemed(new.session, access_token, refresh_token)),
-                Ok(false) => return Err(self.lost(&registration).await?),
+                Ok(true) => return Ok(self.issued(new.session, access_token, refresh_token)),
+                Ok(false) => {
+                    let state = self.by_id(&registration.id).await?.state_at(self.now());
+                    return Err(self.for_state(registration, state));
+                }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
@@ -54,29 +97,32 @@ impl Ceremony {
         }
     }
 
-    /// The account that approved, if the registration is approved now.
-    fn approved_for<'a>(&self, registration: &'a Registration) -> Result<Option<&'a Account>, CeremonyError> {
-        let now = self.now();
-        match registration.state_at(now) {
-            State::Approved => Ok(registration.account.as_ref()),
-            State::Pending => match self.pace.ask(registration, now) {
-                Ok(interval) => Err(CeremonyError::Pending { interval }),
-                Err(interval) => Err(CeremonyError::SlowDown { interval }),
-            },
-            state => Err(CeremonyError::for_state(state, self.config.limits().poll_interval)),
+    /// Ends the session of a registration that is redeemed again, unless it was just now. A detached login is left alone:
+    /// clients exist that are handed its code twice by their human, and a code that works alone may be presented by
+    /// anybody who reads it.
+    async fn end_if_replayed(&self, registration: &Registration) -> Result<(), CeremonyError> {
+        if matches!(registration.mode, Mode::Detached { .. }) {
+            return Ok(());
         }
+        let Some(session) = self.store.session_of(&registration.id).await? else { return Ok(()) };
+        if session.revoked.is_some() || self.now().since(session.created_at) <= SENT_TWICE {
+            return Ok(());
+        }
+        self.record(&Event::ReuseDetected { session: session.id.clone() });
+        let target = RevokeTarget::Session(session.id, session.account.id);
+        self.revoke(&target, RevokedBy::Reuse).await.map(drop)
     }
 
     fn draw_session(
         &self,
         registration: &Registration,
         account: &Account,
-        scopes: &ScopeSet,
+        granted: &ScopeSet,
+        redeemer: &Redeemer,
     ) -> Result<(NewSession, Secret<Access>, Secret<Refresh>), CeremonyError> {
         let prefixes = self.config.prefixes();
         let access_token = prefixes.access.generate(&*self.random)?;
         let refresh_token = prefixes.refresh.generate(&*self.random)?;
-        let lifetimes = self.config.lifetimes();
         let created_at = self.now();
         let session = Session {
             id: SessionId::generate(&*self.random)?,
@@ -84,10 +130,12 @@ impl Ceremony {
             resource: self.config.shared_resource(),
             account: account.clone(),
             client: registration.client.clone(),
-            scopes: scopes.clone(),
+            granted: granted.clone(),
+            scopes: granted.clone(),
             created_at,
-            expires_at: created_at.after(lifetimes.access),
-            refresh_expires_at: created_at.after(lifetimes.refresh),
+            redeemer: redeemer.clone(),
+            expires_at: self.access_end(created_at),
+            refresh_expires_at: self.refresh_end(created_at),
             last_use: None,
             revoked: None,
         };
@@ -95,18 +143,13 @@ impl Ceremony {
         Ok((new, access_token, refresh_token))
     }
 
-    fn redeemed(&self, session: Session, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Redeemed {
+    fn issued(&self, session: Session, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
         self.record(&Event::Redeemed {
             registration: session.registration.clone(),
             session: session.id.clone(),
             account: session.account.id.clone(),
+            address: session.redeemer.address,
         });
-        Redeemed { session, access_token, refresh_token }
-    }
-
-    /// Why the registration that was approved a moment ago could not be redeemed.
-    async fn lost(&self, registration: &Registration) -> Result<CeremonyError, CeremonyError> {
-        let state = self.by_id(&registration.id).await?.state_at(self.now());
-        Ok(CeremonyError::for_state(state, self.config.limits().poll_interval))
+        Issued { session, access_token, refresh_token }
     }
 }

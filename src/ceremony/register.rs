@@ -5,7 +5,7 @@ use crate::{
     audit::Event,
     core::{
         id::RegistrationId,
-        registration::{Client, Decision, Registration, State},
+        registration::{Client, Decision, Mode, Registration, State},
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
         text::HumanText,
@@ -18,20 +18,29 @@ use crate::{
 pub struct Request {
     client: Client,
     scopes: Vec<String>,
+    /// What the wire calls them.
+    scopes_field: &'static str,
 }
 
 impl Request {
     /// A request by a client of that name, for the catalogue's default scopes.
     #[must_use]
     pub fn by(name: HumanText) -> Self {
-        let client = Client { name, label: None, address: None, method: None };
-        Self { client, scopes: Vec::new() }
+        Self { client: Client::named(name), scopes: Vec::new(), scopes_field: "requested_scopes" }
     }
 
     /// What the client calls the session.
     #[must_use]
     pub fn label(mut self, label: Option<HumanText>) -> Self {
         self.client.label = label;
+        self
+    }
+
+    /// What kind of client it is, and what it calls this instance of itself.
+    #[must_use]
+    pub fn kind(mut self, kind: Option<HumanText>, instance: Option<HumanText>) -> Self {
+        self.client.kind = kind;
+        self.client.instance = instance;
         self
     }
 
@@ -53,6 +62,12 @@ impl Request {
     #[must_use]
     pub fn scopes(mut self, scopes: Vec<String>) -> Self {
         self.scopes = scopes;
+        self
+    }
+
+    /// What error texts call the scopes.
+    pub(crate) const fn scopes_field(mut self, field: &'static str) -> Self {
+        self.scopes_field = field;
         self
     }
 }
@@ -91,14 +106,34 @@ impl Ceremony {
     /// # Errors
     /// When the request can't be used, when too many wait, or when the service fails.
     pub async fn register(&self, request: Request) -> Result<Registered, CeremonyError> {
-        let requested = self.requested(&request.scopes)?;
+        let draw = |_: &RegistrationId| {
+            let claim_token = self.config.prefixes().claim.generate(&*self.random)?;
+            Ok((Mode::Claim { claim: claim_token.digest() }, claim_token))
+        };
+        let (registration, claim_token) = self.create(&request, draw).await?;
+        let expires_in = registration.expires_at.since(registration.created_at);
+        Ok(Registered { registration, claim_token, expires_in, interval: self.config.limits().poll_interval })
+    }
+
+    /// Keeps a new registration of the mode that is drawn for it.
+    pub(super) async fn create<S>(
+        &self,
+        request: &Request,
+        draw: impl Fn(&RegistrationId) -> Result<(Mode, S), CeremonyError>,
+    ) -> Result<(Registration, S), CeremonyError> {
+        let requested = self.requested(request)?;
         self.check_method(&request.client)?;
         let limits = self.config.limits();
         let caps = PendingCaps { per_source: limits.pending_per_source, total: limits.pending_total };
         for _ in 0..DRAWS {
-            let (registration, claim_token) = self.draw(&request, &requested)?;
+            let id = RegistrationId::generate(&*self.random)?;
+            let (mode, secret) = draw(&id)?;
+            let registration = self.pending(id, mode, request, &requested);
             match self.store.create_registration(&registration, caps).await? {
-                Creation::Created => return Ok(self.registered(registration, claim_token)),
+                Creation::Created => {
+                    self.record_registered(&registration);
+                    return Ok((registration, secret));
+                }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),
                 Creation::Full => return Err(CeremonyError::TooManyPending),
                 Creation::Conflict => {}
@@ -113,30 +148,33 @@ impl Ceremony {
     /// When the claim token is unknown, when the agent asks too often while its human decides, or when the service fails.
     pub async fn status(&self, claim_token: &str) -> Result<Status, CeremonyError> {
         let registration = self.by_claim(claim_token).await?;
-        let now = self.now();
-        let state = registration.state_at(now);
-        if state == State::Pending {
-            self.pace.ask(&registration, now).map_err(|interval| CeremonyError::SlowDown { interval })?;
-        }
+        let (state, asked) = self.ask(&registration);
+        asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
         let over = !matches!(state, State::Pending | State::Approved);
-        let expires_in = if over { Duration::ZERO } else { registration.expires_at.since(now) };
+        let expires_in = if over { Duration::ZERO } else { registration.expires_at.since(self.now()) };
         let interval = self.pace.interval(&registration.id);
         Ok(Status { registration: registration.id, state, expires_in, interval })
     }
 
-    fn requested(&self, names: &[String]) -> Result<ScopeSet, CeremonyError> {
+    fn requested(&self, request: &Request) -> Result<ScopeSet, CeremonyError> {
         let catalogue = self.config.catalogue();
-        if names.is_empty() {
+        if request.scopes.is_empty() {
             let defaults = catalogue.defaults();
             if defaults.is_empty() {
                 let problem = format!("is required: name one or more of: {}", self.config.scopes());
-                return Err(CeremonyError::Invalid { field: "requested_scopes", problem });
+                return Err(CeremonyError::Invalid { field: request.scopes_field, problem });
             }
             return Ok(defaults);
         }
+        self.offered(&request.scopes, request.scopes_field)
+    }
+
+    /// The scopes of these names, if the catalogue has them all.
+    pub(super) fn offered(&self, names: &[String], field: &'static str) -> Result<ScopeSet, CeremonyError> {
+        let catalogue = self.config.catalogue();
         let known = |name: &String| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());
         let scopes: Option<ScopeSet> = names.iter().map(known).collect();
-        scopes.ok_or_else(|| CeremonyError::UnknownScope { offered: self.config.scopes().to_string() })
+        scopes.ok_or_else(|| CeremonyError::UnknownScope { field, offered: self.config.scopes().to_string() })
     }
 
     fn check_method(&self, client: &Client) -> Result<(), CeremonyError> {
@@ -151,30 +189,29 @@ impl Ceremony {
         }
     }
 
-    fn draw(&self, request: &Request, requested: &ScopeSet) -> Result<(Registration, Secret<Claim>), CeremonyError> {
-        let claim_token = self.config.prefixes().claim.generate(&*self.random)?;
+    fn pending(&self, id: RegistrationId, mode: Mode, request: &Request, requested: &ScopeSet) -> Registration {
         let created_at = self.now();
-        let registration = Registration {
-            id: RegistrationId::generate(&*self.random)?,
-            claim: claim_token.digest(),
+        Registration {
+            id,
+            mode,
             client: request.client.clone(),
             requested: requested.clone(),
             created_at,
             expires_at: created_at.after(self.config.lifetimes().registration),
             account: None,
             decision: Decision::Undecided,
-        };
-        Ok((registration, claim_token))
+            code: None,
+            misses: 0,
+        }
     }
 
-    fn registered(&self, registration: Registration, claim_token: Secret<Claim>) -> Registered {
+    fn record_registered(&self, registration: &Registration) {
         self.record(&Event::Registered {
             registration: registration.id.clone(),
+            mode: registration.mode.as_str(),
             client: registration.client.name.clone(),
             address: registration.client.address,
             requested: registration.requested.clone(),
         });
-        let expires_in = registration.expires_at.since(registration.created_at);
-        Registered { registration, claim_token, expires_in, interval: self.config.limits().poll_interval }
     }
 }

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
     core::{
-        id::{AccountId, SessionId},
+        id::{AccountId, RegistrationId, SessionId},
         session::{RevokedBy, Session},
     },
     store::RevokeTarget,
@@ -35,6 +37,24 @@ impl Ceremony {
         Ok(Page { sessions, next })
     }
 
+    /// The session that a registration became, if it did.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, CeremonyError> {
+        Ok(self.store.session_of(registration).await?)
+    }
+
+    /// The session of an access token that is good now.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn session(&self, access_token: &[u8]) -> Result<Option<Arc<Session>>, CeremonyError> {
+        let Some(digest) = self.config.prefixes().access.digest(access_token) else { return Ok(None) };
+        let found = self.store.find_session(&digest).await?;
+        Ok(found.filter(|session| session.is_good(self.config.resource(), self.now())))
+    }
+
     /// Revokes the session of an access or refresh token, at the hand of whoever holds it (RFC 7009 section 2.1). What is
     /// malformed, unknown or revoked already is no error (section 2.2).
     ///
@@ -48,6 +68,15 @@ impl Ceremony {
             Some(target) => self.revoke(&target, RevokedBy::Agent).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Revokes an agent's own session, at its own hand. `false` if it had ended meanwhile.
+    ///
+    /// # Errors
+    /// When the service fails; the session may be alive then.
+    pub async fn revoke_own(&self, session: &Session) -> Result<bool, CeremonyError> {
+        let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
+        Ok(self.revoke(&target, RevokedBy::Agent).await? > 0)
     }
 
     /// Revokes a session of the account, at the hand of its human. `false` if it has no such session that was alive.
@@ -84,7 +113,7 @@ impl Ceremony {
         Ok(written?)
     }
 
-    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {
+    pub(super) async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {
         let ended = self.store.revoke(target, by, self.now()).await?;
         for session in &ended {
             self.record(&Event::Revoked { session: session.clone(), by });

@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde_json::Value;
 
 use super::{
-    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Problem, Settings, check::Check, origin_of,
-    reader::Reader,
+    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, Problem, Rates, Settings, check::Check,
+    origin_of, reader::Reader,
 };
 
 /// A configuration in the making. Nothing is checked before [`build`](Self::build), which reports all problems at once.
@@ -34,8 +34,9 @@ pub struct ConfigBuilder {
     sessions_path: Option<String>,
     trusted_proxies: Vec<String>,
     lifetimes: Lifetimes,
+    modes: Modes,
     limits: Limits,
-    prefixes: [Option<String>; 3],
+    prefixes: [Option<String>; 6],
     auth_md: AuthMd,
     problems: Vec<Problem>,
 }
@@ -135,7 +136,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The wire formats that are on; without this call, [`Dialect::AgentAuth`].
+    /// The wire formats that are on; without this call, all.
     pub fn dialects(mut self, dialects: &[Dialect]) -> Self {
         self.dialects = Some(dialects.iter().map(|dialect| dialect.as_str().to_owned()).collect());
         self
@@ -183,6 +184,43 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long a session lives, however often it is refreshed.
+    pub fn session_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.session = span;
+        self
+    }
+
+    /// How long an exchange code and a finish code are good.
+    pub fn code_lifetimes(mut self, exchange: Duration, finish: Duration) -> Self {
+        self.lifetimes.exchange_code = exchange;
+        self.lifetimes.finish_code = finish;
+        self
+    }
+
+    /// How long a refresh token that was just used up still answers the same successor; zero turns it off.
+    pub fn refresh_grace(mut self, span: Duration) -> Self {
+        self.lifetimes.refresh_grace = span;
+        self
+    }
+
+    /// How fresh a human's sign-in must be to approve; see [`Lifetimes::sign_in`].
+    pub fn sign_in_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.sign_in = Some(span);
+        self
+    }
+
+    /// By which ways agents may log in.
+    pub fn modes(mut self, with: impl FnOnce(&mut Modes)) -> Self {
+        with(&mut self.modes);
+        self
+    }
+
+    /// How many requests of each kind one source may send in a minute.
+    pub fn rates(mut self, with: impl FnOnce(&mut Rates)) -> Self {
+        with(&mut self.limits.rates);
+        self
+    }
+
     /// Pending registrations from one source and in all; `None` is no cap.
     pub fn pending_caps(mut self, per_source: Option<u32>, total: Option<u32>) -> Self {
         self.limits.pending_per_source = per_source;
@@ -201,12 +239,23 @@ impl ConfigBuilder {
         self.limits.pending_per_source = None;
         self.limits.pending_total = None;
         self.limits.enforce_poll_interval = false;
+        self.limits.rates = Rates::NONE;
         self
     }
 
     /// How access, refresh and claim tokens begin.
     pub fn prefixes(mut self, access: &str, refresh: &str, claim: &str) -> Self {
-        self.prefixes = [access, refresh, claim].map(|prefix| Some(prefix.into()));
+        for (slot, prefix) in self.prefixes.iter_mut().zip([access, refresh, claim]) {
+            *slot = Some(prefix.into());
+        }
+        self
+    }
+
+    /// How poll tokens, exchange codes and finish codes begin.
+    pub fn login_prefixes(mut self, poll: &str, exchange: &str, finish: &str) -> Self {
+        for (slot, prefix) in self.prefixes.iter_mut().skip(3).zip([poll, exchange, finish]) {
+            *slot = Some(prefix.into());
+        }
         self
     }
 
@@ -248,6 +297,7 @@ impl ConfigBuilder {
         check.template(self.auth_md.template.as_deref());
         check.lifetimes(self.lifetimes);
         check.limits(self.limits);
+        check.modes(&self.modes);
         Settings {
             resource: resource.into(),
             issuer,
@@ -260,6 +310,7 @@ impl ConfigBuilder {
             sessions_path,
             trusted_proxies: check.networks(&self.trusted_proxies),
             lifetimes: self.lifetimes,
+            modes: self.modes,
             limits: self.limits,
             prefixes: check.prefixes(self.prefixes),
             auth_md: self.auth_md,
@@ -311,14 +362,39 @@ impl ConfigBuilder {
             set(&mut self.lifetimes.registration, lifetimes.duration("registration"));
             set(&mut self.lifetimes.access, lifetimes.duration("access"));
             set(&mut self.lifetimes.refresh, lifetimes.duration("refresh"));
+            set(&mut self.lifetimes.session, lifetimes.duration("session"));
+            set(&mut self.lifetimes.exchange_code, lifetimes.duration("exchange_code"));
+            set(&mut self.lifetimes.finish_code, lifetimes.duration("finish_code"));
+            set(&mut self.lifetimes.refresh_grace, lifetimes.duration("refresh_grace"));
+            self.lifetimes.sign_in = lifetimes.duration("sign_in");
+        });
+        reader.table("modes", |modes| {
+            set(&mut self.modes.browser, modes.boolean("browser"));
+            set(&mut self.modes.detached, modes.boolean("detached"));
+            set(&mut self.modes.finish_code, modes.boolean("finish_code"));
+            set(&mut self.modes.finish_code_alone, modes.boolean("finish_code_alone"));
+            set(&mut self.modes.callback_origins, modes.strings("callback_origins"));
         });
         reader.table("limits", |limits| {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));
             set(&mut self.limits.pending_total, limits.number("pending_total").map(Some));
             set(&mut self.limits.poll_interval, limits.duration("poll_interval"));
+            let rates = &mut self.limits.rates;
+            let all = [
+                ("registrations_per_minute", &mut rates.registrations),
+                ("polls_per_minute", &mut rates.polls),
+                ("redemptions_per_minute", &mut rates.redemptions),
+                ("refreshes_per_minute", &mut rates.refreshes),
+                ("revocations_per_minute", &mut rates.revocations),
+                ("pages_per_minute", &mut rates.pages),
+            ];
+            for (field, rate) in all {
+                set(rate, limits.number(field).map(NonZeroU32::new));
+            }
         });
         reader.table("prefixes", |prefixes| {
-            self.prefixes = ["access", "refresh", "claim"].map(|field| prefixes.string(field));
+            self.prefixes =
+                ["access", "refresh", "claim", "poll", "exchange", "finish"].map(|field| prefixes.string(field));
         });
         reader.table("auth_md", |auth_md| {
             self.auth_md = AuthMd { extra: auth_md.string("extra"), template: auth_md.string("template") };

@@ -3,7 +3,9 @@ use std::{fmt::Display, time::Duration};
 use http::Uri;
 use ipnet::IpNet;
 
-use super::{ConfigError, Dialect, Lifetimes, Limits, Links, Prefixes, Problem, builder::ScopeBuilder, path_of};
+use super::{
+    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, Prefixes, Problem, builder::ScopeBuilder, origin_of, path_of,
+};
 use crate::core::{
     scope::{Catalogue, CatalogueEntry, Scope},
     secret::{Kind, Prefix},
@@ -13,6 +15,9 @@ use crate::core::{
 const MAX_REGISTRATION: Duration = Duration::from_secs(30 * 60);
 const MAX_ACCESS: Duration = Duration::from_secs(30 * 86_400);
 const MAX_REFRESH: Duration = Duration::from_secs(90 * 86_400);
+const MAX_SESSION: Duration = Duration::from_secs(366 * 86_400);
+const MAX_CODE: Duration = Duration::from_secs(600);
+const MAX_GRACE: Duration = Duration::from_secs(60);
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 const MAX_NAME: usize = 64;
 const MAX_SENTENCE: usize = 200;
@@ -117,11 +122,21 @@ impl Check {
             ("lifetimes.registration", lifetimes.registration, MAX_REGISTRATION),
             ("lifetimes.access", lifetimes.access, MAX_ACCESS),
             ("lifetimes.refresh", lifetimes.refresh, MAX_REFRESH),
+            ("lifetimes.session", lifetimes.session, MAX_SESSION),
+            ("lifetimes.exchange_code", lifetimes.exchange_code, MAX_CODE),
+            ("lifetimes.finish_code", lifetimes.finish_code, MAX_CODE),
         ];
         for (field, span, longest) in all {
             if span < MIN_LIFETIME || span > longest {
                 self.note(field, shown(span), format!("must be between 1s and {}", shown(longest)));
             }
+        }
+        if lifetimes.refresh_grace > MAX_GRACE {
+            let remedy = format!("must be at most {}; 0s turns it off", shown(MAX_GRACE));
+            self.note("lifetimes.refresh_grace", shown(lifetimes.refresh_grace), remedy);
+        }
+        if let Some(span) = lifetimes.sign_in.filter(|span| *span < MIN_LIFETIME) {
+            self.note("lifetimes.sign_in", shown(span), "must be at least 1s: a sign-in takes a moment");
         }
         if lifetimes.access > lifetimes.refresh {
             let refresh = shown(lifetimes.refresh);
@@ -144,6 +159,19 @@ impl Check {
         let interval = limits.poll_interval;
         if interval < Duration::from_secs(1) || interval > Duration::from_secs(60) {
             self.note("limits.poll_interval", shown(interval), "must be between 1s and 1m");
+        }
+    }
+
+    pub(super) fn modes(&mut self, modes: &Modes) {
+        if modes.finish_code_alone && !modes.detached {
+            let remedy = "is a part of detached login; set modes.detached to true as well";
+            self.note("modes.finish_code_alone", true, remedy);
+        }
+        for origin in &modes.callback_origins {
+            let plain = !origin.contains([';', ',', '\'', '*']) && origin_of(origin) == origin;
+            if !origin.starts_with("https://") || !plain || identifier_problem(origin).is_some() {
+                self.note("modes.callback_origins", origin, "must be an https origin such as https://app.example.com");
+            }
         }
     }
 
@@ -197,7 +225,7 @@ impl Check {
 
     pub(super) fn dialects(&mut self, names: Option<Vec<String>>) -> Vec<Dialect> {
         let Some(names) = names else {
-            return vec![Dialect::AgentAuth];
+            return Dialect::ALL.into();
         };
         let known = |name: &String| Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name);
         for name in names.iter().filter(|name| known(name).is_none()) {
@@ -231,20 +259,31 @@ impl Check {
         kept
     }
 
-    pub(super) fn prefixes(&mut self, [access, refresh, claim]: [Option<String>; 3]) -> Prefixes {
+    pub(super) fn prefixes(&mut self, given: [Option<String>; 6]) -> Prefixes {
+        let [access, refresh, claim, poll, exchange, finish] = given;
         let prefixes = Prefixes {
             access: self.prefix("prefixes.access", access, "aas_"),
             refresh: self.prefix("prefixes.refresh", refresh, "aar_"),
             claim: self.prefix("prefixes.claim", claim, "clm_"),
+            poll: self.prefix("prefixes.poll", poll, "aap_"),
+            exchange: self.prefix("prefixes.exchange", exchange, "aae_"),
+            finish: self.prefix("prefixes.finish", finish, "aaf_"),
         };
-        let [access, refresh, claim] = [prefixes.access.as_str(), prefixes.refresh.as_str(), prefixes.claim.as_str()];
-        if access == refresh || access == claim || refresh == claim {
-            self.note("prefixes", format!("{access} {refresh} {claim}"), "must all differ");
+        let all = [
+            prefixes.access.as_str(),
+            prefixes.refresh.as_str(),
+            prefixes.claim.as_str(),
+            prefixes.poll.as_str(),
+            prefixes.exchange.as_str(),
+            prefixes.finish.as_str(),
+        ];
+        if (1..all.len()).any(|index| all[..index].contains(&all[index])) {
+            self.note("prefixes", all.join(" "), "must all differ");
         }
         prefixes
     }
 
-    #[expect(clippy::expect_used, reason = "the fallback is one of the three literals above, each of the right form")]
+    #[expect(clippy::expect_used, reason = "the fallback is one of the literals above, each of the right form")]
     fn prefix<K: Kind>(&mut self, field: &str, text: Option<String>, fallback: &str) -> Prefix<K> {
         let text = text.unwrap_or_else(|| fallback.to_owned());
         Prefix::new(&text).unwrap_or_else(|error| {

@@ -38,29 +38,44 @@
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
-//! | `dialects` | the wire formats that are on: `agent_auth` | `["agent_auth"]` |
+//! | `dialects` | the wire formats that are on: `agent_auth`, `agent_sessions` | both |
 //! | `claim_methods` | the ways to sign in that an agent may ask for; empty: any, and it is only shown | `[]` |
 //! | `challenge_scope` | whether the challenge without credentials names the route's scopes | `false` |
 //! | `sessions_path` | where the human's sessions page is, below the issuer | `/agent/sessions` |
 //! | `trusted_proxies` | networks whose `X-Forwarded-For` is believed | `[]` |
 //! | `lifetimes.registration` | how long a human has to decide and the agent to come back; at most 30 minutes | `10m` |
+//! | `lifetimes.exchange_code` | how long the exchange code of a live browser login is good; at most 10 minutes | `1m` |
+//! | `lifetimes.finish_code` | how long a finish code is good; at most 10 minutes | `10m` |
 //! | `lifetimes.access` | how long an access token is good; at most 30 days | `1h` |
-//! | `lifetimes.refresh` | how long a refresh token is good; at most 90 days | `30d` |
+//! | `lifetimes.refresh` | how long a refresh token is good, and so a session that nobody uses; at most 90 days | `30d` |
+//! | `lifetimes.session` | how long a session lives, however often it is refreshed; at most a year | `90d` |
+//! | `lifetimes.refresh_grace` | how long a used refresh token still answers its successor; at most a minute | `10s` |
+//! | `lifetimes.sign_in` | how fresh a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
+//! | `modes.browser` | whether agents may log in through a live browser, on the agent's machine | `true` |
+//! | `modes.detached` | whether agents may ask by poll token what became of a login | `true` |
+//! | `modes.finish_code` | whether a human may carry a finish code to an agent that has its poll token | `true` |
+//! | `modes.finish_code_alone` | whether a finish code is good without the poll token; see [`Modes::finish_code_alone`] | `false` |
+//! | `modes.callback_origins` | https origins that a live browser login may call back, beside loopback | `[]` |
 //! | `limits.pending_per_source` | pending registrations from one address (IPv6: from one /64) | `20` |
 //! | `limits.pending_total` | pending registrations in all | `10000` |
 //! | `limits.poll_interval` | how often an agent may ask while its human decides | `5s` |
+//! | `limits.registrations_per_minute` | registrations from one address (IPv6: from one /64); 0 is no limit | `10` |
+//! | `limits.polls_per_minute` | askings what became of a registration, from one address | `600` |
+//! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
+//! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
 //! | `prefixes.access`, `.refresh`, `.claim` | how secrets begin: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
+//! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
 //! | `auth_md.extra` | Markdown of your own at the end of auth.md | none |
 //! | `auth_md.template` | a minijinja template of your own in place of ours | ours |
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
 use crate::core::{
     id::RegistrationId,
     scope::{Catalogue, ScopeSet},
-    secret::{Access, Claim, Prefix, Refresh},
+    secret::{Access, Claim, Exchange, Finish, Poll, Prefix, Refresh},
     text::HumanText,
 };
 
@@ -87,6 +102,7 @@ pub(crate) struct Settings {
     pub(crate) sessions_path: String,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) modes: Modes,
     pub(crate) limits: Limits,
     pub(crate) prefixes: Prefixes,
     pub(crate) auth_md: AuthMd,
@@ -176,6 +192,18 @@ impl Config {
     #[must_use]
     pub fn lifetimes(&self) -> Lifetimes {
         self.0.lifetimes
+    }
+
+    /// By which ways agents may log in.
+    #[must_use]
+    pub fn modes(&self) -> &Modes {
+        &self.0.modes
+    }
+
+    /// Whether a dialect is on that takes refresh tokens. If none is, a session ends with its access token.
+    #[must_use]
+    pub fn refreshes(&self) -> bool {
+        self.dialects().contains(&Dialect::AgentSessions)
     }
 
     /// How much may be asked of the service at a time.
@@ -288,16 +316,19 @@ pub struct Links {
 pub enum Dialect {
     /// `/agent/auth…`: register, claim, complete, revoke.
     AgentAuth,
+    /// `/agent-sessions/…` and `/account/agent-sessions`: the login of the Agent Analytics command line and plugins.
+    AgentSessions,
 }
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 1] = [Self::AgentAuth];
+    pub(crate) const ALL: [Self; 2] = [Self::AgentAuth, Self::AgentSessions];
 
     /// The name in configuration files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AgentAuth => "agent_auth",
+            Self::AgentSessions => "agent_sessions",
         }
     }
 }
@@ -308,18 +339,68 @@ impl Dialect {
 pub struct Lifetimes {
     /// How long a human has to decide and the agent to come back.
     pub registration: Duration,
+    /// How long the exchange code of a live browser login is good: it travels from one program to another.
+    pub exchange_code: Duration,
+    /// How long a finish code is good, which a human carries.
+    pub finish_code: Duration,
     /// How long an access token is good.
     pub access: Duration,
-    /// How long a refresh token is good.
+    /// How long a refresh token is good, and so a session that nobody uses.
     pub refresh: Duration,
+    /// How long a session lives, however often it is refreshed.
+    pub session: Duration,
+    /// How long a refresh token that was just used up still answers the same successor, for an agent of which two
+    /// processes refresh at once or whose answer was lost. Within it a thief and the agent share a session; the next
+    /// refresh finds that out.
+    pub refresh_grace: Duration,
+    /// How fresh a human's sign-in must be to approve. Without it, 15 minutes where the host says when its human signed in
+    /// ([`SignedIn::since`](crate::accounts::SignedIn::since)), and not asked for where it does not. With it, a human of
+    /// whom the host does not say so can't approve.
+    pub sign_in: Option<Duration>,
 }
 
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
             registration: Duration::from_secs(600),
+            exchange_code: Duration::from_secs(60),
+            finish_code: Duration::from_secs(600),
             access: Duration::from_secs(3_600),
             refresh: Duration::from_secs(30 * 86_400),
+            session: Duration::from_secs(90 * 86_400),
+            refresh_grace: Duration::from_secs(10),
+            sign_in: None,
+        }
+    }
+}
+
+/// By which ways agents may log in, in the dialects that have several.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Modes {
+    /// Live browser login: the human's browser is on the agent's machine and calls the agent back.
+    pub browser: bool,
+    /// Detached login: the human's browser is anywhere, and the agent asks by its poll token.
+    pub detached: bool,
+    /// The human carries a finish code from the page to the agent, which redeems it with its poll token.
+    pub finish_code: bool,
+    /// A detached login also shows its human a finish code that is good **without** the poll token, as the Agent Analytics
+    /// command line sends it. Whoever reads that code before the agent does, in an issue thread say, gets the session in
+    /// its place; and whoever has the approval link can lock a login that was approved by presenting wrong codes. The page
+    /// tells the human who redeemed it and how to revoke. Leave it off unless such clients must be served.
+    pub finish_code_alone: bool,
+    /// https origins that a live browser login may call back, such as `https://app.example.com`, beside loopback.
+    pub callback_origins: Vec<String>,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Self {
+            browser: true,
+            detached: true,
+            finish_code: true,
+            finish_code_alone: false,
+            callback_origins: Vec::new(),
         }
     }
 }
@@ -336,6 +417,46 @@ pub struct Limits {
     pub poll_interval: Duration,
     /// Whether asking more often is answered `slow_down`.
     pub enforce_poll_interval: bool,
+    /// How many requests of each kind one source may send in a minute. `None` is no limit.
+    pub rates: Rates,
+}
+
+/// Requests a minute from one source: an IPv4 address, or an IPv6 network of 64 bits. A request of which the host does not
+/// know the address is not counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Rates {
+    /// Registrations.
+    pub registrations: Option<NonZeroU32>,
+    /// Askings what became of a registration.
+    pub polls: Option<NonZeroU32>,
+    /// Redemptions, and attempts at one.
+    pub redemptions: Option<NonZeroU32>,
+    /// Refreshes, and attempts at one.
+    pub refreshes: Option<NonZeroU32>,
+    /// Revocations and lists of sessions.
+    pub revocations: Option<NonZeroU32>,
+    /// Pages for humans.
+    pub pages: Option<NonZeroU32>,
+}
+
+impl Rates {
+    /// No limit at all.
+    pub const NONE: Self =
+        Self { registrations: None, polls: None, redemptions: None, refreshes: None, revocations: None, pages: None };
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            registrations: NonZeroU32::new(10),
+            polls: NonZeroU32::new(600),
+            redemptions: NonZeroU32::new(60),
+            refreshes: NonZeroU32::new(60),
+            revocations: NonZeroU32::new(60),
+            pages: NonZeroU32::new(120),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -345,6 +466,7 @@ impl Default for Limits {
             pending_total: Some(10_000),
             poll_interval: Duration::from_secs(5),
             enforce_poll_interval: true,
+            rates: Rates::default(),
         }
     }
 }
@@ -359,6 +481,12 @@ pub struct Prefixes {
     pub refresh: Prefix<Refresh>,
     /// Of claim tokens.
     pub claim: Prefix<Claim>,
+    /// Of poll tokens.
+    pub poll: Prefix<Poll>,
+    /// Of exchange codes.
+    pub exchange: Prefix<Exchange>,
+    /// Of finish codes.
+    pub finish: Prefix<Finish>,
 }
 
 /// What a service adds to auth.md, or says in its place.

@@ -22,8 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod callback;
 pub mod clock;
 pub mod id;
+pub mod pkce;
 pub mod random;
 pub mod registration;
 pub mod scope;

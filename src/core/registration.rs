@@ -3,22 +3,24 @@
 //! ```text
 //! pending ──approve──► approved ──redeem──► exchanged
 //!    ├──deny──► denied     ├──revoke──► revoked
-//!    └──expire──► expired  └──expire──► expired
+//!    └──expire──► expired  ├──miss × 5──► locked
+//!                          └──expire──► expired
 //! ```
 //!
-//! A [`Transition`] is one edge. [`Registration::allows`] is the rule; a store applies it in one conditional write.
+//! A [`Transition`] is one edge. [`Registration::allows`] is the rule; a store applies it in one conditional write. By which
+//! secret an agent proves that a registration is its own is the registration's [`Mode`], fixed when it is made.
 //!
 //! ```
 //! use std::time::Duration;
 //! use tower_agent_auth::core::{clock::Timestamp, registration::State};
 //! # use tower_agent_auth::core::{id::*, random::OsRandom, registration::*, scope::ScopeSet, secret::*, text::HumanText};
 //! # let now = Timestamp::from_millis(0);
+//! # let claim = Prefix::<Claim>::new("clm_")?.generate(&OsRandom)?.digest();
 //! # let registration = Registration {
-//! #     id: RegistrationId::generate(&OsRandom)?,
-//! #     claim: Prefix::<Claim>::new("clm_")?.generate(&OsRandom)?.digest(),
-//! #     client: Client { name: HumanText::new("Agent")?, label: None, address: None, method: None },
+//! #     id: RegistrationId::generate(&OsRandom)?, mode: Mode::Claim { claim },
+//! #     client: Client::named(HumanText::new("Agent")?),
 //! #     requested: ScopeSet::default(), created_at: now, expires_at: now.after(Duration::from_secs(600)),
-//! #     account: None, decision: Decision::Undecided,
+//! #     account: None, decision: Decision::Undecided, code: None, misses: 0,
 //! # };
 //! assert_eq!(registration.state_at(now), State::Pending);
 //! assert_eq!(registration.state_at(now.after(Duration::from_secs(600))), State::Expired);
@@ -30,32 +32,139 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
+    callback::Callback,
     clock::Timestamp,
     id::{AccountId, RegistrationId},
+    pkce::CodeChallenge,
     scope::ScopeSet,
-    secret::{Claim, Digest},
+    secret::{Claim, Digest, Exchange, Finish, Poll},
     text::HumanText,
 };
+
+/// So many wrong codes lock a registration.
+pub const MOST_MISSES: u32 = 5;
 
 /// An agent's request for access, as a store keeps it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Registration {
     /// The public name; it stands in the approval URL.
     pub id: RegistrationId,
-    /// The digest of the claim token. Unique.
-    pub claim: Digest<Claim>,
+    /// How the agent proves that it is its own, and finishes.
+    pub mode: Mode,
     /// Who asks, in the asker's own words.
     pub client: Client,
     /// What is asked for.
     pub requested: ScopeSet,
     /// When it was asked.
     pub created_at: Timestamp,
-    /// From when on nothing more can become of it, unless it was exchanged or denied before.
+    /// From when on nothing more can become of it, unless it was exchanged or denied before. Approving may move it.
     pub expires_at: Timestamp,
     /// The account whose human opened the approval page; from then on no other account can decide.
     pub account: Option<Account>,
     /// What has become of it. That it has expired is not written down, see [`Registration::state_at`].
     pub decision: Decision,
+    /// The code that was handed out when it was approved, in the modes that have one.
+    pub code: Option<Code>,
+    /// How many wrong codes were presented.
+    pub misses: u32,
+}
+
+/// How an agent proves that a registration is its own, and finishes. Fixed at registration: the modes don't mix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// The agent asks and redeems with its claim token.
+    Claim {
+        /// The digest of the claim token. Unique.
+        claim: Digest<Claim>,
+    },
+    /// Live browser login: the human's browser brings the exchange code to the agent's callback, and the agent redeems it
+    /// with its code verifier.
+    Browser {
+        /// The digest of the poll token, with which the agent may ask; asking never tells the code.
+        poll: Digest<Poll>,
+        /// Where the browser goes.
+        callback: Callback,
+        /// What the agent gave to be handed back beside the code.
+        state: Option<String>,
+        /// What the verifier must meet.
+        challenge: CodeChallenge,
+    },
+    /// Detached login: the agent asks with its poll token, is told the exchange code, and redeems it.
+    Detached {
+        /// The digest of the poll token.
+        poll: Digest<Poll>,
+        /// The digest of the exchange code, which follows from the poll token.
+        exchange: Digest<Exchange>,
+        /// Whether the human is shown a finish code as well, which redeems without the poll token.
+        finish_code: bool,
+    },
+    /// The human carries the finish code to the agent, which redeems it with its poll token.
+    FinishCode {
+        /// The digest of the poll token.
+        poll: Digest<Poll>,
+    },
+}
+
+impl Mode {
+    /// The name in stores.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "claim",
+            Self::Browser { .. } => "browser",
+            Self::Detached { finish_code: false, .. } => "detached",
+            Self::Detached { finish_code: true, .. } => "detached_or_finish_code",
+            Self::FinishCode { .. } => "finish_code",
+        }
+    }
+
+    /// The digest of the claim token, if there is one.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&Digest<Claim>> {
+        match self {
+            Self::Claim { claim } => Some(claim),
+            _ => None,
+        }
+    }
+
+    /// The digest of the poll token, if there is one.
+    #[must_use]
+    pub const fn poll(&self) -> Option<&Digest<Poll>> {
+        match self {
+            Self::Claim { .. } => None,
+            Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll } => Some(poll),
+        }
+    }
+
+    /// Whether a human is shown a finish code who approves.
+    #[must_use]
+    pub const fn has_finish_code(&self) -> bool {
+        matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
+    }
+
+    /// Whether only a code that is handed out at approval can finish.
+    #[must_use]
+    pub const fn needs_code(&self) -> bool {
+        matches!(self, Self::Browser { .. } | Self::FinishCode { .. })
+    }
+}
+
+/// A code that was handed out when a registration was approved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Code {
+    /// What it is compared with.
+    pub digest: CodeDigest,
+    /// From when on it is refused.
+    pub expires_at: Timestamp,
+}
+
+/// The digest of a code, by its kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CodeDigest {
+    /// Of an exchange code, which went to the callback.
+    Exchange(Digest<Exchange>),
+    /// Of a finish code, which the human was shown.
+    Finish(Digest<Finish>),
 }
 
 /// Who asks for access. Everything but the address is the asker's own claim.
@@ -65,6 +174,10 @@ pub struct Client {
     pub name: HumanText,
     /// What the client calls this session, if it does.
     pub label: Option<HumanText>,
+    /// What kind of client it says it is, such as `cli`.
+    pub kind: Option<HumanText>,
+    /// What the client calls this instance of itself, such as its process.
+    pub instance: Option<HumanText>,
     /// The network address that the request came from, if the host tells.
     pub address: Option<IpAddr>,
     /// The way to sign in that the client would like its human to use: a hint.
@@ -72,14 +185,24 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of that name, of which nothing else is known.
+    #[must_use]
+    pub const fn named(name: HumanText) -> Self {
+        Self { name, label: None, kind: None, instance: None, address: None, method: None }
+    }
+
     /// Whom the caps on pending registrations count as one: an IPv4 address, or an IPv6 network of 64 bits.
     #[must_use]
     pub fn source(&self) -> Option<IpNet> {
-        self.address.map(|address| {
-            let bits = if address.to_canonical().is_ipv4() { 32 } else { 64 };
-            IpNet::new(address.to_canonical(), bits).unwrap_or_else(|_| address.into()).trunc()
-        })
+        self.address.map(source_of)
     }
+}
+
+/// Whom caps and rates count as one.
+pub(crate) fn source_of(address: IpAddr) -> IpNet {
+    let address = address.to_canonical();
+    let bits = if address.is_ipv4() { 32 } else { 64 };
+    IpNet::new(address, bits).unwrap_or_else(|_| address.into()).trunc()
 }
 
 /// A human's account at the host service.
@@ -101,10 +224,12 @@ pub enum Decision {
     Approved(ScopeSet),
     /// The human refused.
     Denied,
-    /// The claim token was redeemed; a session exists or existed.
+    /// It was redeemed; a session exists or existed.
     Exchanged(ScopeSet),
     /// It was approved and then taken back before it was redeemed.
     Revoked,
+    /// It was approved, and then too many wrong codes were presented.
+    Locked,
 }
 
 /// Where a registration stands at an instant.
@@ -120,6 +245,8 @@ pub enum State {
     Exchanged,
     /// Approved, then taken back. Final.
     Revoked,
+    /// Approved, then too many wrong codes were presented. Final.
+    Locked,
     /// Nobody finished in time. Final.
     Expired,
 }
@@ -129,12 +256,27 @@ pub enum State {
 pub enum Transition {
     /// A signed-in human opened the page: bind the registration to the account, if it is bound to no other.
     Open(Account),
-    /// The human of the bound account approves these scopes.
-    Approve(AccountId, ScopeSet),
+    /// The human of the bound account approves.
+    Approve(Approval),
     /// The human of the bound account refuses.
     Deny(AccountId),
     /// What was approved is taken back before it was redeemed.
     Revoke,
+    /// A wrong code was presented for what was approved. The fifth locks it.
+    Miss,
+}
+
+/// What a human approves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Approval {
+    /// The bound account.
+    pub account: AccountId,
+    /// One or more of the scopes that were asked for.
+    pub scopes: ScopeSet,
+    /// The code that is handed out, in the modes that have one.
+    pub code: Option<Code>,
+    /// Until when the agent can redeem.
+    pub expires_at: Timestamp,
 }
 
 impl Registration {
@@ -149,6 +291,7 @@ impl Registration {
             Decision::Denied => State::Denied,
             Decision::Exchanged(_) => State::Exchanged,
             Decision::Revoked => State::Revoked,
+            Decision::Locked => State::Locked,
         }
     }
 
@@ -160,14 +303,14 @@ impl Registration {
             Transition::Open(account) => {
                 self.state_at(now) == State::Pending && (self.account.is_none() || bound_to(&account.id))
             }
-            Transition::Approve(account, scopes) => {
+            Transition::Approve(Approval { account, scopes, .. }) => {
                 self.state_at(now) == State::Pending
                     && bound_to(account)
                     && !scopes.is_empty()
                     && scopes.is_subset(&self.requested)
             }
             Transition::Deny(account) => self.state_at(now) == State::Pending && bound_to(account),
-            Transition::Revoke => self.state_at(now) == State::Approved,
+            Transition::Revoke | Transition::Miss => self.state_at(now) == State::Approved,
         }
     }
 
@@ -178,9 +321,19 @@ impl Registration {
         }
         match transition {
             Transition::Open(account) => self.account = Some(account),
-            Transition::Approve(_, scopes) => self.decision = Decision::Approved(scopes),
+            Transition::Approve(Approval { scopes, code, expires_at, .. }) => {
+                self.decision = Decision::Approved(scopes);
+                self.code = code;
+                self.expires_at = expires_at;
+            }
             Transition::Deny(_) => self.decision = Decision::Denied,
             Transition::Revoke => self.decision = Decision::Revoked,
+            Transition::Miss => {
+                self.misses += 1;
+                if self.misses >= MOST_MISSES {
+                    self.decision = Decision::Locked;
+                }
+            }
         }
         true
     }
@@ -212,7 +365,7 @@ mod tests {
 
     fn source(address: &str) -> String {
         let address = Some(address.parse().unwrap());
-        let client = Client { name: HumanText::new("x").unwrap(), label: None, address, method: None };
+        let client = Client { address, ..Client::named(HumanText::new("x").unwrap()) };
         client.source().unwrap().to_string()
     }
 

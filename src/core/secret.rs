@@ -27,9 +27,19 @@
 //! serde_json::to_string(&token).unwrap();
 //! ```
 
-use std::{fmt, hash::Hash, marker::PhantomData, sync::Arc};
+use std::{
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
+use hkdf::Hkdf;
 use sha2::Digest as _;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::random::{BASE62, Random, RandomError, push_base62};
@@ -70,6 +80,12 @@ kinds! {
     Refresh = "refresh token";
     /// A claim token: what an agent holds while its human decides, and redeems afterwards.
     Claim = "claim token";
+    /// A poll token: what an agent holds while its human decides, and asks with.
+    Poll = "poll token";
+    /// An exchange code: what an agent redeems that got it back through its callback, or by its poll token.
+    Exchange = "exchange code";
+    /// A finish code: what a human carries from the approval page to the agent, which redeems it.
+    Finish = "finish code";
 }
 
 /// A secret in the clear. It exists on its way to the agent that it is issued to, and nowhere else.
@@ -101,6 +117,8 @@ impl<K: Kind> fmt::Debug for Secret<K> {
 }
 
 /// The SHA-256 of a whole secret, and all that a store ever sees of it.
+///
+/// `==` is for maps and tests; a secret that somebody presents is compared with [`matches`](Self::matches).
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Digest<K: Kind> {
     bytes: [u8; 32],
@@ -118,6 +136,12 @@ impl<K: Kind> Digest<K> {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
+    }
+
+    /// Whether both are of the same secret, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.bytes.ct_eq(&other.bytes).into()
     }
 
     fn of(secret: &[u8]) -> Self {
@@ -172,6 +196,16 @@ impl<K: Kind> Prefix<K> {
         Ok(Secret { text, kind: PhantomData })
     }
 
+    /// The secret that follows from `key` and `salt` for `subject`: the same each time, and to whoever lacks the key or
+    /// the salt as unpredictable as one that is drawn (HKDF with SHA-256, RFC 5869).
+    ///
+    /// # Errors
+    /// Never in practice: when the stream that it is taken from ends too early.
+    pub(crate) fn derive(&self, key: &str, salt: &[u8], subject: &str) -> Result<Secret<K>, RandomError> {
+        let expander = Hkdf::new(Some(salt), key.as_bytes());
+        self.generate(&Stream { expander, info: format!("{}\0{subject}\0", K::NAME), round: AtomicU8::new(0) })
+    }
+
     /// The digest of `presented`, or `None` if it can't be a secret of this kind: wrong prefix, length, alphabet or
     /// checksum. No store need be asked then.
     #[must_use]
@@ -187,6 +221,20 @@ impl<K: Kind> Prefix<K> {
 
     fn length(&self) -> usize {
         self.text.len() + RANDOM_LENGTH + CHECKSUM_LENGTH
+    }
+}
+
+/// What a derived secret is taken from.
+struct Stream {
+    expander: Hkdf<sha2::Sha256>,
+    info: String,
+    round: AtomicU8,
+}
+
+impl Random for Stream {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        let round = self.round.fetch_add(1, Ordering::Relaxed);
+        self.expander.expand_multi_info(&[self.info.as_bytes(), &[round]], bytes).map_err(|_| RandomError)
     }
 }
 
@@ -292,6 +340,24 @@ mod tests {
             assert_eq!(prefix.digest(wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(Prefix::<Refresh>::new("aar_").unwrap().digest(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn what_is_derived_follows_from_key_salt_subject_and_kind_alone() {
+        let poll = Prefix::<Poll>::new("aap_").unwrap();
+        let finish = Prefix::<Finish>::new("aap_").unwrap();
+        let derived = |key, salt: &[u8], subject| poll.derive(key, salt, subject).unwrap().digest();
+        let one = derived("key", b"salt", "reg_1");
+        assert_eq!(one, derived("key", b"salt", "reg_1"));
+        for other in
+            [derived("kez", b"salt", "reg_1"), derived("key", b"sal", "reg_1"), derived("key", b"salt", "reg_2")]
+        {
+            assert!(!one.matches(&other));
+        }
+        let secret = poll.derive("key", b"salt", "reg_1").unwrap();
+        assert_eq!(poll.digest(secret.expose().as_bytes()), Some(one), "it has the shape of any other");
+        let of_other_kind = finish.derive("key", b"salt", "reg_1").unwrap();
+        assert_ne!(secret.expose(), of_other_kind.expose());
     }
 
     #[test]

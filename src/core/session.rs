@@ -20,6 +20,7 @@ use super::{
     registration::{Account, Client},
     scope::ScopeSet,
     secret::{Access, Digest, Refresh},
+    text::HumanText,
 };
 
 /// A session, as a store keeps it.
@@ -36,12 +37,16 @@ pub struct Session {
     /// Who asked for it.
     pub client: Client,
     /// What the human granted.
+    pub granted: ScopeSet,
+    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
     pub scopes: ScopeSet,
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Who redeemed the registration.
+    pub redeemer: Redeemer,
     /// From when on the access token is refused.
     pub expires_at: Timestamp,
-    /// From when on the refresh token is refused.
+    /// From when on the refresh token is refused, and the session is over.
     pub refresh_expires_at: Timestamp,
     /// The last use that was written down, to the minute.
     pub last_use: Option<Use>,
@@ -52,7 +57,7 @@ pub struct Session {
 /// Where a session stands at an instant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum SessionState {
-    /// Its access token is good.
+    /// It can be used, or continued by its refresh token.
     Active,
     /// Its time is over.
     Expired,
@@ -66,10 +71,37 @@ impl Session {
     pub fn state_at(&self, now: Timestamp) -> SessionState {
         match self.revoked {
             Some(_) => SessionState::Revoked,
-            None if self.expires_at.has_passed(now) => SessionState::Expired,
+            None if self.ends_at().has_passed(now) => SessionState::Expired,
             None => SessionState::Active,
         }
     }
+
+    /// Whether its access token is good for that resource at `now`.
+    #[must_use]
+    pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
+        self.revoked.is_none() && !self.expires_at.has_passed(now) && *self.resource == *resource
+    }
+
+    /// Whether its refresh token is.
+    #[must_use]
+    pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
+        self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && *self.resource == *resource
+    }
+
+    /// From when on neither of its tokens is good, unless it is refreshed before.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        self.expires_at.max(self.refresh_expires_at)
+    }
+}
+
+/// Who redeemed a registration, as far as the request tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Redeemer {
+    /// From which network address, if the host tells.
+    pub address: Option<IpAddr>,
+    /// What the program called itself in `User-Agent`: its own claim.
+    pub program: Option<HumanText>,
 }
 
 /// A use of a session.
@@ -99,6 +131,8 @@ pub enum RevokedBy {
     Human,
     /// The host service, because the account is no longer active.
     Service,
+    /// This crate, because a secret came back that had been used up: somebody else may hold it.
+    Reuse,
 }
 
 impl RevokedBy {
@@ -109,6 +143,7 @@ impl RevokedBy {
             Self::Agent => "agent",
             Self::Human => "human",
             Self::Service => "service",
+            Self::Reuse => "reuse",
         }
     }
 }
@@ -122,4 +157,47 @@ pub struct NewSession {
     pub access: Digest<Access>,
     /// The digest of its refresh token. Unique.
     pub refresh: Digest<Refresh>,
+}
+
+/// New secrets on their way into a store, for a session that is refreshed.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The digest of the refresh token that is presented; it must be the session's current one.
+    pub from: Digest<Refresh>,
+    /// The digest of the new access token. Unique.
+    pub access: Digest<Access>,
+    /// The digest of the new refresh token. Unique.
+    pub refresh: Digest<Refresh>,
+    /// What the new secrets follow from, together with the old refresh token.
+    pub salt: Salt,
+    /// What the new access token is good for.
+    pub scopes: ScopeSet,
+    /// From when on the new access token is refused.
+    pub expires_at: Timestamp,
+    /// From when on the new refresh token is refused.
+    pub refresh_expires_at: Timestamp,
+}
+
+/// Random bytes from which, with a refresh token, its successors follow. Alone it is worth nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Salt(pub [u8; 32]);
+
+/// What a store knows of a refresh token, be it the session's current one or one that was used up.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    /// Its session, which may have ended.
+    pub session: Session,
+    /// How many refreshes ago it was the current one; zero if it is.
+    pub age: u64,
+    /// The session's last refresh.
+    pub last: Option<Refreshed>,
+}
+
+/// The last refresh of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refreshed {
+    /// When.
+    pub at: Timestamp,
+    /// The salt of that [`Rotation`].
+    pub salt: Salt,
 }

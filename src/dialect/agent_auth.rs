@@ -8,11 +8,11 @@ use serde_json::json;
 use super::fields::{Fields, Refused, invalid, media_type, unsupported};
 use crate::{
     Config,
-    ceremony::{self, CeremonyError, Redeemed, Registered, Status},
+    ceremony::{self, CeremonyError, Issued, Registered, Status},
     challenge::Challenge,
     config::APPROVAL_PATH,
     core::{registration::State, text::HumanText},
-    discovery::{Endpoint, Metadata, Site, Wire, auth_md},
+    discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
     guard::Credentials,
     reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
 };
@@ -41,6 +41,10 @@ impl Wire for AgentAuthWire {
         let endpoint =
             |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Post { verb, site: Arc::clone(site) })) };
         verbs.into_iter().map(endpoint).collect()
+    }
+
+    fn approval_path(&self) -> &'static str {
+        APPROVAL_PATH
     }
 
     fn describe(&self, config: &Config, metadata: &mut Metadata) {
@@ -75,6 +79,7 @@ impl Wire for AgentAuthWire {
                 access_prefix => config.prefixes().access.as_str().to_owned(),
                 refresh_prefix => config.prefixes().refresh.as_str().to_owned(),
                 claim_prefix => config.prefixes().claim.as_str().to_owned(),
+                refreshes => config.refreshes(),
                 registration_seconds => lifetimes.registration.as_secs(),
                 access_seconds => lifetimes.access.as_secs(),
                 interval => config.limits().poll_interval.as_secs(),
@@ -100,6 +105,15 @@ impl Endpoint for Post {
     fn methods(&self) -> &'static [Method] {
         static METHODS: [Method; 1] = [Method::POST];
         &METHODS
+    }
+
+    fn rated(&self) -> Option<Rated> {
+        Some(match self.verb {
+            Verb::Register => Rated::Registration,
+            Verb::Claim => Rated::Poll,
+            Verb::Complete => Rated::Redemption,
+            Verb::Revoke => Rated::Revocation,
+        })
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
@@ -181,8 +195,8 @@ async fn claim(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> 
 
 async fn complete(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
-    let redeemed = site.ceremony.redeem(fields.required("claim_token")?).await;
-    let Redeemed { session, access_token, refresh_token } = redeemed?;
+    let issued = site.ceremony.redeem(fields.required("claim_token")?, &site.redeemer(request)).await;
+    let Issued { session, access_token, refresh_token } = issued?;
     let expires = session.expires_at.to_string();
     let body = json!({
         "registration_id": session.registration.as_str(),
@@ -246,7 +260,8 @@ const fn wire_name(state: State) -> &'static str {
         State::Approved => "approved",
         State::Denied => "denied",
         State::Exchanged => "claimed",
-        State::Revoked => "revoked",
+        // Only logins that are finished by code can be locked.
+        State::Revoked | State::Locked => "revoked",
         State::Expired => "expired",
     }
 }
@@ -254,6 +269,7 @@ const fn wire_name(state: State) -> &'static str {
 fn refuse(site: &Site, refused: Refused) -> Reply {
     match refused {
         Refused::Wire(status, code, text) => error_reply(status, code, &text),
+        Refused::SignedOut => refused_by_ceremony(site, &CeremonyError::UnknownClaim),
         Refused::Ceremony(error) => refused_by_ceremony(site, &error),
     }
 }

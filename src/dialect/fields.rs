@@ -52,6 +52,11 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there and not null.
+    pub(super) fn is_there(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(|value| !value.is_null())
+    }
+
     /// A list of texts that may be missing or null.
     pub(super) fn texts(&self, field: &str) -> Result<Vec<String>, Refused> {
         let wrong = || invalid(format!("`{field}` must be an array of strings"));
@@ -75,6 +80,8 @@ impl Fields {
 pub(super) enum Refused {
     /// By the dialect: it can't be read.
     Wire(StatusCode, &'static str, String),
+    /// Nobody that may is asking.
+    SignedOut,
     /// By the ceremony.
     Ceremony(CeremonyError),
 }

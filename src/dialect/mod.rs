@@ -6,6 +6,7 @@
 use crate::{Config, config::Dialect, discovery::Wire};
 
 mod agent_auth;
+mod agent_sessions;
 mod fields;
 
 /// The wire formats that are on.
@@ -13,6 +14,7 @@ pub(crate) fn wires(config: &Config) -> Vec<&'static dyn Wire> {
     let wire = |dialect: &Dialect| -> &'static dyn Wire {
         match dialect {
             Dialect::AgentAuth => &agent_auth::AgentAuthWire,
+            Dialect::AgentSessions => &agent_sessions::AgentSessionsWire,
         }
     };
     config.dialects().iter().map(wire).collect()

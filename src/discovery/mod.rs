@@ -41,6 +41,7 @@ pub(crate) mod auth_md;
 mod authorization_server;
 mod document;
 mod layer;
+mod limits;
 mod protected_resource;
 mod service;
 mod surface;
@@ -50,4 +51,4 @@ pub use layer::DiscoveryLayer;
 pub use service::{Discovery, ResponseFuture};
 
 pub(crate) use surface::Surface;
-pub(crate) use wire::{Endpoint, Metadata, Site, Wire};
+pub(crate) use wire::{Endpoint, Metadata, Rated, Site, Wire};

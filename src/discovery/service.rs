@@ -60,6 +60,8 @@ where
         let (parts, body) = request.into_parts();
         let state = if !endpoint.serves(&parts) {
             State::done(&parts.method, method_not_allowed(endpoint.methods()))
+        } else if let Some(refusal) = self.surface.refusal(&*endpoint, &parts) {
+            State::done(&parts.method, refusal)
         } else if !has_body(&parts.method) {
             State::answering(&*endpoint, parts, Bytes::new(), Arc::clone(&self.surface))
         } else if body.size_hint().lower() > MAX_BODY as u64 {

@@ -1,12 +1,16 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use http::{HeaderValue, Method, StatusCode, header::ALLOW};
+use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
 
-use super::{Endpoint, Site, Wire, auth_md, authorization_server, document::Document, protected_resource};
+use super::{
+    Endpoint, Site, Wire, auth_md, authorization_server, document::Document, limits::Limits, protected_resource,
+};
 use crate::{
     Config,
+    address::Addresses,
     audit::{AuditSink, Event},
     core::clock::{Clock, Timestamp},
+    limiter,
     reply::{Reply, error_reply},
 };
 
@@ -15,14 +19,16 @@ pub(crate) struct Surface {
     exact: HashMap<String, Arc<dyn Endpoint>>,
     /// Paths that end in one more segment.
     below: Vec<(String, Arc<dyn Endpoint>)>,
+    limits: Limits,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
 }
 
 impl Surface {
     /// What every service serves, one that only checks tokens too: the protected resource metadata.
-    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
-        let mut surface = Self { exact: HashMap::new(), below: Vec::new(), clock, audit };
+    pub(crate) fn new(config: &Config, addresses: Addresses, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
+        let limits = Limits::new(config, addresses, &clock);
+        let mut surface = Self { exact: HashMap::new(), below: Vec::new(), limits, clock, audit };
         let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
         for path in config.protected_resource_paths() {
             surface.serve(path, Arc::clone(&document));
@@ -64,6 +70,12 @@ impl Surface {
             found.filter(|_| !last.is_empty()).map(|(_, endpoint)| endpoint)
         };
         self.exact.get(path).or_else(below).cloned()
+    }
+
+    /// What a request is answered that is one too many of its source.
+    pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
+        let wait = self.limits.check(endpoint.rated()?, request).err()?;
+        Some(endpoint.too_many(limiter::seconds(wait)))
     }
 
     pub(super) fn now(&self) -> Timestamp {

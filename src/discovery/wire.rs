@@ -1,7 +1,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::USER_AGENT, request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -10,14 +10,18 @@ use crate::{
     address::Addresses,
     audit::{AuditSink, Event},
     ceremony::Ceremony,
-    core::random::Random,
-    reply::{Answering, Reply},
+    core::{random::Random, session::Redeemer, text::HumanText},
+    reply::{Answering, Reply, error_reply, retry_after},
 };
 
 /// A wire format: what it serves, and what it adds to the documents. Nothing else knows that it exists.
 pub(crate) trait Wire {
     /// What it serves, by path below the issuer.
     fn endpoints(&self, site: &Arc<Site>) -> Vec<(&'static str, Arc<dyn Endpoint>)>;
+
+    /// Where its humans decide, below the issuer: one more segment, the registration's id.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
+    fn approval_path(&self) -> &'static str;
 
     /// Its part of the authorization server metadata.
     fn describe(&self, config: &Config, metadata: &mut Metadata);
@@ -44,15 +48,39 @@ pub(crate) trait Endpoint: Send + Sync {
         self.methods().contains(&request.method)
     }
 
+    /// As what its requests are counted, if they are.
+    fn rated(&self) -> Option<Rated> {
+        None
+    }
+
+    /// What a request is answered that is one too many.
+    fn too_many(&self, seconds: u64) -> Reply {
+        let text = format!("you ask too often; wait {seconds} seconds");
+        let mut reply = error_reply(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &text);
+        retry_after(&mut reply, seconds);
+        reply
+    }
+
     /// Answers a request of one of its methods. The body has been read whole; it is empty for GET and HEAD.
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply>;
+}
+
+/// As what a request is counted against the rate of its source.
+#[derive(Clone, Copy)]
+pub(crate) enum Rated {
+    Registration,
+    Poll,
+    Redemption,
+    Refresh,
+    Revocation,
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are counted so"))]
+    Page,
 }
 
 /// What the endpoints of one service have in common.
 pub(crate) struct Site {
     pub(crate) config: Config,
     pub(crate) ceremony: Ceremony,
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask who the human is"))]
     pub(crate) accounts: Arc<dyn DynAccounts>,
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages draw nonces and form keys"))]
     pub(crate) random: Arc<dyn Random>,
@@ -63,6 +91,15 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn client_address<B>(&self, request: &Request<B>) -> Option<IpAddr> {
         self.addresses.client(request.headers(), request.extensions())
+    }
+
+    /// Who presents a code, as far as the request tells.
+    pub(crate) fn redeemer<B>(&self, request: &Request<B>) -> Redeemer {
+        const LONGEST: usize = 64;
+        let program = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
+        // Unlike what a client calls itself, this is often long and never meant to be read: its beginning is enough.
+        let program = program.and_then(|name| HumanText::new(name.get(..LONGEST).unwrap_or(name).trim()).ok());
+        Redeemer { address: self.client_address(request), program }
     }
 
     /// Whether a browser sent this for a page of another origin, or can't say for whose (Fetch Metadata, RFC 6454).

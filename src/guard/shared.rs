@@ -160,10 +160,7 @@ impl Shared {
     /// Decides with what the store has found.
     pub(super) fn admit<B>(&self, found: Option<Arc<Session>>, request: &Request<B>, rule: Option<&Kind>) -> Verdict {
         let now = self.clock.now();
-        let good = |session: &Arc<Session>| {
-            session.revoked.is_none() && !session.expires_at.has_passed(now) && session.resource == self.resource
-        };
-        let Some(session) = found.filter(good) else {
+        let Some(session) = found.filter(|session| session.is_good(&self.resource, now)) else {
             return Verdict::Refuse(Refusal::InvalidToken);
         };
         let refusal = match rule {

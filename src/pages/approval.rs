@@ -1,40 +1,50 @@
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, header::REFRESH};
 use minijinja::{Value, context};
 
 use super::{
     Desk, PageError,
     csrf::{self, FormKey},
+    finish,
     form::Form,
-    render::{Message, Tone},
-    words,
+    render::{Allowed, Link, Message, Tone},
+    sessions, words,
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{CeremonyError, Decision, View, Warning},
-    config::APPROVAL_PATH,
+    ceremony::{CeremonyError, Decided, Decision, Handover, View, Warning},
+    config::origin_of,
     core::{
+        callback::Callback,
         id::RegistrationId,
-        registration::{Registration, State},
+        registration::{Mode, Registration, State},
         scope::{Scope, ScopeSet},
+        secret::{Exchange, Secret},
+        session::SessionState,
     },
     reply::Reply,
 };
 
 /// Shows who asks for what, and takes the human's decision.
-pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Reply, PageError> {
+pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>, parent: &str) -> Result<Reply, PageError> {
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
     let id = RegistrationId::parse(last).ok_or(CeremonyError::UnknownRegistration)?;
-    let path = desk.site.config.path(&format!("{APPROVAL_PATH}{id}"));
+    let path = desk.site.config.path(&format!("{parent}{id}"));
     let human = desk.human(request, path.clone()).await?;
     if *request.method() == Method::POST {
         return decide(desk, request, &id, &human, &path).await;
     }
     let browser = desk.site.client_address(request);
     let view = desk.site.ceremony.view(&id, &human.account, browser).await?;
+    let registration = &view.registration;
     match view.state {
+        State::Pending if desk.site.ceremony.check_sign_in(&human).is_err() => {
+            Err(PageError::StepUp { return_to: path })
+        }
         State::Pending => ask(desk, request, &human, &view, path),
-        state => desk.show(status(state), &outcome(desk, state, &view.registration)),
+        State::Approved if registration.mode.has_finish_code() => finish::show(desk, request, registration, &path),
+        State::Exchanged => collected(desk, request, &human, registration).await,
+        state => desk.show(status(state), &outcome(desk, state, registration)),
     }
 }
 
@@ -52,8 +62,47 @@ async fn decide(
         Some("deny") => Decision::Deny,
         _ => return Err(PageError::Form("must have one `decision`, approve or deny")),
     };
-    desk.site.ceremony.decide(id, &human.account, decision).await?;
-    desk.see_other(path)
+    let decided = desk.site.ceremony.decide(id, human, decision).await;
+    let Decided { registration, handover, .. } = decided.map_err(|error| match error {
+        CeremonyError::SignInTooOld => PageError::StepUp { return_to: path.to_owned() },
+        error => error.into(),
+    })?;
+    match (handover, &registration.mode) {
+        (Some(Handover::Exchange(code)), Mode::Browser { callback, state, .. }) => {
+            call_back(desk, &registration, callback, state.as_deref(), &code)
+        }
+        (Some(Handover::Finish(code)), _) => {
+            let mut reply = desk.see_other(path)?;
+            finish::keep(desk, &mut reply, path, &code);
+            Ok(reply)
+        }
+        _ => desk.see_other(path),
+    }
+}
+
+/// Sends the browser on to the agent. A content security policy can't name an IPv6 address, so that a redirect to one
+/// would be blocked: there the page that is answered goes on by itself.
+fn call_back(
+    desk: &Desk,
+    registration: &Registration,
+    callback: &Callback,
+    state: Option<&str>,
+    code: &Secret<Exchange>,
+) -> Result<Reply, PageError> {
+    let mut parameters = vec![("request_id", registration.id.as_str()), ("exchange_code", code.expose())];
+    parameters.extend(state.map(|state| ("state", state)));
+    parameters.push(("iss", desk.site.config.issuer()));
+    let url = callback.with(&parameters);
+    if !callback.is_ipv6() {
+        return desk.see_other(&url);
+    }
+    let link = Link { href: url.clone(), text: "Go back to your agent" };
+    let message = Message::new(Tone::Good, "Approved").line("You are being sent back to your agent.").link(link);
+    let mut reply = desk.show(StatusCode::OK, &message)?;
+    if let Ok(refresh) = HeaderValue::try_from(format!("0;url={url}")) {
+        reply.headers_mut().insert(REFRESH, refresh);
+    }
+    Ok(reply)
 }
 
 fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
@@ -87,7 +136,8 @@ fn ask(
         },
         warnings => view.warnings.iter().map(|warning| warn(*warning)).collect::<Vec<&str>>(),
         scopes => scopes(desk, registration),
-        lifetime => words::span(desk.site.config.lifetimes().access),
+        lifetime => lifetime(desk),
+        handover => handover(&registration.mode),
         asked => context! {
             ago => words::ago(registration.created_at, now),
             at => words::time(registration.created_at),
@@ -97,9 +147,37 @@ fn ask(
         csrf => key.token(human, registration.id.as_str()),
         sessions_url => desk.sessions_path(),
     };
-    let mut reply = desk.renderer.page(&*desk.site.random, StatusCode::OK, "approval.html", content)?;
+    let callback = match &registration.mode {
+        Mode::Browser { callback, .. } if !callback.is_ipv6() => Some(callback.location()),
+        _ => None,
+    };
+    let allowed = Allowed { form_action: callback, script: false };
+    let mut reply = desk.renderer.page(&*desk.site.random, StatusCode::OK, "approval.html", content, allowed)?;
     key.keep(desk, &mut reply);
     Ok(reply)
+}
+
+/// How long the access lasts, and what happens then.
+fn lifetime(desk: &Desk) -> Value {
+    let (config, lifetimes) = (&desk.site.config, desk.site.config.lifetimes());
+    if !config.refreshes() {
+        return context! { at_most => words::span(lifetimes.access) };
+    }
+    context! { at_most => words::span(lifetimes.session), unused => words::span(lifetimes.refresh.min(lifetimes.session)) }
+}
+
+/// How the agent gets its access once its human has approved.
+fn handover(mode: &Mode) -> String {
+    match mode {
+        Mode::Claim { .. } | Mode::Detached { finish_code: false, .. } => {
+            "The agent collects its access by itself, from wherever it runs.".into()
+        }
+        Mode::Browser { callback, .. } => format!("Your browser takes it to {}.", origin_of(callback.location())),
+        Mode::Detached { finish_code: true, .. } => {
+            "The agent collects its access by itself, or you take a code to it.".into()
+        }
+        Mode::FinishCode { .. } => "You take a code from this page to the agent.".into(),
+    }
 }
 
 /// The requested scopes in the catalogue's order, each with its sentence.
@@ -119,6 +197,8 @@ const fn warn(warning: Warning) -> &'static str {
             "The name mixes alphabets, as names do that imitate another. Read it letter by letter."
         }
         Warning::OfficialName => "The name sounds official. Anybody can choose such a name.",
+        Warning::FirstAgent => "You have never let an agent use this account.",
+        Warning::NewClient => "You have never let an agent of this name use this account.",
         Warning::OtherAddress => {
             "The request came from another network address than your browser’s. That is right for an agent that runs elsewhere, and wrong for one on this computer."
         }
@@ -132,13 +212,45 @@ const fn status(state: State) -> StatusCode {
     }
 }
 
+/// Says who collected the access, from where and when, and lets the human take it back at once.
+async fn collected(
+    desk: &Desk,
+    request: &Request<Bytes>,
+    human: &SignedIn,
+    registration: &Registration,
+) -> Result<Reply, PageError> {
+    let Some(session) = desk.site.ceremony.session_of(&registration.id).await? else {
+        return desk.show(StatusCode::OK, &outcome(desk, State::Exchanged, registration));
+    };
+    let now = desk.site.ceremony.now();
+    let key = FormKey::of(desk, request.headers())?;
+    let content = context! {
+        client => session.client.name.to_string(),
+        granted => session.granted.names().join(", "),
+        at => words::time(session.created_at),
+        ago => words::ago(session.created_at, now),
+        address => session.redeemer.address.map(|address| address.to_string()),
+        program => session.redeemer.program.as_ref().map(ToString::to_string),
+        active => session.state_at(now) == SessionState::Active,
+        session => session.id.to_string(),
+        csrf => key.token(human, sessions::SUBJECT),
+        sessions_url => desk.sessions_path(),
+    };
+    let random = &*desk.site.random;
+    let mut reply = desk.renderer.page(random, StatusCode::OK, "collected.html", content, Allowed::default())?;
+    key.keep(desk, &mut reply);
+    Ok(reply)
+}
+
 fn outcome(desk: &Desk, state: State, registration: &Registration) -> Message {
     let message = match state {
         State::Approved => Message::new(Tone::Good, "Approved")
             .line("Go back to your agent. It collects its access by itself; you can close this page.")
             .line("You can take it back at any time on the sessions page."),
-        State::Exchanged => Message::new(Tone::Good, "Approved, and collected")
-            .line("The agent has its access. If that was not your agent, revoke the session now."),
+        State::Exchanged => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
+        State::Locked => Message::new(Tone::Bad, "This request is locked")
+            .line("Wrong codes were presented for it too often, so the agent got no access.")
+            .line("Somebody may have guessed. If you still want it, tell the agent to ask again."),
         State::Denied => Message::new(Tone::Neutral, "Denied")
             .line("The agent gets no access, and is told so. You can close this page."),
         State::Revoked => Message::new(Tone::Neutral, "Taken back")

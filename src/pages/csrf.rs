@@ -1,3 +1,4 @@
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{
     HeaderMap, HeaderValue,
@@ -31,8 +32,7 @@ impl FormKey {
 
     /// The token of a form: good for this browser, this human, signed in as now, and this subject alone.
     pub(super) fn token(&self, human: &SignedIn, subject: &str) -> String {
-        let seal = mac(&self.key, human, subject).finalize().into_bytes();
-        seal.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&mac(&self.key, human, subject).finalize().into_bytes())
     }
 
     /// Hands a new key to the browser.
@@ -58,7 +58,9 @@ pub(super) fn check(
     subject: &str,
     token: Option<&str>,
 ) -> Result<(), PageError> {
-    let (Some(key), Some(token)) = (read(headers, cookie_name(desk)), token.and_then(from_hex)) else {
+    let (Some(key), Some(token)) =
+        (read(headers, cookie_name(desk)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
+    else {
         return Err(PageError::Forged);
     };
     // Compared in constant time.
@@ -71,12 +73,18 @@ fn cookie_name(desk: &Desk) -> &'static str {
 }
 
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
+    let fits = |value: &String| value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    cookie(headers, name).filter(fits)
+}
+
+/// The value of a cookie; none if it is there twice: the second was set by somebody else.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
     let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
-    let (_, value) = values.next()?;
-    // A second cookie of that name was set by somebody else.
-    let fits = values.next().is_none() && value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    fits.then(|| value.to_owned())
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Some(value.to_owned()),
+        _ => None,
+    }
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
@@ -87,12 +95,4 @@ fn mac(key: &str, human: &SignedIn, subject: &str) -> Hmac<Sha256> {
         mac.update(part.as_bytes());
     }
     mac
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks_exact(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

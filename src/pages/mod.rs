@@ -1,4 +1,5 @@
-//! The human's side: the approval page and the sessions page, rendered on the server, without any script.
+//! The human's side: the approval page and the sessions page, rendered on the server. They need no script; one page, with a
+//! code to copy, has a few lines that copy it and see when it was used.
 //!
 //! Only the host's own sign-in lets a human in here. A request that carries an `Authorization` header is refused, even
 //! beside a good cookie: no agent credential is worth anything on these pages.
@@ -14,13 +15,13 @@ use http::{
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
-    config::APPROVAL_PATH,
-    discovery::{Endpoint, Site, Surface},
+    discovery::{Endpoint, Rated, Site, Surface, Wire},
     reply::{Answering, Reply},
 };
 
 mod approval;
 mod csrf;
+mod finish;
 mod form;
 mod render;
 mod sessions;
@@ -31,11 +32,17 @@ use render::{Link, Message, Renderer, Tone};
 static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
 /// Serves the pages of one service.
-pub(crate) fn serve(surface: &mut Surface, site: &Arc<Site>) -> Result<(), minijinja::Error> {
+pub(crate) fn serve(
+    surface: &mut Surface,
+    site: &Arc<Site>,
+    wires: &[&'static dyn Wire],
+) -> Result<(), minijinja::Error> {
     let config = &site.config;
     let desk = Arc::new(Desk { site: Arc::clone(site), renderer: Renderer::new(config)? });
     let page = |kind| Arc::new(Page { kind, desk: Arc::clone(&desk) });
-    surface.serve_below(config.path(APPROVAL_PATH), page(Kind::Approval));
+    for parent in wires.iter().map(|wire| wire.approval_path()) {
+        surface.serve_below(config.path(parent), page(Kind::Approval { parent }));
+    }
     surface.serve(config.path(config.sessions_path()), page(Kind::Sessions));
     Ok(())
 }
@@ -48,7 +55,10 @@ struct Desk {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Approval,
+    /// Below this path.
+    Approval {
+        parent: &'static str,
+    },
     Sessions,
 }
 
@@ -62,13 +72,26 @@ impl Endpoint for Page {
         &METHODS
     }
 
+    fn rated(&self) -> Option<Rated> {
+        Some(Rated::Page)
+    }
+
+    fn too_many(&self, seconds: u64) -> Reply {
+        let message = Message::new(Tone::Neutral, "Too many requests")
+            .line(format!("Your network asks for these pages too often. Try again in {seconds} seconds."));
+        let shown = self.desk.show(StatusCode::TOO_MANY_REQUESTS, &message);
+        let mut reply = shown.unwrap_or_else(|_| self.desk.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
+        crate::reply::retry_after(&mut reply, seconds);
+        reply
+    }
+
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
         let (kind, desk) = (self.kind, Arc::clone(&self.desk));
         Box::pin(async move {
             let refused = match desk.check_channel(&request) {
                 Ok(()) if *request.method() == Method::HEAD => Ok(desk.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
-                    Kind::Approval => approval::answer(&desk, &request).await,
+                    Kind::Approval { parent } => approval::answer(&desk, &request, parent).await,
                     Kind::Sessions => sessions::answer(&desk, &request).await,
                 },
                 Err(refusal) => Err(refusal),
@@ -86,6 +109,8 @@ enum PageError {
     HasAuthorization,
     /// Nobody is signed in.
     SignedOut { return_to: String },
+    /// Somebody is, but has to prove again who they are.
+    StepUp { return_to: String },
     /// The form was not sent by a page of ours, to this human, about this.
     Forged,
     /// The form can't be read.
@@ -136,6 +161,7 @@ impl Desk {
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
             PageError::SignedOut { return_to } => self.see_other(&self.site.accounts.login_url(return_to)),
+            PageError::StepUp { return_to } => self.see_other(&self.site.accounts.step_up_url(return_to)),
             PageError::HasAuthorization => self.show(
                 StatusCode::BAD_REQUEST,
                 &Message::new(Tone::Bad, "This page is for people")
@@ -188,6 +214,11 @@ impl Desk {
                 StatusCode::FORBIDDEN,
                 Message::new(Tone::Bad, "This account can’t give access")
                     .line("The service says that no agent may act for it any more. Nothing was approved."),
+            ),
+            CeremonyError::Invalid { field: "callback_url", .. } => (
+                StatusCode::BAD_REQUEST,
+                Message::new(Tone::Bad, "Nothing was approved")
+                    .line("The service no longer sends anything to where this agent waits. Tell the agent to ask again."),
             ),
             CeremonyError::NotRequested => (
                 StatusCode::BAD_REQUEST,

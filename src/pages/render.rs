@@ -28,6 +28,15 @@ pub(super) struct Renderer {
     logo_origin: String,
 }
 
+/// What a page may do beside what every page may.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Allowed<'a> {
+    /// Where its form may lead besides ourselves. A policy's `form-action` holds for redirects after a form as well.
+    pub(super) form_action: Option<&'a str>,
+    /// Whether it has a script, which may ask this service and nobody else.
+    pub(super) script: bool,
+}
+
 /// What a page says when there is nothing to decide on it.
 pub(super) struct Message {
     tone: Tone,
@@ -77,6 +86,8 @@ impl Renderer {
             ("base.html", include_str!("templates/base.html")),
             ("style.css", include_str!("templates/style.css")),
             ("approval.html", include_str!("templates/approval.html")),
+            ("collected.html", include_str!("templates/collected.html")),
+            ("finish.html", include_str!("templates/finish.html")),
             ("message.html", include_str!("templates/message.html")),
             ("sessions.html", include_str!("templates/sessions.html")),
         ] {
@@ -102,6 +113,7 @@ impl Renderer {
         status: StatusCode,
         template: &str,
         content: Value,
+        allowed: Allowed<'_>,
     ) -> Result<Reply, PageError> {
         let mut nonce = String::new();
         push_base62(&mut nonce, NONCE, random)?;
@@ -110,7 +122,12 @@ impl Renderer {
         let html = template.render(context! { ..common, ..content }).map_err(PageError::Template)?;
         let mut reply = bare(status);
         *reply.body_mut() = Bytes::from(html);
-        self.add_headers(reply.headers_mut(), &format!("style-src 'nonce-{nonce}'"));
+        let mut sources = format!("style-src 'nonce-{nonce}'");
+        if allowed.script {
+            sources.push_str(&format!("; script-src 'nonce-{nonce}'; connect-src 'self'"));
+        }
+        let form_action = allowed.form_action.map_or_else(String::new, |place| format!(" {place}"));
+        self.add_headers(reply.headers_mut(), &sources, &form_action);
         Ok(reply)
     }
 
@@ -133,21 +150,21 @@ impl Renderer {
             facts => facts.collect::<Vec<Value>>(),
             link,
         };
-        self.page(random, status, "message.html", content)
+        self.page(random, status, "message.html", content, Allowed::default())
     }
 
     /// An answer without a body.
     pub(super) fn empty(&self, status: StatusCode) -> Reply {
         let mut reply = bare(status);
-        self.add_headers(reply.headers_mut(), "style-src 'none'");
+        self.add_headers(reply.headers_mut(), "style-src 'none'", "");
         reply
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap, style: &str) {
-        // No `upgrade-insecure-requests`: it would break a loopback service. `form-action` holds for redirects after a
-        // form as well, so a mode that ends in a redirect elsewhere must name that place here.
+    fn add_headers(&self, headers: &mut HeaderMap, sources: &str, form_action: &str) {
+        // No `upgrade-insecure-requests`: it would break a loopback service.
         let policy = format!(
-            "default-src 'none'; {style}; img-src 'self'{}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+            "default-src 'none'; {sources}; img-src 'self'{}; base-uri 'none'; form-action 'self'{form_action}; \
+             frame-ancestors 'none'",
             self.logo_origin
         );
         if let Ok(policy) = HeaderValue::try_from(policy) {

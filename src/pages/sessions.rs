@@ -6,6 +6,7 @@ use super::{
     Desk, PageError,
     csrf::{self, FormKey},
     form::Form,
+    render::Allowed,
     words,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// What the forms of this page are about.
-const SUBJECT: &str = "sessions";
+pub(super) const SUBJECT: &str = "sessions";
 
 /// Lists every session of the account, and revokes one or all.
 pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Reply, PageError> {
@@ -45,7 +46,8 @@ pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Repl
         next_url => page.next.map(|next| format!("{path}?after={next}")),
         action => path,
     };
-    let mut reply = desk.renderer.page(&*desk.site.random, StatusCode::OK, "sessions.html", content)?;
+    let random = &*desk.site.random;
+    let mut reply = desk.renderer.page(random, StatusCode::OK, "sessions.html", content, Allowed::default())?;
     key.keep(desk, &mut reply);
     Ok(reply)
 }
@@ -83,7 +85,7 @@ fn notice(done: &str) -> Option<&'static str> {
 fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
     let state = session.state_at(now);
     let catalogue = desk.site.config.catalogue();
-    let scopes = session.scopes.iter().map(|scope| {
+    let scopes = session.granted.iter().map(|scope| {
         let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
         context! { name => scope.to_string(), description }
     });
@@ -96,7 +98,7 @@ fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
         created => words::time(session.created_at),
         last_used => session.last_use.map_or_else(|| "never".into(), |last| words::time(last.at)),
         address => address.map(|address| address.to_string()),
-        expires => words::time(session.expires_at),
+        expires => words::time(session.ends_at()),
         state => match state {
             SessionState::Active => "active",
             SessionState::Expired => "expired",

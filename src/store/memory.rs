@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     task::Poll,
     time::Duration,
@@ -15,7 +15,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, State, Transition},
     secret::{Access, Claim, Digest, Refresh},
-    session::{NewSession, Revocation, RevokedBy, Session, Use},
+    session::{Lineage, NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, Use},
 };
 
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
@@ -59,19 +59,30 @@ struct Tables {
     pending: BTreeMap<(Timestamp, RegistrationId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
     /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
-    sessions: HashMap<SessionId, (Arc<Session>, Digest<Access>)>,
+    sessions: HashMap<SessionId, Kept>,
     access: HashMap<Digest<Access>, Arc<Session>>,
-    refresh: HashMap<Digest<Refresh>, SessionId>,
-    redeemed: HashSet<RegistrationId>,
+    /// Refresh tokens of every generation.
+    refresh: HashMap<Digest<Refresh>, (SessionId, u64)>,
+    redeemed: HashMap<RegistrationId, SessionId>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
+}
+
+/// A session with its current secrets.
+#[derive(Debug)]
+struct Kept {
+    session: Arc<Session>,
+    access: Digest<Access>,
+    generation: u64,
+    refreshed: Option<Refreshed>,
 }
 
 impl Tables {
     fn create(&mut self, registration: &Registration, caps: PendingCaps) -> Creation {
         self.sweep(registration.created_at);
-        let taken = self.registrations.contains_key(&registration.id) || self.claims.contains_key(&registration.claim);
-        if taken {
+        let claim = registration.mode.claim();
+        let claimed = claim.is_some_and(|claim| self.claims.contains_key(claim));
+        if claimed || self.registrations.contains_key(&registration.id) {
             return Creation::Conflict;
         }
         let source = registration.client.source();
@@ -87,7 +98,9 @@ impl Tables {
         }
         self.pending.insert((registration.expires_at, registration.id.clone()), source);
         self.by_expiry.insert((registration.expires_at, registration.id.clone()));
-        self.claims.insert(registration.claim, registration.id.clone());
+        if let Some(claim) = claim {
+            self.claims.insert(*claim, registration.id.clone());
+        }
         self.registrations.insert(registration.id.clone(), registration.clone());
         Creation::Created
     }
@@ -107,8 +120,8 @@ impl Tables {
             if !expires_at.after(REMEMBERED).has_passed(now) {
                 break;
             }
-            if let Some(registration) = self.registrations.remove(&id) {
-                self.claims.remove(&registration.claim);
+            if let Some(claim) = self.registrations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
+                self.claims.remove(claim);
             }
             self.by_expiry.remove(&(expires_at, id));
         }
@@ -127,12 +140,19 @@ impl Tables {
 
     fn transition(&mut self, id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool {
         let Some(registration) = self.registrations.get_mut(id) else { return false };
-        let applied = registration.apply(transition.clone(), at);
-        let expires_at = registration.expires_at;
-        if applied && registration.state_at(at) != State::Pending {
-            self.settle(id, expires_at);
+        let expired_at = registration.expires_at;
+        if !registration.apply(transition.clone(), at) {
+            return false;
         }
-        applied
+        let (state, expires_at) = (registration.state_at(at), registration.expires_at);
+        if state != State::Pending {
+            self.settle(id, expired_at);
+        }
+        if expires_at != expired_at {
+            self.by_expiry.remove(&(expired_at, id.clone()));
+            self.by_expiry.insert((expires_at, id.clone()));
+        }
+        true
     }
 
     fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
@@ -140,7 +160,7 @@ impl Tables {
         let taken = self.sessions.contains_key(&session.id)
             || self.access.contains_key(&new.access)
             || self.refresh.contains_key(&new.refresh)
-            || self.redeemed.contains(&session.registration);
+            || self.redeemed.contains_key(&session.registration);
         let Some(registration) = self.registrations.get_mut(&session.registration) else {
             return Ok(false);
         };
@@ -151,20 +171,60 @@ impl Tables {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         registration.exchange(at);
-        self.redeemed.insert(session.registration.clone());
-        let kept = Arc::new(session.clone());
-        self.access.insert(new.access, Arc::clone(&kept));
-        self.refresh.insert(new.refresh, session.id.clone());
+        self.redeemed.insert(session.registration.clone(), session.id.clone());
+        self.refresh.insert(new.refresh, (session.id.clone(), 0));
         self.accounts.entry(session.account.id.clone()).or_default().push(session.id.clone());
-        self.sessions.insert(session.id.clone(), (kept, new.access));
+        let session = Arc::new(session.clone());
+        self.access.insert(new.access, Arc::clone(&session));
+        let kept = Kept { session, access: new.access, generation: 0, refreshed: None };
+        self.sessions.insert(kept.session.id.clone(), kept);
         Ok(true)
+    }
+
+    fn lineage(&self, refresh: &Digest<Refresh>) -> Option<Lineage> {
+        let (id, generation) = self.refresh.get(refresh)?;
+        let kept = self.sessions.get(id)?;
+        Some(Lineage {
+            session: Session::clone(&kept.session),
+            age: kept.generation - generation,
+            last: kept.refreshed,
+        })
+    }
+
+    fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+        let taken = self.access.contains_key(&rotation.access) || self.refresh.contains_key(&rotation.refresh);
+        let Some((id, generation)) = self.refresh.get(&rotation.from).cloned() else { return Ok(false) };
+        let Some(kept) = self.sessions.get_mut(&id) else { return Ok(false) };
+        let over = kept.session.revoked.is_some() || kept.session.refresh_expires_at.has_passed(at);
+        if over || generation != kept.generation {
+            return Ok(false);
+        }
+        if taken {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
+        }
+        let session = Arc::make_mut(&mut kept.session);
+        session.scopes = rotation.scopes.clone();
+        session.expires_at = rotation.expires_at;
+        session.refresh_expires_at = rotation.refresh_expires_at;
+        self.access.remove(&kept.access);
+        self.access.insert(rotation.access, Arc::clone(&kept.session));
+        kept.access = rotation.access;
+        kept.generation += 1;
+        kept.refreshed = Some(Refreshed { at, salt: rotation.salt });
+        self.refresh.insert(rotation.refresh, (id, kept.generation));
+        Ok(true)
+    }
+
+    fn session_of(&self, registration: &RegistrationId) -> Option<Session> {
+        let kept = self.sessions.get(self.redeemed.get(registration)?)?;
+        Some(Session::clone(&kept.session))
     }
 
     fn list(&self, account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<Session> {
         let ids = self.accounts.get(account).map(Vec::as_slice).unwrap_or_default();
         let end = before.and_then(|id| ids.iter().position(|known| known == id)).unwrap_or(ids.len());
         let page = ids[..end].iter().rev().take(limit);
-        page.filter_map(|id| self.sessions.get(id)).map(|(session, _)| Session::clone(session)).collect()
+        page.filter_map(|id| self.sessions.get(id)).map(|kept| Session::clone(&kept.session)).collect()
     }
 
     fn revoke(&mut self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId> {
@@ -172,9 +232,9 @@ impl Tables {
             RevokeTarget::Access(digest) => {
                 self.access.get(digest).map(|session| session.id.clone()).into_iter().collect()
             }
-            RevokeTarget::Refresh(digest) => self.refresh.get(digest).cloned().into_iter().collect(),
+            RevokeTarget::Refresh(digest) => self.refresh.get(digest).map(|(id, _)| id.clone()).into_iter().collect(),
             RevokeTarget::Session(id, account) => {
-                let owned = self.sessions.get(id).filter(|(session, _)| session.account.id == *account);
+                let owned = self.sessions.get(id).filter(|kept| kept.session.account.id == *account);
                 owned.map(|_| id.clone()).into_iter().collect()
             }
             RevokeTarget::Account(account) => {
@@ -194,7 +254,7 @@ impl Tables {
     }
 
     fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
-        let Some((session, access)) = self.sessions.get_mut(id) else { return false };
+        let Some(Kept { session, access, .. }) = self.sessions.get_mut(id) else { return false };
         if session.revoked.is_some() {
             return false;
         }
@@ -204,7 +264,7 @@ impl Tables {
     }
 
     fn record_use(&mut self, id: &SessionId, new: Use) {
-        let Some((session, access)) = self.sessions.get_mut(id) else { return };
+        let Some(Kept { session, access, .. }) = self.sessions.get_mut(id) else { return };
         if session.last_use.is_some_and(|old| old.at >= new.at) {
             return;
         }
@@ -256,6 +316,18 @@ impl CeremonyStore for MemoryStore {
 
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         self.write().redeem(new, at)
+    }
+
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+        Ok(self.read().session_of(registration))
+    }
+
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+        Ok(self.read().lineage(refresh))
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+        self.write().rotate(rotation, at)
     }
 
     async fn list_sessions(

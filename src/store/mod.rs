@@ -43,7 +43,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, Transition},
     secret::{Access, Claim, Digest, Refresh},
-    session::{NewSession, RevokedBy, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
 };
 
 pub(crate) mod erased;
@@ -117,6 +117,33 @@ pub trait CeremonyStore: SessionStore {
     /// When the store can't know whether it did.
     fn redeem(&self, new: &NewSession, at: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// The session that a registration became, ended ones too.
+    ///
+    /// # Errors
+    /// When the store can't know.
+    fn session_of(
+        &self,
+        registration: &RegistrationId,
+    ) -> impl Future<Output = Result<Option<Session>, StoreError>> + Send;
+
+    /// What is known of a refresh token: that of any session, ended ones too, and those that were used up as well.
+    ///
+    /// # Errors
+    /// When the store can't know.
+    fn find_refresh(
+        &self,
+        refresh: &Digest<Refresh>,
+    ) -> impl Future<Output = Result<Option<Lineage>, StoreError>> + Send;
+
+    /// Gives a session new secrets, if `rotation.from` is its current refresh token, not expired at `at`, and the session
+    /// is not revoked; in one conditional write, after which the old access token finds nothing and the old refresh token
+    /// is used up. `false` if that did not hold. If a digest is taken, nothing changes and the error's kind is
+    /// [`StoreErrorKind::Conflict`].
+    ///
+    /// # Errors
+    /// When the store can't know whether it did.
+    fn rotate(&self, rotation: &Rotation, at: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// The sessions of an account, ended ones too, newest first: at most `limit` of those before `before`.
     ///
     /// # Errors
@@ -183,7 +210,7 @@ pub enum Creation {
 pub enum RevokeTarget {
     /// The session of this access token.
     Access(Digest<Access>),
-    /// The session of this refresh token.
+    /// The session of this refresh token, be it used up or not.
     Refresh(Digest<Refresh>),
     /// This session, if it is the account's.
     Session(SessionId, AccountId),

@@ -6,10 +6,11 @@ use super::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget,
 use crate::core::{
     clock::Timestamp,
     id::{AccountId, RegistrationId, SessionId},
-    registration::{Account, Decision, Registration, Transition},
+    registration::{Account, Approval, Code, CodeDigest, Decision, MOST_MISSES, Mode, Registration, Transition},
     scope::ScopeSet,
-    secret::{Access, Digest},
-    session::{NewSession, RevokedBy, Session, Use},
+    secret::{Access, Digest, Refresh},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    text::HumanText,
 };
 
 mod error;
@@ -125,22 +126,33 @@ impl CeremonyStore for SqliteStore {
         // Each WHERE clause states what `Registration::allows` states.
         const OPEN: &str = "UPDATE registrations SET account_id = ?3, account_label = ?4 \
             WHERE id = ?1 AND state = 'pending' AND expires_at > ?2 AND (account_id IS NULL OR account_id = ?3)";
-        const APPROVE: &str = "UPDATE registrations SET state = 'approved', granted = ?4 \
+        const APPROVE: &str = "UPDATE registrations \
+            SET state = 'approved', granted = ?4, code = ?6, code_expires_at = ?7, expires_at = ?8 \
             WHERE id = ?1 AND state = 'pending' AND expires_at > ?2 AND account_id = ?3 AND json_array_length(?5) > 0 \
             AND NOT EXISTS (SELECT 1 FROM json_each(?5) WHERE instr(' ' || requested || ' ', ' ' || value || ' ') = 0)";
         const DENY: &str = "UPDATE registrations SET state = 'denied' \
             WHERE id = ?1 AND state = 'pending' AND expires_at > ?2 AND account_id = ?3";
         const REVOKE: &str = "UPDATE registrations SET state = 'revoked', granted = NULL \
             WHERE id = ?1 AND state = 'approved' AND expires_at > ?2";
+        const MISS: &str = "UPDATE registrations SET misses = misses + 1, \
+            state = iif(misses + 1 < ?3, state, 'locked'), granted = iif(misses + 1 < ?3, granted, NULL) \
+            WHERE id = ?1 AND state = 'approved' AND expires_at > ?2";
         let bound = |sql: &'static str| query(sql).bind(id.as_str()).bind(at.as_millis());
         let update = match transition {
             Transition::Open(account) => bound(OPEN).bind(account.id.as_str()).bind(&account.label),
-            Transition::Approve(account, scopes) => {
+            Transition::Approve(Approval { account, scopes, code, expires_at }) => {
                 let names = serde_json::Value::from(scopes.names());
-                bound(APPROVE).bind(account.as_str()).bind(scopes.to_string()).bind(names.to_string())
+                bound(APPROVE)
+                    .bind(account.as_str())
+                    .bind(scopes.to_string())
+                    .bind(names.to_string())
+                    .bind(code.as_ref().map(code_bytes))
+                    .bind(code.map(|code| code.expires_at.as_millis()))
+                    .bind(expires_at.as_millis())
             }
             Transition::Deny(account) => bound(DENY).bind(account.as_str()),
             Transition::Revoke => bound(REVOKE),
+            Transition::Miss => bound(MISS).bind(MOST_MISSES),
         };
         let done = update.execute(&self.writer).await.map_err(error::failed)?;
         Ok(done.rows_affected() == 1)
@@ -156,6 +168,49 @@ impl CeremonyStore for SqliteStore {
             return Ok(false);
         }
         insert_session(&mut transaction, new).await?;
+        insert_refresh(&mut transaction, &new.session.id, 0, &new.refresh).await?;
+        transaction.commit().await.map_err(error::failed)?;
+        Ok(true)
+    }
+
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+        const FIND: &str = concat!("SELECT ", session_columns!(), " FROM sessions WHERE registration = ?1");
+        let found = query(FIND).bind(registration.as_str()).fetch_optional(&self.readers).await;
+        found.map_err(error::failed)?.as_ref().map(row::session).transpose()
+    }
+
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+        const FIND: &str = concat!(
+            "SELECT ",
+            session_columns!(),
+            ", sessions.generation - token.generation, refreshed_at, refresh_salt \
+             FROM refresh_tokens AS token JOIN sessions ON sessions.id = token.session WHERE token.refresh = ?1",
+        );
+        let found = query(FIND).bind(refresh.as_bytes().as_slice()).fetch_optional(&self.readers).await;
+        found.map_err(error::failed)?.as_ref().map(row::lineage).transpose()
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+        const ROTATE: &str = "UPDATE sessions SET access = ?3, scopes = ?4, expires_at = ?5, refresh_expires_at = ?6, \
+                generation = sessions.generation + 1, refreshed_at = ?2, refresh_salt = ?7 \
+            FROM refresh_tokens AS token \
+            WHERE token.refresh = ?1 AND token.session = sessions.id AND token.generation = sessions.generation \
+            AND revoked_at IS NULL AND refresh_expires_at > ?2 \
+            RETURNING id, sessions.generation";
+        let mut transaction = self.begin().await?;
+        let update = query(ROTATE)
+            .bind(rotation.from.as_bytes().as_slice())
+            .bind(at.as_millis())
+            .bind(rotation.access.as_bytes().as_slice())
+            .bind(rotation.scopes.to_string())
+            .bind(rotation.expires_at.as_millis())
+            .bind(rotation.refresh_expires_at.as_millis())
+            .bind(rotation.salt.0.as_slice());
+        let Some(row) = update.fetch_optional(&mut *transaction).await.map_err(error::failed)? else {
+            return Ok(false);
+        };
+        let generation = row.try_get(1).map_err(error::failed)?;
+        insert_refresh(&mut transaction, &row::session_id(&row)?, generation, &rotation.refresh).await?;
         transaction.commit().await.map_err(error::failed)?;
         Ok(true)
     }
@@ -220,7 +275,7 @@ async fn refusal(
         (SELECT count(*) FROM registrations WHERE state = 'pending' AND expires_at > ?4)";
     let count = query(COUNT)
         .bind(registration.id.as_str())
-        .bind(registration.claim.as_bytes().as_slice())
+        .bind(registration.mode.claim().map(|claim| claim.as_bytes().as_slice()))
         .bind(source(registration))
         .bind(registration.created_at.as_millis());
     let row = count.fetch_one(&mut **transaction).await.map_err(error::failed)?;
@@ -245,22 +300,44 @@ async fn insert_registration(
     const INSERT: &str = concat!(
         "INSERT INTO registrations (",
         registration_columns!(),
-        ", source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        ", source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+         ?21, ?22, ?23, ?24, ?25)",
     );
+    let (callback, state, challenge) = match &new.mode {
+        Mode::Browser { callback, state, challenge, .. } => {
+            (Some(callback.as_str()), state.as_deref(), Some(challenge.as_bytes().as_slice()))
+        }
+        _ => (None, None, None),
+    };
+    let exchange = match &new.mode {
+        Mode::Detached { exchange, .. } => Some(exchange.as_bytes().as_slice()),
+        _ => None,
+    };
     let insert = query(INSERT)
         .bind(new.id.as_str())
-        .bind(new.claim.as_bytes().as_slice())
+        .bind(new.mode.as_str())
+        .bind(new.mode.claim().map(|claim| claim.as_bytes().as_slice()))
+        .bind(new.mode.poll().map(|poll| poll.as_bytes().as_slice()))
+        .bind(exchange)
+        .bind(callback)
+        .bind(state)
+        .bind(challenge)
         .bind(new.client.name.as_str())
-        .bind(new.client.label.as_ref().map(|label| label.as_str()))
+        .bind(new.client.label.as_ref().map(HumanText::as_str))
+        .bind(new.client.kind.as_ref().map(HumanText::as_str))
+        .bind(new.client.instance.as_ref().map(HumanText::as_str))
         .bind(new.client.address.map(|address| address.to_string()))
-        .bind(new.client.method.as_ref().map(|method| method.as_str()))
+        .bind(new.client.method.as_ref().map(HumanText::as_str))
         .bind(new.requested.to_string())
         .bind(new.created_at.as_millis())
         .bind(new.expires_at.as_millis())
         .bind(new.account.as_ref().map(|account| account.id.as_str()))
         .bind(new.account.as_ref().map(|account| account.label.as_str()))
-        .bind(state(&new.decision))
+        .bind(decision(&new.decision))
         .bind(new.granted().map(ScopeSet::to_string))
+        .bind(new.code.as_ref().map(code_bytes))
+        .bind(new.code.map(|code| code.expires_at.as_millis()))
+        .bind(new.misses)
         .bind(source(new));
     insert.execute(&mut **transaction).await.map_err(error::failed)?;
     Ok(())
@@ -284,10 +361,10 @@ async fn insert_session(transaction: &mut SqlTransaction<'_, Sqlite>, new: &NewS
     const INSERT: &str = concat!(
         "INSERT INTO sessions (",
         session_columns!(),
-        ", access, refresh) VALUES \
-         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        ", access) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+         ?21, ?22, ?23)",
     );
-    let NewSession { session, access, refresh } = new;
+    let NewSession { session, access, .. } = new;
     let Account { id: account, label } = &session.account;
     let insert = query(INSERT)
         .bind(session.id.as_str())
@@ -296,19 +373,35 @@ async fn insert_session(transaction: &mut SqlTransaction<'_, Sqlite>, new: &NewS
         .bind(account.as_str())
         .bind(label)
         .bind(session.client.name.as_str())
-        .bind(session.client.label.as_ref().map(|label| label.as_str()))
+        .bind(session.client.label.as_ref().map(HumanText::as_str))
+        .bind(session.client.kind.as_ref().map(HumanText::as_str))
+        .bind(session.client.instance.as_ref().map(HumanText::as_str))
         .bind(session.client.address.map(|address| address.to_string()))
-        .bind(session.client.method.as_ref().map(|method| method.as_str()))
+        .bind(session.client.method.as_ref().map(HumanText::as_str))
+        .bind(session.granted.to_string())
         .bind(session.scopes.to_string())
         .bind(session.created_at.as_millis())
+        .bind(session.redeemer.address.map(|address| address.to_string()))
+        .bind(session.redeemer.program.as_ref().map(HumanText::as_str))
         .bind(session.expires_at.as_millis())
         .bind(session.refresh_expires_at.as_millis())
         .bind(session.last_use.map(|last| last.at.as_millis()))
         .bind(session.last_use.and_then(|last| last.address).map(|address| address.to_string()))
         .bind(session.revoked.map(|revoked| revoked.at.as_millis()))
         .bind(session.revoked.map(|revoked| revoked.by.as_str()))
-        .bind(access.as_bytes().as_slice())
-        .bind(refresh.as_bytes().as_slice());
+        .bind(access.as_bytes().as_slice());
+    insert.execute(&mut **transaction).await.map_err(error::failed)?;
+    Ok(())
+}
+
+async fn insert_refresh(
+    transaction: &mut SqlTransaction<'_, Sqlite>,
+    session: &SessionId,
+    generation: i64,
+    refresh: &Digest<Refresh>,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO refresh_tokens (refresh, session, generation) VALUES (?1, ?2, ?3)";
+    let insert = query(INSERT).bind(refresh.as_bytes().as_slice()).bind(session.as_str()).bind(generation);
     insert.execute(&mut **transaction).await.map_err(error::failed)?;
     Ok(())
 }
@@ -343,7 +436,8 @@ async fn end_sessions(
     let bound = |sql: &'static str| query(sql).bind(at.as_millis()).bind(by.as_str());
     let update = match target {
         RevokeTarget::Access(access) => bound(end!("access = ?3")).bind(access.as_bytes().as_slice()),
-        RevokeTarget::Refresh(refresh) => bound(end!("refresh = ?3")).bind(refresh.as_bytes().as_slice()),
+        RevokeTarget::Refresh(refresh) => bound(end!("id = (SELECT session FROM refresh_tokens WHERE refresh = ?3)"))
+            .bind(refresh.as_bytes().as_slice()),
         RevokeTarget::Session(id, account) => {
             bound(end!("id = ?3 AND account_id = ?4")).bind(id.as_str()).bind(account.as_str())
         }
@@ -356,12 +450,20 @@ fn source(registration: &Registration) -> Option<String> {
     registration.client.source().map(|source| source.to_string())
 }
 
-fn state(decision: &Decision) -> &'static str {
+fn code_bytes(code: &Code) -> Vec<u8> {
+    match &code.digest {
+        CodeDigest::Exchange(digest) => digest.as_bytes().to_vec(),
+        CodeDigest::Finish(digest) => digest.as_bytes().to_vec(),
+    }
+}
+
+fn decision(decision: &Decision) -> &'static str {
     match decision {
         Decision::Undecided => "pending",
         Decision::Approved(_) => "approved",
         Decision::Denied => "denied",
         Decision::Exchanged(_) => "exchanged",
         Decision::Revoked => "revoked",
+        Decision::Locked => "locked",
     }
 }

@@ -70,7 +70,7 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
         "127.0.0.1",
         "Add websites to your account",
         "projects:write",
-        "1 hour",
+        "at most 90 days",
         "billing",
         "If somebody sent you this link, deny",
     ] {

@@ -30,8 +30,8 @@ use tower_agent_auth::{
         clock::{ManualClock, Timestamp},
         id::{AccountId, RegistrationId, SessionId},
         registration::{Account, Registration, Transition},
-        secret::{Access, Digest},
-        session::{NewSession, RevokedBy, Session, Use},
+        secret::{Access, Digest, Refresh},
+        session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
     },
     guard::{AgentSession, Owner},
     store::{
@@ -296,6 +296,8 @@ pub struct TestAccounts {
     pub inactive: Arc<Mutex<Vec<String>>>,
     pub fails: Arc<AtomicBool>,
     pub panics: Arc<AtomicBool>,
+    /// When the humans signed in, if the host tells.
+    pub since: Arc<Mutex<Option<Timestamp>>>,
 }
 
 pub fn account(name: &str) -> Account {
@@ -315,11 +317,21 @@ impl Accounts for TestAccounts {
         else {
             return Ok(None);
         };
-        Ok(Some(SignedIn::new(account(&user), cookie("login").unwrap_or_else(|| format!("first login of {user}")))))
+        let login = cookie("login").unwrap_or_else(|| format!("first login of {user}"));
+        let human = SignedIn::new(account(&user), login);
+        let since = *self.since.lock().unwrap();
+        Ok(Some(match since {
+            Some(since) => human.since(since),
+            None => human,
+        }))
     }
 
     fn login_url(&self, return_to: &str) -> String {
         format!("/login?next={return_to}")
+    }
+
+    fn step_up_url(&self, return_to: &str) -> String {
+        format!("/step-up?next={return_to}")
     }
 
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
@@ -461,6 +473,21 @@ impl CeremonyStore for TestStore {
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         self.step(true).await?;
         self.memory.redeem(new, at).await
+    }
+
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+        self.step(false).await?;
+        self.memory.session_of(registration).await
+    }
+
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+        self.step(false).await?;
+        self.memory.find_refresh(refresh).await
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+        self.step(true).await?;
+        self.memory.rotate(rotation, at).await
     }
 
     async fn list_sessions(

@@ -5,17 +5,18 @@ use tower_agent_auth::{
         clock::Timestamp,
         id::{AccountId, RegistrationId, SessionId},
         random::OsRandom,
-        registration::{Account, Decision, Registration, State, Transition},
+        registration::{Account, Approval, Decision, MOST_MISSES, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Claim, Refresh},
-        session::{NewSession, Revocation, RevokedBy, Use},
+        session::{NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, Use},
     },
     store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, StoreErrorKind},
 };
 
 use crate::fixtures::{
-    LIFE, NO_CAPS, account, after, apply, approve, approved, create, deny, digest, find, is_live, listed, open, opened,
-    registration, registration_from, scopes, session, session_of, text,
+    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, claim_of, create, deny, digest, find,
+    is_live, listed, of_every_mode, open, opened, registration, registration_from, rotation, scopes, session,
+    session_of, text,
 };
 
 pub(crate) async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStore) {
@@ -23,12 +24,12 @@ pub(crate) async fn a_registration_is_found_by_id_and_by_claim(store: impl Cerem
     create(&store, &one).await;
     create(&store, &other).await;
     for kept in [&one, &other] {
-        for key in [RegistrationKey::Id(kept.id.clone()), RegistrationKey::Claim(kept.claim)] {
+        for key in [RegistrationKey::Id(kept.id.clone()), RegistrationKey::Claim(claim_of(kept))] {
             assert_eq!(store.find_registration(&key).await.unwrap().as_ref(), Some(kept));
         }
     }
     let unknown = registration();
-    for key in [RegistrationKey::Id(unknown.id), RegistrationKey::Claim(unknown.claim)] {
+    for key in [RegistrationKey::Claim(claim_of(&unknown)), RegistrationKey::Id(unknown.id)] {
         assert_eq!(store.find_registration(&key).await.unwrap(), None);
     }
     assert_eq!(store.find_session(&digest::<Access>()).await.unwrap(), None);
@@ -38,13 +39,13 @@ pub(crate) async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(s
     let kept = opened(&store, "alice").await;
     let before = find(&store, &kept).await;
     let same_id = Registration { id: kept.id.clone(), ..registration() };
-    let same_claim = Registration { claim: kept.claim, ..registration() };
+    let same_claim = Registration { mode: kept.mode.clone(), ..registration() };
     for clash in [&same_id, &same_claim, &kept] {
         let created = store.create_registration(clash, NO_CAPS).await.unwrap();
         assert_eq!(created, Creation::Conflict);
     }
     assert_eq!(find(&store, &kept).await, before);
-    let claim = RegistrationKey::Claim(same_id.claim);
+    let claim = RegistrationKey::Claim(claim_of(&same_id));
     assert_eq!(store.find_registration(&claim).await.unwrap(), None);
     let id = RegistrationKey::Id(same_claim.id);
     assert_eq!(store.find_registration(&id).await.unwrap(), None);
@@ -127,12 +128,17 @@ pub(crate) async fn r42_what_is_decided_or_expired_frees_its_place(store: impl C
 /// Brings a new registration of alice's into `state`, and answers the instant at which it is in it.
 async fn in_state(store: &impl CeremonyStore, state: State) -> (Registration, Timestamp) {
     let registration = match state {
-        State::Approved | State::Exchanged | State::Revoked => approved(store, "alice").await,
+        State::Approved | State::Exchanged | State::Revoked | State::Locked => approved(store, "alice").await,
         State::Pending | State::Denied | State::Expired => opened(store, "alice").await,
     };
     match state {
         State::Denied => assert!(apply(store, &registration, deny("alice")).await),
         State::Revoked => assert!(apply(store, &registration, Transition::Revoke).await),
+        State::Locked => {
+            for _ in 0..MOST_MISSES {
+                assert!(apply(store, &registration, Transition::Miss).await);
+            }
+        }
         State::Exchanged => {
             assert!(store.redeem(&session_of(&registration, "alice"), after(2)).await.unwrap());
         }
@@ -144,8 +150,8 @@ async fn in_state(store: &impl CeremonyStore, state: State) -> (Registration, Ti
     (found, at)
 }
 
-const STATES: [State; 6] =
-    [State::Pending, State::Approved, State::Denied, State::Exchanged, State::Revoked, State::Expired];
+const STATES: [State; 7] =
+    [State::Pending, State::Approved, State::Denied, State::Exchanged, State::Revoked, State::Locked, State::Expired];
 
 pub(crate) async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl CeremonyStore) {
     for state in STATES {
@@ -157,6 +163,7 @@ pub(crate) async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl
             (deny("alice"), Some(State::Pending), State::Denied),
             (deny("mallory"), None, state),
             (Transition::Revoke, Some(State::Approved), State::Revoked),
+            (Transition::Miss, Some(State::Approved), State::Approved),
         ] {
             let (before, at) = in_state(&store, state).await;
             let legal = legal_in == Some(state);
@@ -224,6 +231,7 @@ pub(crate) async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store
             (State::Pending, approve("alice", "a")),
             (State::Pending, deny("alice")),
             (State::Approved, Transition::Revoke),
+            (State::Approved, Transition::Miss),
         ] {
             let (before, _) = in_state(&store, state).await;
             let applied = store.transition(&before.id, &transition, after(millis)).await.unwrap();
@@ -326,7 +334,7 @@ pub(crate) async fn an_account_is_revoked_with_what_it_approved(store: impl Cere
     let expired = Registration { expires_at: after(5), ..registration() };
     create(&store, &expired).await;
     assert!(apply(&store, &expired, open("alice")).await);
-    assert!(apply(&store, &expired, approve("alice", "a")).await);
+    assert!(apply(&store, &expired, approve_until("alice", "a", None, 5)).await);
 
     let mut expected = [one.session.id.clone(), two.session.id.clone()];
     expected.sort();
@@ -442,6 +450,118 @@ pub(crate) async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but
     }
 }
 
+fn approve_as(owner: &Account, scopes: &ScopeSet) -> Transition {
+    let (account, scopes) = (owner.id.clone(), scopes.clone());
+    Transition::Approve(Approval { account, scopes, code: None, expires_at: after(LIFE) })
+}
+
+pub(crate) async fn every_mode_comes_back_as_it_was(store: impl CeremonyStore) {
+    for (new, code) in of_every_mode() {
+        create(&store, &new).await;
+        assert_eq!(find(&store, &new).await, new);
+        assert!(apply(&store, &new, open("alice")).await);
+        assert!(apply(&store, &new, approve_until("alice", "a b", code, LIFE + 7)).await);
+        let approved = find(&store, &new).await;
+        assert_eq!((approved.code, approved.expires_at), (code, after(LIFE + 7)));
+        assert_eq!(approved.state_at(after(LIFE + 6)), State::Approved);
+        let issued = session_of(&new, "alice");
+        assert!(store.redeem(&issued, after(LIFE + 6)).await.unwrap());
+        assert_eq!(store.session_of(&new.id).await.unwrap(), Some(issued.session));
+        assert_eq!(find(&store, &new).await.code, code, "a code that comes back is still known");
+    }
+    assert_eq!(store.session_of(&registration().id).await.unwrap(), None);
+}
+
+pub(crate) async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
+    let (new, code) = of_every_mode()[4].clone();
+    create(&store, &new).await;
+    assert!(apply(&store, &new, open("alice")).await);
+    assert!(!apply(&store, &new, Transition::Miss).await, "there is no code yet");
+    assert!(apply(&store, &new, approve_until("alice", "a", code, LIFE)).await);
+    for misses in 1..=MOST_MISSES {
+        assert_eq!(find(&store, &new).await.state_at(after(1)), State::Approved);
+        assert!(apply(&store, &new, Transition::Miss).await);
+        assert_eq!(find(&store, &new).await.misses, misses);
+    }
+    assert_eq!(find(&store, &new).await.state_at(after(1)), State::Locked);
+    assert!(!apply(&store, &new, Transition::Miss).await);
+    assert!(!store.redeem(&session_of(&new, "alice"), after(2)).await.unwrap());
+    assert_eq!(find(&store, &new).await.state_at(after(10 * LIFE)), State::Locked);
+}
+
+pub(crate) async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store: impl CeremonyStore) {
+    let first = session(&store, "alice").await;
+    let mut current = first.refresh;
+    let mut secrets = vec![(first.access, first.refresh)];
+    for step in 1..=3 {
+        let new = Rotation { scopes: scopes(if step == 2 { "a" } else { "a b" }), ..rotation(current, step) };
+        assert!(store.rotate(&new, after(step)).await.unwrap());
+        let found = store.find_session(&new.access).await.unwrap().unwrap();
+        let expected = Session {
+            scopes: new.scopes.clone(),
+            expires_at: new.expires_at,
+            refresh_expires_at: new.refresh_expires_at,
+            ..first.session.clone()
+        };
+        assert_eq!(*found, expected);
+        assert_eq!(listed(&store, "alice").await, [expected]);
+        secrets.push((new.access, new.refresh));
+        for (age, (access, refresh)) in secrets.iter().rev().enumerate() {
+            assert_eq!(store.find_session(access).await.unwrap().is_some(), age == 0);
+            let lineage = store.find_refresh(refresh).await.unwrap().unwrap();
+            assert_eq!((lineage.age, lineage.session), (age as u64, (*found).clone()));
+            assert_eq!(lineage.last, Some(Refreshed { at: after(step), salt: new.salt }));
+        }
+        current = new.refresh;
+    }
+    assert!(store.find_refresh(&digest()).await.unwrap().is_none());
+    let unused = session(&store, "alice").await;
+    let lineage = store.find_refresh(&unused.refresh).await.unwrap().unwrap();
+    assert_eq!((lineage.age, lineage.last), (0, None));
+}
+
+pub(crate) async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(store: impl CeremonyStore) {
+    let one = session(&store, "alice").await;
+    assert!(!store.rotate(&rotation(digest(), 3), after(3)).await.unwrap(), "unknown");
+    let end = one.session.refresh_expires_at.as_millis() - after(0).as_millis();
+    assert!(!store.rotate(&rotation(one.refresh, 3), after(end)).await.unwrap(), "expired at this instant");
+    let second = rotation(one.refresh, 3);
+    assert!(store.rotate(&second, after(3)).await.unwrap());
+    assert!(!store.rotate(&rotation(one.refresh, 4), after(4)).await.unwrap(), "used up");
+    assert!(store.find_session(&second.access).await.unwrap().is_some(), "and nothing changed");
+    revoke(&store, RevokeTarget::Session(one.session.id.clone(), account("alice").id)).await;
+    assert!(!store.rotate(&rotation(second.refresh, 5), after(5)).await.unwrap(), "revoked");
+    let lineage = store.find_refresh(&second.refresh).await.unwrap().unwrap();
+    assert!(lineage.session.revoked.is_some(), "what has ended is still known");
+}
+
+pub(crate) async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    let used = rotation(other.refresh, 3);
+    assert!(store.rotate(&used, after(3)).await.unwrap());
+    for clash in [
+        Rotation { access: used.access, ..rotation(one.refresh, 4) },
+        Rotation { refresh: used.refresh, ..rotation(one.refresh, 4) },
+        Rotation { refresh: other.refresh, ..rotation(one.refresh, 4) },
+        Rotation { refresh: one.refresh, ..rotation(one.refresh, 4) },
+    ] {
+        let error = store.rotate(&clash, after(4)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Conflict);
+        assert_eq!(store.find_session(&one.access).await.unwrap().as_deref(), Some(&one.session));
+        assert!(store.find_session(&used.access).await.unwrap().is_some());
+        assert_eq!(store.find_refresh(&one.refresh).await.unwrap().unwrap().age, 0);
+    }
+}
+
+pub(crate) async fn r80_a_used_refresh_token_revokes_what_became_of_it(store: impl CeremonyStore) {
+    let one = session(&store, "alice").await;
+    let second = rotation(one.refresh, 3);
+    assert!(store.rotate(&second, after(3)).await.unwrap());
+    assert!(revoke(&store, RevokeTarget::Access(one.access)).await.is_empty(), "a dead access token names nothing");
+    assert_eq!(revoke(&store, RevokeTarget::Refresh(one.refresh)).await, [one.session.id]);
+    assert!(store.find_session(&second.access).await.unwrap().is_none());
+}
+
 pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
     const HOSTILE: [&str; 9] = [
         "'; DROP TABLE sessions; --",
@@ -460,12 +580,14 @@ pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonySt
         let human = tower_agent_auth::core::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());
-        new.client.method = Some(human);
+        new.client.kind = Some(human.clone());
+        new.client.instance = Some(human.clone());
+        new.client.method = Some(human.clone());
         new.requested = scopes("';--! %_ ?1 [] {}");
         let owner = Account { id: AccountId::new(hostile).unwrap(), label: format!("{hostile}\0\n\u{202e}{hostile}") };
         create(&store, &new).await;
         assert!(apply(&store, &new, Transition::Open(owner.clone())).await);
-        assert!(apply(&store, &new, Transition::Approve(owner.id.clone(), new.requested.clone())).await);
+        assert!(apply(&store, &new, approve_as(&owner, &new.requested)).await);
         let found = find(&store, &new).await;
         assert_eq!(found.client, new.client);
         assert_eq!(found.account.as_ref(), Some(&owner));
@@ -475,6 +597,7 @@ pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonySt
         issued.session.account = owner.clone();
         issued.session.client = new.client;
         issued.session.resource = hostile.into();
+        issued.session.redeemer.program = Some(human);
         assert!(store.redeem(&issued, after(2)).await.unwrap());
         assert_eq!(store.find_session(&issued.access).await.unwrap().as_deref(), Some(&issued.session));
         assert_eq!(store.list_sessions(&owner.id, None, 9).await.unwrap(), [issued.session.clone()]);

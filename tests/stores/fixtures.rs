@@ -8,13 +8,15 @@ use std::{
 
 use tower_agent_auth::{
     core::{
+        callback::Callback,
         clock::Timestamp,
         id::{AccountId, RegistrationId, SessionId},
+        pkce::CodeChallenge,
         random::OsRandom,
-        registration::{Account, Client, Decision, Registration, Transition},
+        registration::{Account, Approval, Client, Code, CodeDigest, Decision, Mode, Registration, Transition},
         scope::ScopeSet,
         secret::{Access, Claim, Digest, Kind, Prefix, Refresh, Secret},
-        session::{NewSession, Session},
+        session::{NewSession, Redeemer, Rotation, Salt, Session},
         text::HumanText,
     },
     store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, SqliteStore},
@@ -92,10 +94,12 @@ pub(crate) fn account(id: &str) -> Account {
 pub(crate) fn registration() -> Registration {
     Registration {
         id: RegistrationId::generate(&OsRandom).unwrap(),
-        claim: digest::<Claim>(),
+        mode: Mode::Claim { claim: digest::<Claim>() },
         client: Client {
             name: text("Claude Code"),
             label: Some(text("on the laptop")),
+            kind: Some(text("cli")),
+            instance: None,
             address: Some("192.0.2.7".parse().unwrap()),
             method: None,
         },
@@ -104,13 +108,54 @@ pub(crate) fn registration() -> Registration {
         expires_at: after(LIFE),
         account: None,
         decision: Decision::Undecided,
+        code: None,
+        misses: 0,
     }
+}
+
+/// The digest of the claim token of a registration of [`registration`].
+pub(crate) fn claim_of(registration: &Registration) -> Digest<Claim> {
+    *registration.mode.claim().unwrap()
 }
 
 pub(crate) fn registration_from(address: &str) -> Registration {
     let mut registration = registration();
     registration.client.address = Some(address.parse::<IpAddr>().unwrap());
     registration
+}
+
+/// New registrations of every mode, each with the code that its approval hands out.
+pub(crate) fn of_every_mode() -> [(Registration, Option<Code>); 5] {
+    let exchange = CodeDigest::Exchange(digest());
+    let finish = CodeDigest::Finish(digest());
+    let code = |digest| Some(Code { digest, expires_at: after(60_000) });
+    let browser = Mode::Browser {
+        poll: digest(),
+        callback: Callback::kept("http://127.0.0.1:4000/callback?a=b"),
+        state: Some("&=%#é".into()),
+        challenge: CodeChallenge::from_bytes([7; 32]),
+    };
+    let modes = [
+        (Mode::Claim { claim: digest() }, None),
+        (browser, code(exchange)),
+        (Mode::Detached { poll: digest(), exchange: digest(), finish_code: false }, None),
+        (Mode::Detached { poll: digest(), exchange: digest(), finish_code: true }, code(finish)),
+        (Mode::FinishCode { poll: digest() }, code(finish)),
+    ];
+    modes.map(|(mode, code)| (Registration { mode, ..registration() }, code))
+}
+
+/// New secrets for the session of the refresh token `from`, issued at `millis`.
+pub(crate) fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
+    Rotation {
+        from,
+        access: digest(),
+        refresh: digest(),
+        salt: Salt([u8::try_from(millis % 251).unwrap(); 32]),
+        scopes: scopes("a b"),
+        expires_at: after(millis + 3_600_000),
+        refresh_expires_at: after(millis + 86_400_000),
+    }
 }
 
 /// The session that `registration` may become, for the account `id`.
@@ -122,8 +167,10 @@ pub(crate) fn session_of(registration: &Registration, id: &str) -> NewSession {
             resource: "https://api.example.org".into(),
             account: account(id),
             client: registration.client.clone(),
+            granted: scopes("a b"),
             scopes: scopes("a b"),
             created_at: after(2),
+            redeemer: Redeemer { address: Some("192.0.2.9".parse().unwrap()), program: Some(text("node")) },
             expires_at: after(3_600_000),
             refresh_expires_at: after(86_400_000),
             last_use: None,
@@ -149,7 +196,14 @@ pub(crate) fn open(id: &str) -> Transition {
 }
 
 pub(crate) fn approve(id: &str, list: &str) -> Transition {
-    Transition::Approve(account(id).id, scopes(list))
+    let approval = Approval { account: account(id).id, scopes: scopes(list), code: None, expires_at: after(LIFE) };
+    Transition::Approve(approval)
+}
+
+/// The same with a code, and with the instant at which everything ends.
+pub(crate) fn approve_until(id: &str, list: &str, code: Option<Code>, millis: i64) -> Transition {
+    let (account, scopes) = (account(id).id, scopes(list));
+    Transition::Approve(Approval { account, scopes, code, expires_at: after(millis) })
 }
 
 pub(crate) fn deny(id: &str) -> Transition {

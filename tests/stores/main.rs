@@ -58,6 +58,12 @@ promises! {
         an_expired_session_can_be_revoked
         sessions_are_listed_newest_first_page_by_page
         the_later_use_stands
+        every_mode_comes_back_as_it_was
+        r49_the_fifth_wrong_code_locks
+        r75_a_refresh_gives_new_secrets_and_ends_the_old_ones
+        r75_only_the_current_refresh_token_of_a_live_session_refreshes
+        r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
+        r80_a_used_refresh_token_revokes_what_became_of_it
         r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session
         r99_hostile_text_comes_back_as_it_was;
     races:
@@ -67,5 +73,8 @@ promises! {
         r45_after_an_account_is_revoked_nothing_approved_before_is_live
         r42_racing_registrations_stay_within_the_caps
         r98_one_winner_of_64_racing_creations
-        r45_a_session_is_ended_by_one_of_64_racing_revocations;
+        r45_a_session_is_ended_by_one_of_64_racing_revocations
+        r49_racing_wrong_codes_are_counted_up_to_the_lock
+        r75_one_winner_of_racing_refreshes
+        r76_after_a_revocation_no_racing_refresh_is_live;
 }

@@ -9,7 +9,9 @@ use tower_agent_auth::{
     store::{CeremonyStore, MemoryStore, RevokeTarget},
 };
 
-use crate::fixtures::{TempFile, account, after, approve, create, deny, find, open, registration, scopes, session_of};
+use crate::fixtures::{
+    TempFile, account, after, approve_until, create, deny, find, open, registration, rotation, scopes, session_of,
+};
 
 const TRACES: u64 = 256;
 const STEPS: usize = 60;
@@ -40,6 +42,7 @@ struct Expected {
     state: State,
     account: Option<String>,
     granted: Option<&'static str>,
+    misses: u32,
     session: Option<(NewSession, bool)>,
 }
 
@@ -78,6 +81,12 @@ impl Expected {
         legal
     }
 
+    fn miss(&mut self) -> bool {
+        let legal = self.state == State::Approved;
+        self.misses += u32::from(legal);
+        legal && (self.misses < 5 || self.leave_approved(State::Locked))
+    }
+
     fn revoke_all_of(&mut self, account: &str) -> usize {
         if self.account.as_deref() != Some(account) {
             return 0;
@@ -98,6 +107,7 @@ impl Expected {
         if matches!(self.state, State::Approved | State::Exchanged) {
             assert_eq!(found.granted(), self.granted.map(scopes).as_ref(), "{context}");
         }
+        assert_eq!(found.misses, self.misses, "{context}");
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
         assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
         if let Some((new, live)) = &self.session {
@@ -133,22 +143,28 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
         let registration = Registration { expires_at: after(life), ..registration() };
         create(store, &registration).await;
         let state = State::Pending;
-        all.push(Expected { registration, state, account: None, granted: None, session: None });
+        all.push(Expected { registration, state, account: None, granted: None, misses: 0, session: None });
     }
     for step in 0..STEPS {
         let (at, account) = (after(now), dice.pick(&names));
         let chosen = dice.below(LIVES.len());
-        let roll = dice.below(14);
+        let roll = dice.below(16);
         let context = format!("trace {trace} step {step} roll {roll} registration {chosen} at {now}");
         let expected = &mut all[chosen];
         let (transition, legal) = match roll {
             0..=2 => (Some(open(account)), expected.open(account)),
             3..=5 => {
                 let granted = dice.pick(&["a", "a b", "a b c", "", "a d"]);
-                (Some(approve(account, granted)), expected.decide(account, Some(granted)))
+                let life = LIVES[chosen];
+                (Some(approve_until(account, granted, None, life)), expected.decide(account, Some(granted)))
             }
             6 => (Some(deny(account)), expected.decide(account, None)),
             7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
+            14 => (Some(Transition::Miss), expected.miss()),
+            15 => {
+                refresh(store, expected, at, &context).await;
+                (None, false)
+            }
             8..=9 => {
                 let owner = expected.account.clone().unwrap_or_else(|| account.to_owned());
                 let new = session_of(&expected.registration, &owner);
@@ -181,6 +197,17 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
     }
     for expected in &all {
         expected.check(store, after(now), &format!("trace {trace} in the end")).await;
+    }
+}
+
+/// Refreshes with the current token, which succeeds while the session is live, and then with the one that was used up.
+async fn refresh(store: &impl CeremonyStore, expected: &mut Expected, at: Timestamp, context: &str) {
+    let Some((new, live)) = &mut expected.session else { return };
+    let rotation = rotation(new.refresh, 1);
+    assert_eq!(store.rotate(&rotation, at).await.unwrap(), *live, "{context}");
+    if *live {
+        (new.access, new.refresh) = (rotation.access, rotation.refresh);
+        assert!(!store.rotate(&rotation, at).await.unwrap(), "{context}");
     }
 }
 

@@ -3,15 +3,15 @@ use std::{future::Future, sync::Arc};
 use tokio::{sync::Barrier, task::JoinSet};
 use tower_agent_auth::{
     core::{
-        registration::{Decision, State, Transition},
+        registration::{Decision, MOST_MISSES, State, Transition},
         session::RevokedBy,
     },
     store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget},
 };
 
 use crate::fixtures::{
-    NO_CAPS, account, after, approve, approved, deny, digest, find, is_live, listed, opened, registration, session,
-    session_of,
+    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, create, deny, find, is_live, listed,
+    of_every_mode, open, opened, registration, rotation, session, session_of,
 };
 
 const RACERS: usize = 64;
@@ -132,13 +132,66 @@ pub(crate) async fn r98_one_winner_of_64_racing_creations(store: impl CeremonySt
     let answers = race((0..RACERS).map(|racer| {
         let (store, mut new) = (store.clone(), first.clone());
         if racer % 2 == 0 {
-            new.claim = digest();
+            new.mode = registration().mode;
         }
         async move { store.create_registration(&new, NO_CAPS).await.unwrap() }
     }));
     let answers = answers.await;
     assert_eq!(answers.iter().filter(|creation| **creation == Creation::Created).count(), 1);
     assert_eq!(answers.iter().filter(|creation| **creation == Creation::Conflict).count(), RACERS - 1);
+}
+
+pub(crate) async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: impl CeremonyStore + Clone) {
+    let (new, code) = of_every_mode()[4].clone();
+    create(&store, &new).await;
+    assert!(apply(&store, &new, open("alice")).await);
+    assert!(apply(&store, &new, approve_until("alice", "a", code, LIFE)).await);
+    let answers = race((0..RACERS).map(|_| {
+        let (store, id) = (store.clone(), new.id.clone());
+        async move { store.transition(&id, &Transition::Miss, after(1)).await.unwrap() }
+    }));
+    assert_eq!(winners(&answers.await), MOST_MISSES as usize);
+    assert_eq!(find(&store, &new).await.misses, MOST_MISSES);
+}
+
+pub(crate) async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore + Clone) {
+    let first = session(&store, "alice").await;
+    let mut current = first.refresh;
+    for step in 0..5 {
+        let answers = race((0..RACERS).map(|_| {
+            let (store, new) = (store.clone(), rotation(current, step));
+            async move { store.rotate(&new, after(3)).await.unwrap().then_some(new) }
+        }));
+        let won: Vec<_> = answers.await.into_iter().flatten().collect();
+        assert_eq!(won.len(), 1);
+        assert!(store.find_session(&won[0].access).await.unwrap().is_some());
+        let lineage = store.find_refresh(&current).await.unwrap().unwrap();
+        assert_eq!(lineage.age, 1, "one generation more");
+        current = won[0].refresh;
+    }
+}
+
+pub(crate) async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl CeremonyStore + Clone) {
+    for _ in 0..20 {
+        let first = session(&store, "alice").await;
+        let target = RevokeTarget::Refresh(first.refresh);
+        let rotations: Vec<_> = (0..8).map(|step| rotation(first.refresh, step)).collect();
+        let racers = (0..9).map(|racer| {
+            let (store, target, new) = (store.clone(), target.clone(), rotations.get(racer).cloned());
+            async move {
+                match new {
+                    Some(new) => drop(store.rotate(&new, after(3)).await.unwrap()),
+                    None => drop(store.revoke(&target, RevokedBy::Reuse, after(3)).await.unwrap()),
+                }
+            }
+        });
+        race(racers).await;
+        assert!(!is_live(&store, &first).await);
+        for new in rotations {
+            assert!(store.find_session(&new.access).await.unwrap().is_none());
+            assert!(!store.rotate(&rotation(new.refresh, 9), after(4)).await.unwrap());
+        }
+    }
 }
 
 pub(crate) async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tower_agent_auth::{
     core::{
         random::OsRandom,
-        registration::{Decision, Registration, State, Transition},
+        registration::{Decision, Mode, Registration, State, Transition},
         secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
         session::{NewSession, RevokedBy, Use},
     },
@@ -23,8 +23,8 @@ use tower_agent_auth::{
 };
 
 use crate::fixtures::{
-    LIFE, NO_CAPS, TempFile, account, after, apply, approve, approved, create, deny, find, is_live, listed, open,
-    opened, registration, session, session_of,
+    LIFE, NO_CAPS, TempFile, account, after, apply, approve, approved, claim_of, create, deny, find, is_live, listed,
+    open, opened, registration, session, session_of,
 };
 
 /// A connection beside the store's, as another program could have it.
@@ -134,7 +134,7 @@ async fn r4_no_secret_reaches_the_files() {
     let file = TempFile::new();
     let store = file.open().await;
     let (claim, access, refresh) = (secret::<Claim>("aac_"), secret::<Access>("aas_"), secret::<Refresh>("aar_"));
-    let asked = Registration { claim: claim.digest(), ..registration() };
+    let asked = Registration { mode: Mode::Claim { claim: claim.digest() }, ..registration() };
     create(&store, &asked).await;
     assert!(apply(&store, &asked, open("alice")).await);
     assert!(apply(&store, &asked, approve("alice", "a b")).await);
@@ -228,7 +228,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     assert!(cause(&error).contains("newer version"), "{}", cause(&error));
     assert!(cause(&error).contains("4711"), "{}", cause(&error));
-    execute(&file.path(), "PRAGMA user_version = 1").await;
+    execute(&file.path(), "PRAGMA user_version = 2").await;
     everything.check(&file.open().await).await;
 }
 
@@ -261,7 +261,7 @@ async fn what_is_no_database_is_refused_and_left_alone() {
 
 /// Runs `damage` on the file past all checks.
 async fn damage(path: &Path, damage: &str) {
-    execute(path, &format!("PRAGMA ignore_check_constraints = ON; {damage}")).await;
+    execute(path, &format!("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF; {damage}")).await;
 }
 
 #[tokio::test]
@@ -405,7 +405,7 @@ async fn check_dropped_creation(store: &SqliteStore, polls: usize, hastily: bool
     let new = registration();
     let outcome = dropped_after(store.create_registration(&new, NO_CAPS), polls, hastily).await;
     settle(store).await;
-    let key = RegistrationKey::Claim(new.claim);
+    let key = RegistrationKey::Claim(claim_of(&new));
     let kept = store.find_registration(&key).await.unwrap().is_some();
     let again = store.create_registration(&new, NO_CAPS).await.unwrap();
     assert_eq!(again, if kept { Creation::Conflict } else { Creation::Created });

@@ -25,7 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// All that ever happened to the schema, oldest first. Entry `n` leaves `PRAGMA user_version` at `n + 1`.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
+    include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
+];
 /// What the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;
 
@@ -264,11 +267,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn r99_what_an_older_version_kept_survives_the_migration() {
+        const OLD: &str = "INSERT INTO registrations (id, claim, client_name, requested, created_at, expires_at, state) \
+                VALUES ('reg_aaaaaaaaaaaaaaaaaaaaaa', zeroblob(32), 'Agent', 'a b', 1, 2, 'pending'); \
+            INSERT INTO sessions (seq, id, registration, access, refresh, resource, account_id, account_label, \
+                client_name, scopes, created_at, expires_at, refresh_expires_at, revoked_at, revoked_by) \
+                VALUES (7, 'ses_aaaaaaaaaaaaaaaaaaaaaa', 'reg_bbbbbbbbbbbbbbbbbbbbbb', zeroblob(32), \
+                    cast('0123456789abcdef0123456789abcdef' AS BLOB), 'https://api.example.com', '42', 'ada', \
+                    'Agent', 'a', 1, 2, 3, 4, 'human');";
+        let place = Place::new("older");
+        let path = place.path();
+        let mut connection = options(&path).journal_mode(SqliteJournalMode::Wal).connect().await.unwrap();
+        raw_sql(MIGRATIONS[0]).execute(&mut connection).await.unwrap();
+        raw_sql(OLD).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let writer = writer(&path).await.unwrap();
+        let kept: (String, String, i64) =
+            query_as("SELECT mode, requested, misses FROM registrations").fetch_one(&writer).await.unwrap();
+        assert_eq!(kept, ("claim".into(), "a b".into(), 0));
+        let kept: (i64, String, String, i64, String) = query_as(
+            "SELECT seq, granted, scopes, generation, cast(refresh AS TEXT) \
+             FROM sessions JOIN refresh_tokens USING (generation) WHERE revoked_by = 'human' AND session = id",
+        )
+        .fetch_one(&writer)
+        .await
+        .unwrap();
+        assert_eq!(kept, (7, "a".into(), "a".into(), 0, "0123456789abcdef0123456789abcdef".into()));
+    }
+
+    #[tokio::test]
     async fn r99_a_migration_that_fails_leaves_nothing() {
         let place = Place::new("halfway");
         let mut connection = options(&place.path()).connect().await.unwrap();
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        raw_sql(MIGRATIONS[0]).execute(&mut *transaction).await.unwrap();
+        for migration in MIGRATIONS {
+            raw_sql(migration).execute(&mut *transaction).await.unwrap();
+        }
         transaction.rollback().await.unwrap();
         let fingerprint = Fingerprint::read(&mut connection).await.unwrap();
         assert_eq!((fingerprint.application, fingerprint.version, fingerprint.has_tables), (0, 0, false));

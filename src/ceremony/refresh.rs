@@ -1,0 +1,145 @@
+use super::{Ceremony, CeremonyError, DRAWS, Issued};
+use crate::{
+    audit::Event,
+    core::{
+        clock::Timestamp,
+        secret::{Access, Refresh, Secret},
+        session::{Lineage, RevokedBy, Rotation, Salt, Session},
+    },
+    store::{RevokeTarget, StoreError, StoreErrorKind},
+};
+
+/// What an agent presents that refreshes its session.
+#[derive(Clone, Debug, Default)]
+pub struct Refreshing<'a> {
+    /// The refresh token.
+    pub token: &'a str,
+    /// What the new access token shall be good for; none means all that was granted.
+    pub scopes: Vec<String>,
+    /// What it shall be good at (RFC 8707 section 2): this service's resource or nothing.
+    pub resource: Option<&'a str>,
+}
+
+impl Ceremony {
+    /// Gives a session new secrets in place of the old ones (RFC 6749 section 6, RFC 9700 section 4.14.2).
+    ///
+    /// A refresh token is good once. Whoever presents it again within the grace, and before its successor is used, gets
+    /// the same successor; later that ends the session, since two hold it.
+    ///
+    /// # Errors
+    /// When more is asked for than was granted, which uses nothing up; when the refresh token is unknown, used up, expired
+    /// or revoked; when the account may no longer be acted for; or when the service fails.
+    pub async fn refresh(&self, asked: &Refreshing<'_>) -> Result<Issued, CeremonyError> {
+        if asked.resource.is_some_and(|resource| resource != self.config.resource()) {
+            return Err(CeremonyError::InvalidTarget);
+        }
+        let narrowed = self.offered(&asked.scopes, "scopes")?;
+        let presented = asked.token.as_bytes();
+        let from = self.config.prefixes().refresh.digest(presented).ok_or(CeremonyError::InvalidRefresh)?;
+        for _ in 0..DRAWS {
+            let lineage = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
+            let session = &lineage.session;
+            if !session.is_alive(self.config.resource(), self.now()) {
+                return Err(CeremonyError::InvalidRefresh);
+            }
+            if lineage.age > 0 {
+                return self.used_up(asked.token, &lineage).await;
+            }
+            if !self.accounts.is_active(&session.account.id).await? {
+                self.end(session, RevokedBy::Service).await?;
+                return Err(CeremonyError::InvalidRefresh);
+            }
+            if !narrowed.is_subset(&session.granted) {
+                return Err(CeremonyError::UnknownScope { field: "scopes", offered: session.granted.to_string() });
+            }
+            let scopes = if narrowed.is_empty() { session.granted.clone() } else { narrowed.clone() };
+            let mut salt = Salt([0; 32]);
+            self.random.fill(&mut salt.0)?;
+            let (access_token, refresh_token) = self.successors(asked.token, &salt, session)?;
+            let at = self.now();
+            let rotation = Rotation {
+                from,
+                access: access_token.digest(),
+                refresh: refresh_token.digest(),
+                salt,
+                scopes,
+                expires_at: self.access_end_of(session, at),
+                refresh_expires_at: self.refresh_end_of(session, at),
+            };
+            match self.store.rotate(&rotation, at).await {
+                Ok(true) => return Ok(self.refreshed(lineage.session, rotation, access_token, refresh_token)),
+                // Somebody was faster, or a digest is taken: look again.
+                Ok(false) => {}
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
+    }
+
+    /// A used refresh token: the answer again if it may have been lost, else the end of the session.
+    async fn used_up(&self, token: &str, lineage: &Lineage) -> Result<Issued, CeremonyError> {
+        let session = &lineage.session;
+        let grace = self.config.lifetimes().refresh_grace;
+        let previous = lineage.last.filter(|last| lineage.age == 1 && self.now().since(last.at) < grace);
+        if let Some(last) = previous {
+            let (access_token, refresh_token) = self.successors(token, &last.salt, session)?;
+            self.record(&Event::RefreshRepeated { session: session.id.clone() });
+            return Ok(Issued { session: session.clone(), access_token, refresh_token });
+        }
+        self.record(&Event::ReuseDetected { session: session.id.clone() });
+        self.end(session, RevokedBy::Reuse).await?;
+        Err(CeremonyError::InvalidRefresh)
+    }
+
+    /// The secrets that follow from a refresh token and the salt of its rotation: neither alone leads to them.
+    fn successors(
+        &self,
+        token: &str,
+        salt: &Salt,
+        session: &Session,
+    ) -> Result<(Secret<Access>, Secret<Refresh>), CeremonyError> {
+        let prefixes = self.config.prefixes();
+        let access_token = prefixes.access.derive(token, &salt.0, session.id.as_str())?;
+        let refresh_token = prefixes.refresh.derive(token, &salt.0, session.id.as_str())?;
+        Ok((access_token, refresh_token))
+    }
+
+    fn refreshed(
+        &self,
+        session: Session,
+        rotation: Rotation,
+        access_token: Secret<Access>,
+        refresh_token: Secret<Refresh>,
+    ) -> Issued {
+        self.record(&Event::Refreshed { session: session.id.clone() });
+        let Rotation { scopes, expires_at, refresh_expires_at, .. } = rotation;
+        Issued { session: Session { scopes, expires_at, refresh_expires_at, ..session }, access_token, refresh_token }
+    }
+
+    async fn end(&self, session: &Session, by: RevokedBy) -> Result<(), CeremonyError> {
+        let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
+        self.revoke(&target, by).await.map(drop)
+    }
+
+    /// From when on an access token is refused that is issued at `at` for a session that is made then.
+    pub(super) fn access_end(&self, at: Timestamp) -> Timestamp {
+        let lifetimes = self.config.lifetimes();
+        at.after(lifetimes.access.min(lifetimes.session))
+    }
+
+    /// The same for a refresh token. Where nothing takes refresh tokens, a session ends with its access token.
+    pub(super) fn refresh_end(&self, at: Timestamp) -> Timestamp {
+        let lifetimes = self.config.lifetimes();
+        if self.config.refreshes() { at.after(lifetimes.refresh.min(lifetimes.session)) } else { self.access_end(at) }
+    }
+
+    /// A refresh never extends a session past its absolute end.
+    fn access_end_of(&self, session: &Session, at: Timestamp) -> Timestamp {
+        self.access_end(at).min(session.created_at.after(self.config.lifetimes().session))
+    }
+
+    fn refresh_end_of(&self, session: &Session, at: Timestamp) -> Timestamp {
+        self.refresh_end(at).min(session.created_at.after(self.config.lifetimes().session))
+    }
+}

@@ -1,0 +1,467 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header::WWW_AUTHENTICATE};
+use minijinja::context;
+use serde_json::{Map, Value, json};
+
+use super::fields::{Fields, Refused, invalid};
+use crate::{
+    Config,
+    accounts::head_of,
+    ceremony::{self, Attempt, CeremonyError, Issued, Login, Polled, Refreshing, Started},
+    challenge::Challenge,
+    core::{
+        clock::Timestamp,
+        id::{AccountId, SessionId},
+        registration::State,
+        session::{Session, SessionState},
+        text::HumanText,
+    },
+    discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
+    guard::Credentials,
+    limiter,
+    reply::{Answering, Reply, jitter, json_reply, retry_after},
+};
+
+const START: &str = "/agent-sessions/start";
+const AUTHORIZE: &str = "/agent-sessions/authorize/";
+const POLL: &str = "/agent-sessions/poll";
+const EXCHANGE: &str = "/agent-sessions/exchange";
+const REFRESH: &str = "/agent-sessions/refresh";
+const REVOKE: &str = "/agent-sessions/revoke";
+const LIST: &str = "/account/agent-sessions";
+
+const UNNAMED: &str = "Unnamed agent";
+/// How long an agent waits that was refused because too many wait.
+const BUSY: u64 = 30;
+
+/// `/agent-sessions/…` and `/account/agent-sessions`: start, poll, exchange, refresh, revoke, list.
+pub(super) struct AgentSessionsWire;
+
+impl Wire for AgentSessionsWire {
+    fn endpoints(&self, site: &Arc<Site>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+        let verbs = [
+            (START, Verb::Start),
+            (POLL, Verb::Poll),
+            (EXCHANGE, Verb::Exchange),
+            (REFRESH, Verb::Refresh),
+            (REVOKE, Verb::Revoke),
+            (LIST, Verb::List),
+        ];
+        let endpoint =
+            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, site: Arc::clone(site) })) };
+        verbs.into_iter().map(endpoint).collect()
+    }
+
+    fn approval_path(&self) -> &'static str {
+        AUTHORIZE
+    }
+
+    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+        let block = json!({
+            "start_uri": config.url(START),
+            "poll_uri": config.url(POLL),
+            "exchange_uri": config.url(EXCHANGE),
+            "refresh_uri": config.url(REFRESH),
+            "revoke_uri": config.url(REVOKE),
+            "sessions_uri": config.url(LIST),
+            "modes_supported": modes(config),
+            "code_challenge_methods_supported": if config.modes().browser { json!(["S256"]) } else { json!([]) },
+        });
+        metadata.agent_auth.insert("agent_sessions".into(), block);
+    }
+
+    fn chapter(&self, config: &Config) -> Result<String, minijinja::Error> {
+        let (modes, lifetimes, prefixes) = (config.modes(), config.lifetimes(), config.prefixes());
+        let entries = config.catalogue().entries();
+        let example = entries.iter().find(|entry| entry.default).or_else(|| entries.first());
+        auth_md::fill(
+            include_str!("agent_sessions.md.jinja"),
+            context! {
+                start => config.url(START),
+                authorize => config.url(AUTHORIZE),
+                poll => config.url(POLL),
+                exchange => config.url(EXCHANGE),
+                refresh => config.url(REFRESH),
+                revoke => config.url(REVOKE),
+                list => config.url(LIST),
+                browser => modes.browser,
+                detached => modes.detached,
+                finish_code => modes.finish_code,
+                finish_code_alone => modes.finish_code_alone,
+                origins => modes.callback_origins.clone(),
+                example_scope => example.map(|entry| entry.scope.to_string()),
+                access_prefix => prefixes.access.as_str().to_owned(),
+                refresh_prefix => prefixes.refresh.as_str().to_owned(),
+                poll_prefix => prefixes.poll.as_str().to_owned(),
+                exchange_prefix => prefixes.exchange.as_str().to_owned(),
+                finish_prefix => prefixes.finish.as_str().to_owned(),
+                exchange_code_seconds => lifetimes.exchange_code.as_secs(),
+                finish_code_seconds => lifetimes.finish_code.as_secs(),
+                grace_seconds => lifetimes.refresh_grace.as_secs(),
+            },
+        )
+    }
+}
+
+/// The modes that are on, by their wire names.
+fn modes(config: &Config) -> Vec<&'static str> {
+    let modes = config.modes();
+    let all = [(modes.browser, INTERACTIVE), (modes.detached, DETACHED), (modes.finish_code, FINISH_CODE)];
+    all.into_iter().filter_map(|(on, name)| on.then_some(name)).collect()
+}
+
+const INTERACTIVE: &str = "interactive";
+const DETACHED: &str = "detached";
+const FINISH_CODE: &str = "finish_code";
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Start,
+    Poll,
+    Exchange,
+    Refresh,
+    Revoke,
+    List,
+}
+
+struct Call {
+    verb: Verb,
+    site: Arc<Site>,
+}
+
+impl Endpoint for Call {
+    fn methods(&self) -> &'static [Method] {
+        static POST: [Method; 1] = [Method::POST];
+        static GET: [Method; 2] = [Method::GET, Method::HEAD];
+        match self.verb {
+            Verb::List => &GET,
+            _ => &POST,
+        }
+    }
+
+    fn rated(&self) -> Option<Rated> {
+        Some(match self.verb {
+            Verb::Start => Rated::Registration,
+            Verb::Poll => Rated::Poll,
+            Verb::Exchange => Rated::Redemption,
+            Verb::Refresh => Rated::Refresh,
+            Verb::Revoke | Verb::List => Rated::Revocation,
+        })
+    }
+
+    fn too_many(&self, seconds: u64) -> Reply {
+        too_many(seconds)
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
+        let (verb, site) = (self.verb, Arc::clone(&self.site));
+        Box::pin(async move { answer(verb, &site, &request).await.unwrap_or_else(|refused| refuse(&site, refused)) })
+    }
+}
+
+async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    if site.is_cross_site(request.headers()) {
+        let text = "this is not for pages of other sites; call it from a program";
+        return Err(Refused::Wire(StatusCode::FORBIDDEN, "FORBIDDEN", text.into()));
+    }
+    match verb {
+        Verb::Start => start(site, request).await,
+        Verb::Poll => poll(site, request).await,
+        Verb::Exchange => exchange(site, request).await,
+        Verb::Refresh => refresh(site, request).await,
+        Verb::Revoke => revoke(site, request).await,
+        Verb::List => list(site, request).await,
+    }
+}
+
+async fn start(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let kind = fields.human_text("client_type")?;
+    let kind = kind.ok_or_else(|| invalid("`client_type` is required: send a string such as \"cli\""))?;
+    let mode = fields.text("mode")?.unwrap_or(INTERACTIVE);
+    let login = login(site, &fields, mode)?;
+    let name = match fields.human_text("client_name")? {
+        Some(name) => name,
+        None => HumanText::new(UNNAMED).map_err(|_| invalid("`client_name` is required: send a string"))?,
+    };
+    let asked = ceremony::Request::by(name)
+        .label(fields.human_text("label")?)
+        .kind(Some(kind), fields.human_text("client_instance_id")?)
+        .scopes(fields.texts("scopes")?)
+        .scopes_field("scopes")
+        .address(site.client_address(request));
+    let Started { registration, poll_token } = site.ceremony.start_login(asked, login).await?;
+    let body = json!({
+        "ok": true,
+        "auth_request_id": registration.id.as_str(),
+        "authorize_url": site.config.url(&format!("{AUTHORIZE}{}", registration.id)),
+        "poll_token": poll_token.expose(),
+        "mode": mode,
+        "expires_at": registration.expires_at.as_millis(),
+        "scopes": registration.requested.names(),
+    });
+    Ok(json_reply(StatusCode::CREATED, &body))
+}
+
+fn login(site: &Site, fields: &Fields, mode: &str) -> Result<Login, Refused> {
+    if mode == INTERACTIVE {
+        return Ok(Login::Browser {
+            callback: fields.required("callback_url")?.to_owned(),
+            state: fields.text("state")?.map(str::to_owned),
+            challenge: fields.required("code_challenge")?.to_owned(),
+        });
+    }
+    let login = match mode {
+        DETACHED => Login::Detached,
+        FINISH_CODE => Login::FinishCode,
+        _ => return Err(invalid(format!("`mode` must be one of: {}", modes(&site.config).join(", ")))),
+    };
+    match ["callback_url", "code_challenge", "state"].into_iter().find(|field| fields.is_there(field)) {
+        Some(field) => Err(invalid(format!("`{field}` is for the mode interactive only; leave it out"))),
+        None => Ok(login),
+    }
+}
+
+async fn poll(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let polled = site.ceremony.poll(fields.required("auth_request_id")?, fields.required("poll_token")?).await;
+    let Polled { state, exchange_code, account } = polled?;
+    let (status, text) = match state {
+        State::Pending => ("pending", None),
+        State::Approved => ("approved", None),
+        State::Exchanged => ("exchanged", None),
+        State::Denied | State::Revoked | State::Locked => ("revoked", Some(over(state))),
+        State::Expired => ("expired", Some(over(state))),
+    };
+    let mut body = json!({
+        "status": status,
+        "exchange_code": exchange_code.as_ref().map(|code| code.expose()),
+        "account_id": account.as_ref().map(|account| account.id.as_str()),
+        "approved_email": account.as_ref().map(|account| account.label.as_str()),
+    });
+    let Some((code, message)) = text else { return Ok(json_reply(StatusCode::OK, &body)) };
+    body["error"] = json!(code);
+    body["message"] = json!(message);
+    Ok(json_reply(StatusCode::GONE, &body))
+}
+
+/// Code and text of a login that came to nothing. Clients look for the words `revoked` and `expired`.
+const fn over(state: State) -> (&'static str, &'static str) {
+    match state {
+        State::Expired => ("AUTH_REQUEST_EXPIRED", "auth request expired; start a new login"),
+        State::Denied => {
+            ("AUTH_REQUEST_REVOKED", "auth request revoked: your human denied it; do not ask again unless told to")
+        }
+        State::Locked => {
+            ("AUTH_REQUEST_REVOKED", "auth request revoked: too many wrong codes were presented; start a new login")
+        }
+        _ => (
+            "AUTH_REQUEST_REVOKED",
+            "auth request revoked: the approval was taken back; do not ask again unless told to",
+        ),
+    }
+}
+
+async fn exchange(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let attempt = Attempt {
+        registration: fields.required("auth_request_id")?,
+        code: fields.required("exchange_code")?,
+        verifier: fields.text("code_verifier")?,
+        poll_token: fields.text("poll_token")?,
+        redeemer: site.redeemer(request),
+    };
+    let issued = site.ceremony.exchange(&attempt).await?;
+    let account = account(site, &issued.session).await?;
+    let mut session = tokens(&issued);
+    session.insert("id".into(), json!(issued.session.id.as_str()));
+    let body = json!({ "ok": true, "agent_session": session, "account": account });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// A dead access token may come along as bearer; it does not matter.
+async fn refresh(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let fields = Fields::read(request.headers(), request.body())?;
+    let asked = Refreshing {
+        token: fields.required("refresh_token")?,
+        scopes: fields.texts("scopes")?,
+        resource: fields.text("resource")?,
+    };
+    let issued = site.ceremony.refresh(&asked).await?;
+    let account = account(site, &issued.session).await?;
+    let mut session = tokens(&issued);
+    session.insert("session_id".into(), json!(issued.session.id.as_str()));
+    session.insert("account".into(), account);
+    Ok(json_reply(StatusCode::OK, &json!({ "ok": true, "agent_session": session })))
+}
+
+fn tokens(issued: &Issued) -> Map<String, Value> {
+    let Issued { session, access_token, refresh_token } = issued;
+    let fields = [
+        ("access_token", json!(access_token.expose())),
+        ("refresh_token", json!(refresh_token.expose())),
+        ("access_expires_at", json!(session.expires_at.as_millis())),
+        ("refresh_expires_at", json!(session.refresh_expires_at.as_millis())),
+        ("scopes", json!(session.scopes.names())),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+async fn account(site: &Site, session: &Session) -> Result<Value, Refused> {
+    let account = &session.account;
+    // What was issued must arrive: the plan is only there to be shown.
+    let tier = site.accounts.tier(&account.id).await.unwrap_or_else(|error| {
+        site.note_failure(&error);
+        "free".into()
+    });
+    Ok(json!({
+        "id": account.id.as_str(), "email": account.label, "github_login": null, "google_name": null, "tier": tier,
+    }))
+}
+
+/// Who asks about sessions: an agent about itself, or a human about all of the account.
+enum Asker {
+    Agent(Arc<Session>),
+    Human(AccountId),
+}
+
+async fn asker(site: &Site, request: &Request<Bytes>) -> Result<Asker, Refused> {
+    match Credentials::of(request.headers()) {
+        Credentials::Bearer(token) => site.ceremony.session(token).await?.map(Asker::Agent),
+        Credentials::None => {
+            let current = Arc::clone(&site.accounts).current(head_of(request)).await;
+            current.map_err(CeremonyError::from)?.map(|human| Asker::Human(human.account.id))
+        }
+        Credentials::Ambiguous => return Err(invalid("send one `Authorization` header")),
+    }
+    .ok_or(Refused::SignedOut)
+}
+
+async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let asker = asker(site, request).await?;
+    let fields = Fields::read(request.headers(), request.body())?;
+    let wanted = fields.required("session_id")?;
+    let not_yours = || Refused::Wire(StatusCode::NOT_FOUND, "NOT_FOUND", "you have no such active session".into());
+    let id = SessionId::parse(wanted).ok_or_else(not_yours)?;
+    let ended = match asker {
+        Asker::Agent(own) => own.id == id && site.ceremony.revoke_own(&own).await?,
+        Asker::Human(account) => site.ceremony.revoke_session(&account, &id).await?,
+    };
+    if !ended {
+        return Err(not_yours());
+    }
+    Ok(json_reply(StatusCode::OK, &json!({ "ok": true, "session_id": wanted })))
+}
+
+async fn list(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let now = site.ceremony.now();
+    let body = match asker(site, request).await? {
+        Asker::Agent(own) => json!({ "sessions": [entry(&own, now)] }),
+        Asker::Human(account) => {
+            let query = request.uri().query().unwrap_or_default();
+            let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
+            let after = after.and_then(|(_, id)| SessionId::parse(&id));
+            let page = site.ceremony.sessions(&account, after.as_ref()).await?;
+            let sessions: Vec<Value> = page.sessions.iter().map(|session| entry(session, now)).collect();
+            let next = page.next.map(|next| site.config.url(&format!("{LIST}?after={next}")));
+            json!({ "sessions": sessions, "next": next })
+        }
+    };
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+fn entry(session: &Session, now: Timestamp) -> Value {
+    let text = |text: &Option<HumanText>| text.as_ref().map(ToString::to_string);
+    json!({
+        "id": session.id.as_str(),
+        "client_type": text(&session.client.kind),
+        "client_name": session.client.name.as_str(),
+        "client_instance_id": text(&session.client.instance),
+        "label": text(&session.client.label),
+        "scopes": session.scopes.names(),
+        "status": match session.state_at(now) {
+            SessionState::Active => "active",
+            SessionState::Expired => "expired",
+            SessionState::Revoked => "revoked",
+        },
+        "created_at": session.created_at.as_millis(),
+        "last_used_at": session.last_use.map(|last| last.at.as_millis()),
+        "access_expires_at": session.expires_at.as_millis(),
+        "refresh_expires_at": session.refresh_expires_at.as_millis(),
+        "revoked_at": session.revoked.map(|revoked| revoked.at.as_millis()),
+    })
+}
+
+fn refuse(site: &Site, refused: Refused) -> Reply {
+    match refused {
+        Refused::Wire(status, code, text) => error(status, &code.to_uppercase(), &text),
+        Refused::SignedOut => challenged(
+            site,
+            error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "log in: the access token is missing, expired or revoked"),
+        ),
+        Refused::Ceremony(error) => refused_by_ceremony(site, &error),
+    }
+}
+
+fn refused_by_ceremony(site: &Site, refused: &CeremonyError) -> Reply {
+    if refused.is_unavailable() {
+        site.note_failure(refused);
+        let text = "the service can't do this right now; keep what you have and try again later";
+        let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", text);
+        retry_after(&mut reply, jitter(site.ceremony.now()));
+        return reply;
+    }
+    let text = refused.to_string();
+    let gone = |state| {
+        let (code, text) = over(state);
+        error(StatusCode::GONE, code, text)
+    };
+    match refused {
+        CeremonyError::UnknownScope { .. } => error(StatusCode::BAD_REQUEST, "INVALID_SCOPE", &text),
+        CeremonyError::InvalidTarget => error(StatusCode::BAD_REQUEST, "INVALID_TARGET", &text),
+        CeremonyError::ModeOff { .. } => error(StatusCode::BAD_REQUEST, "MODE_NOT_ENABLED", &text),
+        CeremonyError::PollTokenRequired => error(StatusCode::BAD_REQUEST, "CLIENT_UPGRADE_REQUIRED", &text),
+        // These two texts are what the command line looks for.
+        CeremonyError::Pending { .. } => error(StatusCode::BAD_REQUEST, "INVALID_STATE", "auth request is not ready"),
+        CeremonyError::AlreadyClaimed => {
+            error(StatusCode::CONFLICT, "AUTH_REQUEST_ALREADY_EXCHANGED", "auth request already exchanged")
+        }
+        CeremonyError::WrongCode => challenged(site, error(StatusCode::UNAUTHORIZED, "INVALID_AUTH_REQUEST", &text)),
+        CeremonyError::InvalidRefresh => {
+            challenged(site, error(StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN", &text))
+        }
+        CeremonyError::Denied => gone(State::Denied),
+        CeremonyError::Revoked => gone(State::Revoked),
+        CeremonyError::Locked => gone(State::Locked),
+        CeremonyError::Expired => gone(State::Expired),
+        CeremonyError::TooFast { wait } => too_many(limiter::seconds(*wait)),
+        CeremonyError::TooManyFromSource => too_many(BUSY + jitter(site.ceremony.now())),
+        CeremonyError::TooManyPending => {
+            let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", &text);
+            retry_after(&mut reply, BUSY + jitter(site.ceremony.now()));
+            reply
+        }
+        _ => error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", &text),
+    }
+}
+
+fn error(status: StatusCode, code: &str, text: &str) -> Reply {
+    json_reply(status, &json!({ "error": code, "message": text }))
+}
+
+fn too_many(seconds: u64) -> Reply {
+    let text = format!("too many requests; wait {seconds} seconds");
+    let mut reply = error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", &text);
+    retry_after(&mut reply, seconds);
+    reply
+}
+
+/// RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where a login begins.
+fn challenged(site: &Site, mut reply: Reply) -> Reply {
+    let challenge = Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
+    let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    reply
+}

@@ -1,0 +1,67 @@
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header::SET_COOKIE};
+use minijinja::context;
+
+use super::{
+    Desk, PageError,
+    csrf::cookie,
+    render::{Allowed, Message, Tone},
+    words,
+};
+use crate::{
+    core::{
+        registration::{Mode, Registration},
+        secret::{Finish, Secret},
+    },
+    reply::Reply,
+};
+
+/// Keeps the finish code in the browser that approved, for this one page: the server keeps its digest only.
+const COOKIE: &str = "agent_auth_finish";
+
+/// Hands the code to the browser that approved.
+pub(super) fn keep(desk: &Desk, reply: &mut Reply, path: &str, code: &Secret<Finish>) {
+    let secure = if desk.site.config.is_https() { "; Secure" } else { "" };
+    let seconds = desk.site.config.lifetimes().finish_code.as_secs();
+    let cookie =
+        format!("{COOKIE}={}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", code.expose());
+    if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
+        cookie.set_sensitive(true);
+        reply.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// Shows the code to the human who approved, and a message with it that is ready for the agent.
+pub(super) fn show(
+    desk: &Desk,
+    request: &Request<Bytes>,
+    registration: &Registration,
+    path: &str,
+) -> Result<Reply, PageError> {
+    let ceremony = &desk.site.ceremony;
+    let now = ceremony.now();
+    let by_itself = matches!(registration.mode, Mode::Detached { .. });
+    // Another site of the same domain can set a cookie too; what it says is shown only if it is the code.
+    let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(registration, code));
+    let left = registration.code.map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
+    let (Some(code), Some(left)) = (code, left) else {
+        let line = if by_itself {
+            "Go back to your agent. It collects its access by itself; you can close this page."
+        } else {
+            "The code for the agent is shown for a few minutes, and only in the browser in which you approved."
+        };
+        let message = Message::new(Tone::Good, "Approved").line(line).link(desk.sessions_link());
+        return desk.show(StatusCode::OK, &message);
+    };
+    let content = context! {
+        client => registration.client.name.to_string(),
+        message => format!("{} finish code:\n{code}", desk.site.config.name()),
+        code,
+        left => words::about(left),
+        by_itself,
+        path,
+        sessions_url => desk.sessions_path(),
+    };
+    let allowed = Allowed { form_action: None, script: true };
+    desk.renderer.page(&*desk.site.random, StatusCode::OK, "finish.html", content, allowed)
+}
