@@ -201,9 +201,11 @@ static PLACES: Semaphore = Semaphore::const_new(2);
 fn driver() -> &'static Driver {
     static DRIVER: OnceLock<Driver> = OnceLock::new();
     DRIVER.get_or_init(|| {
-        // A static is never dropped: a small watcher ends the driver when this process is gone.
+        // A static is never dropped: a small watcher ends the driver when this process is gone. It does not hold the pipe,
+        // so that a driver that does not start is noticed.
         let watch = format!(
-            "chromedriver --port=0 & driver=$!; while kill -0 {} 2>/dev/null; do sleep 1; done; kill $driver",
+            "chromedriver --port=0 & driver=$!; \
+             (while kill -0 {} 2>/dev/null; do sleep 1; done; kill $driver) >/dev/null & wait $driver",
             std::process::id()
         );
         let mut process = Command::new("sh")
@@ -412,7 +414,12 @@ pub struct AgentProcess {
 
 impl AgentProcess {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(example("agent")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new(example("agent"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         Self { process, stdout, said: String::new() }
     }
@@ -424,10 +431,16 @@ impl AgentProcess {
             assert!(self.stdout.read_line(&mut line).unwrap() > 0, "it ended without a link: {}", self.said);
             self.said.push_str(&line);
             let link = line.trim();
-            if link.starts_with("http://") && link.contains("/approve/") {
+            if link.starts_with("http://") && (link.contains("/approve/") || link.contains("/authorize/")) {
                 return link.to_owned();
             }
         }
+    }
+
+    /// Types a line.
+    pub fn tell(&mut self, line: &str) {
+        let mut stdin = self.process.stdin.take().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Whether it went well, and all that it said.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tower_agent_auth::challenge::Challenge;
 
 mod harness;
+mod logins;
 use harness::{AgentAt, AgentProcess, Browser, Demo, EvilSite, Folder, Http, Pending};
 
 const DEMO_CONFIG: &str = include_str!("../../examples/axum/agent-auth.toml");

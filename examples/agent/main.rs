@@ -4,38 +4,33 @@
 //! cargo run --example agent -- http://127.0.0.1:3000/projects --scope projects:read
 //! ```
 //!
+//! Where the service has the login of the Agent Analytics command line, `--mode` takes one of its three ways in place of steps
+//! 3 to 6: a live browser on this machine, a browser anywhere, or a finish code that the human carries back.
+//!
 //! It knows one URL. Everything else it is told: by the challenge of a refused call, and by the documents that the challenge
 //! leads to. What it is told it checks before it sends a secret anywhere.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the human who started it")]
 
 use std::{
-    collections::BTreeMap,
-    error::Error,
-    fs,
-    io::{self, ErrorKind, IsTerminal, Write},
-    path::{Path, PathBuf},
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use clap::Parser;
-use http::{HeaderMap, Response, StatusCode, Uri, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
-use tower_agent_auth::challenge::Challenge;
-use ureq::{Agent, Body};
+use ::http::{StatusCode, Uri};
+use clap::{Parser, ValueEnum};
+use serde::Deserialize;
+use serde_json::json;
 
-/// The most that is read of an answer.
-const LARGEST_ANSWER: u64 = 256 * 1024;
-/// The longest that one request may take.
-const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// The longest that the agent waits because a service says so.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How often a request is sent again that a service could not answer.
-const RETRIES: usize = 5;
+mod callback;
+mod credential;
+mod http;
+mod login;
 
-type Failure = Box<dyn Error>;
+use credential::{Credential, Credentials, Refresh};
+use http::{Answer, Client, Failure, LONGEST_WAIT, check_url, is_below, origin};
 
 /// An agent that asks its human for access to a URL, and calls it
 #[derive(Parser)]
@@ -54,6 +49,21 @@ struct Options {
     /// What the agent is called, as the human sees it
     #[arg(long, default_value = "Example agent")]
     name: String,
+
+    /// How to log in, in place of claiming
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+}
+
+/// A way to log in.
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// The human's browser is on this machine
+    Browser,
+    /// The human's browser is anywhere
+    Detached,
+    /// The human carries a code back
+    FinishCode,
 }
 
 fn main() -> ExitCode {
@@ -73,7 +83,13 @@ fn run(options: &Options) -> Result<(), Failure> {
 
     if let Some(credential) = kept.find(&options.url).filter(|credential| credential.has(&options.scope)) {
         println!("The credential in {} is for {}.", options.credential.display(), plain(&credential.resource));
-        let answer = client.call(&options.url, Some(&credential.access_token))?;
+        let mut answer = client.call(&options.url, Some(&credential.access_token))?;
+        let fresh = if answer.refuses_token() { refresh(&client, &credential)? } else { None };
+        if let Some(fresh) = fresh {
+            println!("It had expired, and was refreshed.");
+            kept.keep(&fresh)?;
+            answer = client.call(&options.url, Some(&fresh.access_token))?;
+        }
         if !answer.refuses_token() {
             return finish(&answer, &credential.scopes);
         }
@@ -86,6 +102,19 @@ fn run(options: &Options) -> Result<(), Failure> {
     let answer = client.call(&options.url, Some(&credential.access_token))?;
     step(8, &format!("called {} with the token: {}", options.url, answer.status));
     finish(&answer, &credential.scopes)
+}
+
+/// The credential with new secrets, or `None` if there is nothing to refresh it with or the session is over. Whoever shares a
+/// credential among processes shares the answer too: a refresh token is good once.
+fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential>, Failure> {
+    let Some(Refresh { token, uri }) = &credential.refresh else { return Ok(None) };
+    let answer = client.post(uri, &json!({ "refresh_token": token }))?;
+    if answer.status == StatusCode::UNAUTHORIZED {
+        return Ok(None);
+    }
+    let login::Issued { agent_session: fresh, .. } = answer.expect(StatusCode::OK)?.read()?;
+    let refresh = Some(Refresh { token: fresh.refresh_token, uri: uri.clone() });
+    Ok(Some(Credential { access_token: fresh.access_token, refresh, scopes: fresh.scopes, ..credential.clone() }))
 }
 
 /// Steps 1 to 7. `None` if the URL can be called without access.
@@ -109,23 +138,33 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     };
     step(2, &format!("discovered {}, whose access is given by {}{about}", resource.title(), server.issuer));
 
-    let registration = register(client, options, &server)?;
+    let issued = match options.mode {
+        Some(mode) => login::log_in(client, options, mode, &server)?,
+        None => claim(client, options, &server)?,
+    };
+    let scopes = issued.scopes.join(" ");
+    step(7, &format!("acts for the account {}, with the scopes: {scopes}", issued.account));
+    let refresh_uri = server.agent_auth.agent_sessions.map(|sessions| sessions.refresh_uri);
+    let refresh = issued.refresh_token.zip(refresh_uri).map(|(token, uri)| Refresh { token, uri });
+    let Session { access_token, scopes, .. } = issued;
+    Ok(Some(Credential { resource: resource.resource, access_token, refresh, scopes }))
+}
+
+/// Steps 3 to 6 as auth.md tells them.
+fn claim(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<Session, Failure> {
+    let registration = register(client, options, server)?;
     step(3, &format!("registered as {:?}, asking for: {}", options.name, registration.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
     println!("\n   {}\n", plain(&registration.claim_url));
 
-    wait_for_approval(client, &server, &registration)?;
+    wait_for_approval(client, server, &registration)?;
     step(5, "was approved");
 
     let claim = json!({ "claim_token": registration.claim_token });
     let answer = client.post(&server.agent_auth.claim_complete_uri, &claim)?.expect(StatusCode::OK)?;
-    let session: Session = answer.read()?;
-    step(6, &format!("completed the claim; the session is good for {} s", session.expires_in));
-
-    let scopes = session.scopes.join(" ");
-    step(7, &format!("acts for the account {}, with the scopes: {scopes}", session.account));
-    Ok(Some(Credential { resource: resource.resource, access_token: session.access_token, scopes: session.scopes }))
+    step(6, "completed the claim");
+    answer.read()
 }
 
 /// Protected resource metadata (RFC 9728), as far as it matters here.
@@ -158,6 +197,17 @@ struct AgentAuthBlock {
     register_uri: String,
     claim_uri: String,
     claim_complete_uri: String,
+    agent_sessions: Option<AgentSessionsBlock>,
+}
+
+/// The login of the Agent Analytics command line.
+#[derive(Deserialize)]
+struct AgentSessionsBlock {
+    start_uri: String,
+    poll_uri: String,
+    exchange_uri: String,
+    refresh_uri: String,
+    modes_supported: Vec<String>,
 }
 
 /// Reads both documents, and checks that each speaks for whom it is asked about.
@@ -176,8 +226,12 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     if server.issuer != *issuer {
         return Err(format!("the metadata of {issuer} is about {}", server.issuer).into());
     }
-    let AgentAuthBlock { register_uri, claim_uri, claim_complete_uri, .. } = &server.agent_auth;
-    for endpoint in [register_uri, claim_uri, claim_complete_uri] {
+    let AgentAuthBlock { register_uri, claim_uri, claim_complete_uri, agent_sessions, .. } = &server.agent_auth;
+    let mut endpoints = vec![register_uri, claim_uri, claim_complete_uri];
+    if let Some(AgentSessionsBlock { start_uri, poll_uri, exchange_uri, refresh_uri, .. }) = agent_sessions {
+        endpoints.extend([start_uri, poll_uri, exchange_uri, refresh_uri]);
+    }
+    for endpoint in endpoints {
         if origin(endpoint)? != origin(issuer)? {
             return Err(format!("{endpoint} is not at the authorization server {issuer}").into());
         }
@@ -283,7 +337,7 @@ impl Drop for Progress {
 #[derive(Deserialize)]
 struct Session {
     access_token: String,
-    expires_in: u64,
+    refresh_token: Option<String>,
     scopes: Vec<String>,
     account: Account,
 }
@@ -334,211 +388,4 @@ fn step(number: u8, text: &str) {
 /// What a service says, on one line and without what would command a terminal.
 fn plain(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).collect()
-}
-
-/// Sends requests. It follows no redirect, so that nothing that is meant for one URL reaches another.
-struct Client(Agent);
-
-/// An answer, read whole.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Client {
-    fn new() -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(REQUEST_TIME))
-            .user_agent(concat!("tower-agent-auth-example/", env!("CARGO_PKG_VERSION")));
-        Self(config.build().into())
-    }
-
-    fn call(&self, url: &str, token: Option<&str>) -> Result<Answer, Failure> {
-        patiently(|| {
-            let mut request = self.0.get(url);
-            if let Some(token) = token {
-                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-            }
-            Answer::of(url, request.call())
-        })
-    }
-
-    fn get(&self, url: &str) -> Result<Answer, Failure> {
-        self.call(url, None)
-    }
-
-    fn post(&self, url: &str, body: &Value) -> Result<Answer, Failure> {
-        patiently(|| self.post_once(url, body))
-    }
-
-    fn post_once(&self, url: &str, body: &Value) -> Result<Answer, Failure> {
-        Answer::of(url, self.0.post(url).send_json(body))
-    }
-}
-
-/// Sends a request again after as long as the service asks to wait.
-fn patiently(send: impl Fn() -> Result<Answer, Failure>) -> Result<Answer, Failure> {
-    for _ in 0..RETRIES {
-        let answer = send()?;
-        let Some(pause) = answer.asks_to_wait() else { return Ok(answer) };
-        println!("   the service asks to wait {} s", pause.as_secs());
-        sleep(pause);
-    }
-    send()
-}
-
-impl Answer {
-    fn of(url: &str, response: Result<Response<Body>, ureq::Error>) -> Result<Self, Failure> {
-        let unreadable = |error| format!("can't read what {url} answers: {error}");
-        let (parts, mut body) = response.map_err(|error| format!("can't reach {url}: {error}"))?.into_parts();
-        let body = body.with_config().limit(LARGEST_ANSWER).lossy_utf8(true).read_to_string().map_err(unreadable)?;
-        Ok(Self { status: parts.status, headers: parts.headers, body })
-    }
-
-    /// The answer if it has that status, or else an error with what it says.
-    fn expect(self, status: StatusCode) -> Result<Self, Failure> {
-        if self.status == status {
-            return Ok(self);
-        }
-        let (code, text) = self.error();
-        Err(format!("The service refused: {} {code}: {text}", self.status.as_u16()).into())
-    }
-
-    fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        // The parser's own text may quote a secret.
-        serde_json::from_str(&self.body).map_err(|error| {
-            format!("the service's answer is not what auth.md says, at line {} column {}", error.line(), error.column())
-                .into()
-        })
-    }
-
-    /// The code and the text of a refusal.
-    fn error(&self) -> (String, String) {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
-        let text = |field: &str| body[field].as_str().map(str::to_owned);
-        let message = text("error_description").or_else(|| text("message"));
-        (text("error").unwrap_or_default(), message.unwrap_or_else(|| "without saying why".to_owned()))
-    }
-
-    /// How long to wait before asking again, for 429 and 503.
-    fn asks_to_wait(&self) -> Option<Duration> {
-        if !matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            return None;
-        }
-        let seconds = self.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Some(Duration::from_secs(seconds.unwrap_or(5)).clamp(Duration::from_secs(1), LONGEST_WAIT))
-    }
-
-    /// The first challenge of the scheme Bearer.
-    fn challenge(&self) -> Option<Challenge> {
-        let lines = self.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
-        lines.filter_map(|line| Challenge::parse(line).ok()).flatten().find(Challenge::is_bearer)
-    }
-
-    /// The URL that a 401 leads to.
-    fn challenged_metadata(&self) -> Result<String, Failure> {
-        let challenge = self.challenge().ok_or("the service refuses without a Bearer challenge")?;
-        let url =
-            challenge.parameter("resource_metadata").ok_or("the challenge leads nowhere: no resource_metadata")?;
-        Ok(url.to_owned())
-    }
-
-    fn refuses_token(&self) -> bool {
-        self.status == StatusCode::UNAUTHORIZED
-    }
-}
-
-/// Secrets go over TLS, or stay on this machine.
-fn check_url(what: &str, url: &str) -> Result<(), Failure> {
-    let uri: Uri = url.parse().map_err(|_| format!("{what} must be an absolute URL, not {url}"))?;
-    let is_loopback = matches!(uri.host(), Some("127.0.0.1" | "[::1]" | "localhost"));
-    match (uri.scheme_str(), uri.host()) {
-        (Some("https"), Some(_)) => Ok(()),
-        (Some("http"), Some(_)) if is_loopback => Ok(()),
-        _ => Err(format!("{what} must begin with https://, or with http:// on this machine, not be {url}").into()),
-    }
-}
-
-fn origin(url: &str) -> Result<String, Failure> {
-    let uri: Uri = url.parse()?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("{url} is not absolute").into());
-    };
-    Ok(format!("{scheme}://{authority}"))
-}
-
-/// Whether `url` is `resource` or lies below it.
-fn is_below(url: &str, resource: &str) -> bool {
-    let (Ok(inner), Ok(outer)) = (url.parse::<Uri>(), resource.parse::<Uri>()) else { return false };
-    let same_origin = inner.scheme() == outer.scheme() && inner.authority() == outer.authority();
-    let rest = inner.path().strip_prefix(outer.path().trim_end_matches('/'));
-    same_origin && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// What the agent may send to a resource.
-#[derive(Clone, Deserialize, Serialize)]
-struct Credential {
-    resource: String,
-    access_token: String,
-    scopes: Vec<String>,
-}
-
-impl Credential {
-    fn has(&self, scopes: &[String]) -> bool {
-        scopes.iter().all(|scope| self.scopes.contains(scope))
-    }
-}
-
-/// The credentials in a file that only its owner can read, one for each resource.
-struct Credentials {
-    file: PathBuf,
-    by_resource: BTreeMap<String, Credential>,
-}
-
-impl Credentials {
-    fn load(file: &Path) -> Result<Self, Failure> {
-        let by_resource = match fs::read_to_string(file) {
-            Ok(text) => serde_json::from_str(&text).map_err(|_| format!("{} holds no credentials", file.display()))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(format!("can't read {}: {error}", file.display()).into()),
-        };
-        Ok(Self { file: file.to_owned(), by_resource })
-    }
-
-    fn find(&self, url: &str) -> Option<Credential> {
-        self.by_resource.values().find(|credential| is_below(url, &credential.resource)).cloned()
-    }
-
-    fn keep(&mut self, credential: &Credential) -> Result<(), Failure> {
-        self.by_resource.insert(credential.resource.clone(), credential.clone());
-        self.save()
-    }
-
-    fn forget(&mut self, url: &str) -> Result<(), Failure> {
-        self.by_resource.retain(|_, credential| !is_below(url, &credential.resource));
-        self.save()
-    }
-
-    /// Writes a new file and puts it in the old one's place, so that there is never half a file, nor one that others may read.
-    fn save(&self) -> Result<(), Failure> {
-        let mut name = self.file.clone().into_os_string();
-        name.push(format!(".{}.new", std::process::id()));
-        let new = PathBuf::from(name);
-        let text = serde_json::to_string_pretty(&self.by_resource)?;
-        let written = write_private(&new, &text).and_then(|()| fs::rename(&new, &self.file));
-        written.map_err(|error| format!("can't write {}: {error}", self.file.display()).into())
-    }
-}
-
-fn write_private(file: &Path, text: &str) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }

@@ -1,0 +1,120 @@
+//! The one page that the human's browser calls back (RFC 8252 section 7.3).
+//!
+//! Any program and any page on this machine can reach the port. So nothing counts but a GET of the one path, under the name
+//! that was given out, with the parameters that only this login has; whatever else comes is refused, and waiting goes on.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::http::Failure;
+
+const PATH: &str = "/callback";
+const DONE: &str = "/done";
+const LARGEST_HEAD: u64 = 16 * 1024;
+/// The longest that one caller may take, so that a silent one does not keep the browser out.
+const CALL_TIME: Duration = Duration::from_secs(5);
+
+pub(crate) struct Listener {
+    listener: TcpListener,
+    authority: String,
+}
+
+impl Listener {
+    /// Listens on a free port of 127.0.0.1, where only this machine reaches it.
+    pub(crate) fn bind() -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("can't listen: {error}"))?;
+        let authority = listener.local_addr()?.to_string();
+        Ok(Self { listener, authority })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}{PATH}", self.authority)
+    }
+
+    /// Waits for the call that has all `expected` parameters, and answers its exchange code.
+    pub(crate) fn wait(self, expected: &[(&str, &str)], deadline: Instant) -> Result<String, Failure> {
+        let expected: Vec<(String, String)> =
+            expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (sender, receiver) = mpsc::channel();
+        let Self { listener, authority } = self;
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (sender, authority, expected) = (sender.clone(), authority.clone(), expected.clone());
+                // One thread for each caller: who says nothing holds nobody up.
+                thread::spawn(move || {
+                    if let Ok(Some(code)) = answer(&stream, &authority, &expected) {
+                        let _ = sender.send(code);
+                    }
+                });
+            }
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        let code = receiver.recv_timeout(left).map_err(|_| "Nobody approved in time, or your human denied it.")?;
+        // The browser is on its way from the callback to the page that says so.
+        thread::sleep(Duration::from_millis(500));
+        Ok(code)
+    }
+}
+
+/// Answers one call; the code, if it is the one that is waited for.
+fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) -> io::Result<Option<String>> {
+    stream.set_read_timeout(Some(CALL_TIME))?;
+    stream.set_write_timeout(Some(CALL_TIME))?;
+    let (line, host) = read_head(stream)?;
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    // Another name that leads here was given out by somebody else (DNS rebinding).
+    if method != "GET" || host.as_deref() != Some(authority) {
+        return reply(stream, "400 Bad Request", "", "This is not for you.").map(|()| None);
+    }
+    if path == DONE {
+        return reply(stream, "200 OK", "", "Done. You can close this page and go back to your agent.").map(|()| None);
+    }
+    let parameters: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let one = |name: &str| {
+        let mut values = parameters.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+        values.next().filter(|_| values.next().is_none())
+    };
+    let fits = path == PATH && expected.iter().all(|(name, value)| one(name) == Some(value));
+    match one("exchange_code").filter(|_| fits) {
+        // Away from the address with the code in it, so that it does not stay in the browser's history.
+        Some(code) => reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "").map(|()| Some(code.clone())),
+        None => reply(stream, "400 Bad Request", "", "This is not what your agent waits for.").map(|()| None),
+    }
+}
+
+/// The request line and the `Host`.
+fn read_head(stream: &TcpStream) -> io::Result<(String, Option<String>)> {
+    let mut lines = BufReader::new(stream.take(LARGEST_HEAD)).lines();
+    let line = lines.next().transpose()?.unwrap_or_default();
+    let mut host = None;
+    for header in lines {
+        let header = header?;
+        if header.is_empty() {
+            break;
+        }
+        match header.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("host") => host = Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    Ok((line, host))
+}
+
+fn reply(mut stream: &TcpStream, status: &str, headers: &str, text: &str) -> io::Result<()> {
+    let page = format!("<!doctype html><meta charset=\"utf-8\"><title>Agent</title><p>{text}</p>\n");
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{headers}Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
+         Content-Security-Policy: default-src 'none'\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{page}",
+        page.len()
+    )?;
+    stream.flush()
+}

@@ -1,0 +1,85 @@
+//! What the agent keeps between two runs.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::{Failure, is_below};
+
+/// What the agent may send to a resource.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Credential {
+    pub(crate) resource: String,
+    pub(crate) access_token: String,
+    /// What continues the session, and where, if the service says so.
+    pub(crate) refresh: Option<Refresh>,
+    pub(crate) scopes: Vec<String>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Refresh {
+    pub(crate) token: String,
+    pub(crate) uri: String,
+}
+
+impl Credential {
+    pub(crate) fn has(&self, scopes: &[String]) -> bool {
+        scopes.iter().all(|scope| self.scopes.contains(scope))
+    }
+}
+
+/// The credentials in a file that only its owner can read, one for each resource.
+pub(crate) struct Credentials {
+    file: PathBuf,
+    by_resource: BTreeMap<String, Credential>,
+}
+
+impl Credentials {
+    pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
+        let by_resource = match fs::read_to_string(file) {
+            Ok(text) => serde_json::from_str(&text).map_err(|_| format!("{} holds no credentials", file.display()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(format!("can't read {}: {error}", file.display()).into()),
+        };
+        Ok(Self { file: file.to_owned(), by_resource })
+    }
+
+    pub(crate) fn find(&self, url: &str) -> Option<Credential> {
+        self.by_resource.values().find(|credential| is_below(url, &credential.resource)).cloned()
+    }
+
+    pub(crate) fn keep(&mut self, credential: &Credential) -> Result<(), Failure> {
+        self.by_resource.insert(credential.resource.clone(), credential.clone());
+        self.save()
+    }
+
+    pub(crate) fn forget(&mut self, url: &str) -> Result<(), Failure> {
+        self.by_resource.retain(|_, credential| !is_below(url, &credential.resource));
+        self.save()
+    }
+
+    /// Writes a new file and puts it in the old one's place, so that there is never half a file, nor one that others may read.
+    fn save(&self) -> Result<(), Failure> {
+        let mut name = self.file.clone().into_os_string();
+        name.push(format!(".{}.new", std::process::id()));
+        let new = PathBuf::from(name);
+        let text = serde_json::to_string_pretty(&self.by_resource)?;
+        let written = write_private(&new, &text).and_then(|()| fs::rename(&new, &self.file));
+        written.map_err(|error| format!("can't write {}: {error}", self.file.display()).into())
+    }
+}
+
+fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
