@@ -42,12 +42,12 @@ impl Ceremony {
             if !session.is_alive(self.config.resource(), self.now()) {
                 return Err(CeremonyError::InvalidRefresh);
             }
-            if lineage.age > 0 {
-                return self.used_up(asked.token, &lineage).await;
-            }
             if !self.accounts.is_active(&session.account.id).await? {
                 self.end(session, RevokedBy::Service).await?;
                 return Err(CeremonyError::InvalidRefresh);
+            }
+            if lineage.age > 0 {
+                return self.used_up(asked.token, &lineage).await;
             }
             if !narrowed.is_subset(&session.granted) {
                 return Err(CeremonyError::UnknownScope { field: "scopes", offered: session.granted.to_string() });

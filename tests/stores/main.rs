@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod contract;
+#[path = "../common/dice.rs"]
+mod dice;
 mod fixtures;
 mod model;
 mod races;

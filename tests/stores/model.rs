@@ -9,8 +9,11 @@ use tower_agent_auth::{
     store::{CeremonyStore, MemoryStore, RevokeTarget},
 };
 
-use crate::fixtures::{
-    TempFile, account, after, approve_until, create, deny, find, open, registration, rotation, scopes, session_of,
+use crate::{
+    dice::Dice,
+    fixtures::{
+        TempFile, account, after, approve_until, create, deny, find, open, registration, rotation, scopes, session_of,
+    },
 };
 
 const TRACES: u64 = 256;
@@ -18,23 +21,6 @@ const STEPS: usize = 60;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 /// How long each registration of a trace lives, in steps of a clock that the dice move by some 13 in all.
 const LIVES: [i64; 3] = [5, 8, 11];
-
-/// SplitMix64: a trace is known by its number.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ (bits >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-}
 
 /// A registration as the specification tells it, and the session that it became.
 struct Expected {

@@ -1,0 +1,749 @@
+//! The whole state machine, modes and refresh included: random traces of the ceremony against a model that is written down
+//! from the specification, and races of which one may win. On memory and on SQLite.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use data_encoding::BASE64URL_NOPAD;
+use sha2::Digest as _;
+use tokio::{sync::Barrier, task::JoinSet};
+use tower_agent_auth::{
+    AgentAuth,
+    accounts::SignedIn,
+    ceremony::{Attempt, Ceremony, CeremonyError, Decision, Handover, Issued, Login, Refreshing, Request},
+    core::{
+        clock::{Clock, ManualClock},
+        id::{RegistrationId, SessionId},
+        registration::{Account, State},
+        scope::ScopeSet,
+        session::Redeemer,
+        text::HumanText,
+    },
+    store::{CeremonyStore, MemoryStore, SqliteStore},
+};
+
+mod common;
+#[path = "common/dice.rs"]
+mod dice;
+
+use common::{START, TestAccounts, config};
+use dice::Dice;
+
+const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
+const ACCESS: i64 = 60_000;
+const REFRESH: i64 = 300_000;
+const SESSION: i64 = 900_000;
+const REGISTRATION: i64 = 600_000;
+const EXCHANGE_CODE: i64 = 60_000;
+const FINISH_CODE: i64 = 400_000;
+const GRACE: i64 = 10_000;
+
+fn seconds(millis: i64) -> Duration {
+    Duration::from_millis(millis.unsigned_abs())
+}
+
+/// A ceremony over a store, its clock and its humans.
+struct Stage {
+    ceremony: Ceremony,
+    clock: ManualClock,
+    accounts: TestAccounts,
+}
+
+impl Stage {
+    fn on(store: impl CeremonyStore, alone: bool) -> Self {
+        let clock = ManualClock::at(START);
+        let accounts = TestAccounts::default();
+        let config = config()
+            .no_limits()
+            .modes(|modes| modes.finish_code_alone = alone)
+            .registration_lifetime(seconds(REGISTRATION))
+            .code_lifetimes(seconds(EXCHANGE_CODE), seconds(FINISH_CODE))
+            .access_lifetime(seconds(ACCESS))
+            .refresh_lifetime(seconds(REFRESH))
+            .session_lifetime(seconds(SESSION))
+            .refresh_grace(seconds(GRACE));
+        let auth = AgentAuth::builder(config.build().unwrap())
+            .sessions(store)
+            .accounts(accounts.clone())
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        Self { ceremony: auth.ceremony().unwrap().clone(), clock, accounts }
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().as_millis()
+    }
+}
+
+/// A file in memory if the machine has a place for that, gone with this.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let shared = std::path::Path::new("/dev/shm");
+        let parent = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("tower-agent-auth-model-{}-{count}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.0.join("sessions.db")).await.unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn human(name: &str) -> SignedIn {
+    SignedIn::new(common::account(name), "a browser")
+}
+
+fn asked() -> Request {
+    let scopes = ["projects:read", "projects:write"].map(str::to_owned);
+    Request::by(HumanText::new("Agent").unwrap()).scopes(scopes.into())
+}
+
+fn scopes(list: &str) -> ScopeSet {
+    ScopeSet::parse(list).unwrap()
+}
+
+/// The ways to log in, as the specification names them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Claim,
+    Browser,
+    Detached,
+    /// Detached, where a finish code is good alone.
+    DetachedOrCode,
+    FinishCode,
+}
+
+/// What an agent may present, of each kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Shown {
+    Right,
+    Wrong,
+    Nothing,
+}
+
+const SHOWN: [Shown; 3] = [Shown::Right, Shown::Wrong, Shown::Nothing];
+
+/// A session as the specification tells it.
+#[derive(Debug)]
+struct ModelSession {
+    id: SessionId,
+    created_at: i64,
+    /// Every access token that was ever issued, and until when the last of them is good.
+    access: Vec<String>,
+    access_end: i64,
+    /// The refresh tokens, oldest first; the last is the current one.
+    refresh: Vec<String>,
+    refresh_end: i64,
+    refreshed_at: i64,
+    revoked: bool,
+}
+
+/// A registration as the specification tells it.
+#[derive(Debug)]
+struct Model {
+    mode: Mode,
+    id: RegistrationId,
+    /// The claim token or poll token.
+    token: String,
+    state: State,
+    expires_at: i64,
+    account: Option<&'static str>,
+    /// The code that was handed out, and until when it is good.
+    code: Option<(String, i64)>,
+    misses: u32,
+    session: Option<ModelSession>,
+}
+
+impl Model {
+    async fn start(stage: &Stage, mode: Mode) -> Self {
+        let challenge = BASE64URL_NOPAD.encode(&sha2::Sha256::digest(VERIFIER));
+        let login = match mode {
+            Mode::Claim => None,
+            Mode::Browser => Some(Login::Browser { callback: "http://127.0.0.1:4000/".into(), state: None, challenge }),
+            Mode::Detached | Mode::DetachedOrCode => Some(Login::Detached),
+            Mode::FinishCode => Some(Login::FinishCode),
+        };
+        let (id, token) = match login {
+            None => {
+                let registered = stage.ceremony.register(asked()).await.unwrap();
+                (registered.registration.id, registered.claim_token.expose().to_owned())
+            }
+            Some(login) => {
+                let started = stage.ceremony.start_login(asked(), login).await.unwrap();
+                (started.registration.id, started.poll_token.expose().to_owned())
+            }
+        };
+        let expires_at = stage.now() + REGISTRATION;
+        let (state, account, code, misses, session) = (State::Pending, None, None, 0, None);
+        Self { mode, id, token, state, expires_at, account, code, misses, session }
+    }
+
+    fn state(&self, now: i64) -> State {
+        match self.state {
+            State::Pending | State::Approved if now >= self.expires_at => State::Expired,
+            state => state,
+        }
+    }
+
+    fn approve(&mut self, now: i64, code: Option<String>) {
+        self.state = State::Approved;
+        match self.mode {
+            Mode::Browser => self.expires_at = now + EXCHANGE_CODE,
+            Mode::FinishCode => self.expires_at = now + FINISH_CODE,
+            Mode::DetachedOrCode => self.expires_at = self.expires_at.max(now + FINISH_CODE),
+            Mode::Claim | Mode::Detached => {}
+        }
+        let lifetime = if self.mode == Mode::Browser { EXCHANGE_CODE } else { FINISH_CODE };
+        self.code = code.map(|code| (code, now + lifetime));
+    }
+
+    /// What redeeming answers whose proof holds.
+    fn by_state(&mut self, now: i64, active: bool) -> &'static str {
+        match self.state(now) {
+            State::Pending => "pending",
+            State::Approved if !active => {
+                self.state = State::Revoked;
+                "denied"
+            }
+            State::Approved => "issued",
+            State::Denied => "denied",
+            State::Exchanged => {
+                let replay_ends = !matches!(self.mode, Mode::Detached | Mode::DetachedOrCode);
+                if let Some(session) = &mut self.session {
+                    session.revoked |= replay_ends && now - session.created_at > 10_000;
+                }
+                "claimed"
+            }
+            State::Revoked => "revoked",
+            State::Locked => "locked",
+            State::Expired => "expired",
+        }
+    }
+
+    fn miss(&mut self, now: i64) -> &'static str {
+        if self.state(now) == State::Approved {
+            self.misses += 1;
+            if self.misses == 5 {
+                self.state = State::Locked;
+            }
+        }
+        "wrong"
+    }
+
+    /// What an exchange must answer, and what it does.
+    fn exchange(&mut self, now: i64, active: bool, code: Shown, verifier: Shown, poll: Shown) -> &'static str {
+        if self.mode != Mode::Browser && verifier != Shown::Nothing {
+            return "invalid";
+        }
+        if poll == Shown::Wrong || self.mode == Mode::Claim {
+            return "wrong";
+        }
+        let handed_out = self.code.is_some();
+        match self.mode {
+            Mode::Browser => match (code == Shown::Right && handed_out, verifier == Shown::Right) {
+                (true, true) => self.by_state(now, active),
+                (false, true) if !handed_out => self.by_state(now, active),
+                (false, false) => "wrong",
+                _ => self.miss(now),
+            },
+            Mode::FinishCode => match (poll, code) {
+                (Shown::Nothing, _) => "poll token required",
+                (_, Shown::Right) => self.by_state(now, active),
+                _ if !handed_out => self.by_state(now, active),
+                _ => self.miss(now),
+            },
+            Mode::Detached if code == Shown::Right => self.by_state(now, active),
+            Mode::DetachedOrCode if code == Shown::Right => match &self.code {
+                Some((_, end)) if now >= *end && self.state(now) == State::Approved => "expired",
+                _ => self.by_state(now, active),
+            },
+            Mode::DetachedOrCode if !handed_out => self.by_state(now, active),
+            Mode::DetachedOrCode => self.miss(now),
+            _ => "wrong",
+        }
+    }
+
+    fn issued(&mut self, now: i64, issued: &Issued) {
+        self.state = State::Exchanged;
+        self.session = Some(ModelSession {
+            id: issued.session.id.clone(),
+            created_at: now,
+            access: vec![issued.access_token.expose().to_owned()],
+            access_end: now + ACCESS,
+            refresh: vec![issued.refresh_token.expose().to_owned()],
+            refresh_end: now + REFRESH,
+            refreshed_at: now,
+            revoked: false,
+        });
+    }
+
+    async fn check(&self, stage: &Stage, context: &str) {
+        let now = stage.now();
+        let state = match self.mode {
+            Mode::Claim => stage.ceremony.status(&self.token).await.unwrap().state,
+            _ => stage.ceremony.poll(self.id.as_str(), &self.token).await.unwrap().state,
+        };
+        assert_eq!(state, self.state(now), "{context}");
+        assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
+        let Some(session) = &self.session else { return };
+        for (age, token) in session.access.iter().rev().enumerate() {
+            let good = age == 0 && !session.revoked && now < session.access_end;
+            let found = stage.ceremony.session(token.as_bytes()).await.unwrap();
+            assert_eq!(found.is_some(), good, "access token {age} ago: {context}");
+        }
+    }
+}
+
+fn name_of<T>(answer: &Result<T, CeremonyError>) -> &'static str {
+    match answer {
+        Ok(_) => "issued",
+        Err(CeremonyError::Pending { .. }) => "pending",
+        Err(CeremonyError::Denied) => "denied",
+        Err(CeremonyError::AlreadyClaimed) => "claimed",
+        Err(CeremonyError::Revoked) => "revoked",
+        Err(CeremonyError::Locked) => "locked",
+        Err(CeremonyError::Expired) => "expired",
+        Err(CeremonyError::WrongCode) => "wrong",
+        Err(CeremonyError::PollTokenRequired) => "poll token required",
+        Err(CeremonyError::Invalid { .. }) => "invalid",
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+async fn run(stage: &Stage, trace: u64, alone: bool) {
+    const STEPS: usize = 150;
+    let mut dice = Dice(trace);
+    let detached = if alone { Mode::DetachedOrCode } else { Mode::Detached };
+    let mut all = Vec::new();
+    for mode in [Mode::Claim, Mode::Browser, detached, Mode::FinishCode] {
+        all.push(Model::start(stage, mode).await);
+    }
+    // Some traces are of a clumsy agent, which guesses until the login is locked.
+    let clumsy = trace % 3 == 0;
+    let mut chosen = 0;
+    for step in 0..STEPS {
+        // Mostly the same one again: what is rare needs several steps in a row.
+        chosen = if dice.below(4) == 0 { dice.below(all.len()) } else { chosen };
+        let name = dice.pick(&["ada", "ada", "ada", "ada", "bob"]);
+        let roll = dice.below(16);
+        let context = format!("trace {trace} step {step} roll {roll} {name} {:?} at {}", all[chosen], stage.now());
+        match roll {
+            0..=1 => view(stage, &mut all[chosen], name, &context).await,
+            2..=3 => approve(stage, &mut all[chosen], name, &context).await,
+            4 => deny(stage, &mut all[chosen], name, dice.below(4) == 0, &context).await,
+            5..=8 => exchange(stage, &mut all[chosen], &mut dice, clumsy, &context).await,
+            9..=11 => refresh(stage, &mut all[chosen], &mut dice, &context).await,
+            12 => revoke(stage, &mut all, chosen, name, &mut dice, &context).await,
+            13 => {
+                let mut inactive = stage.accounts.inactive.lock().unwrap();
+                if dice.below(6) == 0 { inactive.push("acct_ada".into()) } else { inactive.clear() }
+            }
+            _ => stage.clock.advance(seconds([1, 4_000, 10_000, 59_999, 100_000][dice.below(5)])),
+        }
+        all[chosen].check(stage, &context).await;
+    }
+    for model in &all {
+        model.check(stage, &format!("trace {trace} in the end: {model:?}")).await;
+    }
+    stage.accounts.inactive.lock().unwrap().clear();
+}
+
+async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
+    let seen = stage.ceremony.view(&model.id, &common::account(name), None).await;
+    let free = model.account.is_none() && model.state(stage.now()) == State::Pending;
+    if free {
+        model.account = Some(name);
+    }
+    assert_eq!(seen.is_ok(), model.account == Some(name), "{context}");
+}
+
+async fn approve(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
+    let active = !stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}"));
+    let legal = model.state(stage.now()) == State::Pending && model.account == Some(name) && active;
+    let decision = Decision::Approve(scopes("projects:read"));
+    let decided = stage.ceremony.decide(&model.id, &human(name), decision).await;
+    assert_eq!(decided.is_ok(), legal, "{context}");
+    let Ok(decided) = decided else { return };
+    let code = decided.handover.map(|handover| match handover {
+        Handover::Exchange(code) => code.expose().to_owned(),
+        Handover::Finish(code) => code.expose().to_owned(),
+    });
+    let has_code = matches!(model.mode, Mode::Browser | Mode::DetachedOrCode | Mode::FinishCode);
+    assert_eq!(code.is_some(), has_code, "{context}");
+    model.approve(stage.now(), code);
+}
+
+async fn deny(stage: &Stage, model: &mut Model, name: &'static str, sure: bool, context: &str) {
+    if !sure {
+        return;
+    }
+    let legal = model.state(stage.now()) == State::Pending && model.account == Some(name);
+    let decided = stage.ceremony.decide(&model.id, &human(name), Decision::Deny).await;
+    assert_eq!(decided.is_ok(), legal, "{context}");
+    if legal {
+        model.state = State::Denied;
+    }
+}
+
+async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: bool, context: &str) {
+    let active =
+        !model.account.is_some_and(|name| stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}")));
+    let now = stage.now();
+    if model.mode == Mode::Claim && dice.below(3) > 0 {
+        let answer = stage.ceremony.redeem(&model.token, &Redeemer::default()).await;
+        assert_eq!(name_of(&answer), model.by_state(now, active), "{context}");
+        if let Ok(issued) = answer {
+            model.issued(now, &issued);
+        }
+        return;
+    }
+    // Mostly as an honest agent does it.
+    let honest = !clumsy && dice.below(2) == 0;
+    let usual_verifier = if model.mode == Mode::Browser { Shown::Right } else { Shown::Nothing };
+    let (code, verifier, poll) = if clumsy {
+        (if dice.below(12) == 0 { Shown::Right } else { Shown::Wrong }, usual_verifier, Shown::Right)
+    } else {
+        let mut show = |usual: Shown| if honest { usual } else { SHOWN[dice.below(3)] };
+        (show(Shown::Right), show(usual_verifier), show(Shown::Right))
+    };
+    let code = if code == Shown::Nothing { Shown::Wrong } else { code };
+    let right_code = match (model.mode, &model.code) {
+        (Mode::Detached, _) => {
+            let polled = stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap();
+            // It follows from the poll token; only an approved login is told.
+            polled.exchange_code.map(|code| code.expose().to_owned())
+        }
+        (_, code) => code.as_ref().map(|(code, _)| code.clone()),
+    };
+    let code = if right_code.is_none() { Shown::Wrong } else { code };
+    let presented = match code {
+        Shown::Right => right_code.unwrap(),
+        _ => "aaf_wrong".to_owned(),
+    };
+    let wrong_verifier = VERIFIER.to_uppercase();
+    let pick = |shown: Shown, right: &'static str| match shown {
+        Shown::Right => Some(right.to_owned()),
+        Shown::Wrong => Some(wrong_verifier.clone()),
+        Shown::Nothing => None,
+    };
+    let verifier_text = pick(verifier, VERIFIER);
+    let poll_text = match poll {
+        Shown::Right => Some(model.token.clone()),
+        Shown::Wrong => Some("aap_wrong".to_owned()),
+        Shown::Nothing => None,
+    };
+    let attempt = Attempt {
+        registration: model.id.as_str(),
+        code: &presented,
+        verifier: verifier_text.as_deref(),
+        poll_token: poll_text.as_deref(),
+        redeemer: Redeemer::default(),
+    };
+    let answer = stage.ceremony.exchange(&attempt).await;
+    let context = format!("{context} with code {code:?} verifier {verifier:?} poll token {poll:?}");
+    assert_eq!(name_of(&answer), model.exchange(now, active, code, verifier, poll), "{context}");
+    if let Ok(issued) = answer {
+        model.issued(now, &issued);
+    }
+}
+
+async fn refresh(stage: &Stage, model: &mut Model, dice: &mut Dice, context: &str) {
+    let account = model.account;
+    let Some(session) = &mut model.session else { return };
+    let inactive =
+        account.is_some_and(|name| stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}")));
+    let now = stage.now();
+    // Mostly the current token, sometimes the one before, seldom an older one.
+    let age = [0, 0, 0, 0, 0, 1, 1, 2][dice.below(8)].min(session.refresh.len() - 1);
+    let token = session.refresh[session.refresh.len() - 1 - age].clone();
+    let answer = stage.ceremony.refresh(&Refreshing { token: &token, ..Refreshing::default() }).await;
+    let alive = !session.revoked && now < session.refresh_end;
+    let repeated = age == 1 && now - session.refreshed_at < GRACE;
+    let good = alive && !inactive && (age == 0 || repeated);
+    assert_eq!(answer.is_ok(), good, "{context} with the token {age} ago: {answer:?}");
+    let Ok(issued) = answer else {
+        session.revoked |= alive;
+        return;
+    };
+    let (access, refresh) = (issued.access_token.expose().to_owned(), issued.refresh_token.expose().to_owned());
+    if age == 1 {
+        assert_eq!(Some(&access), session.access.last(), "the same answer: {context}");
+        assert_eq!(Some(&refresh), session.refresh.last(), "the same answer: {context}");
+        return;
+    }
+    session.access.push(access);
+    session.refresh.push(refresh);
+    session.refreshed_at = now;
+    session.access_end = (now + ACCESS).min(session.created_at + SESSION);
+    session.refresh_end = (now + REFRESH).min(session.created_at + SESSION);
+}
+
+async fn revoke(stage: &Stage, all: &mut [Model], chosen: usize, name: &'static str, dice: &mut Dice, context: &str) {
+    let now = stage.now();
+    if dice.below(6) == 0 {
+        let account: Account = common::account(name);
+        let ended = stage.ceremony.revoke_all(&account.id).await.unwrap();
+        let mut expected = 0;
+        for model in all.iter_mut().filter(|model| model.account == Some(name)) {
+            if model.state(now) == State::Approved {
+                model.state = State::Revoked;
+            }
+            if let Some(session) = model.session.as_mut().filter(|session| !session.revoked) {
+                session.revoked = true;
+                expected += 1;
+            }
+        }
+        // Other traces leave sessions of the same humans behind.
+        assert!(ended >= expected, "{context}");
+        return;
+    }
+    let own = all[chosen].account == Some(name);
+    let Some(session) = &mut all[chosen].session else { return };
+    match dice.below(3) {
+        0 => {
+            let ended = stage.ceremony.revoke_session(&common::account(name).id, &session.id).await.unwrap();
+            assert_eq!(ended, own && !session.revoked, "{context}");
+            session.revoked |= own;
+        }
+        1 => {
+            let oldest = session.access[0].clone();
+            stage.ceremony.revoke_token(&oldest).await.unwrap();
+            session.revoked |= session.access.len() == 1;
+        }
+        _ => {
+            let any = session.refresh[dice.below(session.refresh.len())].clone();
+            stage.ceremony.revoke_token(&any).await.unwrap();
+            session.revoked = true;
+        }
+    }
+}
+
+const TRACES: u64 = 300;
+
+#[tokio::test]
+async fn r44_r74_r108_random_traces_agree_with_the_model_on_memory() {
+    for alone in [false, true] {
+        let stage = Stage::on(MemoryStore::new(), alone);
+        for trace in 0..TRACES {
+            run(&stage, trace, alone).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn r44_r74_r108_random_traces_agree_with_the_model_on_sqlite() {
+    for alone in [false, true] {
+        let file = File::new();
+        let stage = Stage::on(file.open().await, alone);
+        for trace in 0..TRACES {
+            run(&stage, trace, alone).await;
+        }
+    }
+}
+
+const ROUNDS: usize = 200;
+const RACERS: [usize; 4] = [2, 16, 64, 256];
+
+/// Lets so many start together, and answers what each of them answers.
+async fn race<F>(racers: usize, racer: impl Fn(usize) -> F) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let line = Arc::new(Barrier::new(racers));
+    let mut running = JoinSet::new();
+    for index in 0..racers {
+        let (line, racer) = (Arc::clone(&line), racer(index));
+        running.spawn(async move {
+            line.wait().await;
+            racer.await
+        });
+    }
+    running.join_all().await
+}
+
+/// An approved registration, and what its agent presents.
+#[derive(Clone)]
+struct Approved {
+    mode: Mode,
+    id: RegistrationId,
+    token: String,
+    code: String,
+}
+
+async fn approved(stage: &Stage, mode: Mode) -> Approved {
+    let mut model = Model::start(stage, mode).await;
+    view(stage, &mut model, "ada", "a race").await;
+    approve(stage, &mut model, "ada", "a race").await;
+    let code = match (&model.code, mode) {
+        (Some((code, _)), _) => code.clone(),
+        (None, Mode::Claim) => String::new(),
+        (None, _) => {
+            let polled = stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap();
+            polled.exchange_code.unwrap().expose().to_owned()
+        }
+    };
+    Approved { mode, id: model.id, token: model.token, code }
+}
+
+async fn finish(ceremony: Ceremony, approved: Approved) -> Result<Issued, CeremonyError> {
+    let Approved { mode, id, token, code } = &approved;
+    if *mode == Mode::Claim {
+        return ceremony.redeem(token, &Redeemer::default()).await;
+    }
+    let verifier = (*mode == Mode::Browser).then_some(VERIFIER);
+    let poll_token = (*mode == Mode::FinishCode).then_some(token.as_str());
+    let redeemer = Redeemer::default();
+    ceremony.exchange(&Attempt { registration: id.as_str(), code, verifier, poll_token, redeemer }).await
+}
+
+async fn refreshed(ceremony: Ceremony, token: String) -> Result<Issued, CeremonyError> {
+    ceremony.refresh(&Refreshing { token: &token, ..Refreshing::default() }).await
+}
+
+async fn is_live(stage: &Stage, issued: &Issued) -> bool {
+    stage.ceremony.session(issued.access_token.expose().as_bytes()).await.unwrap().is_some()
+}
+
+/// Two hundred rounds of each race, with 2, 16, 64 and 256 at the start in turn.
+async fn races(stage: &Stage) {
+    let modes = [Mode::Claim, Mode::Browser, Mode::DetachedOrCode, Mode::FinishCode];
+    for round in 0..ROUNDS {
+        let (racers, mode) = (RACERS[round % 4], modes[round / 4 % 4]);
+        race_to_exchange(stage, racers, mode).await;
+        race_to_refresh(stage, racers).await;
+        race_to_decide(stage, racers, mode).await;
+        race_to_revoke(stage, racers, mode).await;
+    }
+}
+
+async fn race_to_exchange(stage: &Stage, racers: usize, mode: Mode) {
+    let ready = approved(stage, mode).await;
+    let answers = race(racers, |_| finish(stage.ceremony.clone(), ready.clone())).await;
+    let names: Vec<&str> = answers.iter().map(name_of).collect();
+    assert_eq!(names.iter().filter(|name| **name == "issued").count(), 1, "{mode:?} {names:?}");
+    assert_eq!(names.iter().filter(|name| **name == "claimed").count(), racers - 1, "{mode:?} {names:?}");
+    let winner = answers.into_iter().find_map(Result::ok).unwrap();
+    assert_eq!(stage.ceremony.session_of(&ready.id).await.unwrap().unwrap().id, winner.session.id);
+    assert!(is_live(stage, &winner).await);
+}
+
+/// Within the grace all get the same successor; there is one, and no other.
+async fn race_to_refresh(stage: &Stage, racers: usize) {
+    let issued = finish(stage.ceremony.clone(), approved(stage, Mode::DetachedOrCode).await).await.unwrap();
+    let token = issued.refresh_token.expose().to_owned();
+    let answers = race(racers, |_| refreshed(stage.ceremony.clone(), token.clone())).await;
+    let pairs: std::collections::HashSet<(String, String)> = answers
+        .into_iter()
+        .map(Result::unwrap)
+        .map(|issued| (issued.access_token.expose().to_owned(), issued.refresh_token.expose().to_owned()))
+        .collect();
+    assert_eq!(pairs.len(), 1);
+    assert!(!is_live(stage, &issued).await);
+    let (access, refresh) = pairs.into_iter().next().unwrap();
+    assert!(stage.ceremony.session(access.as_bytes()).await.unwrap().is_some());
+    // It is not a dead end either.
+    assert!(refreshed(stage.ceremony.clone(), refresh).await.is_ok());
+}
+
+async fn race_to_decide(stage: &Stage, racers: usize, mode: Mode) {
+    let mut model = Model::start(stage, mode).await;
+    view(stage, &mut model, "ada", "a race").await;
+    let answers = race(racers, |index| {
+        let (ceremony, id) = (stage.ceremony.clone(), model.id.clone());
+        let approves = index % 2 == 0;
+        let decision = if approves { Decision::Approve(scopes("projects:read")) } else { Decision::Deny };
+        async move { ceremony.decide(&id, &human("ada"), decision).await.is_ok().then_some(approves) }
+    });
+    let won: Vec<bool> = answers.await.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1);
+    model.state = if won[0] { State::Approved } else { State::Denied };
+    let state = match mode {
+        Mode::Claim => stage.ceremony.status(&model.token).await.unwrap().state,
+        _ => stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap().state,
+    };
+    assert_eq!(state, model.state);
+}
+
+/// Redeeming and refreshing against revoking everything: nothing that was approved before is live after.
+async fn race_to_revoke(stage: &Stage, racers: usize, mode: Mode) {
+    let ready = approved(stage, mode).await;
+    let issued = finish(stage.ceremony.clone(), approved(stage, Mode::DetachedOrCode).await).await.unwrap();
+    let token = issued.refresh_token.expose().to_owned();
+    let answers = race(racers + 1, |index| {
+        let (ceremony, ready, token) = (stage.ceremony.clone(), ready.clone(), token.clone());
+        async move {
+            match index {
+                0 => {
+                    ceremony.revoke_all(&common::account("ada").id).await.unwrap();
+                    None
+                }
+                _ if index % 2 == 0 => finish(ceremony, ready).await.ok(),
+                _ => refreshed(ceremony, token).await.ok(),
+            }
+        }
+    });
+    for issued in answers.await.into_iter().flatten() {
+        assert!(!is_live(stage, &issued).await, "{mode:?}");
+        let token = issued.refresh_token.expose().to_owned();
+        assert!(refreshed(stage.ceremony.clone(), token).await.is_err(), "{mode:?}");
+    }
+    assert!(finish(stage.ceremony.clone(), ready).await.is_err());
+    assert!(refreshed(stage.ceremony.clone(), token).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r45_r76_r77_two_hundred_rounds_of_each_race_on_memory() {
+    races(&Stage::on(MemoryStore::new(), true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r45_r76_r77_two_hundred_rounds_of_each_race_on_sqlite() {
+    let file = File::new();
+    races(&Stage::on(file.open().await, true)).await;
+}
+
+/// Without a grace, two that refresh at once are two that hold the token: whoever won, the session is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r76_without_grace_no_token_of_a_raced_family_is_live() {
+    let clock = ManualClock::at(START);
+    let config = config().no_limits().refresh_grace(Duration::ZERO).modes(|modes| modes.finish_code_alone = true);
+    let auth = AgentAuth::builder(config.build().unwrap())
+        .sessions(MemoryStore::new())
+        .accounts(TestAccounts::default())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let ceremony = auth.ceremony().unwrap().clone();
+    let stage = Stage { ceremony, clock, accounts: TestAccounts::default() };
+    for round in 0..ROUNDS {
+        let issued = finish(stage.ceremony.clone(), approved(&stage, Mode::DetachedOrCode).await).await.unwrap();
+        let token = issued.refresh_token.expose().to_owned();
+        let answers = race(RACERS[round % 4], |_| refreshed(stage.ceremony.clone(), token.clone())).await;
+        let won: Vec<Issued> = answers.into_iter().filter_map(Result::ok).collect();
+        assert!(won.len() <= 1, "one successor at most");
+        for issued in &won {
+            assert!(!is_live(&stage, issued).await);
+            let token = issued.refresh_token.expose().to_owned();
+            assert!(refreshed(stage.ceremony.clone(), token).await.is_err());
+        }
+    }
+}
