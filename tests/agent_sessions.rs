@@ -907,12 +907,13 @@ async fn r81_r87_an_agent_sees_and_revokes_only_itself() {
     let service = Service::new();
     let (own, sibling) = (session(&service).await, session(&service).await);
     let list = async |token: &str| service.get_as("/account/agent-sessions", token).await;
+    assert!(works(&service, &own).await);
     let answer = list(text(&own, "access_token")).await;
     assert_eq!(answer.status, StatusCode::OK);
     let entry = json!({
         "id": own["id"], "client_type": "cli", "client_name": "Agent Analytics CLI", "client_instance_id": "pid:123",
         "label": null, "scopes": own["scopes"], "status": "active", "created_at": START.as_millis(),
-        "last_used_at": null, "access_expires_at": own["access_expires_at"],
+        "last_used_at": START.as_millis(), "access_expires_at": own["access_expires_at"],
         "refresh_expires_at": own["refresh_expires_at"], "revoked_at": null,
     });
     assert_eq!(answer.json, json!({ "sessions": [entry] }));

@@ -198,6 +198,12 @@ async fn no_request_whatever_is_a_fault_of_the_service() {
         "/agent/auth/claim",
         "/agent/auth/claim/complete",
         "/agent/auth/revoke",
+        "/agent-sessions/start",
+        "/agent-sessions/poll",
+        "/agent-sessions/exchange",
+        "/agent-sessions/refresh",
+        "/agent-sessions/revoke",
+        "/account/agent-sessions?after=ses_x",
         "/.well-known/oauth-protected-resource",
         "/.well-known/oauth-authorization-server",
         "/sessions?after=ses_x&done=revoked",
@@ -236,6 +242,13 @@ async fn no_request_whatever_is_a_fault_of_the_service() {
         json!({ "type": "user_claimed", "client_name": "x", "requested_scopes": ["projects:read"] }).to_string(),
         json!({ "claim_token": pending.claim_token }).to_string(),
         json!({ "token": "x" }).to_string(),
+        json!({ "mode": "interactive", "client_type": "cli", "callback_url": "http://127.0.0.1:4000/?a=b", "state": "s",
+            "code_challenge": "0".repeat(64), "scopes": ["projects:read"] })
+        .to_string(),
+        json!({ "auth_request_id": pending.id, "poll_token": "aap_x", "exchange_code": "aae_x", "code_verifier": "x" })
+            .to_string(),
+        json!({ "refresh_token": secret("refresh_token"), "scopes": ["projects:read"], "resource": "x" }).to_string(),
+        json!({ "session_id": secret("session_id") }).to_string(),
         format!("csrf={}&decision=approve&scope=projects%3Awrite", form.csrf),
         "token=x&token=y".into(),
         "[[[[{\"a\":1e999}]]]]".into(),
@@ -245,7 +258,7 @@ async fn no_request_whatever_is_a_fault_of_the_service() {
 
     let mut dice = Dice(2026);
     let mut statuses = std::collections::BTreeMap::new();
-    for round in 0..20_000 {
+    for round in 0..30_000 {
         let path = dice.pick(&paths).clone();
         let path = if round % 3 == 0 { dice.bend(path.as_bytes()) } else { path.into_bytes() };
         let Ok(uri) = http::Uri::try_from(path) else { continue };

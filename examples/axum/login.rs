@@ -28,7 +28,7 @@ use tower_http::csrf::{self, CsrfLayer, ProtectionError};
 use crate::{
     error::ApiError,
     logging,
-    logins::{LoginSecret, Logins, hexadecimal},
+    logins::{self, LoginSecret, Logins, hexadecimal},
     pages::Pages,
 };
 
@@ -52,9 +52,12 @@ pub(crate) struct Login {
 impl Accounts for Login {
     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
         let Some(secret) = self.secret(&request.headers) else { return Ok(None) };
-        let Some(email) = self.logins.find(&secret.id()).map_err(AccountsError::new)? else { return Ok(None) };
+        let found = self.logins.find(&secret.id()).map_err(AccountsError::new)?;
+        let Some(logins::Login { email, since }) = found else { return Ok(None) };
         let id = account_id(&email).map_err(AccountsError::new)?;
-        Ok(Some(SignedIn::new(Account { id, label: email }, secret.id().to_string())))
+        let human = SignedIn::new(Account { id, label: email }, secret.id().to_string());
+        // To approve, a sign-in must be fresh.
+        Ok(Some(human.since(since.into())))
     }
 
     fn login_url(&self, return_to: &str) -> String {
@@ -90,7 +93,8 @@ impl Login {
     }
 
     fn email(&self, headers: &HeaderMap) -> io::Result<Option<String>> {
-        self.secret(headers).map_or(Ok(None), |secret| self.logins.find(&secret.id()))
+        let found = self.secret(headers).map_or(Ok(None), |secret| self.logins.find(&secret.id()));
+        Ok(found?.map(|login| login.email))
     }
 
     /// The secret in the cookie. Two cookies of that name are none: one was set by somebody else.

@@ -9,6 +9,7 @@ use std::{
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use sha2::{Digest, Sha256};
@@ -54,9 +55,16 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The e-mail addresses of those who are signed in.
+/// Somebody who is signed in.
+#[derive(Clone)]
+pub(crate) struct Login {
+    pub(crate) email: String,
+    pub(crate) since: SystemTime,
+}
+
+/// Those who are signed in.
 pub(crate) enum Logins {
-    Memory(Mutex<HashMap<String, String>>),
+    Memory(Mutex<HashMap<String, Login>>),
     Folder(PathBuf),
 }
 
@@ -77,17 +85,18 @@ impl Logins {
     pub(crate) fn add(&self, id: &LoginId, email: &str) -> io::Result<()> {
         match self {
             Self::Memory(logins) => {
-                logins.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0.clone(), email.to_owned());
+                let login = Login { email: email.to_owned(), since: SystemTime::now() };
+                logins.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0.clone(), login);
                 Ok(())
             }
             Self::Folder(folder) => create_private_file(&folder.join(&id.0))?.write_all(email.as_bytes()),
         }
     }
 
-    pub(crate) fn find(&self, id: &LoginId) -> io::Result<Option<String>> {
+    pub(crate) fn find(&self, id: &LoginId) -> io::Result<Option<Login>> {
         match self {
             Self::Memory(logins) => Ok(logins.lock().unwrap_or_else(PoisonError::into_inner).get(&id.0).cloned()),
-            Self::Folder(folder) => found(fs::read_to_string(folder.join(&id.0))),
+            Self::Folder(folder) => found(read(&folder.join(&id.0))),
         }
     }
 
@@ -100,6 +109,11 @@ impl Logins {
             Self::Folder(folder) => found(fs::remove_file(folder.join(&id.0))).map(|_| ()),
         }
     }
+}
+
+/// A file is written once, when somebody signs in.
+fn read(file: &Path) -> io::Result<Login> {
+    Ok(Login { email: fs::read_to_string(file)?, since: fs::metadata(file)?.modified()? })
 }
 
 /// What is not there is no failure.

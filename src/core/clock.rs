@@ -62,6 +62,14 @@ impl Timestamp {
     }
 }
 
+/// Rounded down to the millisecond; what lies before the Unix epoch is the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 /// RFC 3339 in UTC with whole seconds, rounded down: `2026-11-24T01:10:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -357,6 +357,8 @@ async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused>
 
 async fn list(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let now = site.ceremony.now();
+    // What is listed is as fresh as it can be.
+    site.ceremony.write_uses().await?;
     let body = match asker(site, request).await? {
         Asker::Agent(own) => json!({ "sessions": [entry(&own, now)] }),
         Asker::Human(account) => {
