@@ -793,6 +793,8 @@ async fn r76_a_refresh_token_that_comes_back_late_ends_the_family_and_no_other()
     assert!(!works(&service, &current).await);
     assert_eq!(refresh(&service, text(&current, "refresh_token")).await.status, StatusCode::UNAUTHORIZED);
     assert!(works(&service, &other).await);
+    let page = service.send(browse("ada", "/sessions")).await;
+    assert!(page.text.contains("a secret was used twice"), "the human is told");
     let events = service.audit.events();
     let id = text(&first, "id");
     assert!(events.iter().any(|event| matches!(event, Event::ReuseDetected { session } if session.as_str() == id)));

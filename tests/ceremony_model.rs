@@ -561,7 +561,6 @@ async fn r44_r74_r108_random_traces_agree_with_the_model_on_sqlite() {
 }
 
 const ROUNDS: usize = 200;
-const RACERS: [usize; 4] = [2, 16, 64, 256];
 
 /// Lets so many start together, and answers what each of them answers.
 async fn race<F>(racers: usize, racer: impl Fn(usize) -> F) -> Vec<F::Output>
@@ -623,11 +622,11 @@ async fn is_live(stage: &Stage, issued: &Issued) -> bool {
     stage.ceremony.session(issued.access_token.expose().as_bytes()).await.unwrap().is_some()
 }
 
-/// Two hundred rounds of each race, with 2, 16, 64 and 256 at the start in turn.
-async fn races(stage: &Stage) {
+/// Two hundred rounds of each race with so many at the start.
+async fn races(stage: &Stage, racers: usize) {
     let modes = [Mode::Claim, Mode::Browser, Mode::DetachedOrCode, Mode::FinishCode];
     for round in 0..ROUNDS {
-        let (racers, mode) = (RACERS[round % 4], modes[round / 4 % 4]);
+        let mode = modes[round % 4];
         race_to_exchange(stage, racers, mode).await;
         race_to_refresh(stage, racers).await;
         race_to_decide(stage, racers, mode).await;
@@ -710,15 +709,26 @@ async fn race_to_revoke(stage: &Stage, racers: usize, mode: Mode) {
     assert!(refreshed(stage.ceremony.clone(), token).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r45_r76_r77_two_hundred_rounds_of_each_race_on_memory() {
-    races(&Stage::on(MemoryStore::new(), true)).await;
+macro_rules! races {
+    ($($racers:literal: $memory:ident $sqlite:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $memory() {
+            races(&Stage::on(MemoryStore::new(), true), $racers).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $sqlite() {
+            let file = File::new();
+            races(&Stage::on(file.open().await, true), $racers).await;
+        }
+    )*};
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r45_r76_r77_two_hundred_rounds_of_each_race_on_sqlite() {
-    let file = File::new();
-    races(&Stage::on(file.open().await, true)).await;
+races! {
+    2: r45_r76_r77_races_of_2_on_memory r45_r76_r77_races_of_2_on_sqlite;
+    16: r45_r76_r77_races_of_16_on_memory r45_r76_r77_races_of_16_on_sqlite;
+    64: r45_r76_r77_races_of_64_on_memory r45_r76_r77_races_of_64_on_sqlite;
+    256: r45_r76_r77_races_of_256_on_memory r45_r76_r77_races_of_256_on_sqlite;
 }
 
 /// Without a grace, two that refresh at once are two that hold the token: whoever won, the session is over.
@@ -737,7 +747,7 @@ async fn r76_without_grace_no_token_of_a_raced_family_is_live() {
     for round in 0..ROUNDS {
         let issued = finish(stage.ceremony.clone(), approved(&stage, Mode::DetachedOrCode).await).await.unwrap();
         let token = issued.refresh_token.expose().to_owned();
-        let answers = race(RACERS[round % 4], |_| refreshed(stage.ceremony.clone(), token.clone())).await;
+        let answers = race([2, 16, 64, 256][round % 4], |_| refreshed(stage.ceremony.clone(), token.clone())).await;
         let won: Vec<Issued> = answers.into_iter().filter_map(Result::ok).collect();
         assert!(won.len() <= 1, "one successor at most");
         for issued in &won {

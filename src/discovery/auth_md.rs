@@ -30,6 +30,7 @@ pub(super) fn render(config: &Config, wires: &[&dyn Wire]) -> Result<String, Err
             contact => links.contact.clone(),
             sessions => cfg!(feature = "pages").then(|| config.url(config.sessions_path())),
             scopes => scopes(config),
+            refreshes => config.refreshes(),
             chapters => chapters?,
             extra => config.auth_md().extra.clone(),
         },

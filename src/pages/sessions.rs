@@ -14,7 +14,7 @@ use crate::{
     core::{
         clock::Timestamp,
         id::SessionId,
-        session::{Session, SessionState},
+        session::{RevokedBy, Session, SessionState},
     },
     reply::Reply,
 };
@@ -82,6 +82,15 @@ fn notice(done: &str) -> Option<&'static str> {
     }
 }
 
+const fn ended_by(by: RevokedBy) -> &'static str {
+    match by {
+        RevokedBy::Agent => "the agent itself",
+        RevokedBy::Human => "you",
+        RevokedBy::Service => "the service, because the account is not active",
+        RevokedBy::Reuse => "the service, because a secret was used twice: it may have been stolen",
+    }
+}
+
 fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
     let state = session.state_at(now);
     let catalogue = desk.site.config.catalogue();
@@ -104,6 +113,7 @@ fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
             SessionState::Expired => "expired",
             SessionState::Revoked => "revoked",
         },
+        ended_by => session.revoked.map(|revoked| ended_by(revoked.by)),
         revocable => state == SessionState::Active,
     }
 }
