@@ -1,20 +1,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
 use minijinja::context;
 use serde_json::json;
 
-use super::fields::{Fields, Refused, invalid, media_type, unsupported};
+use super::{
+    busy, challenged, client_name,
+    fields::{Fields, Refused, invalid, media_type, unsupported},
+    refuse_pages,
+};
 use crate::{
     Config,
     ceremony::{self, CeremonyError, Issued, Registered, Status},
-    challenge::Challenge,
     config::APPROVAL_PATH,
-    core::{registration::State, text::HumanText},
+    core::registration::State,
     discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
     guard::Credentials,
-    reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
+    reply::{Answering, Reply, error_reply, json_reply, no_store, retry_after, unavailable},
 };
 
 const REGISTER: &str = "/agent/auth";
@@ -22,15 +25,10 @@ const CLAIM: &str = "/agent/auth/claim";
 const COMPLETE: &str = "/agent/auth/claim/complete";
 const REVOKE: &str = "/agent/auth/revoke";
 
-/// The name of a client that gave none.
-const UNNAMED: &str = "Unnamed agent";
 /// The only kind of registration that this dialect takes.
 const USER_CLAIMED: &str = "user_claimed";
 /// The only kind of credential that this dialect issues.
 const ACCESS_TOKEN: &str = "access_token";
-/// How long an agent waits that was refused because too many wait.
-const BUSY: u64 = 30;
-
 /// `/agent/auth…`: register, ask, complete, revoke.
 pub(super) struct AgentAuthWire;
 
@@ -123,10 +121,7 @@ impl Endpoint for Post {
 }
 
 async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    if site.is_cross_site(request.headers()) {
-        let text = "this is not for pages of other sites; call it from a program";
-        return Err(Refused::Wire(StatusCode::FORBIDDEN, "invalid_request", text.into()));
-    }
+    refuse_pages(site, request.headers())?;
     match verb {
         Verb::Register => register(site, request).await,
         Verb::Claim => claim(site, request).await,
@@ -141,11 +136,7 @@ async fn register(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refuse
     if fields.text("requested_credential_type")?.is_some_and(|kind| kind != ACCESS_TOKEN) {
         return Err(invalid("`requested_credential_type` must be \"access_token\""));
     }
-    let name = match fields.human_text("client_name")? {
-        Some(name) => name,
-        None => HumanText::new(UNNAMED).map_err(|_| invalid("`client_name` is required: send a string"))?,
-    };
-    let asked = ceremony::Request::by(name)
+    let asked = ceremony::Request::by(client_name(&fields)?)
         .label(fields.human_text("label")?)
         .method(fields.human_text("claim_method")?)
         .scopes(fields.texts("requested_scopes")?)
@@ -304,17 +295,11 @@ fn refused_by_ceremony(site: &Site, error: &CeremonyError) -> Reply {
         }
         CeremonyError::TooManyFromSource | CeremonyError::TooManyPending => {
             let mut reply = error_reply(status, code, &text);
-            retry_after(&mut reply, BUSY + jitter(site.ceremony.now()));
+            retry_after(&mut reply, busy(site));
             reply
         }
         CeremonyError::UnknownClaim | CeremonyError::UnknownRegistration => {
-            let mut reply = error_reply(status, code, &text);
-            // RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where a new registration begins.
-            let challenge =
-                Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
-            let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-            reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-            reply
+            challenged(site, error_reply(status, code, &text))
         }
         _ => error_reply(status, code, &text),
     }

@@ -1,16 +1,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header::WWW_AUTHENTICATE};
+use http::{Method, Request, StatusCode};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
-use super::fields::{Fields, Refused, invalid};
+use super::{
+    busy, challenged, client_name,
+    fields::{Fields, Refused, invalid},
+    refuse_pages,
+};
 use crate::{
     Config,
     accounts::head_of,
     ceremony::{self, Attempt, CeremonyError, Issued, Login, Polled, Refreshing, Started},
-    challenge::Challenge,
     core::{
         clock::Timestamp,
         id::{AccountId, SessionId},
@@ -31,10 +34,6 @@ const EXCHANGE: &str = "/agent-sessions/exchange";
 const REFRESH: &str = "/agent-sessions/refresh";
 const REVOKE: &str = "/agent-sessions/revoke";
 const LIST: &str = "/account/agent-sessions";
-
-const UNNAMED: &str = "Unnamed agent";
-/// How long an agent waits that was refused because too many wait.
-const BUSY: u64 = 30;
 
 /// `/agent-sessions/…` and `/account/agent-sessions`: start, poll, exchange, refresh, revoke, list.
 pub(super) struct AgentSessionsWire;
@@ -162,10 +161,7 @@ impl Endpoint for Call {
 }
 
 async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    if site.is_cross_site(request.headers()) {
-        let text = "this is not for pages of other sites; call it from a program";
-        return Err(Refused::Wire(StatusCode::FORBIDDEN, "FORBIDDEN", text.into()));
-    }
+    refuse_pages(site, request.headers())?;
     match verb {
         Verb::Start => start(site, request).await,
         Verb::Poll => poll(site, request).await,
@@ -182,11 +178,7 @@ async fn start(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> 
     let kind = kind.ok_or_else(|| invalid("`client_type` is required: send a string such as \"cli\""))?;
     let mode = fields.text("mode")?.unwrap_or(INTERACTIVE);
     let login = login(site, &fields, mode)?;
-    let name = match fields.human_text("client_name")? {
-        Some(name) => name,
-        None => HumanText::new(UNNAMED).map_err(|_| invalid("`client_name` is required: send a string"))?,
-    };
-    let asked = ceremony::Request::by(name)
+    let asked = ceremony::Request::by(client_name(&fields)?)
         .label(fields.human_text("label")?)
         .kind(Some(kind), fields.human_text("client_instance_id")?)
         .scopes(fields.texts("scopes")?)
@@ -439,10 +431,10 @@ fn refused_by_ceremony(site: &Site, refused: &CeremonyError) -> Reply {
         CeremonyError::Locked => gone(State::Locked),
         CeremonyError::Expired => gone(State::Expired),
         CeremonyError::TooFast { wait } => too_many(limiter::seconds(*wait)),
-        CeremonyError::TooManyFromSource => too_many(BUSY + jitter(site.ceremony.now())),
+        CeremonyError::TooManyFromSource => too_many(busy(site)),
         CeremonyError::TooManyPending => {
             let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", &text);
-            retry_after(&mut reply, BUSY + jitter(site.ceremony.now()));
+            retry_after(&mut reply, busy(site));
             reply
         }
         _ => error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", &text),
@@ -457,13 +449,5 @@ fn too_many(seconds: u64) -> Reply {
     let text = format!("too many requests; wait {seconds} seconds");
     let mut reply = error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", &text);
     retry_after(&mut reply, seconds);
-    reply
-}
-
-/// RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where a login begins.
-fn challenged(site: &Site, mut reply: Reply) -> Reply {
-    let challenge = Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
-    let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     reply
 }

@@ -3,11 +3,22 @@
 //! A dialect translates, and does nothing else: it has no state, no rule and no store of its own. It contributes its part
 //! of the authorization server metadata and its chapter of auth.md; nothing else knows that it exists.
 
-use crate::{Config, config::Dialect, discovery::Wire};
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+
+use crate::{
+    Config,
+    challenge::Challenge,
+    config::Dialect,
+    core::text::HumanText,
+    discovery::{Site, Wire},
+    reply::{Reply, jitter},
+};
 
 mod agent_auth;
 mod agent_sessions;
 mod fields;
+
+use fields::{Fields, Refused, invalid};
 
 /// The wire formats that are on.
 pub(crate) fn wires(config: &Config) -> Vec<&'static dyn Wire> {
@@ -18,4 +29,39 @@ pub(crate) fn wires(config: &Config) -> Vec<&'static dyn Wire> {
         }
     };
     config.dialects().iter().map(wire).collect()
+}
+
+/// The name of a client that gave none.
+const UNNAMED: &str = "Unnamed agent";
+/// How long an agent waits that was refused because too many wait.
+const BUSY: u64 = 30;
+
+/// What the client calls itself.
+fn client_name(fields: &Fields) -> Result<HumanText, Refused> {
+    match fields.human_text("client_name")? {
+        Some(name) => Ok(name),
+        None => HumanText::new(UNNAMED).map_err(|_| invalid("`client_name` is required: send a string")),
+    }
+}
+
+/// The endpoints are for programs, not for web pages of other sites.
+fn refuse_pages(site: &Site, headers: &HeaderMap) -> Result<(), Refused> {
+    if !site.is_cross_site(headers) {
+        return Ok(());
+    }
+    let text = "this is not for pages of other sites; call it from a program";
+    Err(Refused::Wire(StatusCode::FORBIDDEN, "invalid_request", text.into()))
+}
+
+/// How long to wait where too many wait.
+fn busy(site: &Site) -> u64 {
+    BUSY + jitter(site.ceremony.now())
+}
+
+/// RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where one begins anew.
+fn challenged(site: &Site, mut reply: Reply) -> Reply {
+    let challenge = Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
+    let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    reply
 }
