@@ -1,6 +1,6 @@
 //! The whole state machine, modes and refresh included: random traces of the ceremony against a model that is written down
 //! from the specification, and races of which one may win. On memory and on SQLite.
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "conformance", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
@@ -26,15 +26,12 @@ use tower_agent_auth::{
         session::Redeemer,
         text::HumanText,
     },
-    store::{CeremonyStore, MemoryStore, SqliteStore},
+    store::{CeremonyStore, MemoryStore, SqliteStore, conformance::dice::Dice},
 };
 
 mod common;
-#[path = "common/dice.rs"]
-mod dice;
 
 use common::{START, TestAccounts, config};
-use dice::Dice;
 
 const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
 const ACCESS: i64 = 60_000;

@@ -1,6 +1,6 @@
 //! Logs, on stderr: one line for each request and one for each audit event, and no secret.
 
-use std::{error::Error, io::IsTerminal, iter, time::Duration};
+use std::{error::Error, fmt::Display, io::IsTerminal, iter, time::Duration};
 
 use axum::{Router, extract::Request, http::header, response::Response};
 use tower_http::{sensitive_headers::SetSensitiveHeadersLayer, trace::TraceLayer};
@@ -24,6 +24,11 @@ pub(crate) fn logged(app: Router) -> Router {
         })
         .on_failure(());
     app.layer(trace).layer(SetSensitiveHeadersLayer::new([header::AUTHORIZATION, header::COOKIE, header::SET_COOKIE]))
+}
+
+/// Logs what whoever runs the demo should know.
+pub(crate) fn warning(what: &dyn Display) {
+    warn!("{what}");
 }
 
 /// Logs an error with its causes.

@@ -1,10 +1,12 @@
 //! Which browsers are signed in, as whom.
 //!
-//! Processes that share a SQLite file share its sign-ins: one small file for each, in a folder beside it. A service has a
-//! database for this; like the folder, it should keep only a digest of what the cookie holds.
+//! Processes that share a store share its sign-ins, on this machine: one small file for each, in a folder beside the SQLite
+//! file, or where the demo runs. A service has a database for this; like the folder, it should keep only a digest of what
+//! the cookie holds.
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fmt, fs,
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
@@ -70,8 +72,11 @@ pub(crate) enum Logins {
 
 impl Logins {
     pub(crate) fn open(store: &Store) -> Result<Self, String> {
-        let Store::Sqlite(file) = store else { return Ok(Self::Memory(Mutex::default())) };
-        let mut folder = file.clone().into_os_string();
+        let mut folder = match store {
+            Store::Memory => return Ok(Self::Memory(Mutex::default())),
+            Store::Sqlite(file) => file.clone().into_os_string(),
+            Store::Postgres(_) | Store::Redis(_) => OsString::from("demo"),
+        };
         folder.push(".logins");
         let folder = PathBuf::from(folder);
         match create_private_folder(&folder) {

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tower_agent_auth::{
     AgentAuth, Config,
     audit::TracingAudit,
-    store::{MemoryStore, SqliteStore},
+    store::{MemoryStore, PostgresStore, RedisStore, SqliteStore},
 };
 
 use crate::{
@@ -76,6 +76,16 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
     let builder = match store {
         Store::Memory => builder.sessions(MemoryStore::new()),
         Store::Sqlite(file) => builder.sessions(SqliteStore::open(file).await?),
+        Store::Postgres(url) => {
+            let store = PostgresStore::connect(url).await?;
+            store.warnings().iter().for_each(|warning| logging::warning(warning));
+            builder.sessions(store)
+        }
+        Store::Redis(url) => {
+            let store = RedisStore::connect(url).await?;
+            store.warnings().iter().for_each(|warning| logging::warning(warning));
+            builder.sessions(store)
+        }
     };
     Ok(builder.build()?)
 }

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
 
-    /// Where to keep registrations, sessions and sign-ins: sqlite:FILE or memory
+    /// Where to keep registrations and sessions: sqlite:FILE, postgres://…, redis://… or memory
     #[arg(long, value_name = "STORE", default_value = "sqlite:demo.db")]
     pub(crate) store: Store,
 
@@ -43,10 +43,12 @@ pub(crate) struct Options {
 }
 
 /// Where sessions are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Store {
     Memory,
     Sqlite(PathBuf),
+    Postgres(String),
+    Redis(String),
 }
 
 impl FromStr for Store {
@@ -56,7 +58,9 @@ impl FromStr for Store {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
-            _ => Err("write sqlite:FILE or memory".into()),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
+            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.to_owned())),
+            _ => Err("write sqlite:FILE, postgres://user:password@host/database, redis://host or memory".into()),
         }
     }
 }

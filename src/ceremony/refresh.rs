@@ -67,9 +67,9 @@ impl Ceremony {
                 refresh_expires_at: self.refresh_end_of(session, at),
             };
             match self.store.rotate(&rotation, at).await {
-                Ok(true) => return Ok(self.refreshed(lineage.session, rotation, access_token, refresh_token)),
+                Ok(Some(_)) => return Ok(self.refreshed(lineage.session, rotation, access_token, refresh_token)),
                 // Somebody was faster, or a digest is taken: look again.
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, task::Poll};
 
-use super::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError};
+use super::{CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError};
 use crate::core::{
     clock::Timestamp,
     id::{AccountId, RegistrationId, SessionId},
@@ -54,8 +54,9 @@ ceremony_store! {
     redeem(new: &'a NewSession, at: Timestamp) -> bool;
     session_of(registration: &'a RegistrationId) -> Option<Session>;
     find_refresh(refresh: &'a Digest<Refresh>) -> Option<Lineage>;
-    rotate(rotation: &'a Rotation, at: Timestamp) -> bool;
+    rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
     list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<Session>;
     revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
     record_uses(uses: &'a [(SessionId, Use)]) -> ();
+    forget(cutoff: &'a Cutoff, limit: usize) -> bool;
 }

@@ -2,13 +2,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     task::Poll,
-    time::Duration,
 };
 
 use ipnet::IpNet;
 
 use super::{
-    CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError, StoreErrorKind,
+    CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    StoreErrorKind,
 };
 use crate::core::{
     clock::Timestamp,
@@ -20,7 +20,8 @@ use crate::core::{
 
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
 ///
-/// Clones share the same memory. Ended sessions stay in it, for the list, until the process ends. It answers token checks without waiting.
+/// Clones share the same memory. Ended sessions stay in it, for the list, until
+/// [housekeeping](crate::AgentAuth::housekeeping) forgets them. It answers token checks without waiting.
 ///
 /// ```
 /// use tower_agent_auth::{core::secret::Digest, store::{MemoryStore, SessionStore}};
@@ -62,7 +63,7 @@ struct Tables {
     sessions: HashMap<SessionId, Kept>,
     access: HashMap<Digest<Access>, Arc<Session>>,
     /// Refresh tokens of every generation.
-    refresh: HashMap<Digest<Refresh>, (SessionId, u64)>,
+    refresh: HashMap<Digest<Refresh>, RefreshToken>,
     redeemed: HashMap<RegistrationId, SessionId>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
@@ -75,6 +76,14 @@ struct Kept {
     access: Digest<Access>,
     generation: u64,
     refreshed: Option<Refreshed>,
+}
+
+/// A refresh token, current or used up.
+#[derive(Clone, Debug)]
+struct RefreshToken {
+    session: SessionId,
+    generation: u64,
+    ends_at: Timestamp,
 }
 
 impl Tables {
@@ -108,7 +117,7 @@ impl Tables {
     /// Takes what expired undecided out of the count, and forgets registrations an hour after they expired: until then
     /// agent and human are still told what became of them.
     fn sweep(&mut self, now: Timestamp) {
-        const REMEMBERED: Duration = Duration::from_secs(3_600);
+        const REMEMBERED: i64 = 3_600_000;
         while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
             if !expires_at.has_passed(now) {
                 break;
@@ -116,15 +125,7 @@ impl Tables {
             let (id, expires_at) = (id.clone(), *expires_at);
             self.settle(&id, expires_at);
         }
-        while let Some((expires_at, id)) = self.by_expiry.first().cloned() {
-            if !expires_at.after(REMEMBERED).has_passed(now) {
-                break;
-            }
-            if let Some(claim) = self.registrations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
-                self.claims.remove(claim);
-            }
-            self.by_expiry.remove(&(expires_at, id));
-        }
+        self.forget_registrations(Timestamp::from_millis(now.as_millis().saturating_sub(REMEMBERED)), usize::MAX);
     }
 
     /// Takes a registration that is decided or over out of the count of pending ones.
@@ -172,7 +173,8 @@ impl Tables {
         }
         registration.exchange(at);
         self.redeemed.insert(session.registration.clone(), session.id.clone());
-        self.refresh.insert(new.refresh, (session.id.clone(), 0));
+        let first = RefreshToken { session: session.id.clone(), generation: 0, ends_at: session.refresh_expires_at };
+        self.refresh.insert(new.refresh, first);
         self.accounts.entry(session.account.id.clone()).or_default().push(session.id.clone());
         let session = Arc::new(session.clone());
         self.access.insert(new.access, Arc::clone(&session));
@@ -182,22 +184,24 @@ impl Tables {
     }
 
     fn lineage(&self, refresh: &Digest<Refresh>) -> Option<Lineage> {
-        let (id, generation) = self.refresh.get(refresh)?;
-        let kept = self.sessions.get(id)?;
+        let token = self.refresh.get(refresh)?;
+        let kept = self.sessions.get(&token.session)?;
         Some(Lineage {
             session: Session::clone(&kept.session),
-            age: kept.generation - generation,
+            age: kept.generation - token.generation,
             last: kept.refreshed,
         })
     }
 
-    fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+    fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
         let taken = self.access.contains_key(&rotation.access) || self.refresh.contains_key(&rotation.refresh);
-        let Some((id, generation)) = self.refresh.get(&rotation.from).cloned() else { return Ok(false) };
-        let Some(kept) = self.sessions.get_mut(&id) else { return Ok(false) };
+        let Some(RefreshToken { session: id, generation, .. }) = self.refresh.get(&rotation.from).cloned() else {
+            return Ok(None);
+        };
+        let Some(kept) = self.sessions.get_mut(&id) else { return Ok(None) };
         let over = kept.session.revoked.is_some() || kept.session.refresh_expires_at.has_passed(at);
         if over || generation != kept.generation {
-            return Ok(false);
+            return Ok(None);
         }
         if taken {
             return Err(StoreError::new(StoreErrorKind::Conflict));
@@ -211,8 +215,10 @@ impl Tables {
         kept.access = rotation.access;
         kept.generation += 1;
         kept.refreshed = Some(Refreshed { at, salt: rotation.salt });
-        self.refresh.insert(rotation.refresh, (id, kept.generation));
-        Ok(true)
+        let issued =
+            RefreshToken { session: id.clone(), generation: kept.generation, ends_at: rotation.refresh_expires_at };
+        self.refresh.insert(rotation.refresh, issued);
+        Ok(Some(id))
     }
 
     fn session_of(&self, registration: &RegistrationId) -> Option<Session> {
@@ -232,7 +238,9 @@ impl Tables {
             RevokeTarget::Access(digest) => {
                 self.access.get(digest).map(|session| session.id.clone()).into_iter().collect()
             }
-            RevokeTarget::Refresh(digest) => self.refresh.get(digest).map(|(id, _)| id.clone()).into_iter().collect(),
+            RevokeTarget::Refresh(digest) => {
+                self.refresh.get(digest).map(|token| token.session.clone()).into_iter().collect()
+            }
             RevokeTarget::Session(id, account) => {
                 let owned = self.sessions.get(id).filter(|kept| kept.session.account.id == *account);
                 owned.map(|_| id.clone()).into_iter().collect()
@@ -270,6 +278,48 @@ impl Tables {
         }
         Arc::make_mut(session).last_use = Some(new);
         self.access.insert(*access, Arc::clone(session));
+    }
+
+    /// Takes registrations away that expired at `until` or before, at most `limit`; whether there may be more.
+    fn forget_registrations(&mut self, until: Timestamp, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some((expires_at, id)) = self.by_expiry.first().cloned() else { return false };
+            if !expires_at.has_passed(until) {
+                return false;
+            }
+            self.settle(&id, expires_at);
+            if let Some(claim) = self.registrations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
+                self.claims.remove(claim);
+            }
+            self.by_expiry.remove(&(expires_at, id));
+        }
+        true
+    }
+
+    fn forget_session(&mut self, id: &SessionId) {
+        let Some(Kept { session, access, .. }) = self.sessions.remove(id) else { return };
+        self.access.remove(&access);
+        self.redeemed.remove(&session.registration);
+        if let Some(ids) = self.accounts.get_mut(&session.account.id) {
+            ids.retain(|known| known != id);
+            if ids.is_empty() {
+                self.accounts.remove(&session.account.id);
+            }
+        }
+    }
+
+    /// Takes sessions away that ended at `until` or before, at most `limit`, and refresh tokens of which nothing is left
+    /// to tell; whether there may be more.
+    fn forget_sessions(&mut self, until: Timestamp, limit: usize) -> bool {
+        let over = self.sessions.values().filter(|kept| kept.session.ends_at().has_passed(until));
+        let over: Vec<SessionId> = over.take(limit).map(|kept| kept.session.id.clone()).collect();
+        over.iter().for_each(|id| self.forget_session(id));
+        let sessions = &self.sessions;
+        self.refresh.retain(|_, token| {
+            let session = sessions.get(&token.session);
+            session.is_some_and(|kept| kept.generation == token.generation || !token.ends_at.has_passed(until))
+        });
+        over.len() >= limit
     }
 
     fn find(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
@@ -326,7 +376,7 @@ impl CeremonyStore for MemoryStore {
         Ok(self.read().lineage(refresh))
     }
 
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
         self.write().rotate(rotation, at)
     }
 
@@ -349,5 +399,11 @@ impl CeremonyStore for MemoryStore {
             tables.record_use(id, *new);
         }
         Ok(())
+    }
+
+    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+        let mut tables = self.write();
+        let more_registrations = tables.forget_registrations(cutoff.registrations, limit);
+        Ok(tables.forget_sessions(cutoff.sessions, limit) || more_registrations)
     }
 }

@@ -46,12 +46,28 @@ use crate::core::{
     session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
 };
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod columns;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub(crate) mod erased;
 mod memory;
+mod notices;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
 pub use memory::MemoryStore;
+pub use notices::{Notice, Notices, Teller};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -72,6 +88,12 @@ pub trait SessionStore: Send + Sync + 'static {
     fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         let _ = access;
         Poll::Pending
+    }
+
+    /// Sessions that end from now on, whichever process ends them, if the store can tell: `None` unless it says
+    /// otherwise. A [cache](CachedStore) drops them at once.
+    fn notices(&self) -> Option<Notices> {
+        None
     }
 }
 
@@ -137,12 +159,16 @@ pub trait CeremonyStore: SessionStore {
 
     /// Gives a session new secrets, if `rotation.from` is its current refresh token, not expired at `at`, and the session
     /// is not revoked; in one conditional write, after which the old access token finds nothing and the old refresh token
-    /// is used up. `false` if that did not hold. If a digest is taken, nothing changes and the error's kind is
-    /// [`StoreErrorKind::Conflict`].
+    /// is used up. Answers the session, or `None` if that did not hold. If a digest is taken, nothing changes and the
+    /// error's kind is [`StoreErrorKind::Conflict`].
     ///
     /// # Errors
     /// When the store can't know whether it did.
-    fn rotate(&self, rotation: &Rotation, at: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn rotate(
+        &self,
+        rotation: &Rotation,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Option<SessionId>, StoreError>> + Send;
 
     /// The sessions of an account, ended ones too, newest first: at most `limit` of those before `before`.
     ///
@@ -172,6 +198,23 @@ pub trait CeremonyStore: SessionStore {
     /// # Errors
     /// When the store could not write them.
     fn record_uses(&self, uses: &[(SessionId, Use)]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets at most `limit` of each: registrations that expired, sessions of which both tokens expired, and used-up
+    /// refresh tokens whose time was over, at the instants of `cutoff` or before. Answers whether there may be more.
+    /// Nothing but the store's size depends on it.
+    ///
+    /// # Errors
+    /// When the store can't know whether it did.
+    fn forget(&self, cutoff: &Cutoff, limit: usize) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// From when backwards what is over may be forgotten.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cutoff {
+    /// Registrations that expired at this instant or before.
+    pub registrations: Timestamp,
+    /// Sessions that ended at this instant or before, and used-up refresh tokens that would have.
+    pub sessions: Timestamp,
 }
 
 /// By what a registration is found.

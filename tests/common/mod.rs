@@ -35,8 +35,8 @@ use tower_agent_auth::{
     },
     guard::{AgentSession, Owner},
     store::{
-        CeremonyStore, Creation, MemoryStore, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
-        StoreErrorKind,
+        CeremonyStore, Creation, Cutoff, MemoryStore, PendingCaps, RegistrationKey, RevokeTarget, SessionStore,
+        StoreError, StoreErrorKind,
     },
 };
 
@@ -485,7 +485,7 @@ impl CeremonyStore for TestStore {
         self.memory.find_refresh(refresh).await
     }
 
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<bool, StoreError> {
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
         self.step(true).await?;
         self.memory.rotate(rotation, at).await
     }
@@ -503,6 +503,11 @@ impl CeremonyStore for TestStore {
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         self.step(true).await?;
         self.memory.revoke(target, by, at).await
+    }
+
+    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+        self.step(true).await?;
+        self.memory.forget(cutoff, limit).await
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {

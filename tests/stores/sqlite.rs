@@ -1,30 +1,23 @@
 //! What the SQLite store promises beyond the contract.
 
-use std::{
-    error::Error,
-    fs,
-    future::{Future, poll_fn},
-    path::Path,
-    task::Poll,
-};
+use std::{error::Error, fs, path::Path};
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;
 use tower_agent_auth::{
     core::{
         random::OsRandom,
-        registration::{Decision, Mode, Registration, State, Transition},
+        registration::{Mode, Registration, State, Transition},
         secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
         session::{NewSession, RevokedBy, Use},
     },
-    store::{
-        CeremonyStore, Creation, RegistrationKey, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind,
-    },
+    store::{CeremonyStore, RegistrationKey, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind},
 };
 
-use crate::fixtures::{
-    LIFE, NO_CAPS, TempFile, account, after, apply, approve, approved, claim_of, create, deny, find, is_live, listed,
-    open, opened, registration, session, session_of,
+use crate::places::TempFile;
+use tower_agent_auth::store::conformance::fixtures::{
+    LIFE, account, after, apply, approve, approved, create, deny, find, is_live, listed, open, opened, registration,
+    session, session_of,
 };
 
 /// A connection beside the store's, as another program could have it.
@@ -228,7 +221,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     assert!(cause(&error).contains("newer version"), "{}", cause(&error));
     assert!(cause(&error).contains("4711"), "{}", cause(&error));
-    execute(&file.path(), "PRAGMA user_version = 2").await;
+    execute(&file.path(), "PRAGMA user_version = 3").await;
     everything.check(&file.open().await).await;
 }
 
@@ -365,93 +358,9 @@ async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
     }
 }
 
-/// Polls `future` at most `polls` times and drops it, `hastily` without waiting until it could go on.
-async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut left = polls;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 && hastily => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// Returns once the one connection that writes has nothing left to do, and so shows that it still works.
 async fn settle(store: &SqliteStore) {
     assert!(!apply(store, &registration(), Transition::Revoke).await);
-}
-
-async fn check_dropped_redeem(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
-    let approved = approved(store, "alice").await;
-    let new = session_of(&approved, "alice");
-    let outcome = dropped_after(store.redeem(&new, after(2)), polls, hastily).await;
-    settle(store).await;
-    let exchanged = find(store, &approved).await.state_at(after(2)) == State::Exchanged;
-    assert_eq!(is_live(store, &new).await, exchanged, "all or nothing");
-    assert_eq!(store.redeem(&new, after(2)).await.unwrap(), !exchanged);
-    assert!(is_live(store, &new).await);
-    assert!(outcome.is_none() || exchanged, "what was acknowledged is kept");
-    outcome.is_some()
-}
-
-async fn check_dropped_creation(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
-    let new = registration();
-    let outcome = dropped_after(store.create_registration(&new, NO_CAPS), polls, hastily).await;
-    settle(store).await;
-    let key = RegistrationKey::Claim(claim_of(&new));
-    let kept = store.find_registration(&key).await.unwrap().is_some();
-    let again = store.create_registration(&new, NO_CAPS).await.unwrap();
-    assert_eq!(again, if kept { Creation::Conflict } else { Creation::Created });
-    assert!(outcome.is_none() || kept);
-    outcome.is_some()
-}
-
-async fn check_dropped_revocation(store: &SqliteStore, polls: usize, hastily: bool) -> bool {
-    let name = format!("alice-{polls}-{hastily}");
-    let (one, two) = (session(store, &name).await, session(store, &name).await);
-    let waiting = approved(store, &name).await;
-    let target = RevokeTarget::Account(account(&name).id);
-    let outcome = dropped_after(store.revoke(&target, RevokedBy::Human, after(3)), polls, hastily).await;
-    settle(store).await;
-    let ended = find(store, &waiting).await.decision == Decision::Revoked;
-    assert_eq!((is_live(store, &one).await, is_live(store, &two).await), (!ended, !ended), "all or nothing");
-    assert!(outcome.is_none() || ended);
-    outcome.is_some()
-}
-
-/// Drops each kind of change at every point at which it can be dropped.
-async fn check_all_dropped() {
-    let file = TempFile::new();
-    let store = file.open().await;
-    for hastily in [false, true] {
-        let mut completed = [false; 3];
-        for polls in 0..100 {
-            completed[0] |= check_dropped_redeem(&store, polls, hastily).await;
-            completed[1] |= check_dropped_creation(&store, polls, hastily).await;
-            completed[2] |= check_dropped_revocation(&store, polls, hastily).await;
-            if completed == [true; 3] {
-                break;
-            }
-        }
-        assert_eq!(completed, [true; 3], "with enough polls each of them ends");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r94_a_dropped_change_is_whole_or_nothing() {
-    check_all_dropped().await;
-}
-
-#[tokio::test]
-async fn r94_a_dropped_change_is_whole_or_nothing_on_one_thread() {
-    check_all_dropped().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

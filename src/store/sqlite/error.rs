@@ -24,11 +24,6 @@ pub(super) fn unopened(error: std::io::Error) -> StoreError {
     StoreError::because(StoreErrorKind::Unavailable, error)
 }
 
-/// A row holds what the store never writes.
-pub(super) fn garbage(column: &str) -> StoreError {
-    StoreError::because(StoreErrorKind::Corrupt, Garbage(column.to_owned()))
-}
-
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
 }
@@ -56,7 +51,3 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("column `{0}` makes no sense")]
-struct Garbage(String);

@@ -25,9 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// All that ever happened to the schema, oldest first. Entry `n` leaves `PRAGMA user_version` at `n + 1`.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
+    include_str!("../migrations/sqlite/0003_ends.sql"),
 ];
 /// What the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;

@@ -1,15 +1,17 @@
+//! What many calls at once may do.
+
 use std::{future::Future, sync::Arc};
 
-use tokio::{sync::Barrier, task::JoinSet};
-use tower_agent_auth::{
+use crate::{
     core::{
         registration::{Decision, MOST_MISSES, State, Transition},
-        session::RevokedBy,
+        session::{RevokedBy, Use},
     },
     store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget},
 };
+use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::fixtures::{
+use super::fixtures::{
     LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, create, deny, find, is_live, listed,
     of_every_mode, open, opened, registration, rotation, session, session_of,
 };
@@ -38,7 +40,7 @@ fn winners(answers: &[bool]) -> usize {
     answers.iter().filter(|won| **won).count()
 }
 
-pub(crate) async fn r45_one_winner_of_64_racing_redeems(store: impl CeremonyStore + Clone) {
+pub async fn r45_one_winner_of_64_racing_redeems(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
         let before = listed(&store, "alice").await.len();
         let approved = approved(&store, "alice").await;
@@ -52,7 +54,7 @@ pub(crate) async fn r45_one_winner_of_64_racing_redeems(store: impl CeremonyStor
     }
 }
 
-pub(crate) async fn r45_one_winner_of_64_racing_redeems_of_one_session(store: impl CeremonyStore + Clone) {
+pub async fn r45_one_winner_of_64_racing_redeems_of_one_session(store: impl CeremonyStore + Clone) {
     let approved = approved(&store, "alice").await;
     let new = session_of(&approved, "alice");
     let answers = race((0..RACERS).map(|_| {
@@ -63,7 +65,7 @@ pub(crate) async fn r45_one_winner_of_64_racing_redeems_of_one_session(store: im
     assert_eq!(listed(&store, "alice").await, [new.session]);
 }
 
-pub(crate) async fn r45_one_winner_of_racing_approvals_and_denials(store: impl CeremonyStore + Clone) {
+pub async fn r45_one_winner_of_racing_approvals_and_denials(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
         let opened = opened(&store, "alice").await;
         let answers = race((0..RACERS).map(|racer| {
@@ -81,7 +83,7 @@ pub(crate) async fn r45_one_winner_of_racing_approvals_and_denials(store: impl C
 
 /// Whichever comes first for a registration: it is redeemed and its session then ended, or it is revoked and never
 /// redeemed. Once the revocation has answered, nothing that was approved before it is live or can be redeemed.
-pub(crate) async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
+pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
         let mut sessions = Vec::new();
         for _ in 0..RACERS / 4 {
@@ -112,7 +114,7 @@ pub(crate) async fn r45_after_an_account_is_revoked_nothing_approved_before_is_l
     }
 }
 
-pub(crate) async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyStore + Clone) {
+pub async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyStore + Clone) {
     let caps = PendingCaps { per_source: Some(10), total: Some(15) };
     let answers = race((0..RACERS).map(|racer| {
         let store = store.clone();
@@ -127,7 +129,7 @@ pub(crate) async fn r42_racing_registrations_stay_within_the_caps(store: impl Ce
     assert_eq!(count(Creation::SourceFull) + count(Creation::Full), RACERS - 15);
 }
 
-pub(crate) async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {
+pub async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {
     let first = registration();
     let answers = race((0..RACERS).map(|racer| {
         let (store, mut new) = (store.clone(), first.clone());
@@ -141,7 +143,7 @@ pub(crate) async fn r98_one_winner_of_64_racing_creations(store: impl CeremonySt
     assert_eq!(answers.iter().filter(|creation| **creation == Creation::Conflict).count(), RACERS - 1);
 }
 
-pub(crate) async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: impl CeremonyStore + Clone) {
+pub async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: impl CeremonyStore + Clone) {
     let (new, code) = of_every_mode()[4].clone();
     create(&store, &new).await;
     assert!(apply(&store, &new, open("alice")).await);
@@ -154,13 +156,13 @@ pub(crate) async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: imp
     assert_eq!(find(&store, &new).await.misses, MOST_MISSES);
 }
 
-pub(crate) async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore + Clone) {
+pub async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore + Clone) {
     let first = session(&store, "alice").await;
     let mut current = first.refresh;
     for step in 0..5 {
         let answers = race((0..RACERS).map(|_| {
             let (store, new) = (store.clone(), rotation(current, step));
-            async move { store.rotate(&new, after(3)).await.unwrap().then_some(new) }
+            async move { store.rotate(&new, after(3)).await.unwrap().map(|_| new) }
         }));
         let won: Vec<_> = answers.await.into_iter().flatten().collect();
         assert_eq!(won.len(), 1);
@@ -171,7 +173,7 @@ pub(crate) async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore
     }
 }
 
-pub(crate) async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl CeremonyStore + Clone) {
+pub async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..20 {
         let first = session(&store, "alice").await;
         let target = RevokeTarget::Refresh(first.refresh);
@@ -180,7 +182,7 @@ pub(crate) async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl
             let (store, target, new) = (store.clone(), target.clone(), rotations.get(racer).cloned());
             async move {
                 match new {
-                    Some(new) => drop(store.rotate(&new, after(3)).await.unwrap()),
+                    Some(new) => drop(store.rotate(&new, after(3)).await.unwrap().is_some()),
                     None => drop(store.revoke(&target, RevokedBy::Reuse, after(3)).await.unwrap()),
                 }
             }
@@ -189,12 +191,12 @@ pub(crate) async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl
         assert!(!is_live(&store, &first).await);
         for new in rotations {
             assert!(store.find_session(&new.access).await.unwrap().is_none());
-            assert!(!store.rotate(&rotation(new.refresh, 9), after(4)).await.unwrap());
+            assert!(store.rotate(&rotation(new.refresh, 9), after(4)).await.unwrap().is_none());
         }
     }
 }
 
-pub(crate) async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {
+pub async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {
     let new = session(&store, "alice").await;
     let id = new.session.id.clone();
     let answers = race((0..RACERS).map(|racer| {
@@ -218,4 +220,32 @@ pub(crate) async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store
         async move { store.transition(&id, &Transition::Revoke, after(3)).await.unwrap() }
     }));
     assert_eq!(winners(&taken_back.await), 1);
+}
+
+pub async fn racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let mut sessions = Vec::new();
+        for _ in 0..16 {
+            sessions.push(session(&store, "alice").await);
+        }
+        let racers = (0..RACERS).map(|racer| {
+            let (store, mut ids): (_, Vec<_>) =
+                (store.clone(), sessions.iter().map(|new| new.session.id.clone()).collect());
+            async move {
+                if racer % 8 == 0 {
+                    let target = RevokeTarget::Account(account("alice").id);
+                    return store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap().len();
+                }
+                if racer % 2 == 0 {
+                    ids.reverse();
+                }
+                let last = Use { at: after(10 + i64::try_from(racer).unwrap()), address: None };
+                let uses: Vec<_> = ids.into_iter().map(|id| (id, last)).collect();
+                store.record_uses(&uses).await.unwrap();
+                0
+            }
+        });
+        let ended: usize = race(racers).await.into_iter().sum();
+        assert_eq!(ended, sessions.len());
+    }
 }

@@ -1,6 +1,8 @@
+//! What each call does, alone.
+
 use std::net::IpAddr;
 
-use tower_agent_auth::{
+use crate::{
     core::{
         clock::Timestamp,
         id::{AccountId, RegistrationId, SessionId},
@@ -10,16 +12,16 @@ use tower_agent_auth::{
         secret::{Access, Claim, Refresh},
         session::{NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, Use},
     },
-    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget, StoreErrorKind},
+    store::{CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, StoreErrorKind},
 };
 
-use crate::fixtures::{
+use super::fixtures::{
     LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, claim_of, create, deny, digest, find,
     is_live, listed, of_every_mode, open, opened, registration, registration_from, rotation, scopes, session,
     session_of, text,
 };
 
-pub(crate) async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStore) {
+pub async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStore) {
     let (one, other) = (registration(), registration_from("2001:db8::1"));
     create(&store, &one).await;
     create(&store, &other).await;
@@ -35,7 +37,7 @@ pub(crate) async fn a_registration_is_found_by_id_and_by_claim(store: impl Cerem
     assert_eq!(store.find_session(&digest::<Access>()).await.unwrap(), None);
 }
 
-pub(crate) async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
+pub async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
     let kept = opened(&store, "alice").await;
     let before = find(&store, &kept).await;
     let same_id = Registration { id: kept.id.clone(), ..registration() };
@@ -58,7 +60,7 @@ async fn creation(store: &impl CeremonyStore, registration: &Registration, caps:
     store.create_registration(registration, caps).await.unwrap()
 }
 
-pub(crate) async fn r42_a_source_has_its_cap(store: impl CeremonyStore) {
+pub async fn r42_a_source_has_its_cap(store: impl CeremonyStore) {
     for _ in 0..2 {
         assert_eq!(creation(&store, &registration(), TWO_PER_SOURCE).await, Creation::Created);
     }
@@ -72,7 +74,7 @@ pub(crate) async fn r42_a_source_has_its_cap(store: impl CeremonyStore) {
     assert_eq!(creation(&store, &other, TWO_PER_SOURCE).await, Creation::Created);
 }
 
-pub(crate) async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: impl CeremonyStore) {
+pub async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: impl CeremonyStore) {
     for (address, expected) in [
         ("2001:db8:0:1::1", Creation::Created),
         ("2001:db8:0:1:ffff::1", Creation::Created),
@@ -84,7 +86,7 @@ pub(crate) async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: i
     }
 }
 
-pub(crate) async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
+pub async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
     let caps = PendingCaps { per_source: Some(0), total: Some(3) };
     for expected in [Creation::Created, Creation::Created, Creation::Created, Creation::Full] {
         let mut nameless = registration();
@@ -93,7 +95,7 @@ pub(crate) async fn r42_without_an_address_only_the_total_counts(store: impl Cer
     }
 }
 
-pub(crate) async fn r42_the_total_is_capped(store: impl CeremonyStore) {
+pub async fn r42_the_total_is_capped(store: impl CeremonyStore) {
     for (address, expected) in
         [("192.0.2.1", Creation::Created), ("192.0.2.2", Creation::Created), ("192.0.2.3", Creation::Full)]
     {
@@ -102,7 +104,7 @@ pub(crate) async fn r42_the_total_is_capped(store: impl CeremonyStore) {
     assert_eq!(creation(&store, &registration(), NO_CAPS).await, Creation::Created);
 }
 
-pub(crate) async fn r42_what_is_decided_or_expired_frees_its_place(store: impl CeremonyStore) {
+pub async fn r42_what_is_decided_or_expired_frees_its_place(store: impl CeremonyStore) {
     for caps in [TWO_PER_SOURCE, TWO_IN_ALL] {
         let begin = if caps == TWO_PER_SOURCE { 0 } else { 10 * LIFE };
         let full = if caps == TWO_PER_SOURCE { Creation::SourceFull } else { Creation::Full };
@@ -153,7 +155,7 @@ async fn in_state(store: &impl CeremonyStore, state: State) -> (Registration, Ti
 const STATES: [State; 7] =
     [State::Pending, State::Approved, State::Denied, State::Exchanged, State::Revoked, State::Locked, State::Expired];
 
-pub(crate) async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl CeremonyStore) {
+pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl CeremonyStore) {
     for state in STATES {
         for (transition, legal_in, leads_to) in [
             (open("alice"), Some(State::Pending), State::Pending),
@@ -183,7 +185,7 @@ pub(crate) async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl
     assert!(!store.redeem(&session_of(&unknown, "alice"), after(1)).await.unwrap());
 }
 
-pub(crate) async fn r44_approved_scopes_are_some_of_those_requested(store: impl CeremonyStore) {
+pub async fn r44_approved_scopes_are_some_of_those_requested(store: impl CeremonyStore) {
     for (asked, granted, legal) in [
         ("a b c", "a b c", true),
         ("a b c", "b", true),
@@ -208,7 +210,7 @@ pub(crate) async fn r44_approved_scopes_are_some_of_those_requested(store: impl 
     }
 }
 
-pub(crate) async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore) {
+pub async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore) {
     let unopened = registration();
     create(&store, &unopened).await;
     assert!(!apply(&store, &unopened, approve("alice", "a")).await, "nobody opened it");
@@ -224,7 +226,7 @@ pub(crate) async fn r44_the_first_account_that_opens_is_bound(store: impl Ceremo
 /// Around the instant of expiry: what is legal before it is legal at the first of these only.
 const AROUND: [(i64, bool); 3] = [(LIFE - 1, true), (LIFE, false), (LIFE + 1, false)];
 
-pub(crate) async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
+pub async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
     for (millis, legal) in AROUND {
         for (state, transition) in [
             (State::Pending, open("alice")),
@@ -241,7 +243,7 @@ pub(crate) async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store
     }
 }
 
-pub(crate) async fn r13_nothing_is_redeemed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
+pub async fn r13_nothing_is_redeemed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
     for (millis, legal) in AROUND {
         let approved = approved(&store, "alice").await;
         let new = session_of(&approved, "alice");
@@ -250,7 +252,7 @@ pub(crate) async fn r13_nothing_is_redeemed_from_the_instant_of_expiry_on(store:
     }
 }
 
-pub(crate) async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore) {
+pub async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore) {
     let approved = approved(&store, "alice").await;
     let mut new = session_of(&approved, "alice");
     new.session.client.address = Some("2001:db8::7".parse().unwrap());
@@ -261,9 +263,7 @@ pub(crate) async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore)
     assert_eq!(find(&store, &approved).await.decision, Decision::Exchanged(scopes("a b")));
 }
 
-pub(crate) async fn r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing(
-    store: impl CeremonyStore,
-) {
+pub async fn r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
     let live = session(&store, "alice").await;
     let ended = session(&store, "alice").await;
     let target = RevokeTarget::Access(ended.access);
@@ -286,7 +286,7 @@ pub(crate) async fn r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_ch
     assert!(store.redeem(&session_of(&approved, "bob"), after(4)).await.unwrap());
 }
 
-pub(crate) async fn r45_a_registration_is_redeemed_once(store: impl CeremonyStore) {
+pub async fn r45_a_registration_is_redeemed_once(store: impl CeremonyStore) {
     let approved = approved(&store, "alice").await;
     let first = session_of(&approved, "alice");
     assert!(store.redeem(&first, after(2)).await.unwrap());
@@ -301,21 +301,21 @@ async fn revoke(store: &impl CeremonyStore, target: RevokeTarget) -> Vec<Session
     ended
 }
 
-pub(crate) async fn a_session_is_revoked_by_its_access_token(store: impl CeremonyStore) {
+pub async fn a_session_is_revoked_by_its_access_token(store: impl CeremonyStore) {
     let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
     assert_eq!(revoke(&store, RevokeTarget::Access(digest())).await, []);
     assert_eq!(revoke(&store, RevokeTarget::Access(one.access)).await, std::slice::from_ref(&one.session.id));
     assert!(!is_live(&store, &one).await && is_live(&store, &other).await);
 }
 
-pub(crate) async fn a_session_is_revoked_by_its_refresh_token(store: impl CeremonyStore) {
+pub async fn a_session_is_revoked_by_its_refresh_token(store: impl CeremonyStore) {
     let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
     assert_eq!(revoke(&store, RevokeTarget::Refresh(digest::<Refresh>())).await, []);
     assert_eq!(revoke(&store, RevokeTarget::Refresh(one.refresh)).await, std::slice::from_ref(&one.session.id));
     assert!(!is_live(&store, &one).await && is_live(&store, &other).await);
 }
 
-pub(crate) async fn a_session_is_revoked_by_its_id_for_its_account_only(store: impl CeremonyStore) {
+pub async fn a_session_is_revoked_by_its_id_for_its_account_only(store: impl CeremonyStore) {
     let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
     let target = |id: &str| RevokeTarget::Session(one.session.id.clone(), account(id).id);
     assert_eq!(revoke(&store, target("mallory")).await, []);
@@ -326,7 +326,7 @@ pub(crate) async fn a_session_is_revoked_by_its_id_for_its_account_only(store: i
     assert_eq!(revoke(&store, RevokeTarget::Session(unknown, account("alice").id)).await, []);
 }
 
-pub(crate) async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonyStore) {
+pub async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonyStore) {
     let (one, two) = (session(&store, "alice").await, session(&store, "alice").await);
     let bobs = session(&store, "bob").await;
     let (undecided, waiting) = (opened(&store, "alice").await, approved(&store, "alice").await);
@@ -350,7 +350,7 @@ pub(crate) async fn an_account_is_revoked_with_what_it_approved(store: impl Cere
     assert!(is_live(&store, &later).await, "what is approved afterwards lives");
 }
 
-pub(crate) async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {
+pub async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {
     for (by, millis) in [(RevokedBy::Agent, 5), (RevokedBy::Human, 6), (RevokedBy::Service, 7)] {
         let new = session(&store, "alice").await;
         let at = after(millis);
@@ -362,7 +362,7 @@ pub(crate) async fn what_was_revoked_is_listed_but_not_found(store: impl Ceremon
     }
 }
 
-pub(crate) async fn revoking_twice_ends_nothing_more(store: impl CeremonyStore) {
+pub async fn revoking_twice_ends_nothing_more(store: impl CeremonyStore) {
     let new = session(&store, "alice").await;
     let targets = [
         RevokeTarget::Session(new.session.id.clone(), account("alice").id),
@@ -379,7 +379,7 @@ pub(crate) async fn revoking_twice_ends_nothing_more(store: impl CeremonyStore) 
     assert_eq!(listed(&store, "alice").await, before, "the first revocation stands");
 }
 
-pub(crate) async fn an_expired_session_can_be_revoked(store: impl CeremonyStore) {
+pub async fn an_expired_session_can_be_revoked(store: impl CeremonyStore) {
     let new = session(&store, "alice").await;
     let late = new.session.refresh_expires_at;
     assert!(is_live(&store, &new).await, "expiry is the caller's to judge");
@@ -387,7 +387,7 @@ pub(crate) async fn an_expired_session_can_be_revoked(store: impl CeremonyStore)
     assert_eq!(ended, [new.session.id]);
 }
 
-pub(crate) async fn sessions_are_listed_newest_first_page_by_page(store: impl CeremonyStore) {
+pub async fn sessions_are_listed_newest_first_page_by_page(store: impl CeremonyStore) {
     let mut newest_first = Vec::new();
     for _ in 0..7 {
         session(&store, "bob").await;
@@ -407,7 +407,7 @@ pub(crate) async fn sessions_are_listed_newest_first_page_by_page(store: impl Ce
     assert_eq!(listed(&store, "nobody").await, []);
 }
 
-pub(crate) async fn the_later_use_stands(store: impl CeremonyStore) {
+pub async fn the_later_use_stands(store: impl CeremonyStore) {
     let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
     let used = |millis, address: Option<&str>| {
         let address = address.map(|address| address.parse::<IpAddr>().unwrap());
@@ -436,9 +436,7 @@ pub(crate) async fn the_later_use_stands(store: impl CeremonyStore) {
     assert_eq!(listed(&store, "alice").await[0].last_use, Some(used(99, None)));
 }
 
-pub(crate) async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session(
-    store: impl CeremonyStore,
-) {
+pub async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session(store: impl CeremonyStore) {
     const HOUR: i64 = 3_600_000;
     let old = session(&store, "alice").await;
     let key = RegistrationKey::Id(old.session.registration.clone());
@@ -450,12 +448,65 @@ pub(crate) async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but
     }
 }
 
+pub async fn r99_what_is_over_is_forgotten_a_few_at_a_time(store: impl CeremonyStore) {
+    let mut over = Vec::new();
+    for _ in 0..5 {
+        over.push(session(&store, "alice").await);
+    }
+    let end = over[0].session.refresh_expires_at;
+    let mut later = session_of(&approved(&store, "alice").await, "alice");
+    later.session.refresh_expires_at = after(END + 1);
+    assert!(store.redeem(&later, after(2)).await.unwrap());
+    let target = RevokeTarget::Access(over[0].access);
+    store.revoke(&target, RevokedBy::Human, after(5)).await.unwrap();
+
+    let early = Cutoff { registrations: after(LIFE - 1), sessions: after(END - 1) };
+    assert!(!store.forget(&early, 2).await.unwrap());
+    assert_eq!(listed(&store, "alice").await.len(), 6, "nothing is over yet, be it revoked or not");
+
+    let cutoff = Cutoff { registrations: after(LIFE), sessions: end };
+    let mut left = Vec::new();
+    while store.forget(&cutoff, 2).await.unwrap() {
+        left.push(listed(&store, "alice").await.len());
+    }
+    assert_eq!(left[..2], [4, 2]);
+    assert_eq!(listed(&store, "alice").await, [later.session.clone()]);
+    for new in &over {
+        assert!(!is_live(&store, new).await);
+        assert!(store.find_refresh(&new.refresh).await.unwrap().is_none());
+        assert_eq!(store.session_of(&new.session.registration).await.unwrap(), None);
+    }
+    for forgotten in [&over[4], &later] {
+        let key = RegistrationKey::Id(forgotten.session.registration.clone());
+        assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    }
+    assert!(is_live(&store, &later).await, "a session outlives its registration");
+    assert!(store.rotate(&rotation(later.refresh, 3), after(3)).await.unwrap().is_some());
+}
+
+/// When the sessions of the fixtures end.
+const END: i64 = 86_400_000;
+
+pub async fn r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over(store: impl CeremonyStore) {
+    let one = session(&store, "alice").await;
+    let (second, third) = (rotation(one.refresh, 10), rotation(digest(), 20));
+    let third = Rotation { from: second.refresh, ..third };
+    assert!(store.rotate(&second, after(10)).await.unwrap().is_some());
+    assert!(store.rotate(&third, after(20)).await.unwrap().is_some());
+    let cutoff = Cutoff { registrations: after(0), sessions: after(END) };
+    while store.forget(&cutoff, 9).await.unwrap() {}
+    assert!(store.find_refresh(&one.refresh).await.unwrap().is_none(), "it would have ended at this instant");
+    assert_eq!(store.find_refresh(&second.refresh).await.unwrap().unwrap().age, 1);
+    assert_eq!(store.find_refresh(&third.refresh).await.unwrap().unwrap().age, 0);
+    assert!(store.find_session(&third.access).await.unwrap().is_some());
+}
+
 fn approve_as(owner: &Account, scopes: &ScopeSet) -> Transition {
     let (account, scopes) = (owner.id.clone(), scopes.clone());
     Transition::Approve(Approval { account, scopes, code: None, expires_at: after(LIFE) })
 }
 
-pub(crate) async fn every_mode_comes_back_as_it_was(store: impl CeremonyStore) {
+pub async fn every_mode_comes_back_as_it_was(store: impl CeremonyStore) {
     for (new, code) in of_every_mode() {
         create(&store, &new).await;
         assert_eq!(find(&store, &new).await, new);
@@ -472,7 +523,7 @@ pub(crate) async fn every_mode_comes_back_as_it_was(store: impl CeremonyStore) {
     assert_eq!(store.session_of(&registration().id).await.unwrap(), None);
 }
 
-pub(crate) async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
+pub async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
     let (new, code) = of_every_mode()[4].clone();
     create(&store, &new).await;
     assert!(apply(&store, &new, open("alice")).await);
@@ -489,13 +540,13 @@ pub(crate) async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
     assert_eq!(find(&store, &new).await.state_at(after(10 * LIFE)), State::Locked);
 }
 
-pub(crate) async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store: impl CeremonyStore) {
+pub async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store: impl CeremonyStore) {
     let first = session(&store, "alice").await;
     let mut current = first.refresh;
     let mut secrets = vec![(first.access, first.refresh)];
     for step in 1..=3 {
         let new = Rotation { scopes: scopes(if step == 2 { "a" } else { "a b" }), ..rotation(current, step) };
-        assert!(store.rotate(&new, after(step)).await.unwrap());
+        assert!(store.rotate(&new, after(step)).await.unwrap().is_some());
         let found = store.find_session(&new.access).await.unwrap().unwrap();
         let expected = Session {
             scopes: new.scopes.clone(),
@@ -520,25 +571,25 @@ pub(crate) async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store:
     assert_eq!((lineage.age, lineage.last), (0, None));
 }
 
-pub(crate) async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(store: impl CeremonyStore) {
+pub async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(store: impl CeremonyStore) {
     let one = session(&store, "alice").await;
-    assert!(!store.rotate(&rotation(digest(), 3), after(3)).await.unwrap(), "unknown");
+    assert!(store.rotate(&rotation(digest(), 3), after(3)).await.unwrap().is_none(), "unknown");
     let end = one.session.refresh_expires_at.as_millis() - after(0).as_millis();
-    assert!(!store.rotate(&rotation(one.refresh, 3), after(end)).await.unwrap(), "expired at this instant");
+    assert!(store.rotate(&rotation(one.refresh, 3), after(end)).await.unwrap().is_none(), "expired at this instant");
     let second = rotation(one.refresh, 3);
-    assert!(store.rotate(&second, after(3)).await.unwrap());
-    assert!(!store.rotate(&rotation(one.refresh, 4), after(4)).await.unwrap(), "used up");
+    assert!(store.rotate(&second, after(3)).await.unwrap().is_some());
+    assert!(store.rotate(&rotation(one.refresh, 4), after(4)).await.unwrap().is_none(), "used up");
     assert!(store.find_session(&second.access).await.unwrap().is_some(), "and nothing changed");
     revoke(&store, RevokeTarget::Session(one.session.id.clone(), account("alice").id)).await;
-    assert!(!store.rotate(&rotation(second.refresh, 5), after(5)).await.unwrap(), "revoked");
+    assert!(store.rotate(&rotation(second.refresh, 5), after(5)).await.unwrap().is_none(), "revoked");
     let lineage = store.find_refresh(&second.refresh).await.unwrap().unwrap();
     assert!(lineage.session.revoked.is_some(), "what has ended is still known");
 }
 
-pub(crate) async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
+pub async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
     let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
     let used = rotation(other.refresh, 3);
-    assert!(store.rotate(&used, after(3)).await.unwrap());
+    assert!(store.rotate(&used, after(3)).await.unwrap().is_some());
     for clash in [
         Rotation { access: used.access, ..rotation(one.refresh, 4) },
         Rotation { refresh: used.refresh, ..rotation(one.refresh, 4) },
@@ -553,16 +604,16 @@ pub(crate) async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes
     }
 }
 
-pub(crate) async fn r80_a_used_refresh_token_revokes_what_became_of_it(store: impl CeremonyStore) {
+pub async fn r80_a_used_refresh_token_revokes_what_became_of_it(store: impl CeremonyStore) {
     let one = session(&store, "alice").await;
     let second = rotation(one.refresh, 3);
-    assert!(store.rotate(&second, after(3)).await.unwrap());
+    assert!(store.rotate(&second, after(3)).await.unwrap().is_some());
     assert!(revoke(&store, RevokeTarget::Access(one.access)).await.is_empty(), "a dead access token names nothing");
     assert_eq!(revoke(&store, RevokeTarget::Refresh(one.refresh)).await, [one.session.id]);
     assert!(store.find_session(&second.access).await.unwrap().is_none());
 }
 
-pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
+pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
     const HOSTILE: [&str; 9] = [
         "'; DROP TABLE sessions; --",
         "\" OR 1=1 --",
@@ -577,7 +628,7 @@ pub(crate) async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonySt
     for hostile in HOSTILE {
         let mut new = registration();
         // Not every string is a text for humans; what is none does not reach a store there.
-        let human = tower_agent_auth::core::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
+        let human = crate::core::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());
         new.client.kind = Some(human.clone());

@@ -1,12 +1,8 @@
-use std::{
-    fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU32, Ordering},
-};
+//! What the promises are checked with.
 
-use tower_agent_auth::{
+use std::net::IpAddr;
+
+use crate::{
     core::{
         callback::Callback,
         clock::Timestamp,
@@ -19,79 +15,42 @@ use tower_agent_auth::{
         session::{NewSession, Redeemer, Rotation, Salt, Session},
         text::HumanText,
     },
-    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, SqliteStore},
+    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey},
 };
 
 /// When each test begins, and how long a registration of [`registration`] lives.
-pub(crate) const START: i64 = 1_800_000_000_000;
-pub(crate) const LIFE: i64 = 600_000;
+pub const START: i64 = 1_800_000_000_000;
+pub const LIFE: i64 = 600_000;
 
-pub(crate) const NO_CAPS: PendingCaps = PendingCaps { per_source: None, total: None };
+pub const NO_CAPS: PendingCaps = PendingCaps { per_source: None, total: None };
 
 /// `millis` after the test began.
-pub(crate) fn after(millis: i64) -> Timestamp {
+pub fn after(millis: i64) -> Timestamp {
     Timestamp::from_millis(START + millis)
 }
 
-/// A file in a directory of its own, removed with all that SQLite put beside it.
-pub(crate) struct TempFile(PathBuf);
-
-impl TempFile {
-    pub(crate) fn new() -> Self {
-        Self::beneath(&std::env::temp_dir())
-    }
-
-    /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
-    pub(crate) fn unsynced() -> Self {
-        let shared = Path::new("/dev/shm");
-        if shared.is_dir() { Self::beneath(shared) } else { Self::new() }
-    }
-
-    fn beneath(parent: &Path) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = parent.join(format!("tower-agent-auth-stores-{}-{count}", process::id()));
-        fs::create_dir(&directory).unwrap();
-        Self(directory)
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.0.join("sessions.db")
-    }
-
-    pub(crate) async fn open(&self) -> SqliteStore {
-        SqliteStore::open(self.path()).await.unwrap()
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-pub(crate) fn secret<K: Kind>() -> Secret<K> {
+pub fn secret<K: Kind>() -> Secret<K> {
     Prefix::new("t_").unwrap().generate(&OsRandom).unwrap()
 }
 
-pub(crate) fn digest<K: Kind>() -> Digest<K> {
+pub fn digest<K: Kind>() -> Digest<K> {
     secret().digest()
 }
 
-pub(crate) fn text(text: &str) -> HumanText {
+pub fn text(text: &str) -> HumanText {
     HumanText::new(text).unwrap()
 }
 
-pub(crate) fn scopes(list: &str) -> ScopeSet {
+pub fn scopes(list: &str) -> ScopeSet {
     ScopeSet::parse(list).unwrap()
 }
 
-pub(crate) fn account(id: &str) -> Account {
+pub fn account(id: &str) -> Account {
     Account { id: AccountId::new(id).unwrap(), label: format!("{id}@example.org") }
 }
 
 /// A new registration that asks for `a b c`, made at the beginning of the test.
-pub(crate) fn registration() -> Registration {
+pub fn registration() -> Registration {
     Registration {
         id: RegistrationId::generate(&OsRandom).unwrap(),
         mode: Mode::Claim { claim: digest::<Claim>() },
@@ -114,18 +73,18 @@ pub(crate) fn registration() -> Registration {
 }
 
 /// The digest of the claim token of a registration of [`registration`].
-pub(crate) fn claim_of(registration: &Registration) -> Digest<Claim> {
+pub fn claim_of(registration: &Registration) -> Digest<Claim> {
     *registration.mode.claim().unwrap()
 }
 
-pub(crate) fn registration_from(address: &str) -> Registration {
+pub fn registration_from(address: &str) -> Registration {
     let mut registration = registration();
     registration.client.address = Some(address.parse::<IpAddr>().unwrap());
     registration
 }
 
 /// New registrations of every mode, each with the code that its approval hands out.
-pub(crate) fn of_every_mode() -> [(Registration, Option<Code>); 5] {
+pub fn of_every_mode() -> [(Registration, Option<Code>); 5] {
     let exchange = CodeDigest::Exchange(digest());
     let finish = CodeDigest::Finish(digest());
     let code = |digest| Some(Code { digest, expires_at: after(60_000) });
@@ -146,7 +105,7 @@ pub(crate) fn of_every_mode() -> [(Registration, Option<Code>); 5] {
 }
 
 /// New secrets for the session of the refresh token `from`, issued at `millis`.
-pub(crate) fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
+pub fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
     Rotation {
         from,
         access: digest(),
@@ -159,7 +118,7 @@ pub(crate) fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
 }
 
 /// The session that `registration` may become, for the account `id`.
-pub(crate) fn session_of(registration: &Registration, id: &str) -> NewSession {
+pub fn session_of(registration: &Registration, id: &str) -> NewSession {
     NewSession {
         session: Session {
             id: SessionId::generate(&OsRandom).unwrap(),
@@ -181,41 +140,41 @@ pub(crate) fn session_of(registration: &Registration, id: &str) -> NewSession {
     }
 }
 
-pub(crate) async fn create(store: &impl CeremonyStore, registration: &Registration) {
+pub async fn create(store: &impl CeremonyStore, registration: &Registration) {
     let created = store.create_registration(registration, NO_CAPS).await.unwrap();
     assert_eq!(created, Creation::Created);
 }
 
-pub(crate) async fn find(store: &impl CeremonyStore, registration: &Registration) -> Registration {
+pub async fn find(store: &impl CeremonyStore, registration: &Registration) -> Registration {
     let key = RegistrationKey::Id(registration.id.clone());
     store.find_registration(&key).await.unwrap().unwrap()
 }
 
-pub(crate) fn open(id: &str) -> Transition {
+pub fn open(id: &str) -> Transition {
     Transition::Open(account(id))
 }
 
-pub(crate) fn approve(id: &str, list: &str) -> Transition {
+pub fn approve(id: &str, list: &str) -> Transition {
     let approval = Approval { account: account(id).id, scopes: scopes(list), code: None, expires_at: after(LIFE) };
     Transition::Approve(approval)
 }
 
 /// The same with a code, and with the instant at which everything ends.
-pub(crate) fn approve_until(id: &str, list: &str, code: Option<Code>, millis: i64) -> Transition {
+pub fn approve_until(id: &str, list: &str, code: Option<Code>, millis: i64) -> Transition {
     let (account, scopes) = (account(id).id, scopes(list));
     Transition::Approve(Approval { account, scopes, code, expires_at: after(millis) })
 }
 
-pub(crate) fn deny(id: &str) -> Transition {
+pub fn deny(id: &str) -> Transition {
     Transition::Deny(account(id).id)
 }
 
-pub(crate) async fn apply(store: &impl CeremonyStore, registration: &Registration, transition: Transition) -> bool {
+pub async fn apply(store: &impl CeremonyStore, registration: &Registration, transition: Transition) -> bool {
     store.transition(&registration.id, &transition, after(1)).await.unwrap()
 }
 
 /// A registration that the account `id` opened.
-pub(crate) async fn opened(store: &impl CeremonyStore, id: &str) -> Registration {
+pub async fn opened(store: &impl CeremonyStore, id: &str) -> Registration {
     let registration = registration();
     create(store, &registration).await;
     assert!(apply(store, &registration, open(id)).await);
@@ -223,23 +182,23 @@ pub(crate) async fn opened(store: &impl CeremonyStore, id: &str) -> Registration
 }
 
 /// A registration of which the account `id` approved `a b`.
-pub(crate) async fn approved(store: &impl CeremonyStore, id: &str) -> Registration {
+pub async fn approved(store: &impl CeremonyStore, id: &str) -> Registration {
     let registration = opened(store, id).await;
     assert!(apply(store, &registration, approve(id, "a b")).await);
     registration
 }
 
 /// A session of the account `id`.
-pub(crate) async fn session(store: &impl CeremonyStore, id: &str) -> NewSession {
+pub async fn session(store: &impl CeremonyStore, id: &str) -> NewSession {
     let new = session_of(&approved(store, id).await, id);
     assert!(store.redeem(&new, after(2)).await.unwrap());
     new
 }
 
-pub(crate) async fn is_live(store: &impl CeremonyStore, new: &NewSession) -> bool {
+pub async fn is_live(store: &impl CeremonyStore, new: &NewSession) -> bool {
     store.find_session(&new.access).await.unwrap().is_some()
 }
 
-pub(crate) async fn listed(store: &impl CeremonyStore, id: &str) -> Vec<Session> {
+pub async fn listed(store: &impl CeremonyStore, id: &str) -> Vec<Session> {
     store.list_sessions(&account(id).id, None, usize::MAX).await.unwrap()
 }

@@ -1,0 +1,475 @@
+//! A registration and a session as columns: how each engine that keeps rows writes them down and reads them back. Each
+//! function takes or gives the columns in the order of its list.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{StoreError, StoreErrorKind};
+use crate::core::{
+    callback::Callback,
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    pkce::CodeChallenge,
+    registration::{Account, Client, Code, CodeDigest, Decision, Mode, Registration},
+    scope::ScopeSet,
+    secret::{Digest, Kind},
+    session::{Lineage, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, Use},
+    text::HumanText,
+};
+
+pub(super) const REGISTRATION: [&str; 25] = [
+    "id",
+    "mode",
+    "claim",
+    "poll",
+    "exchange",
+    "callback",
+    "callback_state",
+    "challenge",
+    "client_name",
+    "client_label",
+    "client_kind",
+    "client_instance",
+    "client_address",
+    "client_method",
+    "requested",
+    "created_at",
+    "expires_at",
+    "account_id",
+    "account_label",
+    "state",
+    "granted",
+    "code",
+    "code_expires_at",
+    "misses",
+    "source",
+];
+
+pub(super) const SESSION: [&str; 22] = [
+    "id",
+    "registration",
+    "resource",
+    "account_id",
+    "account_label",
+    "client_name",
+    "client_label",
+    "client_kind",
+    "client_instance",
+    "client_address",
+    "client_method",
+    "granted",
+    "scopes",
+    "created_at",
+    "redeemer_address",
+    "redeemer_program",
+    "expires_at",
+    "refresh_expires_at",
+    "last_use_at",
+    "last_use_address",
+    "revoked_at",
+    "revoked_by",
+];
+
+/// What a column holds.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Text without a NUL character.
+    Text(Option<String>),
+    /// Any text: the host or an agent chose it, and not every engine takes every character in a text.
+    AnyText(Option<String>),
+    Integer(Option<i64>),
+    Bytes(Option<Vec<u8>>),
+}
+
+/// Columns in the making.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values(pub(super) Vec<Value>);
+
+impl Values {
+    pub(super) fn text<'t>(mut self, text: impl Into<Option<&'t str>>) -> Self {
+        self.0.push(Value::Text(text.into().map(str::to_owned)));
+        self
+    }
+
+    pub(super) fn any_text<'t>(mut self, text: impl Into<Option<&'t str>>) -> Self {
+        self.0.push(Value::AnyText(text.into().map(str::to_owned)));
+        self
+    }
+
+    pub(super) fn integer(mut self, integer: impl Into<Option<i64>>) -> Self {
+        self.0.push(Value::Integer(integer.into()));
+        self
+    }
+
+    pub(super) fn instant(self, instant: impl Into<Option<Timestamp>>) -> Self {
+        self.integer(instant.into().map(Timestamp::as_millis))
+    }
+
+    pub(super) fn bytes<'b>(mut self, bytes: impl Into<Option<&'b [u8]>>) -> Self {
+        self.0.push(Value::Bytes(bytes.into().map(<[u8]>::to_vec)));
+        self
+    }
+
+    pub(super) fn digest<'d, K: Kind>(self, digest: impl Into<Option<&'d Digest<K>>>) -> Self {
+        self.bytes(digest.into().map(|digest| digest.as_bytes().as_slice()))
+    }
+
+    pub(super) fn human_text<'t>(self, text: impl Into<Option<&'t HumanText>>) -> Self {
+        self.text(text.into().map(HumanText::as_str))
+    }
+
+    pub(super) fn address(mut self, address: Option<IpAddr>) -> Self {
+        self.0.push(Value::Text(address.map(|address| address.to_string())));
+        self
+    }
+
+    pub(super) fn scopes<'s>(mut self, scopes: impl Into<Option<&'s ScopeSet>>) -> Self {
+        self.0.push(Value::Text(scopes.into().map(ScopeSet::to_string)));
+        self
+    }
+
+    pub(super) fn code(self, code: Option<&Code>) -> Self {
+        let digest = code.map(|code| match &code.digest {
+            CodeDigest::Exchange(digest) => digest.as_bytes().as_slice(),
+            CodeDigest::Finish(digest) => digest.as_bytes().as_slice(),
+        });
+        self.bytes(digest).instant(code.map(|code| code.expires_at))
+    }
+
+    fn account(self, account: Option<&Account>) -> Self {
+        self.text(account.map(|account| account.id.as_str())).any_text(account.map(|account| account.label.as_str()))
+    }
+
+    fn client(self, client: &Client) -> Self {
+        self.human_text(&client.name)
+            .human_text(&client.label)
+            .human_text(&client.kind)
+            .human_text(&client.instance)
+            .address(client.address)
+            .human_text(&client.method)
+    }
+
+    /// The columns of [`REGISTRATION`].
+    pub(super) fn registration(new: &Registration) -> Self {
+        let (callback, state, challenge) = match &new.mode {
+            Mode::Browser { callback, state, challenge, .. } => {
+                (Some(callback.as_str()), state.as_deref(), Some(challenge.as_bytes().as_slice()))
+            }
+            _ => (None, None, None),
+        };
+        let exchange = match &new.mode {
+            Mode::Detached { exchange, .. } => Some(exchange),
+            _ => None,
+        };
+        Self::default()
+            .text(new.id.as_str())
+            .text(new.mode.as_str())
+            .digest(new.mode.claim())
+            .digest(new.mode.poll())
+            .digest(exchange)
+            .text(callback)
+            .any_text(state)
+            .bytes(challenge)
+            .client(&new.client)
+            .scopes(&new.requested)
+            .instant(new.created_at)
+            .instant(new.expires_at)
+            .account(new.account.as_ref())
+            .text(state_of(&new.decision))
+            .scopes(new.granted())
+            .code(new.code.as_ref())
+            .integer(i64::from(new.misses))
+            .text(source(new).as_deref())
+    }
+
+    /// The columns of [`SESSION`].
+    pub(super) fn session(new: &Session) -> Self {
+        Self::default()
+            .text(new.id.as_str())
+            .text(new.registration.as_str())
+            .text(&*new.resource)
+            .account(Some(&new.account))
+            .client(&new.client)
+            .scopes(&new.granted)
+            .scopes(&new.scopes)
+            .instant(new.created_at)
+            .address(new.redeemer.address)
+            .human_text(&new.redeemer.program)
+            .instant(new.expires_at)
+            .instant(new.refresh_expires_at)
+            .instant(new.last_use.map(|last| last.at))
+            .address(new.last_use.and_then(|last| last.address))
+            .instant(new.revoked.map(|revoked| revoked.at))
+            .text(new.revoked.map(|revoked| revoked.by.as_str()))
+    }
+}
+
+/// Whom the caps count a registration against.
+pub(super) fn source(registration: &Registration) -> Option<String> {
+    registration.client.source().map(|source| source.to_string())
+}
+
+fn state_of(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Undecided => "pending",
+        Decision::Approved(_) => "approved",
+        Decision::Denied => "denied",
+        Decision::Exchanged(_) => "exchanged",
+        Decision::Revoked => "revoked",
+        Decision::Locked => "locked",
+    }
+}
+
+/// What an engine answers.
+pub(super) trait Row {
+    fn text(&self, index: usize) -> Result<Option<&str>, StoreError>;
+    fn any_text(&self, index: usize) -> Result<Option<&str>, StoreError>;
+    fn integer(&self, index: usize) -> Result<Option<i64>, StoreError>;
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, StoreError>;
+}
+
+pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
+    let mut fields = Fields::new(row, &REGISTRATION);
+    let id = fields.parse(RegistrationId::parse)?;
+    let mode = fields.mode()?;
+    Ok(Registration {
+        id,
+        client: fields.client()?,
+        requested: fields.parse(scopes)?,
+        created_at: fields.instant()?,
+        expires_at: fields.instant()?,
+        account: fields.optional_account()?,
+        decision: fields.decision()?,
+        code: fields.code(&mode)?,
+        misses: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
+        mode,
+    })
+}
+
+pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
+    Fields::new(row, &SESSION).session()
+}
+
+/// The columns of a session, and behind them how many refreshes ago the token was used up, and the last refresh.
+pub(super) fn lineage(row: &impl Row) -> Result<Lineage, StoreError> {
+    let mut fields = Fields::new(row, &SESSION);
+    let session = fields.session()?;
+    let age = fields.integer()?;
+    Ok(Lineage { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
+}
+
+pub(super) fn session_id(row: &impl Row) -> Result<SessionId, StoreError> {
+    Fields::new(row, &SESSION).parse(SessionId::parse)
+}
+
+struct Fields<'r, R> {
+    row: &'r R,
+    names: &'static [&'static str],
+    next: usize,
+}
+
+impl<'r, R: Row> Fields<'r, R> {
+    const fn new(row: &'r R, names: &'static [&'static str]) -> Self {
+        Self { row, names, next: 0 }
+    }
+
+    fn take<T>(
+        &mut self,
+        read: impl FnOnce(&'r R, usize) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let index = self.next;
+        self.next += 1;
+        read(self.row, index)
+    }
+
+    /// That the column taken last makes no sense.
+    fn garbage(&self) -> StoreError {
+        garbage(self.next.checked_sub(1).and_then(|index| self.names.get(index)).unwrap_or(&"?"))
+    }
+
+    fn text(&mut self) -> Result<&'r str, StoreError> {
+        self.take(R::text)?.ok_or_else(|| self.garbage())
+    }
+
+    fn any_text(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(self.take(R::any_text)?.map(str::to_owned))
+    }
+
+    fn integer(&mut self) -> Result<i64, StoreError> {
+        self.take(R::integer)?.ok_or_else(|| self.garbage())
+    }
+
+    fn optional_instant(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.take(R::integer)?.map(Timestamp::from_millis))
+    }
+
+    fn parse<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+        let text = self.text()?;
+        parse(text).ok_or_else(|| self.garbage())
+    }
+
+    fn parse_optional<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+        let text = self.take(R::text)?;
+        text.map(|text| parse(text).ok_or_else(|| self.garbage())).transpose()
+    }
+
+    fn optional_digest<K: Kind>(&mut self) -> Result<Option<Digest<K>>, StoreError> {
+        let bytes = self.take(R::bytes)?;
+        bytes.map(|bytes| bytes.try_into().map(Digest::from_bytes).map_err(|_| self.garbage())).transpose()
+    }
+
+    fn instant(&mut self) -> Result<Timestamp, StoreError> {
+        self.integer().map(Timestamp::from_millis)
+    }
+
+    fn session(&mut self) -> Result<Session, StoreError> {
+        Ok(Session {
+            id: self.parse(SessionId::parse)?,
+            registration: self.parse(RegistrationId::parse)?,
+            resource: self.parse(|text| Some(Arc::from(text)))?,
+            account: self.optional_account()?.ok_or_else(|| self.garbage())?,
+            client: self.client()?,
+            granted: self.parse(scopes)?,
+            scopes: self.parse(scopes)?,
+            created_at: self.instant()?,
+            redeemer: Redeemer { address: self.address()?, program: self.parse_optional(human_text)? },
+            expires_at: self.instant()?,
+            refresh_expires_at: self.instant()?,
+            last_use: self.last_use()?,
+            revoked: self.revocation()?,
+        })
+    }
+
+    fn mode(&mut self) -> Result<Mode, StoreError> {
+        let mode = self.text()?;
+        let claim = self.optional_digest()?;
+        let poll = self.optional_digest()?;
+        let exchange = self.optional_digest()?;
+        let callback = self.take(R::text)?;
+        let state = self.any_text()?;
+        let challenge = self.take(R::bytes)?;
+        let challenge = challenge.and_then(|bytes| bytes.try_into().ok()).map(CodeChallenge::from_bytes);
+        let read = match (mode, claim, poll, exchange, callback, challenge) {
+            ("claim", Some(claim), None, None, None, None) => Mode::Claim { claim },
+            ("browser", None, Some(poll), None, Some(callback), Some(challenge)) => {
+                Mode::Browser { poll, callback: Callback::kept(callback), state, challenge }
+            }
+            ("detached", None, Some(poll), Some(exchange), None, None) => {
+                Mode::Detached { poll, exchange, finish_code: false }
+            }
+            ("detached_or_finish_code", None, Some(poll), Some(exchange), None, None) => {
+                Mode::Detached { poll, exchange, finish_code: true }
+            }
+            ("finish_code", None, Some(poll), None, None, None) => Mode::FinishCode { poll },
+            _ => return Err(garbage("mode")),
+        };
+        Ok(read)
+    }
+
+    fn code(&mut self, mode: &Mode) -> Result<Option<Code>, StoreError> {
+        let digest = match mode {
+            Mode::Browser { .. } => self.optional_digest()?.map(CodeDigest::Exchange),
+            _ => self.optional_digest()?.map(CodeDigest::Finish),
+        };
+        match (digest, self.optional_instant()?) {
+            (Some(digest), Some(expires_at)) => Ok(Some(Code { digest, expires_at })),
+            (None, None) => Ok(None),
+            _ => Err(self.garbage()),
+        }
+    }
+
+    fn refreshed(&mut self) -> Result<Option<Refreshed>, StoreError> {
+        let at = self.optional_instant()?;
+        let salt = self.take(R::bytes)?;
+        match (at, salt.map(<[u8; 32]>::try_from)) {
+            (Some(at), Some(Ok(salt))) => Ok(Some(Refreshed { at, salt: Salt(salt) })),
+            (None, None) => Ok(None),
+            _ => Err(self.garbage()),
+        }
+    }
+
+    fn address(&mut self) -> Result<Option<IpAddr>, StoreError> {
+        self.parse_optional(|text| text.parse().ok())
+    }
+
+    fn client(&mut self) -> Result<Client, StoreError> {
+        Ok(Client {
+            name: self.parse(human_text)?,
+            label: self.parse_optional(human_text)?,
+            kind: self.parse_optional(human_text)?,
+            instance: self.parse_optional(human_text)?,
+            address: self.address()?,
+            method: self.parse_optional(human_text)?,
+        })
+    }
+
+    fn optional_account(&mut self) -> Result<Option<Account>, StoreError> {
+        let id = self.parse_optional(account_id)?;
+        let label = self.any_text()?;
+        match (id, label) {
+            (Some(id), Some(label)) => Ok(Some(Account { id, label })),
+            (None, None) => Ok(None),
+            _ => Err(self.garbage()),
+        }
+    }
+
+    fn decision(&mut self) -> Result<Decision, StoreError> {
+        let state = self.text()?;
+        let granted = self.parse_optional(scopes)?;
+        match (state, granted) {
+            ("pending", None) => Ok(Decision::Undecided),
+            ("approved", Some(granted)) => Ok(Decision::Approved(granted)),
+            ("denied", None) => Ok(Decision::Denied),
+            ("exchanged", Some(granted)) => Ok(Decision::Exchanged(granted)),
+            ("revoked", None) => Ok(Decision::Revoked),
+            ("locked", None) => Ok(Decision::Locked),
+            _ => Err(self.garbage()),
+        }
+    }
+
+    fn last_use(&mut self) -> Result<Option<Use>, StoreError> {
+        let at = self.optional_instant()?;
+        let address = self.address()?;
+        match (at, address) {
+            (Some(at), address) => Ok(Some(Use { at, address })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(self.garbage()),
+        }
+    }
+
+    fn revocation(&mut self) -> Result<Option<Revocation>, StoreError> {
+        let at = self.optional_instant()?;
+        let by = self.parse_optional(revoked_by)?;
+        match (at, by) {
+            (Some(at), Some(by)) => Ok(Some(Revocation { at, by })),
+            (None, None) => Ok(None),
+            _ => Err(self.garbage()),
+        }
+    }
+}
+
+fn scopes(text: &str) -> Option<ScopeSet> {
+    ScopeSet::parse(text).ok()
+}
+
+fn account_id(text: &str) -> Option<AccountId> {
+    AccountId::new(text).ok()
+}
+
+fn human_text(text: &str) -> Option<HumanText> {
+    HumanText::new(text).ok()
+}
+
+fn revoked_by(text: &str) -> Option<RevokedBy> {
+    [RevokedBy::Agent, RevokedBy::Human, RevokedBy::Service, RevokedBy::Reuse]
+        .into_iter()
+        .find(|by| by.as_str() == text)
+}
+
+/// A row holds what the store never writes.
+fn garbage(column: &str) -> StoreError {
+    StoreError::because(StoreErrorKind::Corrupt, Garbage(column.to_owned()))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("column `{0}` makes no sense")]
+struct Garbage(String);

@@ -1,0 +1,113 @@
+//! What is left of a call whose future is dropped: nothing, or the whole change. The same call again waits for what is
+//! still under way, and so tells which.
+
+use std::{
+    future::{Future, poll_fn},
+    task::Poll,
+};
+
+use super::fixtures::{
+    LIFE, NO_CAPS, account, after, approved, find, is_live, listed, registration, rotation, session, session_of,
+};
+use crate::{
+    core::{registration::State, session::RevokedBy},
+    store::{CeremonyStore, Creation, RegistrationKey, RevokeTarget},
+};
+
+/// With so many polls any call ends.
+const MOST_POLLS: usize = 200;
+
+/// Polls `future` at most `polls` times and drops it, `hastily` without waiting until it could go on.
+async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 && hastily => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Drops a call at every point at which it can be dropped. `check` says whether the call had ended.
+async fn at_every_point(check: impl AsyncFn(usize, bool) -> bool) {
+    for hastily in [false, true] {
+        let mut ended = false;
+        for polls in 0..MOST_POLLS {
+            ended = check(polls, hastily).await;
+            if ended {
+                break;
+            }
+        }
+        assert!(ended, "with enough polls the call ends");
+    }
+}
+
+pub async fn r93_a_dropped_redemption_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let approved = approved(&store, "alice").await;
+        let new = session_of(&approved, "alice");
+        let before = listed(&store, "alice").await.len();
+        let outcome = dropped_after(store.redeem(&new, after(2)), polls, hastily).await;
+        let again = store.redeem(&new, after(2)).await.unwrap();
+        assert!(outcome.is_none_or(|first| first.unwrap() != again), "what was acknowledged is kept");
+        assert!(is_live(&store, &new).await, "redeemed means that there is a session");
+        assert_eq!(find(&store, &approved).await.state_at(after(2)), State::Exchanged);
+        assert_eq!(listed(&store, "alice").await.len(), before + 1);
+        !again
+    })
+    .await;
+}
+
+pub async fn r93_a_dropped_creation_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let new = registration();
+        let outcome = dropped_after(store.create_registration(&new, NO_CAPS), polls, hastily).await;
+        let again = store.create_registration(&new, NO_CAPS).await.unwrap();
+        assert!(outcome.is_none() || again == Creation::Conflict);
+        let key = RegistrationKey::Claim(super::fixtures::claim_of(&new));
+        assert_eq!(store.find_registration(&key).await.unwrap(), Some(new));
+        again == Creation::Conflict
+    })
+    .await;
+}
+
+pub async fn r93_a_dropped_revocation_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let name = format!("alice-{polls}-{hastily}");
+        let sessions = [session(&store, &name).await, session(&store, &name).await];
+        let waiting = approved(&store, &name).await;
+        let target = RevokeTarget::Account(account(&name).id);
+        let outcome = dropped_after(store.revoke(&target, RevokedBy::Human, after(3)), polls, hastily).await;
+        let again = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+        assert!(again.is_empty() || again.len() == 2, "all or nothing: {again:?}");
+        assert!(outcome.is_none() || again.is_empty(), "what was acknowledged is kept");
+        for session in &sessions {
+            assert!(!is_live(&store, session).await);
+        }
+        assert_eq!(find(&store, &waiting).await.state_at(after(LIFE - 1)), State::Revoked);
+        again.is_empty()
+    })
+    .await;
+}
+
+pub async fn r93_a_dropped_refresh_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let first = session(&store, "alice").await;
+        let new = rotation(first.refresh, 3);
+        let outcome = dropped_after(store.rotate(&new, after(3)), polls, hastily).await;
+        let again = store.rotate(&new, after(3)).await.unwrap().is_some();
+        assert!(outcome.is_none() || !again, "what was acknowledged is kept");
+        assert!(!is_live(&store, &first).await);
+        assert!(store.find_session(&new.access).await.unwrap().is_some());
+        assert_eq!(store.find_refresh(&new.refresh).await.unwrap().unwrap().age, 0);
+        !again
+    })
+    .await;
+}

@@ -1,0 +1,129 @@
+//! The contract of a store as a suite of tests, for whoever writes a store of their own.
+//!
+//! [`store_conformance!`](crate::store_conformance) makes one test of each promise. Give it how a new, empty store is
+//! made, together with whatever cleans up behind it when it is dropped. In a file below `tests/`:
+//!
+//! ```
+//! use tower_agent_auth::store::MemoryStore; // your store
+//!
+//! async fn fresh() -> (MemoryStore, ()) {
+//!     (MemoryStore::new(), ())
+//! }
+//!
+//! tower_agent_auth::store_conformance!(fresh);
+//! # fn main() {}
+//! ```
+//!
+//! ```toml
+//! [dev-dependencies]
+//! tower-agent-auth = { version = "0.1", features = ["conformance"] }
+//! ```
+//!
+//! Each test runs on a Tokio runtime of its own with four threads, and works with instants of its own: a store must judge
+//! by those that it is given, never by a clock. Clones of the store must share what it holds. A promise that is broken
+//! fails its test by a panic that tells what was expected.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(missing_docs, reason = "the promises are reached by the macro alone, and say in their names what they check")]
+
+use std::future::Future;
+
+#[doc(hidden)]
+pub mod contract;
+#[doc(hidden)]
+pub mod dice;
+#[doc(hidden)]
+pub mod dropped;
+#[doc(hidden)]
+pub mod fixtures;
+#[doc(hidden)]
+pub mod model;
+#[doc(hidden)]
+pub mod races;
+
+/// Makes one test of each promise of the store contract. See [`store::conformance`](crate::store::conformance).
+#[macro_export]
+macro_rules! store_conformance {
+    ($fresh:expr) => {
+        $crate::store_conformance! { @ $fresh;
+            contract:
+                a_registration_is_found_by_id_and_by_claim
+                r98_creating_what_exists_is_a_conflict_and_changes_nothing
+                r42_a_source_has_its_cap
+                r42_an_ipv6_network_of_64_bits_counts_as_one_source
+                r42_without_an_address_only_the_total_counts
+                r42_the_total_is_capped
+                r42_what_is_decided_or_expired_frees_its_place
+                r44_every_edge_is_legal_or_not_as_the_table_says
+                r44_approved_scopes_are_some_of_those_requested
+                r44_the_first_account_that_opens_is_bound
+                r13_every_edge_is_closed_from_the_instant_of_expiry_on
+                r13_nothing_is_redeemed_from_the_instant_of_expiry_on
+                redeeming_keeps_the_whole_session
+                r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing
+                r45_a_registration_is_redeemed_once
+                a_session_is_revoked_by_its_access_token
+                a_session_is_revoked_by_its_refresh_token
+                a_session_is_revoked_by_its_id_for_its_account_only
+                an_account_is_revoked_with_what_it_approved
+                what_was_revoked_is_listed_but_not_found
+                revoking_twice_ends_nothing_more
+                an_expired_session_can_be_revoked
+                sessions_are_listed_newest_first_page_by_page
+                the_later_use_stands
+                every_mode_comes_back_as_it_was
+                r49_the_fifth_wrong_code_locks
+                r75_a_refresh_gives_new_secrets_and_ends_the_old_ones
+                r75_only_the_current_refresh_token_of_a_live_session_refreshes
+                r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
+                r80_a_used_refresh_token_revokes_what_became_of_it
+                r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session
+                r99_what_is_over_is_forgotten_a_few_at_a_time
+                r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over
+                r99_hostile_text_comes_back_as_it_was;
+            dropped:
+                r93_a_dropped_redemption_is_whole_or_nothing
+                r93_a_dropped_creation_is_whole_or_nothing
+                r93_a_dropped_revocation_is_whole_or_nothing
+                r93_a_dropped_refresh_is_whole_or_nothing;
+            model:
+                r44_random_traces_agree_with_the_model;
+            races:
+                r45_one_winner_of_64_racing_redeems
+                r45_one_winner_of_64_racing_redeems_of_one_session
+                r45_one_winner_of_racing_approvals_and_denials
+                r45_after_an_account_is_revoked_nothing_approved_before_is_live
+                r42_racing_registrations_stay_within_the_caps
+                r98_one_winner_of_64_racing_creations
+                r45_a_session_is_ended_by_one_of_64_racing_revocations
+                r49_racing_wrong_codes_are_counted_up_to_the_lock
+                r75_one_winner_of_racing_refreshes
+                r76_after_a_revocation_no_racing_refresh_is_live
+                racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle;
+        }
+    };
+    (@ $fresh:expr; $($module:ident: $($promise:ident)*;)*) => {
+        $($(
+            #[test]
+            fn $promise() {
+                $crate::store::conformance::run($fresh, $crate::store::conformance::$module::$promise)
+            }
+        )*)*
+    };
+}
+
+/// Checks one promise on a new store.
+#[doc(hidden)]
+pub fn run<S, G, Fresh, Check>(fresh: impl FnOnce() -> Fresh, check: impl FnOnce(S) -> Check)
+where
+    Fresh: Future<Output = (S, G)>,
+    Check: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let guard = runtime.block_on(async {
+        let (store, guard) = fresh().await;
+        check(store).await;
+        guard
+    });
+    drop(runtime);
+    drop(guard);
+}

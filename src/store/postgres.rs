@@ -1,0 +1,191 @@
+use std::{fmt, sync::Arc};
+
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres, Row as _, Transaction as SqlTransaction,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
+
+use super::{
+    Creation, Cutoff, Notices, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    columns::{Row, Value, Values},
+    sql::{self, Dialect, Engine, Statements, sql_store},
+};
+use crate::core::{
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    registration::{Registration, Transition},
+    secret::{Access, Digest, Refresh},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+};
+
+mod error;
+mod notices;
+mod open;
+
+pub use open::{PostgresOptions, PostgresWarning};
+
+/// Keeps everything in a PostgreSQL database: for a service that runs on more than one machine.
+///
+/// **A change that was acknowledged is kept**, as far as the server keeps its word: each call is one transaction, or one
+/// statement that is one, and `synchronous_commit = off` is refused. A server that runs with `fsync = off` may lose
+/// everything in a crash; [`warnings`](Self::warnings) says so. A replica that takes over has what had reached it: let
+/// `synchronous_standby_names` name one, or count the last moments before a failover as lost.
+///
+/// The tables are in a schema of their own, `agent_auth` unless [`PostgresOptions::schema`] names another. They hold
+/// digests, never a secret, but also the names and network addresses of agents and humans.
+///
+/// Nodes may start, migrate and run at the same time. What one node revokes the others refuse from the answer on; a
+/// [`CachedStore`](super::CachedStore) on top hears of it through `LISTEN`. It needs PostgreSQL 12 or later, and Tokio.
+///
+/// ```no_run
+/// use tower_agent_auth::store::PostgresStore;
+///
+/// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::connect("postgres://app@db.internal/app?sslmode=verify-full").await?;
+/// for warning in store.warnings() {
+///     eprintln!("sessions may be lost: {warning}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    schema: Arc<str>,
+    statements: Arc<Statements>,
+    warnings: Arc<[PostgresWarning]>,
+}
+
+impl PostgresStore {
+    /// Connects with the default [options](PostgresOptions) to the database of that URL, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As for [`PostgresOptions::connect`].
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        PostgresOptions::new().connect(url).await
+    }
+
+    /// What of the server's settings can lose what was acknowledged, as they were when the store was opened.
+    #[must_use]
+    pub fn warnings(&self) -> &[PostgresWarning] {
+        &self.warnings
+    }
+
+    fn open(pool: PgPool, schema: &str, warnings: Vec<PostgresWarning>) -> Self {
+        let statements = Arc::new(Statements::new(&dialect(schema)));
+        Self { pool, schema: schema.into(), statements, warnings: warnings.into() }
+    }
+
+    /// On which channel the ends of sessions are told.
+    fn channel(&self) -> String {
+        format!("{}_ended", self.schema)
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+sql_store!(PostgresStore {
+    fn notices(&self) -> Option<Notices> {
+        Some(notices::listen(self.pool.clone(), self.channel()))
+    }
+});
+
+impl Engine for PostgresStore {
+    type Row = PgRow;
+    type Transaction = SqlTransaction<'static, Postgres>;
+
+    fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    /// Asks once more if the connection turns out to be dead: after a restart of the server all of them are.
+    async fn read(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
+        match bound(sql, values.clone()).fetch_all(&self.pool).await {
+            Err(error) if error::is_connection_lost(&error) => {
+                bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
+            }
+            answer => answer.map_err(error::failed),
+        }
+    }
+
+    async fn write(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
+        bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
+    }
+
+    /// In a task of its own: sqlx 0.9 leaves a connection in a transaction that nobody ends if its future is dropped here.
+    async fn begin(&self) -> Result<Self::Transaction, StoreError> {
+        let pool = self.pool.clone();
+        // What a statement waited for, it sees: the conditions of each write are judged by the row as it is then.
+        let begun = tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await });
+        begun.await.map_err(error::lost)?.map_err(error::failed)
+    }
+
+    async fn run(
+        transaction: &mut Self::Transaction,
+        sql: &Arc<str>,
+        values: Values,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        bound(sql, values).fetch_all(&mut **transaction).await.map_err(error::failed)
+    }
+
+    async fn commit(transaction: Self::Transaction) -> Result<(), StoreError> {
+        transaction.commit().await.map_err(error::failed)
+    }
+
+    async fn take_turn(&self, transaction: &mut Self::Transaction, thing: &str) -> Result<(), StoreError> {
+        let name = format!("{}.{thing}", self.schema);
+        open::take_turn(transaction, &name).await.map_err(error::failed)
+    }
+
+    async fn announce(&self, transaction: &mut Self::Transaction, ended: &[SessionId]) -> Result<(), StoreError> {
+        for payload in notices::payloads(ended) {
+            let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(self.channel()).bind(payload);
+            notify.execute(&mut **transaction).await.map_err(error::failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn dialect(schema: &str) -> Dialect {
+    Dialect {
+        schema: format!("\"{schema}\"."),
+        grantable: "$4 <> '' AND string_to_array($4, ' ') <@ string_to_array(requested, ' ')",
+        uses: "(SELECT item ->> 0 AS id, (item ->> 1)::bigint AS at, item ->> 2 AS address \
+            FROM json_array_elements($1::json) AS item)",
+        for_update: "FOR UPDATE",
+        skip_locked: "FOR UPDATE SKIP LOCKED",
+    }
+}
+
+fn bound(sql: &Arc<str>, values: Values) -> Query<'static, Postgres, PgArguments> {
+    values.0.into_iter().fold(sqlx::query(AssertSqlSafe(Arc::clone(sql))), |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::AnyText(text) => query.bind(text.map(String::into_bytes)),
+        Value::Integer(integer) => query.bind(integer),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+impl Row for PgRow {
+    fn text(&self, index: usize) -> Result<Option<&str>, StoreError> {
+        self.try_get(index).map_err(error::failed)
+    }
+
+    fn any_text(&self, index: usize) -> Result<Option<&str>, StoreError> {
+        let bytes: Option<&[u8]> = self.try_get(index).map_err(error::failed)?;
+        bytes.map(std::str::from_utf8).transpose().map_err(error::unreadable)
+    }
+
+    fn integer(&self, index: usize) -> Result<Option<i64>, StoreError> {
+        self.try_get(index).map_err(error::failed)
+    }
+
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, StoreError> {
+        self.try_get(index).map_err(error::failed)
+    }
+}

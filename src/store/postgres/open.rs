@@ -1,0 +1,218 @@
+//! Opening the database: the connections, the schema and its migrations, and a look at the server's settings.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    query, query_scalar, raw_sql,
+};
+
+use super::{
+    super::{StoreError, StoreErrorKind},
+    PostgresStore, error,
+};
+
+/// How long a call waits for a connection, unless its deadline comes first.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All that ever happened to the schema, oldest first. The table `migrations` has a row for each that was done.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_registrations_and_sessions.sql")];
+
+/// How to connect to PostgreSQL.
+///
+/// ```no_run
+/// use tower_agent_auth::store::PostgresOptions;
+///
+/// # async fn start(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let own_connections = PostgresOptions::new().connections(20).connect("postgres://app@db.internal/app").await?;
+/// let the_service_s = PostgresOptions::new().schema("agents").over(pool).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PostgresOptions {
+    schema: String,
+    connections: u32,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { schema: "agent_auth".into(), connections: 10 }
+    }
+}
+
+impl PostgresOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The schema that holds the tables: `agent_auth` unless set. It is made if it is missing, which needs the right to
+    /// create in the database; a role without that right can use a schema that another role made and migrated.
+    pub fn schema(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.schema);
+        self
+    }
+
+    /// How many connections there are at most: 10 unless set. A cache on top takes one of them to listen.
+    pub const fn connections(mut self, most: u32) -> Self {
+        self.connections = most;
+        self
+    }
+
+    /// Connects to the database of a URL such as `postgres://user:password@host/database?sslmode=verify-full`, and brings
+    /// its schema up to date. `sslmode` is `prefer` unless the URL names it: `verify-full` is what a network needs
+    /// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+    ///
+    /// # Errors
+    /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
+    /// * [`Corrupt`](StoreErrorKind::Corrupt) when the schema was written by a newer version of this crate, or its tables
+    ///   are something else's;
+    /// * [`Other`](StoreErrorKind::Other) when the URL or the schema's name can't be used, the role lacks a right, or
+    ///   `synchronous_commit` is off.
+    pub async fn connect(self, url: &str) -> Result<PostgresStore, StoreError> {
+        let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
+        let options = PgConnectOptions::from_str(url).map_err(unusable)?.disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(self.connections)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        self.over(pool).await
+    }
+
+    /// The same over connections that the service has. They must not go through a pooler that shares one connection among
+    /// transactions, unless it knows prepared statements; and where there is a cache on top, `LISTEN`.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn over(self, pool: PgPool) -> Result<PostgresStore, StoreError> {
+        if !is_identifier(&self.schema) {
+            return Err(StoreError::because(StoreErrorKind::Other, Refused::Schema));
+        }
+        let mut connection = pool.acquire().await.map_err(error::failed)?;
+        let warnings = check_settings(&mut connection).await?;
+        migrate(&mut connection, &self.schema).await?;
+        drop(connection);
+        Ok(PostgresStore::open(pool, &self.schema, warnings))
+    }
+}
+
+/// A setting of the server that can lose what was acknowledged.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresWarning {
+    /// `fsync` is off.
+    #[error("PostgreSQL runs with fsync = off; a crash of its machine may lose or damage everything")]
+    Fsync,
+    /// `full_page_writes` is off.
+    #[error("PostgreSQL runs with full_page_writes = off; a crash of its machine may damage what it holds")]
+    FullPageWrites,
+}
+
+/// Plain enough to stand in a statement, and to leave room for what is added in the name of a channel (63 bytes).
+fn is_identifier(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=50).contains(&name.len()) && name.bytes().all(plain) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+async fn check_settings(connection: &mut PgConnection) -> Result<Vec<PostgresWarning>, StoreError> {
+    let mut is_off = async |setting: &'static str| {
+        let value: String =
+            query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&mut *connection).await?;
+        Ok(value == "off")
+    };
+    if is_off("synchronous_commit").await.map_err(error::failed)? {
+        return Err(StoreError::because(StoreErrorKind::Other, Refused::SynchronousCommit));
+    }
+    let mut warnings = Vec::new();
+    for (setting, warning) in [("fsync", PostgresWarning::Fsync), ("full_page_writes", PostgresWarning::FullPageWrites)]
+    {
+        if is_off(setting).await.map_err(error::failed)? {
+            warnings.push(warning);
+        }
+    }
+    Ok(warnings)
+}
+
+/// Lets no other transaction pass here that names the same thing, until this one ends.
+pub(super) async fn take_turn(connection: &mut PgConnection, thing: &str) -> Result<(), sqlx::Error> {
+    let lock = query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(thing);
+    lock.execute(connection).await.map(drop)
+}
+
+async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    if done(connection, schema).await? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await.map_err(error::failed)?;
+    take_turn(&mut transaction, &format!("{schema}.migrations")).await.map_err(error::failed)?;
+    // Another node may have been faster.
+    let done = done(&mut transaction, schema).await?;
+    if done == 0 {
+        let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
+        raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(error::failed)?;
+    }
+    query("SELECT set_config('search_path', $1, true)")
+        .bind(schema)
+        .execute(&mut *transaction)
+        .await
+        .map_err(error::failed)?;
+    if done == 0 {
+        const MARK: &str =
+            "CREATE TABLE migrations (version BIGINT PRIMARY KEY, done_at TIMESTAMPTZ NOT NULL DEFAULT now())";
+        raw_sql(MARK).execute(&mut *transaction).await.map_err(error::failed)?;
+    }
+    for (version, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        raw_sql(*migration).execute(&mut *transaction).await.map_err(error::failed)?;
+        let mark = query("INSERT INTO migrations (version) VALUES ($1)").bind(version as i64 + 1);
+        mark.execute(&mut *transaction).await.map_err(error::failed)?;
+    }
+    transaction.commit().await.map_err(error::failed)
+}
+
+/// How many migrations the schema has seen.
+async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, StoreError> {
+    const TABLES: &str = "SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = $1 \
+        AND tablename IN ('migrations', 'registrations', 'sessions', 'refresh_tokens')";
+    let tables: Vec<String> =
+        query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await.map_err(error::failed)?;
+    let corrupt = |cause| StoreError::because(StoreErrorKind::Corrupt, cause);
+    if tables.is_empty() {
+        return Ok(0);
+    }
+    if tables.len() != 4 {
+        return Err(corrupt(Refused::Foreign));
+    }
+    let version = format!("SELECT coalesce(max(version), 0) FROM \"{schema}\".migrations");
+    let version: i64 = query_scalar(sqlx::AssertSqlSafe(version)).fetch_one(connection).await.map_err(error::failed)?;
+    match usize::try_from(version) {
+        Ok(version @ 1..) if version <= MIGRATIONS.len() => Ok(version),
+        Ok(version @ 1..) => Err(corrupt(Refused::Newer(version))),
+        _ => Err(corrupt(Refused::Foreign)),
+    }
+}
+
+/// None of these texts holds the URL: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("the URL can't be used; write postgres://user:password@host:port/database")]
+    Url,
+    #[error("the schema's name must be 1 to 50 lower-case letters, digits and `_`, and not begin with a digit")]
+    Schema,
+    #[error(
+        "synchronous_commit is off, so that acknowledged changes may be lost; \
+         run ALTER ROLE … SET synchronous_commit = on for the store's role"
+    )]
+    SynchronousCommit,
+    #[error(
+        "the schema was written by a newer version of tower-agent-auth (migration {0}, this one knows {known}); \
+         run that version",
+        known = MIGRATIONS.len()
+    )]
+    Newer(usize),
+    #[error("the schema has tables of something else; give the store a schema of its own")]
+    Foreign,
+}

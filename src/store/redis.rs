@@ -1,0 +1,306 @@
+use std::{fmt, sync::Arc};
+
+use redis::{FromRedisValue, aio::ConnectionManager, cmd};
+
+use super::{
+    CeremonyStore, Creation, Cutoff, Notices, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    StoreErrorKind,
+    columns::{self, REGISTRATION, Row, SESSION, Values},
+};
+use crate::core::{
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    registration::{Approval, MOST_MISSES, Registration, Transition},
+    secret::{Access, Digest, Refresh},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+};
+
+mod error;
+mod notices;
+mod open;
+mod scripts;
+
+pub use open::{RedisOptions, RedisWarning};
+use scripts::{Arguments, Scripts};
+
+/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
+const REMEMBERED_MILLIS: i64 = 3_600_000;
+/// How many old registrations each new one takes away.
+const FORGOTTEN_AT_ONCE: i64 = 100;
+/// How many uses one script writes down, so that none holds the server for long.
+const USES_AT_ONCE: usize = 500;
+
+/// Keeps everything in Redis: for a service that runs on more than one machine, and can do without what a crash of Redis
+/// loses.
+///
+/// **What is acknowledged is as safe as Redis is set up to keep it.** With `appendonly yes` and `appendfsync always` it is
+/// on the disk first; with `everysec` the last second may be lost in a crash, and a revocation of that second with it;
+/// without an append-only file a restart loses everything. A failover loses what the new primary had not received:
+/// [`RedisOptions::replicas`] waits for it. [`warnings`](Self::warnings) tells what the server is set up to lose.
+///
+/// Whatever Redis loses or evicts makes sessions invalid, never valid; but an eviction policy other than `noeviction` ends
+/// sessions at random. Each change is one script, and all keys are in one hash slot.
+///
+/// What one node revokes the others refuse from the answer on; a [`CachedStore`](super::CachedStore) on top hears of it
+/// by publish/subscribe. It needs Redis 6 or later, and Tokio.
+///
+/// ```no_run
+/// use tower_agent_auth::store::RedisStore;
+///
+/// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::connect("rediss://app:password@redis.internal/0").await?;
+/// for warning in store.warnings() {
+///     eprintln!("sessions may be lost: {warning}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    client: redis::Client,
+    connection: ConnectionManager,
+    base: Arc<str>,
+    replicas: u8,
+    scripts: Arc<Scripts>,
+    warnings: Arc<[RedisWarning]>,
+}
+
+impl RedisStore {
+    /// Connects with the default [options](RedisOptions) to the server of that URL.
+    ///
+    /// # Errors
+    /// As for [`RedisOptions::connect`].
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        RedisOptions::new().connect(url).await
+    }
+
+    /// What of the server's settings can lose what was acknowledged, as they were when the store was opened.
+    #[must_use]
+    pub fn warnings(&self) -> &[RedisWarning] {
+        &self.warnings
+    }
+
+    async fn read<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
+        let mut connection = self.connection.clone();
+        let mut call = script.key(&*self.base);
+        for argument in &arguments.0 {
+            call.arg(argument.as_slice());
+        }
+        call.invoke_async(&mut connection).await.map_err(error::failed)
+    }
+
+    async fn write<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
+        let answer = self.read(script, arguments).await?;
+        if self.replicas > 0 {
+            self.wait_for_replicas().await?;
+        }
+        Ok(answer)
+    }
+
+    /// Until the replicas have all that this connection wrote (<https://redis.io/docs/latest/commands/wait/>).
+    async fn wait_for_replicas(&self) -> Result<(), StoreError> {
+        const PATIENCE_MILLIS: u32 = 2_000;
+        let mut connection = self.connection.clone();
+        let mut wait = cmd("WAIT");
+        let wait = wait.arg(self.replicas).arg(PATIENCE_MILLIS);
+        let reached: u8 = wait.query_async(&mut connection).await.map_err(error::failed)?;
+        if reached >= self.replicas { Ok(()) } else { Err(error::too_few_replicas(reached)) }
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// What a script or `HMGET` answers, in the order of the names that it was asked for.
+type Cells = Vec<Option<Vec<u8>>>;
+
+impl SessionStore for RedisStore {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.find_session, Arguments::new().bytes(access.as_bytes())).await?;
+        found.map(|cells| columns::session(&cells).map(Arc::new)).transpose()
+    }
+
+    fn notices(&self) -> Option<Notices> {
+        Some(notices::listen(self.client.clone(), format!("{}ended", self.base)))
+    }
+}
+
+impl CeremonyStore for RedisStore {
+    async fn create_registration(
+        &self,
+        registration: &Registration,
+        caps: PendingCaps,
+    ) -> Result<Creation, StoreError> {
+        let cap = |cap: Option<u32>| cap.map(|cap| cap.to_string()).unwrap_or_default();
+        let arguments = Arguments::new()
+            .text(registration.id.as_str())
+            .bytes(registration.mode.claim().map_or(&[], |claim| claim.as_bytes()))
+            .text(&columns::source(registration).unwrap_or_default())
+            .instant(registration.created_at)
+            .instant(registration.expires_at)
+            .text(&cap(caps.per_source))
+            .text(&cap(caps.total))
+            .integer(registration.created_at.as_millis().saturating_sub(REMEMBERED_MILLIS))
+            .integer(FORGOTTEN_AT_ONCE)
+            .columns(&REGISTRATION, Values::registration(registration));
+        let answer: String = self.write(&self.scripts.create, arguments).await?;
+        match answer.as_str() {
+            "created" => Ok(Creation::Created),
+            "conflict" => Ok(Creation::Conflict),
+            "source_full" => Ok(Creation::SourceFull),
+            "full" => Ok(Creation::Full),
+            _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
+        }
+    }
+
+    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+        let found: Option<Cells> = match key {
+            RegistrationKey::Id(id) => {
+                let mut connection = self.connection.clone();
+                let mut find = cmd("HMGET");
+                let find = find.arg(format!("{}reg:{id}", self.base)).arg(&REGISTRATION);
+                find.query_async(&mut connection).await.map_err(error::failed)?
+            }
+            RegistrationKey::Claim(claim) => {
+                self.read(&self.scripts.find_registration, Arguments::new().bytes(claim.as_bytes())).await?
+            }
+        };
+        let found = found.filter(|cells| cells.iter().any(Option::is_some));
+        found.map(|cells| columns::registration(&cells)).transpose()
+    }
+
+    async fn transition(
+        &self,
+        id: &RegistrationId,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let edge = |name| Arguments::new().text(id.as_str()).instant(at).text(name);
+        let arguments = match transition {
+            Transition::Open(account) => edge("open").text(account.id.as_str()).text(&account.label),
+            Transition::Approve(Approval { account, scopes, code, expires_at }) => edge("approve")
+                .text(account.as_str())
+                .text(&scopes.to_string())
+                .values(Values::default().code(code.as_ref()))
+                .instant(*expires_at),
+            Transition::Deny(account) => edge("deny").text(account.as_str()),
+            Transition::Revoke => edge("revoke"),
+            Transition::Miss => edge("miss").integer(i64::from(MOST_MISSES)),
+        };
+        self.write(&self.scripts.transition, arguments).await
+    }
+
+    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+        let NewSession { session, access, refresh } = new;
+        let arguments = Arguments::new()
+            .text(session.registration.as_str())
+            .instant(at)
+            .text(session.id.as_str())
+            .text(session.account.id.as_str())
+            .bytes(access.as_bytes())
+            .bytes(refresh.as_bytes())
+            .instant(session.refresh_expires_at)
+            .instant(session.ends_at())
+            .columns(&SESSION, Values::session(session));
+        let answer: String = self.write(&self.scripts.redeem, arguments).await?;
+        match answer.as_str() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(StoreError::new(StoreErrorKind::Conflict)),
+        }
+    }
+
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.session_of, Arguments::new().text(registration.as_str())).await?;
+        found.map(|cells| columns::session(&cells)).transpose()
+    }
+
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.find_refresh, Arguments::new().bytes(refresh.as_bytes())).await?;
+        found.map(|cells| columns::lineage(&cells)).transpose()
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
+        let arguments = Arguments::new()
+            .bytes(rotation.from.as_bytes())
+            .instant(at)
+            .bytes(rotation.access.as_bytes())
+            .bytes(rotation.refresh.as_bytes())
+            .text(&rotation.scopes.to_string())
+            .instant(rotation.expires_at)
+            .instant(rotation.refresh_expires_at)
+            .bytes(&rotation.salt.0)
+            .instant(rotation.expires_at.max(rotation.refresh_expires_at));
+        let refreshed: Option<String> = self.write(&self.scripts.rotate, arguments).await?;
+        refreshed.map(|id| SessionId::parse(&id).ok_or_else(error::unreadable)).transpose()
+    }
+
+    async fn list_sessions(
+        &self,
+        account: &AccountId,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, StoreError> {
+        let arguments = Arguments::new()
+            .text(account.as_str())
+            .text(before.map_or("", SessionId::as_str))
+            .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows: Vec<Cells> = self.read(&self.scripts.list, arguments).await?;
+        rows.into_iter().map(|cells| columns::session(&cells)).collect()
+    }
+
+    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let kind = |name| Arguments::new().instant(at).text(by.as_str()).text(name);
+        let arguments = match target {
+            RevokeTarget::Access(access) => kind("access").bytes(access.as_bytes()),
+            RevokeTarget::Refresh(refresh) => kind("refresh").bytes(refresh.as_bytes()),
+            RevokeTarget::Session(id, account) => kind("session").text(id.as_str()).text(account.as_str()),
+            RevokeTarget::Account(account) => kind("account").text(account.as_str()),
+        };
+        let ended: Vec<String> = self.write(&self.scripts.revoke, arguments).await?;
+        ended.iter().map(|id| SessionId::parse(id).ok_or_else(error::unreadable)).collect()
+    }
+
+    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        for some in uses.chunks(USES_AT_ONCE) {
+            let arguments = some.iter().fold(Arguments::new(), |arguments, (id, last)| {
+                let address = last.address.map(|address| address.to_string()).unwrap_or_default();
+                arguments.text(id.as_str()).instant(last.at).text(&address)
+            });
+            self.write::<bool>(&self.scripts.record_uses, arguments).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+        let arguments = Arguments::new()
+            .instant(cutoff.registrations)
+            .instant(cutoff.sessions)
+            .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.write(&self.scripts.forget, arguments).await
+    }
+}
+
+impl Row for Cells {
+    fn text(&self, index: usize) -> Result<Option<&str>, StoreError> {
+        self.bytes(index)?.map(|bytes| std::str::from_utf8(bytes).map_err(|_| error::unreadable())).transpose()
+    }
+
+    fn any_text(&self, index: usize) -> Result<Option<&str>, StoreError> {
+        self.text(index)
+    }
+
+    fn integer(&self, index: usize) -> Result<Option<i64>, StoreError> {
+        self.text(index)?.map(|text| text.parse().map_err(|_| error::unreadable())).transpose()
+    }
+
+    fn bytes(&self, index: usize) -> Result<Option<&[u8]>, StoreError> {
+        Ok(self.get(index).and_then(Option::as_deref))
+    }
+}

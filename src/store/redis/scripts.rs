@@ -1,0 +1,85 @@
+//! The scripts, and what they are called with.
+
+use redis::Script;
+
+use super::super::columns::{REGISTRATION, SESSION, Value, Values};
+use crate::core::clock::Timestamp;
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        pub(super) struct Scripts {
+            $(pub(super) $name: Script,)*
+        }
+
+        impl Scripts {
+            pub(super) fn new() -> Self {
+                let before = format!("{}{}", names(), include_str!("scripts/common.lua"));
+                Self { $($name: Script::new(&format!("{before}{}", include_str!(concat!("scripts/", stringify!($name), ".lua")))),)* }
+            }
+        }
+    };
+}
+
+scripts! {
+    find_session find_registration create transition redeem session_of find_refresh rotate list revoke record_uses forget
+}
+
+/// The names of the columns, and where in a session's two stand that the scripts look at.
+fn names() -> String {
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
+    format!(
+        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal ACCOUNT, REVOKED = {}, {}\n",
+        quoted(&REGISTRATION),
+        quoted(&SESSION),
+        place("account_id"),
+        place("revoked_at"),
+    )
+}
+
+/// What a script is called with. Nothing is the empty string, where a script knows of it.
+#[derive(Debug, Default)]
+pub(super) struct Arguments(pub(super) Vec<Vec<u8>>);
+
+impl Arguments {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.push(bytes.to_vec());
+        self
+    }
+
+    pub(super) fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes())
+    }
+
+    pub(super) fn integer(self, integer: i64) -> Self {
+        self.text(&integer.to_string())
+    }
+
+    pub(super) fn instant(self, instant: Timestamp) -> Self {
+        self.integer(instant.as_millis())
+    }
+
+    pub(super) fn values(self, values: Values) -> Self {
+        values.0.into_iter().fold(self, |arguments, value| arguments.bytes(&bytes(value).unwrap_or_default()))
+    }
+
+    /// Names and values of those columns that have one.
+    pub(super) fn columns(self, names: &[&str], values: Values) -> Self {
+        names.iter().zip(values.0).fold(self, |arguments, (name, value)| match bytes(value) {
+            Some(value) => arguments.text(name).bytes(&value),
+            None => arguments,
+        })
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Text(text) | Value::AnyText(text) => text.map(String::into_bytes),
+        Value::Integer(integer) => integer.map(|integer| integer.to_string().into_bytes()),
+        Value::Bytes(bytes) => bytes,
+    }
+}

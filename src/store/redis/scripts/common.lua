@@ -1,0 +1,80 @@
+-- Before every script. All keys begin with KEYS[1], which holds the hash tag: they are in one slot.
+--
+--   reg:ID           hash    a registration, by the names of its columns
+--   claim:DIGEST     string  its id
+--   regs             zset    all of them by the instant at which they expire
+--   pending          zset    the undecided ones by the same, and pending:SOURCE those of one source
+--   approved:ACCOUNT set     those that the account approved and that are not redeemed
+--   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
+--   access:DIGEST    string  the id of the session of which this is the access token
+--   refresh:DIGEST   string  the same of a refresh token of any generation: id, generation, end
+--   redeemed:REG     string  the session that a registration became
+--   sessions:ACCOUNT zset    its sessions in the order in which they came to be
+--   ends             zset    all sessions by the instant at which they end
+--   used             zset    all used refresh tokens by the instant at which they would have ended
+--   seq              string  counts sessions
+--
+-- Whatever is lost makes a session invalid, never valid: one that is not in its account's list is no session, since
+-- revoking the account would not find it.
+
+local function key(...)
+    return KEYS[1] .. table.concat({...})
+end
+
+local function has_passed(instant, now)
+    return tonumber(instant) <= tonumber(now)
+end
+
+-- Sets the fields of which a value is given: name, value, name, value …
+local function set_pairs(hash, from)
+    for index = from, #ARGV, 2 do
+        redis.call('HSET', hash, ARGV[index], ARGV[index + 1])
+    end
+end
+
+local function session_row(id)
+    local row = redis.call('HMGET', key('ses:', id), unpack(SESSION))
+    if row[1] and redis.call('ZSCORE', key('sessions:', row[ACCOUNT]), id) then
+        return row
+    end
+    return false
+end
+
+-- Which session a refresh token is of, its generation, and when it ends.
+local function refresh_token(digest)
+    local known = redis.call('GET', key('refresh:', digest))
+    if not known then
+        return nil
+    end
+    return string.match(known, '^(%S+) (%d+) (-?%d+)$')
+end
+
+-- Takes a registration out of what is pending.
+local function settle(id, source)
+    redis.call('ZREM', key('pending'), id)
+    if source then
+        redis.call('ZREM', key('pending:', source), id)
+    end
+end
+
+local function forget_registration(id)
+    local hash = key('reg:', id)
+    local kept = redis.call('HMGET', hash, 'claim', 'source', 'account_id')
+    settle(id, kept[2])
+    if kept[1] then
+        redis.call('DEL', key('claim:', kept[1]))
+    end
+    if kept[3] then
+        redis.call('SREM', key('approved:', kept[3]), id)
+    end
+    redis.call('ZREM', key('regs'), id)
+    redis.call('DEL', hash)
+end
+
+local function forget_registrations(before, limit)
+    local over = redis.call('ZRANGEBYSCORE', key('regs'), '-inf', before, 'LIMIT', 0, limit)
+    for _, id in ipairs(over) do
+        forget_registration(id)
+    end
+    return #over
+end

@@ -1,0 +1,24 @@
+-- ARGV: registrations before, sessions before, limit
+local before, limit = ARGV[2], tonumber(ARGV[3])
+
+local function forget_session(id)
+    local hash = key('ses:', id)
+    local kept = redis.call('HMGET', hash, 'access', 'refresh', 'registration', 'account_id')
+    if kept[1] then
+        redis.call('DEL', hash, key('access:', kept[1]), key('refresh:', kept[2]), key('redeemed:', kept[3]))
+        redis.call('ZREM', key('sessions:', kept[4]), id)
+    end
+    redis.call('ZREM', key('ends'), id)
+end
+
+local registrations = forget_registrations(ARGV[1], limit)
+local sessions = redis.call('ZRANGEBYSCORE', key('ends'), '-inf', before, 'LIMIT', 0, limit)
+for _, id in ipairs(sessions) do
+    forget_session(id)
+end
+local used = redis.call('ZRANGEBYSCORE', key('used'), '-inf', before, 'LIMIT', 0, limit)
+for _, digest in ipairs(used) do
+    redis.call('DEL', key('refresh:', digest))
+    redis.call('ZREM', key('used'), digest)
+end
+return (registrations >= limit or #sessions >= limit or #used >= limit) and 1 or 0

@@ -1,0 +1,28 @@
+-- ARGV: registration, at, session, account, access, refresh, end of the refresh token, end of the session, fields …
+local registration, at, id, account, access, refresh, refresh_end, session_end = unpack(ARGV, 1, 8)
+local hash = key('reg:', registration)
+local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id')
+if kept[1] ~= 'approved' or has_passed(kept[2], at) then
+    return 'no'
+end
+-- Revoking the account would not find it.
+if redis.call('SISMEMBER', key('approved:', kept[3]), registration) == 0 then
+    return 'no'
+end
+for _, taken in ipairs({
+    key('ses:', id), key('access:', access), key('refresh:', refresh), key('redeemed:', registration),
+}) do
+    if redis.call('EXISTS', taken) == 1 then
+        return 'conflict'
+    end
+end
+redis.call('HSET', hash, 'state', 'exchanged')
+redis.call('SREM', key('approved:', kept[3]), registration)
+redis.call('HSET', key('ses:', id), 'access', access, 'refresh', refresh, 'generation', 0)
+set_pairs(key('ses:', id), 9)
+redis.call('SET', key('access:', access), id)
+redis.call('SET', key('refresh:', refresh), id .. ' 0 ' .. refresh_end)
+redis.call('SET', key('redeemed:', registration), id)
+redis.call('ZADD', key('sessions:', account), redis.call('INCR', key('seq')), id)
+redis.call('ZADD', key('ends'), session_end, id)
+return 'yes'

@@ -1,0 +1,3 @@
+-- ARGV: registration
+local id = redis.call('GET', key('redeemed:', ARGV[1]))
+return id and session_row(id)

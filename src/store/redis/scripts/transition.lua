@@ -1,0 +1,60 @@
+-- ARGV: id, at, edge, and what the edge needs. Each condition states what `Registration::allows` states.
+local id, at, edge = ARGV[1], ARGV[2], ARGV[3]
+local hash = key('reg:', id)
+local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested')
+local state, expires_at, account, source, requested = unpack(kept, 1, 5)
+if not state or has_passed(expires_at, at) then
+    return 0
+end
+
+local function is_grantable(scopes)
+    if scopes == '' then
+        return false
+    end
+    for scope in string.gmatch(scopes, '%S+') do
+        if not string.find(' ' .. requested .. ' ', ' ' .. scope .. ' ', 1, true) then
+            return false
+        end
+    end
+    return true
+end
+
+local function leave_approved(next)
+    redis.call('HSET', hash, 'state', next)
+    redis.call('HDEL', hash, 'granted')
+    redis.call('SREM', key('approved:', account), id)
+end
+
+if edge == 'open' then
+    if state ~= 'pending' or (account and account ~= ARGV[4]) then
+        return 0
+    end
+    redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5])
+elseif edge == 'approve' then
+    local granted, code, code_expires_at, until_then = unpack(ARGV, 5, 8)
+    if state ~= 'pending' or account ~= ARGV[4] or not is_grantable(granted) then
+        return 0
+    end
+    redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'expires_at', until_then)
+    if code ~= '' then
+        redis.call('HSET', hash, 'code', code, 'code_expires_at', code_expires_at)
+    end
+    settle(id, source)
+    redis.call('ZADD', key('regs'), until_then, id)
+    redis.call('SADD', key('approved:', account), id)
+elseif edge == 'deny' then
+    if state ~= 'pending' or account ~= ARGV[4] then
+        return 0
+    end
+    redis.call('HSET', hash, 'state', 'denied')
+    settle(id, source)
+elseif state ~= 'approved' then
+    return 0
+elseif edge == 'revoke' then
+    leave_approved('revoked')
+elseif edge == 'miss' then
+    if redis.call('HINCRBY', hash, 'misses', 1) >= tonumber(ARGV[4]) then
+        leave_approved('locked')
+    end
+end
+return 1

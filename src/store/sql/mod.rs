@@ -1,0 +1,329 @@
+//! The store contract in SQL, once for all engines that speak it: which statements make up each call, and in which
+//! transaction. An [`Engine`] runs them.
+
+use std::{future::Future, sync::Arc};
+
+use super::{
+    Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    columns::{self, Row, Values},
+};
+use crate::core::{
+    clock::Timestamp,
+    id::{AccountId, RegistrationId, SessionId},
+    registration::{Approval, MOST_MISSES, Registration, Transition},
+    secret::{Access, Digest, Refresh},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+};
+
+mod statements;
+
+pub(super) use statements::{Dialect, Statements};
+
+/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
+const REMEMBERED_MILLIS: i64 = 3_600_000;
+/// How many old registrations each new one takes away.
+const FORGOTTEN_AT_ONCE: i64 = 100;
+
+/// Runs statements. A transaction that is dropped leaves nothing.
+pub(super) trait Engine: Sync {
+    type Row: Row + Send + Sync;
+    type Transaction: Send;
+
+    fn statements(&self) -> &Statements;
+
+    /// Runs one statement that changes nothing.
+    fn read(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// Runs one statement that is its own transaction.
+    fn write(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
+
+    fn run(
+        transaction: &mut Self::Transaction,
+        sql: &Arc<str>,
+        values: Values,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    fn commit(transaction: Self::Transaction) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Lets no other transaction pass here that names the same thing, until this one ends.
+    fn take_turn(
+        &self,
+        transaction: &mut Self::Transaction,
+        thing: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Tells other processes, once the transaction is committed, that these sessions have ended.
+    fn announce(
+        &self,
+        transaction: &mut Self::Transaction,
+        ended: &[SessionId],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Writes the store traits for an [`Engine`], each method as the function of that name below, and `own` ones beside them.
+macro_rules! sql_store {
+    ($store:ident { $($own:tt)* }) => {
+        impl $crate::store::SessionStore for $store {
+            async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+                sql::find_session(self, access).await
+            }
+
+            $($own)*
+        }
+
+        impl $crate::store::CeremonyStore for $store {
+            sql_store! { @
+                create_registration(registration: &Registration, caps: PendingCaps) -> Creation;
+                find_registration(key: &RegistrationKey) -> Option<Registration>;
+                transition(id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool;
+                redeem(new: &NewSession, at: Timestamp) -> bool;
+                session_of(registration: &RegistrationId) -> Option<Session>;
+                find_refresh(refresh: &Digest<Refresh>) -> Option<Lineage>;
+                rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
+                list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<Session>;
+                revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
+                record_uses(uses: &[(SessionId, Use)]) -> ();
+                forget(cutoff: &Cutoff, limit: usize) -> bool;
+            }
+        }
+    };
+    (@ $($name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*) => {
+        $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+            sql::$name(self, $($argument),*).await
+        })*
+    };
+}
+
+pub(super) use sql_store;
+
+pub(super) async fn find_session<E: Engine>(
+    engine: &E,
+    access: &Digest<Access>,
+) -> Result<Option<Arc<Session>>, StoreError> {
+    let rows = engine.read(&engine.statements().find_session, Values::default().digest(access)).await?;
+    rows.first().map(|row| columns::session(row).map(Arc::new)).transpose()
+}
+
+pub(super) async fn create_registration<E: Engine>(
+    engine: &E,
+    registration: &Registration,
+    caps: PendingCaps,
+) -> Result<Creation, StoreError> {
+    let sql = engine.statements();
+    let mut transaction = engine.begin().await?;
+    if caps != PendingCaps::default() {
+        engine.take_turn(&mut transaction, "registrations").await?;
+    }
+    let count = Values::default()
+        .text(registration.id.as_str())
+        .digest(registration.mode.claim())
+        .text(columns::source(registration).as_deref())
+        .instant(registration.created_at);
+    let counted = E::run(&mut transaction, &sql.count, count).await?;
+    if let Some(refusal) = refusal(counted.first(), registration, caps)? {
+        return Ok(refusal);
+    }
+    let kept = E::run(&mut transaction, &sql.insert_registration, Values::registration(registration)).await?;
+    if kept.is_empty() {
+        return Ok(Creation::Conflict);
+    }
+    let forgotten = registration.created_at.as_millis().saturating_sub(REMEMBERED_MILLIS);
+    let forget = Values::default().integer(forgotten).integer(FORGOTTEN_AT_ONCE);
+    E::run(&mut transaction, &sql.forget_registrations, forget).await?;
+    E::commit(transaction).await?;
+    Ok(Creation::Created)
+}
+
+/// Why the registration can't be kept now, if it can't.
+fn refusal(
+    counted: Option<&impl Row>,
+    registration: &Registration,
+    caps: PendingCaps,
+) -> Result<Option<Creation>, StoreError> {
+    let number = |index| counted.map_or(Ok(None), |row| row.integer(index)).map(Option::unwrap_or_default);
+    let (taken, from_source, pending) = (number(0)?, number(1)?, number(2)?);
+    let reached = |cap: Option<u32>, count| cap.is_some_and(|cap| count >= i64::from(cap));
+    Ok(if taken != 0 {
+        Some(Creation::Conflict)
+    } else if registration.client.address.is_some() && reached(caps.per_source, from_source) {
+        Some(Creation::SourceFull)
+    } else if reached(caps.total, pending) {
+        Some(Creation::Full)
+    } else {
+        None
+    })
+}
+
+pub(super) async fn find_registration<E: Engine>(
+    engine: &E,
+    key: &RegistrationKey,
+) -> Result<Option<Registration>, StoreError> {
+    let sql = engine.statements();
+    let rows = match key {
+        RegistrationKey::Id(id) => engine.read(&sql.registration_by_id, Values::default().text(id.as_str())).await?,
+        RegistrationKey::Claim(claim) => {
+            engine.read(&sql.registration_by_claim, Values::default().digest(claim)).await?
+        }
+    };
+    rows.first().map(columns::registration).transpose()
+}
+
+pub(super) async fn transition<E: Engine>(
+    engine: &E,
+    id: &RegistrationId,
+    transition: &Transition,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = engine.statements();
+    let values = Values::default().text(id.as_str()).instant(at);
+    let (update, values) = match transition {
+        Transition::Open(account) => (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str())),
+        Transition::Approve(Approval { account, scopes, code, expires_at }) => {
+            (&sql.approve, values.text(account.as_str()).scopes(scopes).code(code.as_ref()).instant(*expires_at))
+        }
+        Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
+        Transition::Revoke => (&sql.revoke, values),
+        Transition::Miss => (&sql.miss, values.integer(i64::from(MOST_MISSES))),
+    };
+    Ok(engine.write(update, values).await?.len() == 1)
+}
+
+pub(super) async fn redeem<E: Engine>(engine: &E, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+    let sql = engine.statements();
+    let NewSession { session, access, refresh } = new;
+    let mut transaction = engine.begin().await?;
+    let exchange = Values::default().text(session.registration.as_str()).instant(at);
+    if E::run(&mut transaction, &sql.exchange, exchange).await?.len() != 1 {
+        return Ok(false);
+    }
+    E::run(&mut transaction, &sql.insert_session, Values::session(session).digest(access)).await?;
+    insert_refresh(engine, &mut transaction, &session.id, 0, refresh, session.refresh_expires_at).await?;
+    E::commit(transaction).await?;
+    Ok(true)
+}
+
+async fn insert_refresh<E: Engine>(
+    engine: &E,
+    transaction: &mut E::Transaction,
+    session: &SessionId,
+    generation: i64,
+    refresh: &Digest<Refresh>,
+    ends_at: Timestamp,
+) -> Result<(), StoreError> {
+    let values = Values::default().digest(refresh).text(session.as_str()).integer(generation).instant(ends_at);
+    E::run(transaction, &engine.statements().insert_refresh, values).await.map(drop)
+}
+
+pub(super) async fn session_of<E: Engine>(
+    engine: &E,
+    registration: &RegistrationId,
+) -> Result<Option<Session>, StoreError> {
+    let values = Values::default().text(registration.as_str());
+    let rows = engine.read(&engine.statements().session_of, values).await?;
+    rows.first().map(columns::session).transpose()
+}
+
+pub(super) async fn find_refresh<E: Engine>(
+    engine: &E,
+    refresh: &Digest<Refresh>,
+) -> Result<Option<Lineage>, StoreError> {
+    let rows = engine.read(&engine.statements().find_refresh, Values::default().digest(refresh)).await?;
+    rows.first().map(columns::lineage).transpose()
+}
+
+pub(super) async fn rotate<E: Engine>(
+    engine: &E,
+    rotation: &Rotation,
+    at: Timestamp,
+) -> Result<Option<SessionId>, StoreError> {
+    let mut transaction = engine.begin().await?;
+    let values = Values::default()
+        .digest(&rotation.from)
+        .instant(at)
+        .digest(&rotation.access)
+        .scopes(&rotation.scopes)
+        .instant(rotation.expires_at)
+        .instant(rotation.refresh_expires_at)
+        .bytes(rotation.salt.0.as_slice());
+    let rows = E::run(&mut transaction, &engine.statements().rotate, values).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (session, generation) = (columns::session_id(row)?, row.integer(1)?.unwrap_or_default());
+    let (refresh, ends_at) = (&rotation.refresh, rotation.refresh_expires_at);
+    insert_refresh(engine, &mut transaction, &session, generation, refresh, ends_at).await?;
+    E::commit(transaction).await?;
+    Ok(Some(session))
+}
+
+pub(super) async fn list_sessions<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    before: Option<&SessionId>,
+    limit: usize,
+) -> Result<Vec<Session>, StoreError> {
+    let values = Values::default()
+        .text(account.as_str())
+        .text(before.map(SessionId::as_str))
+        .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = engine.read(&engine.statements().list_sessions, values).await?;
+    rows.iter().map(columns::session).collect()
+}
+
+pub(super) async fn revoke<E: Engine>(
+    engine: &E,
+    target: &RevokeTarget,
+    by: RevokedBy,
+    at: Timestamp,
+) -> Result<Vec<SessionId>, StoreError> {
+    let sql = engine.statements();
+    let mut transaction = engine.begin().await?;
+    if let RevokeTarget::Account(account) = target {
+        let values = Values::default().text(account.as_str()).instant(at);
+        E::run(&mut transaction, &sql.revoke_approved, values).await?;
+    }
+    let values = Values::default().instant(at).text(by.as_str());
+    let (end, values) = match target {
+        RevokeTarget::Access(access) => (&sql.end_by_access, values.digest(access)),
+        RevokeTarget::Refresh(refresh) => (&sql.end_by_refresh, values.digest(refresh)),
+        RevokeTarget::Session(id, account) => (&sql.end_by_id, values.text(id.as_str()).text(account.as_str())),
+        RevokeTarget::Account(account) => (&sql.end_by_account, values.text(account.as_str())),
+    };
+    let rows = E::run(&mut transaction, end, values).await?;
+    let ended: Vec<_> = rows.iter().map(columns::session_id).collect();
+    let readable: Vec<_> = ended.iter().filter_map(|id| id.as_ref().ok().cloned()).collect();
+    engine.announce(&mut transaction, &readable).await?;
+    E::commit(transaction).await?;
+    // Only now: an unreadable row must not keep the others alive.
+    ended.into_iter().collect()
+}
+
+pub(super) async fn record_uses<E: Engine>(engine: &E, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+    let mut latest = std::collections::BTreeMap::<&SessionId, &Use>::new();
+    for (id, new) in uses {
+        let last = latest.entry(id).or_insert(new);
+        if new.at > last.at {
+            *last = new;
+        }
+    }
+    let uses = latest.into_iter().map(|(id, last)| {
+        let address = last.address.map(|address| address.to_string());
+        serde_json::json!([id.as_str(), last.at.as_millis(), address])
+    });
+    let uses = serde_json::Value::from_iter(uses).to_string();
+    engine.write(&engine.statements().record_uses, Values::default().text(uses.as_str())).await.map(drop)
+}
+
+pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+    let sql = engine.statements();
+    let mut more = false;
+    for (delete, before) in [
+        (&sql.forget_registrations, cutoff.registrations),
+        (&sql.forget_sessions, cutoff.sessions),
+        (&sql.forget_refresh_tokens, cutoff.sessions),
+    ] {
+        let values = Values::default().instant(before).integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        more |= engine.write(delete, values).await?.len() >= limit;
+    }
+    Ok(more)
+}

@@ -1,0 +1,125 @@
+//! Every statement, once for all engines that speak SQL. `$n` is the n-th value; what stands in braces is the engine's.
+
+use std::sync::Arc;
+
+use super::super::columns::{REGISTRATION, SESSION};
+
+/// What one engine says differently from another.
+pub(in super::super) struct Dialect {
+    /// What stands before the name of a table.
+    pub(in super::super) schema: String,
+    /// Whether the scopes of `$4` are one or more, and all among `requested`.
+    pub(in super::super) grantable: &'static str,
+    /// The uses of `$1`, a JSON array of `[id, at, address]`, as rows of that.
+    pub(in super::super) uses: &'static str,
+    /// Locks the rows that a subquery finds, in its order, so that no two writers wait for each other in a circle.
+    pub(in super::super) for_update: &'static str,
+    /// The same, but leaves out what another writer has locked.
+    pub(in super::super) skip_locked: &'static str,
+}
+
+impl Dialect {
+    fn write(&self, template: &str) -> Arc<str> {
+        let registration = REGISTRATION.join(", ");
+        let session = SESSION.join(", ");
+        let numbers = |count: usize| (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+        let table = |name: &str| format!("{}{name}", self.schema);
+        let sql = template
+            .replace("{registrations}", &table("registrations"))
+            .replace("{sessions}", &table("sessions"))
+            .replace("{refresh_tokens}", &table("refresh_tokens"))
+            .replace("{registration}", &registration)
+            .replace("{session}", &session)
+            .replace("{registration_values}", &numbers(REGISTRATION.len()))
+            .replace("{session_values}", &numbers(SESSION.len() + 1))
+            .replace("{grantable}", self.grantable)
+            .replace("{uses}", self.uses)
+            .replace("{for_update}", self.for_update)
+            .replace("{skip_locked}", self.skip_locked);
+        sql.into()
+    }
+}
+
+macro_rules! statements {
+    ($($name:ident = $template:literal;)*) => {
+        pub(in super::super) struct Statements {
+            $(pub(super) $name: Arc<str>,)*
+        }
+
+        impl Statements {
+            pub(in super::super) fn new(dialect: &Dialect) -> Self {
+                Self { $($name: dialect.write($template),)* }
+            }
+        }
+    };
+}
+
+statements! {
+    find_session = "SELECT {session} FROM {sessions} WHERE access = $1 AND revoked_at IS NULL";
+    session_of = "SELECT {session} FROM {sessions} WHERE registration = $1";
+    list_sessions = "SELECT {session} FROM {sessions} WHERE account_id = $1 AND seq < \
+        coalesce((SELECT seq FROM {sessions} WHERE id = $2 AND account_id = $1), 9223372036854775807) \
+        ORDER BY seq DESC LIMIT $3";
+    find_refresh = "SELECT {session}, session.generation - token.generation, refreshed_at, refresh_salt \
+        FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session WHERE token.refresh = $1";
+    registration_by_id = "SELECT {registration} FROM {registrations} WHERE id = $1";
+    registration_by_claim = "SELECT {registration} FROM {registrations} WHERE claim = $1";
+
+    count = "SELECT \
+        (SELECT count(*) FROM {registrations} WHERE id = $1 OR claim = $2), \
+        (SELECT count(*) FROM {registrations} WHERE state = 'pending' AND source = $3 AND expires_at > $4), \
+        (SELECT count(*) FROM {registrations} WHERE state = 'pending' AND expires_at > $4)";
+    insert_registration = "INSERT INTO {registrations} ({registration}) VALUES ({registration_values}) \
+        ON CONFLICT DO NOTHING RETURNING id";
+    forget_registrations = "DELETE FROM {registrations} WHERE seq IN \
+        (SELECT seq FROM {registrations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
+
+    // Each WHERE clause states what `Registration::allows` states.
+    open = "UPDATE {registrations} SET account_id = $3, account_label = $4 \
+        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND (account_id IS NULL OR account_id = $3) RETURNING id";
+    approve = "UPDATE {registrations} \
+        SET state = 'approved', granted = $4, code = $5, code_expires_at = $6, expires_at = $7 \
+        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND account_id = $3 AND {grantable} RETURNING id";
+    deny = "UPDATE {registrations} SET state = 'denied' \
+        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND account_id = $3 RETURNING id";
+    revoke = "UPDATE {registrations} SET state = 'revoked', granted = NULL \
+        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+    miss = "UPDATE {registrations} SET misses = misses + 1, \
+        state = CASE WHEN misses + 1 < $3 THEN state ELSE 'locked' END, \
+        granted = CASE WHEN misses + 1 < $3 THEN granted END \
+        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+    exchange = "UPDATE {registrations} SET state = 'exchanged' \
+        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+    revoke_approved = "UPDATE {registrations} SET state = 'revoked', granted = NULL WHERE seq IN \
+        (SELECT seq FROM {registrations} WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 \
+            ORDER BY seq {for_update}) \
+        AND state = 'approved'";
+
+    insert_session = "INSERT INTO {sessions} ({session}, access) VALUES ({session_values})";
+    insert_refresh = "INSERT INTO {refresh_tokens} (refresh, session, generation, ends_at) VALUES ($1, $2, $3, $4)";
+    rotate = "UPDATE {sessions} SET access = $3, scopes = $4, expires_at = $5, refresh_expires_at = $6, \
+            generation = generation + 1, refreshed_at = $2, refresh_salt = $7 \
+        FROM (SELECT session AS owner, generation AS age FROM {refresh_tokens} WHERE refresh = $1) AS token \
+        WHERE id = token.owner AND generation = token.age AND revoked_at IS NULL AND refresh_expires_at > $2 \
+        RETURNING id, generation";
+    record_uses = "UPDATE {sessions} AS session SET last_use_at = use.at, last_use_address = use.address \
+        FROM {uses} AS use \
+        WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at) AND session.seq IN \
+        (SELECT seq FROM {sessions} WHERE id IN (SELECT id FROM {uses} AS use) ORDER BY seq {for_update})";
+
+    end_by_access = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND access = $3 \
+        RETURNING id";
+    end_by_refresh = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL \
+        AND id = (SELECT session FROM {refresh_tokens} WHERE refresh = $3) RETURNING id";
+    end_by_id = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL \
+        AND id = $3 AND account_id = $4 RETURNING id";
+    end_by_account = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND seq IN \
+        (SELECT seq FROM {sessions} WHERE account_id = $3 AND revoked_at IS NULL ORDER BY seq {for_update}) RETURNING id";
+
+    forget_sessions = "DELETE FROM {sessions} WHERE seq IN \
+        (SELECT seq FROM {sessions} WHERE refresh_expires_at <= $1 AND expires_at <= $1 \
+            ORDER BY refresh_expires_at LIMIT $2 {skip_locked}) RETURNING id";
+    forget_refresh_tokens = "DELETE FROM {refresh_tokens} WHERE refresh IN \
+        (SELECT refresh FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session \
+            WHERE token.ends_at <= $1 AND token.generation < session.generation LIMIT $2) RETURNING session";
+}

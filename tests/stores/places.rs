@@ -1,0 +1,144 @@
+//! Where the stores of the tests keep what they hold: a place of its own for each, gone when it is dropped.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use tower_agent_auth::store::{PostgresOptions, PostgresStore, RedisOptions, RedisStore, SqliteStore};
+
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A file in a directory of its own, removed with all that SQLite put beside it.
+pub(crate) struct TempFile(PathBuf);
+
+impl TempFile {
+    pub(crate) fn new() -> Self {
+        Self::beneath(&env::temp_dir())
+    }
+
+    /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
+    pub(crate) fn unsynced() -> Self {
+        let shared = Path::new("/dev/shm");
+        if shared.is_dir() { Self::beneath(shared) } else { Self::new() }
+    }
+
+    pub(crate) async fn fresh() -> (SqliteStore, Self) {
+        let file = Self::unsynced();
+        (file.open().await, file)
+    }
+
+    fn beneath(parent: &Path) -> Self {
+        let directory = parent.join(format!("tower-agent-auth-stores-{}", unique()));
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.join("sessions.db")
+    }
+
+    pub(crate) async fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.path()).await.unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// The PostgreSQL server of the tests.
+pub(crate) fn postgres_url() -> String {
+    env::var("POSTGRES_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
+}
+
+/// A schema of its own.
+pub(crate) struct Schema(pub(crate) String);
+
+impl Schema {
+    pub(crate) fn new() -> Self {
+        Self(format!("agent_auth_test_{}", unique()))
+    }
+
+    pub(crate) async fn fresh() -> (PostgresStore, Self) {
+        let schema = Self::new();
+        (schema.open().await, schema)
+    }
+
+    pub(crate) async fn open(&self) -> PostgresStore {
+        let opened = PostgresOptions::new().schema(&self.0).connect(&postgres_url()).await;
+        opened.expect("PostgreSQL at POSTGRES_URL, or on its usual port with a role postgres that needs no password")
+    }
+
+    /// A connection beside the store's, whose search path is the schema.
+    pub(crate) async fn beside(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&postgres_url()).await.unwrap();
+        let path = format!("SET search_path TO {}", self.0);
+        raw_sql(AssertSqlSafe(path)).execute(&mut connection).await.unwrap();
+        connection
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        raw_sql(AssertSqlSafe(sql)).execute(&mut self.beside().await).await.unwrap();
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0);
+        // A thread of its own: a runtime can't be started within another.
+        let dropping = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut connection = PgConnection::connect(&postgres_url()).await.unwrap();
+                raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+            });
+        });
+        dropping.join().ok();
+    }
+}
+
+/// The Redis server of the tests.
+pub(crate) fn redis_url() -> String {
+    env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into())
+}
+
+/// A prefix of its own.
+pub(crate) struct Prefix(pub(crate) String);
+
+impl Prefix {
+    pub(crate) fn new() -> Self {
+        Self(format!("agent_auth_test_{}", unique()))
+    }
+
+    pub(crate) async fn fresh() -> (RedisStore, Self) {
+        let prefix = Self::new();
+        (prefix.open().await, prefix)
+    }
+
+    pub(crate) async fn open(&self) -> RedisStore {
+        let opened = RedisOptions::new().prefix(&self.0).connect(&redis_url()).await;
+        opened.expect("Redis at REDIS_URL, or on its usual port without a password")
+    }
+
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{{{}}}:{name}", self.0)
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        const DELETE: &str = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
+        let mut connection = ::redis::Client::open(redis_url()).unwrap().get_connection().unwrap();
+        ::redis::cmd("EVAL").arg(DELETE).arg(0).arg(self.key("*")).exec(&mut connection).ok();
+    }
+}
