@@ -18,7 +18,7 @@ use crate::{
     guard::{self, GuardLayer, Requirement, Rule, Shared},
     store::{
         CeremonyStore, SessionStore,
-        erased::{DynCeremonyStore, DynSessionStore},
+        erased::{Deadlines, DynCeremonyStore, DynSessionStore, Timely},
     },
     uses::Uses,
 };
@@ -145,8 +145,30 @@ impl AgentAuth {
         self.ceremony.as_ref()
     }
 
-    /// Writes down the last uses of sessions that the guards noted. Call it every few seconds from a task of yours, and
-    /// before the process ends.
+    /// Keeps house until `stopped` ends: writes down the last uses of sessions every few seconds, and a last time then;
+    /// forgets every minute, a few at a time, what ended longer ago than [`Lifetimes::history`](crate::config::Lifetimes).
+    /// Without it a store grows, and nobody sees when a session was used; nothing else depends on it. Any number of
+    /// processes may do it. What fails is audited and tried again.
+    ///
+    /// ```
+    /// # use tower_agent_auth::AgentAuth;
+    /// # async fn start(auth: AgentAuth, asked_to_stop: impl Future<Output = ()> + Send + 'static) {
+    /// let housekeeping = tokio::spawn({
+    ///     let auth = auth.clone();
+    ///     async move { auth.housekeeping(asked_to_stop).await }
+    /// });
+    /// // … serve; and when the server has ended:
+    /// housekeeping.await.ok();
+    /// # }
+    /// ```
+    pub async fn housekeeping(&self, stopped: impl Future<Output = ()> + Send) {
+        match &self.ceremony {
+            Some(ceremony) => ceremony.housekeeping(stopped).await,
+            None => stopped.await,
+        }
+    }
+
+    /// Writes down the last uses of sessions that the guards noted, as [`housekeeping`](Self::housekeeping) does.
     ///
     /// # Errors
     /// When the store fails; the uses are kept for the next time.
@@ -197,7 +219,7 @@ pub struct AgentAuthBuilder {
 impl AgentAuthBuilder {
     /// Where registrations and sessions are kept.
     pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
-        let store = Arc::new(store);
+        let store = Arc::new(Timely { store, deadlines: self.deadlines() });
         self.sessions = Some(Arc::clone(&store) as _);
         self.ceremonies = Some(store);
         self
@@ -206,9 +228,14 @@ impl AgentAuthBuilder {
     /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
     /// Discovery then serves the protected resource metadata alone.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
-        self.sessions = Some(Arc::new(store));
+        self.sessions = Some(Arc::new(Timely { store, deadlines: self.deadlines() }));
         self.ceremonies = None;
         self
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let limits = self.config.limits();
+        Deadlines { read: limits.store_read, write: limits.store_write }
     }
 
     /// Who the human is.

@@ -33,9 +33,14 @@ impl Uses {
         }
     }
 
-    pub(crate) fn take(&self) -> Vec<(SessionId, Use)> {
+    /// Takes at most so many away.
+    pub(crate) fn take(&self, most: usize) -> Vec<(SessionId, Use)> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *noted).into_iter().collect()
+        if noted.len() <= most {
+            return std::mem::take(&mut *noted).into_iter().collect();
+        }
+        let taken: Vec<SessionId> = noted.keys().take(most).cloned().collect();
+        taken.into_iter().filter_map(|session| noted.remove_entry(&session)).collect()
     }
 
     pub(crate) fn put_back(&self, batch: Vec<(SessionId, Use)>) {

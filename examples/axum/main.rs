@@ -17,7 +17,7 @@ mod pages;
 mod routes;
 mod server;
 
-use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode};
 
 use axum::extract::ConnectInfo;
 use clap::Parser;
@@ -34,9 +34,6 @@ use crate::{
     logins::Logins,
     options::{Options, Store},
 };
-
-/// How often the last uses of sessions are written down.
-const WRITE_USES: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,11 +58,11 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let app = routes::app(&auth, login, Data::default())?;
 
     announce(address, auth.config());
-    let writer = tokio::spawn(keep_writing_uses(auth.clone()));
+    let (served, stopped) = tokio::sync::oneshot::channel::<()>();
+    let housekeeping = tokio::spawn(async move { auth.housekeeping(async { drop(stopped.await) }).await });
     server::serve(listener, app, server::asked_to_stop()).await;
-    writer.abort();
-    auth.write_uses().await?;
-    Ok(())
+    drop(served);
+    Ok(housekeeping.await?)
 }
 
 async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<AgentAuth, Box<dyn Error>> {
@@ -88,15 +85,6 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
         }
     };
     Ok(builder.build()?)
-}
-
-async fn keep_writing_uses(auth: AgentAuth) {
-    loop {
-        tokio::time::sleep(WRITE_USES).await;
-        if let Err(error) = auth.write_uses().await {
-            logging::failure("last uses are not written yet", &error);
-        }
-    }
 }
 
 /// Says where the demo is, and what to try.

@@ -9,6 +9,7 @@
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke | the human; the agent for itself | `sessions` |
+//! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service reaches it through [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a wire format of
 //! its own:
@@ -68,6 +69,7 @@ use crate::{
 };
 
 mod decide;
+mod housekeeping;
 mod login;
 mod pace;
 mod redeem;

@@ -97,22 +97,6 @@ impl Ceremony {
         self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Human).await
     }
 
-    /// Writes down the last uses that were noted since the last time. Call it now and then, and before the process ends.
-    ///
-    /// # Errors
-    /// When the store fails; the uses are kept for the next time.
-    pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        let batch = self.uses.take();
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let written = self.store.record_uses(&batch).await;
-        if written.is_err() {
-            self.uses.put_back(batch);
-        }
-        Ok(written?)
-    }
-
     pub(super) async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {
         let ended = self.store.revoke(target, by, self.now()).await?;
         for session in &ended {

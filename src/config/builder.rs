@@ -234,6 +234,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long the store may take to find something, and to change something.
+    pub fn store_deadlines(mut self, read: Duration, write: Duration) -> Self {
+        (self.limits.store_read, self.limits.store_write) = (read, write);
+        self
+    }
+
+    /// How long a session is listed after it ended.
+    pub fn history(mut self, span: Duration) -> Self {
+        self.lifetimes.history = span;
+        self
+    }
+
     /// Lifts every cap and rate limit: for load and race tests only.
     pub fn no_limits(mut self) -> Self {
         self.limits.pending_per_source = None;
@@ -366,6 +378,7 @@ impl ConfigBuilder {
             set(&mut self.lifetimes.exchange_code, lifetimes.duration("exchange_code"));
             set(&mut self.lifetimes.finish_code, lifetimes.duration("finish_code"));
             set(&mut self.lifetimes.refresh_grace, lifetimes.duration("refresh_grace"));
+            set(&mut self.lifetimes.history, lifetimes.duration("history"));
             self.lifetimes.sign_in = lifetimes.duration("sign_in");
         });
         reader.table("modes", |modes| {
@@ -379,6 +392,8 @@ impl ConfigBuilder {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));
             set(&mut self.limits.pending_total, limits.number("pending_total").map(Some));
             set(&mut self.limits.poll_interval, limits.duration("poll_interval"));
+            set(&mut self.limits.store_read, limits.duration("store_read"));
+            set(&mut self.limits.store_write, limits.duration("store_write"));
             let rates = &mut self.limits.rates;
             let all = [
                 ("registrations_per_minute", &mut rates.registrations),

@@ -17,6 +17,9 @@ const MAX_ACCESS: Duration = Duration::from_secs(30 * 86_400);
 const MAX_REFRESH: Duration = Duration::from_secs(90 * 86_400);
 const MAX_SESSION: Duration = Duration::from_secs(366 * 86_400);
 const MAX_CODE: Duration = Duration::from_secs(600);
+const MAX_HISTORY: Duration = Duration::from_secs(3_650 * 86_400);
+const MIN_DEADLINE: Duration = Duration::from_millis(10);
+const MAX_DEADLINE: Duration = Duration::from_secs(60);
 const MAX_GRACE: Duration = Duration::from_secs(60);
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 const MAX_NAME: usize = 64;
@@ -125,6 +128,7 @@ impl Check {
             ("lifetimes.session", lifetimes.session, MAX_SESSION),
             ("lifetimes.exchange_code", lifetimes.exchange_code, MAX_CODE),
             ("lifetimes.finish_code", lifetimes.finish_code, MAX_CODE),
+            ("lifetimes.history", lifetimes.history, MAX_HISTORY),
         ];
         for (field, span, longest) in all {
             if span < MIN_LIFETIME || span > longest {
@@ -159,6 +163,11 @@ impl Check {
         let interval = limits.poll_interval;
         if interval < Duration::from_secs(1) || interval > Duration::from_secs(60) {
             self.note("limits.poll_interval", shown(interval), "must be between 1s and 1m");
+        }
+        for (field, span) in [("limits.store_read", limits.store_read), ("limits.store_write", limits.store_write)] {
+            if span < MIN_DEADLINE || span > MAX_DEADLINE {
+                self.note(field, shown(span), "must be between 10ms and 1m");
+            }
         }
     }
 

@@ -51,6 +51,7 @@
 //! | `lifetimes.session` | how long a session lives, however often it is refreshed; at most a year | `90d` |
 //! | `lifetimes.refresh_grace` | how long a used refresh token still answers its successor; at most a minute | `10s` |
 //! | `lifetimes.sign_in` | how fresh a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
+//! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
 //! | `modes.browser` | whether agents may log in through a live browser, on the agent's machine | `true` |
 //! | `modes.detached` | whether agents may ask by poll token what became of a login | `true` |
 //! | `modes.finish_code` | whether a human may carry a finish code to an agent that has its poll token | `true` |
@@ -63,6 +64,7 @@
 //! | `limits.polls_per_minute` | askings what became of a registration, from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
+//! | `limits.store_read`, `.store_write` | how long the store may take to find something, or to change it; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | how secrets begin: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
 //! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
 //! | `auth_md.extra` | Markdown of your own at the end of auth.md | none |
@@ -357,6 +359,8 @@ pub struct Lifetimes {
     /// ([`SignedIn::since`](crate::accounts::SignedIn::since)), and not asked for where it does not. With it, a human of
     /// whom the host does not say so can't approve.
     pub sign_in: Option<Duration>,
+    /// How long a session is listed after it ended, if somebody [keeps house](crate::AgentAuth::housekeeping).
+    pub history: Duration,
 }
 
 impl Default for Lifetimes {
@@ -370,6 +374,7 @@ impl Default for Lifetimes {
             session: Duration::from_secs(90 * 86_400),
             refresh_grace: Duration::from_secs(10),
             sign_in: None,
+            history: Duration::from_secs(30 * 86_400),
         }
     }
 }
@@ -419,6 +424,10 @@ pub struct Limits {
     pub enforce_poll_interval: bool,
     /// How many requests of each kind one source may send in a minute. `None` is no limit.
     pub rates: Rates,
+    /// How long the store may take to find something; past it the answer is 503.
+    pub store_read: Duration,
+    /// How long the store may take to change something; past it the answer is 503, and nobody knows whether it did.
+    pub store_write: Duration,
 }
 
 /// Requests a minute from one source: an IPv4 address, or an IPv6 network of 64 bits. A request of which the host does not
@@ -467,6 +476,8 @@ impl Default for Limits {
             poll_interval: Duration::from_secs(5),
             enforce_poll_interval: true,
             rates: Rates::default(),
+            store_read: Duration::from_secs(2),
+            store_write: Duration::from_secs(5),
         }
     }
 }

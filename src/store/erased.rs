@@ -1,8 +1,14 @@
-//! The stores as trait objects, so that no layer's type drags a store's type along. A future is boxed only here.
+//! The stores as trait objects, so that no layer's type drags a store's type along. A future is boxed only here, and here
+//! it gets its deadline.
 
-use std::{future::Future, pin::Pin, sync::Arc, task::Poll};
+use std::{future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use super::{CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError};
+use tokio::time::timeout;
+
+use super::{
+    CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    StoreErrorKind,
+};
 use crate::core::{
     clock::Timestamp,
     id::{AccountId, RegistrationId, SessionId},
@@ -18,45 +24,70 @@ pub(crate) trait DynSessionStore: Send + Sync {
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>>;
 }
 
-impl<S: SessionStore> DynSessionStore for S {
+/// How long a store may take to answer, whatever it waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    pub(crate) read: Duration,
+    pub(crate) write: Duration,
+}
+
+/// A store whose every call has a deadline.
+pub(crate) struct Timely<S> {
+    pub(crate) store: S,
+    pub(crate) deadlines: Deadlines,
+}
+
+async fn timely<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
+    let late = |_| Err(StoreError::because(StoreErrorKind::Unavailable, Late(deadline)));
+    timeout(deadline, answer).await.unwrap_or_else(late)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the session store did not answer within {}", humantime::format_duration(*.0))]
+struct Late(Duration);
+
+impl<S: SessionStore> DynSessionStore for Timely<S> {
     fn find_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
-        self.find_session_now(access)
+        self.store.find_session_now(access)
     }
 
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>> {
-        Box::pin(async move { SessionStore::find_session(&*self, &access).await })
+        Box::pin(async move { timely(self.deadlines.read, self.store.find_session(&access)).await })
     }
 }
 
 macro_rules! ceremony_store {
-    ($($name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*) => {
+    ($($kind:ident $name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*) => {
         pub(crate) trait DynCeremonyStore: Send + Sync {
             fn find_session<'a>(&'a self, access: &'a Digest<Access>) -> Answer<'a, Option<Arc<Session>>>;
             $(fn $name<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer>;)*
         }
 
-        impl<S: CeremonyStore> DynCeremonyStore for S {
+        impl<S: CeremonyStore> DynCeremonyStore for Timely<S> {
             fn find_session<'a>(&'a self, access: &'a Digest<Access>) -> Answer<'a, Option<Arc<Session>>> {
-                Box::pin(SessionStore::find_session(self, access))
+                Box::pin(timely(self.deadlines.read, self.store.find_session(access)))
             }
 
             $(fn $name<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer> {
-                Box::pin(CeremonyStore::$name(self, $($argument),*))
+                Box::pin(timely(self.deadlines.$kind, self.store.$name($($argument),*)))
             })*
         }
     };
 }
 
 ceremony_store! {
-    create_registration(registration: &'a Registration, caps: PendingCaps) -> Creation;
-    find_registration(key: &'a RegistrationKey) -> Option<Registration>;
-    transition(id: &'a RegistrationId, transition: &'a Transition, at: Timestamp) -> bool;
-    redeem(new: &'a NewSession, at: Timestamp) -> bool;
-    session_of(registration: &'a RegistrationId) -> Option<Session>;
-    find_refresh(refresh: &'a Digest<Refresh>) -> Option<Lineage>;
-    rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
-    list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<Session>;
-    revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
-    record_uses(uses: &'a [(SessionId, Use)]) -> ();
-    forget(cutoff: &'a Cutoff, limit: usize) -> bool;
+    write create_registration(registration: &'a Registration, caps: PendingCaps) -> Creation;
+    read find_registration(key: &'a RegistrationKey) -> Option<Registration>;
+    write transition(id: &'a RegistrationId, transition: &'a Transition, at: Timestamp) -> bool;
+    write redeem(new: &'a NewSession, at: Timestamp) -> bool;
+    read session_of(registration: &'a RegistrationId) -> Option<Session>;
+    read find_refresh(refresh: &'a Digest<Refresh>) -> Option<Lineage>;
+    write rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
+    read list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<Session>;
+    write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
+    write record_uses(uses: &'a [(SessionId, Use)]) -> ();
+    write forget(cutoff: &'a Cutoff, limit: usize) -> bool;
 }

@@ -46,6 +46,8 @@ use crate::core::{
     session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
 };
 
+#[cfg(feature = "cache")]
+mod cached;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod columns;
 #[cfg(feature = "conformance")]
@@ -64,6 +66,8 @@ mod sqlite;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
+#[cfg(feature = "cache")]
+pub use cached::{CacheOptions, CachedStore};
 pub use memory::MemoryStore;
 pub use notices::{Notice, Notices, Teller};
 #[cfg(feature = "postgres")]
@@ -91,7 +95,7 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Sessions that end from now on, whichever process ends them, if the store can tell: `None` unless it says
-    /// otherwise. A [cache](CachedStore) drops them at once.
+    /// otherwise. A cache drops them at once.
     fn notices(&self) -> Option<Notices> {
         None
     }

@@ -26,3 +26,45 @@ mod postgres_server {
 mod redis_server {
     tower_agent_auth::store_conformance!(crate::places::Prefix::fresh);
 }
+
+/// The same through a cache, which must not be seen on the node that makes the changes.
+mod cached {
+    use tower_agent_auth::store::{CachedStore, MemoryStore, PostgresStore, RedisStore, SqliteStore};
+
+    use crate::places::{Prefix, Schema, TempFile};
+
+    mod memory {
+        tower_agent_auth::store_conformance!(super::over_memory);
+    }
+
+    mod sqlite_file {
+        tower_agent_auth::store_conformance!(super::over_sqlite);
+    }
+
+    mod postgres_server {
+        tower_agent_auth::store_conformance!(super::over_postgres);
+    }
+
+    mod redis_server {
+        tower_agent_auth::store_conformance!(super::over_redis);
+    }
+
+    async fn over_memory() -> (CachedStore<MemoryStore>, ()) {
+        (CachedStore::over(MemoryStore::new()), ())
+    }
+
+    async fn over_sqlite() -> (CachedStore<SqliteStore>, TempFile) {
+        let (store, file) = TempFile::fresh().await;
+        (CachedStore::over(store), file)
+    }
+
+    async fn over_postgres() -> (CachedStore<PostgresStore>, Schema) {
+        let (store, schema) = Schema::fresh().await;
+        (CachedStore::over(store), schema)
+    }
+
+    async fn over_redis() -> (CachedStore<RedisStore>, Prefix) {
+        let (store, prefix) = Prefix::fresh().await;
+        (CachedStore::over(store), prefix)
+    }
+}

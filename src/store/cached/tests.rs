@@ -1,0 +1,362 @@
+//! The cache over a store that waits, counts, fails and tells.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use tokio::{sync::Semaphore, task::JoinSet, time::advance};
+
+use super::*;
+use crate::store::{
+    MemoryStore, StoreErrorKind, Teller,
+    conformance::fixtures::{after, digest, rotation, session},
+};
+
+/// A memory store that answers token checks only when it is let.
+#[derive(Clone)]
+struct Remote {
+    memory: MemoryStore,
+    asked: Arc<AtomicUsize>,
+    /// One permit for each answer.
+    permits: Arc<Semaphore>,
+    fails: Arc<AtomicBool>,
+    teller: Arc<Mutex<Option<Teller>>>,
+}
+
+const PLENTY: usize = 1_000_000;
+
+impl Remote {
+    fn new() -> Self {
+        Self {
+            memory: MemoryStore::new(),
+            asked: Arc::default(),
+            permits: Arc::new(Semaphore::new(PLENTY)),
+            fails: Arc::default(),
+            teller: Arc::default(),
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
+    }
+
+    /// Nothing more is answered until as many are let.
+    fn hold(&self) {
+        self.permits.forget_permits(PLENTY);
+    }
+
+    fn let_go(&self, answers: usize) {
+        self.permits.add_permits(answers);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let down = self.fails.load(SeqCst);
+        if down { Err(StoreError::new(StoreErrorKind::Unavailable)) } else { Ok(()) }
+    }
+}
+
+impl SessionStore for Remote {
+    /// Reads first and answers later, as a store across a network does.
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        self.asked.fetch_add(1, SeqCst);
+        self.check()?;
+        let found = self.memory.find_session(access).await;
+        self.permits.acquire().await.unwrap().forget();
+        found
+    }
+
+    fn notices(&self) -> Option<Notices> {
+        let (teller, notices) = Notices::new();
+        *self.teller.lock().unwrap() = Some(teller);
+        Some(notices)
+    }
+}
+
+impl CeremonyStore for Remote {
+    async fn create_registration(&self, new: &Registration, caps: PendingCaps) -> Result<Creation, StoreError> {
+        self.memory.create_registration(new, caps).await
+    }
+
+    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+        self.memory.find_registration(key).await
+    }
+
+    async fn transition(&self, id: &RegistrationId, edge: &Transition, at: Timestamp) -> Result<bool, StoreError> {
+        self.memory.transition(id, edge, at).await
+    }
+
+    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+        self.memory.redeem(new, at).await
+    }
+
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+        self.memory.session_of(registration).await
+    }
+
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+        self.memory.find_refresh(refresh).await
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
+        self.memory.rotate(rotation, at).await
+    }
+
+    async fn list_sessions(
+        &self,
+        account: &AccountId,
+        before: Option<&SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.memory.list_sessions(account, before, limit).await
+    }
+
+    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        // Done, though the answer is lost.
+        let ended = self.memory.revoke(target, by, at).await;
+        self.check()?;
+        tokio::task::yield_now().await;
+        ended
+    }
+
+    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        self.memory.record_uses(uses).await
+    }
+
+    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+        self.memory.forget(cutoff, limit).await
+    }
+}
+
+async fn cached() -> (Remote, CachedStore<Remote>, NewSession) {
+    let remote = Remote::new();
+    let store = CachedStore::over(remote.clone());
+    let new = session(&store, "alice").await;
+    (remote, store, new)
+}
+
+async fn is_live(store: &CachedStore<Remote>, new: &NewSession) -> bool {
+    store.find_session(&new.access).await.unwrap().is_some()
+}
+
+async fn revoke(store: &CachedStore<Remote>, new: &NewSession) -> Result<Vec<SessionId>, StoreError> {
+    store.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(5)).await
+}
+
+fn is_empty(store: &CachedStore<Remote>) -> bool {
+    let state = store.cache.state();
+    store.cache.entries.is_empty() && state.flights.is_empty() && state.tokens.is_empty()
+}
+
+async fn begin_and_drop<T>(future: impl Future<Output = T>) {
+    let mut future = Box::pin(future);
+    let begun = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await;
+    assert!(begun, "it waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r97_an_answer_is_given_again_until_it_is_too_old() {
+    let (remote, store, new) = cached().await;
+    assert!(is_live(&store, &new).await && is_live(&store, &new).await);
+    assert!(matches!(store.find_session_now(&new.access), Poll::Ready(Some(_))));
+    assert_eq!(remote.asked(), 1);
+    advance(Duration::from_millis(4_999)).await;
+    assert!(is_live(&store, &new).await);
+    assert_eq!(remote.asked(), 1);
+    advance(Duration::from_millis(1)).await;
+    assert!(store.find_session_now(&new.access).is_pending());
+    assert!(is_live(&store, &new).await);
+    assert_eq!(remote.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r97_what_another_process_revokes_without_telling_is_refused_within_the_bound() {
+    let (remote, store, new) = cached().await;
+    remote.hold();
+    let asking = tokio::spawn({
+        let (store, new) = (store.clone(), new.clone());
+        async move { is_live(&store, &new).await }
+    });
+    while remote.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    remote.memory.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(5)).await.unwrap();
+    // The time that the store took counts.
+    advance(Duration::from_secs(3)).await;
+    remote.let_go(PLENTY);
+    assert!(asking.await.unwrap());
+    advance(Duration::from_millis(1_999)).await;
+    assert!(is_live(&store, &new).await);
+    advance(Duration::from_millis(1)).await;
+    assert!(!is_live(&store, &new).await);
+}
+
+#[tokio::test]
+async fn r97_what_is_not_there_is_never_remembered() {
+    let (remote, store, _) = cached().await;
+    for unknown in 0..1_000 {
+        assert!(store.find_session(&digest()).await.unwrap().is_none());
+        assert_eq!(remote.asked(), unknown + 1);
+    }
+    assert!(is_empty(&store));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r91_an_error_is_never_remembered_and_an_outage_is_bridged_for_as_long_as_the_bound() {
+    let (remote, store, new) = cached().await;
+    let other = session(&store, "bob").await;
+    assert!(is_live(&store, &new).await);
+    remote.fails.store(true, SeqCst);
+    assert!(store.find_session(&other.access).await.is_err());
+    assert!(is_live(&store, &new).await);
+    advance(Duration::from_secs(5)).await;
+    assert!(store.find_session(&new.access).await.is_err());
+    remote.fails.store(false, SeqCst);
+    assert!(is_live(&store, &new).await && is_live(&store, &other).await);
+}
+
+#[tokio::test]
+async fn r97_many_callers_of_one_token_ask_once_and_the_first_may_leave() {
+    let (remote, store, new) = cached().await;
+    remote.hold();
+    let mut callers = JoinSet::new();
+    let mut first = None;
+    for _ in 0..100 {
+        let (store, new) = (store.clone(), new.clone());
+        let caller = callers.spawn(async move { is_live(&store, &new).await });
+        first.get_or_insert(caller);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(remote.asked(), 1);
+    first.unwrap().abort();
+    remote.let_go(PLENTY);
+    let answers: Vec<bool> = callers.join_all_but_the_aborted().await;
+    assert_eq!(answers, [true; 99]);
+    assert_eq!(remote.asked(), 2, "another one took over");
+    assert!(store.cache.state().flights.is_empty());
+}
+
+trait JoinAllButTheAborted<T> {
+    async fn join_all_but_the_aborted(self) -> Vec<T>;
+}
+
+impl<T: 'static> JoinAllButTheAborted<T> for JoinSet<T> {
+    async fn join_all_but_the_aborted(mut self) -> Vec<T> {
+        let mut answers = Vec::new();
+        while let Some(answer) = self.join_next().await {
+            answers.extend(answer.ok());
+        }
+        answers
+    }
+}
+
+#[tokio::test]
+async fn r97_callers_that_leave_leave_nothing_behind() {
+    let (remote, store, new) = cached().await;
+    remote.hold();
+    for _ in 0..100 {
+        begin_and_drop(store.find_session(&new.access)).await;
+    }
+    assert!(is_empty(&store));
+}
+
+#[tokio::test]
+async fn r97_what_was_looked_up_while_its_session_was_revoked_is_not_remembered() {
+    let (remote, store, new) = cached().await;
+    remote.hold();
+    let asking = tokio::spawn({
+        let (store, new) = (store.clone(), new.clone());
+        async move { is_live(&store, &new).await }
+    });
+    while remote.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(revoke(&store, &new).await.unwrap(), [new.session.id.clone()]);
+    let after_the_revocation = tokio::spawn({
+        let (store, new) = (store.clone(), new.clone());
+        async move { is_live(&store, &new).await }
+    });
+    while remote.asked() == 1 {
+        tokio::task::yield_now().await;
+    }
+    remote.let_go(PLENTY);
+    assert!(asking.await.unwrap(), "it was asked before");
+    assert!(!after_the_revocation.await.unwrap(), "it did not join what was asked before");
+    assert!(!is_live(&store, &new).await);
+    assert!(is_empty(&store));
+}
+
+#[tokio::test]
+async fn r82_a_revocation_that_fails_or_is_dropped_leaves_nothing_remembered() {
+    let (remote, store, new) = cached().await;
+    assert!(is_live(&store, &new).await);
+    remote.fails.store(true, SeqCst);
+    assert!(revoke(&store, &new).await.is_err());
+    remote.fails.store(false, SeqCst);
+    assert!(!is_live(&store, &new).await, "it was done, though nobody heard");
+
+    let new = session(&store, "bob").await;
+    assert!(is_live(&store, &new).await);
+    begin_and_drop(revoke(&store, &new)).await;
+    assert!(!is_live(&store, &new).await);
+}
+
+#[tokio::test]
+async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
+    let (remote, store, first) = cached().await;
+    assert!(is_live(&store, &first).await);
+    let second = rotation(first.refresh, 3);
+    assert_eq!(store.rotate(&second, after(3)).await.unwrap(), Some(first.session.id.clone()));
+    assert!(!is_live(&store, &first).await);
+    assert!(store.find_session(&second.access).await.unwrap().is_some());
+    // Of two tokens of one session, as a refresh elsewhere leaves them, only the later is remembered.
+    let third = rotation(second.refresh, 4);
+    remote.memory.rotate(&third, after(4)).await.unwrap();
+    assert!(store.find_session(&second.access).await.unwrap().is_some(), "within the bound");
+    assert!(store.find_session(&third.access).await.unwrap().is_some());
+    assert!(store.find_session(&second.access).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn r97_what_another_process_tells_is_dropped() {
+    let (remote, store, new) = cached().await;
+    let other = session(&store, "bob").await;
+    let teller = remote.teller.lock().unwrap().clone().unwrap();
+    for notice in [Notice::Ended(vec![new.session.id.clone()]), Notice::Gap] {
+        assert!(is_live(&store, &new).await && is_live(&store, &other).await);
+        let asked = remote.asked();
+        teller.tell(notice.clone());
+        while store.find_session_now(&new.access).is_ready() {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_live(&store, &new).await && is_live(&store, &other).await);
+        assert_eq!(remote.asked() - asked, if notice == Notice::Gap { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn the_listener_ends_with_the_cache() {
+    let (remote, store, _) = cached().await;
+    let teller = remote.teller.lock().unwrap().clone().unwrap();
+    drop(store.clone());
+    tokio::task::yield_now().await;
+    assert!(tokio::time::timeout(Duration::ZERO, teller.unwanted()).await.is_err(), "a clone is still there");
+    drop(store);
+    teller.unwanted().await;
+}
+
+#[tokio::test]
+async fn r97_no_more_is_remembered_than_there_is_room_for() {
+    let remote = Remote::new();
+    let store = CacheOptions::new().capacity(100).over(remote);
+    let mut sessions = Vec::new();
+    for _ in 0..1_000 {
+        sessions.push(session(&store, "alice").await);
+    }
+    for new in &sessions {
+        assert!(is_live(&store, new).await);
+        let remembered = store.cache.entries.len();
+        assert!(remembered <= 100, "{remembered}");
+        assert_eq!(store.cache.state().tokens.len(), remembered, "no trace is left of what had to leave");
+    }
+    let everybody = RevokeTarget::Account(sessions[0].session.account.id.clone());
+    store.revoke(&everybody, RevokedBy::Human, after(5)).await.unwrap();
+    assert!(is_empty(&store));
+}
