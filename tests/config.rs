@@ -42,6 +42,7 @@ refresh = "7d"
 session = "30d"
 refresh_grace = "5s"
 sign_in = "20m"
+history = "5d"
 
 [modes]
 browser = false
@@ -54,6 +55,8 @@ callback_origins = ["https://app.example.com"]
 pending_per_source = 5
 pending_total = 100
 poll_interval = "2s"
+store_read = "100ms"
+store_write = "300ms"
 registrations_per_minute = 100
 polls_per_minute = 0
 redemptions_per_minute = 7
@@ -111,7 +114,9 @@ fn toml_json_and_the_builder_say_the_same() {
             modes.callback_origins = vec!["https://app.example.com".into()];
         })
         .pending_caps(Some(5), Some(100))
+        .history(Duration::from_secs(5 * 86_400))
         .poll_interval(Duration::from_secs(2))
+        .store_deadlines(Duration::from_millis(100), Duration::from_millis(300))
         .rates(|rates| {
             rates.registrations = NonZeroU32::new(100);
             rates.polls = None;
@@ -276,6 +281,10 @@ fn r12_r13_lifetimes_have_bounds() {
     }
     assert_eq!(fields(&config().refresh_lifetime(91 * day).build().unwrap_err()), ["lifetimes.refresh"]);
     assert_eq!(fields(&config().registration_lifetime(day).build().unwrap_err()), ["lifetimes.registration"]);
+    assert_eq!(fields(&config().history(Duration::ZERO).build().unwrap_err()), ["lifetimes.history"]);
+    let deadlines =
+        config().store_deadlines(Duration::from_millis(9), 61 * Duration::from_secs(1)).build().unwrap_err();
+    assert_eq!(fields(&deadlines), ["limits.store_read", "limits.store_write"]);
     let shorter = config().access_lifetime(2 * day).refresh_lifetime(day).build().unwrap_err();
     assert_eq!(fields(&shorter), ["lifetimes.access"]);
 }

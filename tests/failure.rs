@@ -1,11 +1,16 @@
-//! What happens when a part fails: 503 and nothing else, nothing half done, one request affected (security rows R91, R103).
+//! What happens when a part fails: 503 and nothing else, nothing half done, one request affected (security rows R91, R92, R103).
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
+use tokio::{sync::oneshot, time::Instant};
+use tower_agent_auth::store::CeremonyStore;
 
 mod common;
 use common::{Answer, Fault, Form, Pending, Service, account, bearer, browse, config, json_request};
@@ -65,9 +70,9 @@ impl Stage {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn r91_a_store_that_fails_at_any_call_is_503_and_nothing_has_changed() {
-    for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Panic] {
+    for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Panic, Fault::Hang] {
         for index in 0..Stage::set().await.requests().len() {
             for call in 0..2 {
                 let stage = Stage::set().await;
@@ -90,6 +95,82 @@ async fn r91_a_store_that_fails_at_any_call_is_503_and_nothing_has_changed() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r92_a_store_that_hangs_is_503_at_its_deadline_and_no_task_is_left() {
+    let patient = || config().no_limits();
+    let hasty = || patient().store_deadlines(Duration::from_millis(50), Duration::from_millis(200));
+    for (config, read, write) in [(patient(), 2_000, 5_000), (hasty(), 50, 200)] {
+        let mut stage = Stage::set().await;
+        stage.service = stage.service.again(config);
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for (what, request, _) in stage.requests() {
+            let writes = matches!(what, "register" | "revoke" | "approve" | "deny" | "revoke all");
+            let calls_before_it = usize::from(matches!(what, "approve" | "deny"));
+            stage.service.store.break_after(calls_before_it, Fault::Hang);
+            let begun = Instant::now();
+            let answer = stage.service.send(request).await;
+            assert_unavailable(&answer, what);
+            let expected = Duration::from_millis(if writes { write } else { read });
+            assert_eq!(begun.elapsed().as_millis(), expected.as_millis(), "{what}");
+        }
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_uses_are_written_every_few_seconds_and_when_the_service_stops() {
+    let service = Service::with(config().no_limits());
+    let token = service.token(&["projects:read"]).await;
+    let (served, stopped) = oneshot::channel::<()>();
+    let auth = service.auth.clone();
+    let housekeeping = tokio::spawn(async move { auth.housekeeping(async { drop(stopped.await) }).await });
+    let last_use = async || {
+        let page = service.auth.ceremony().unwrap();
+        let listed = service.store.memory.list_sessions(&account("ada").id, None, 9).await.unwrap();
+        (page.now(), listed[0].last_use.map(|last| last.at))
+    };
+    let use_it = async || assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
+    use_it().await;
+    tokio::time::sleep(Duration::from_millis(4_900)).await;
+    assert_eq!(last_use().await.1, None);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (now, written) = last_use().await;
+    assert_eq!(written, Some(now));
+
+    service.clock.advance(common::SECOND * 61);
+    service.store.break_after(0, Fault::Unavailable);
+    service.store.mend();
+    use_it().await;
+    drop(served);
+    housekeeping.await.unwrap();
+    let (now, written) = last_use().await;
+    assert_eq!(written, Some(now), "written at the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r99_housekeeping_forgets_what_ended_long_ago_and_goes_on_after_a_failure() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let service = Service::with(config().no_limits().history(10 * DAY));
+    for _ in 0..501 {
+        service.session("ada", &["projects:read"]).await;
+    }
+    let left = async || service.store.memory.list_sessions(&account("ada").id, None, 999).await.unwrap().len();
+    let auth = service.auth.clone();
+    let housekeeping = tokio::spawn(async move { auth.housekeeping(std::future::pending()).await });
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(left().await, 501);
+    // The refresh token lived for 30 days.
+    service.clock.advance(40 * DAY);
+    service.store.break_after(0, Fault::Unavailable);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(left().await, 501);
+    assert!(service.audit.names().contains(&"unavailable"));
+    service.store.mend();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(left().await, 0);
+    housekeeping.abort();
 }
 
 #[tokio::test]

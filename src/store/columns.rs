@@ -257,10 +257,6 @@ pub(super) fn lineage(row: &impl Row) -> Result<Lineage, StoreError> {
     Ok(Lineage { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
 }
 
-pub(super) fn session_id(row: &impl Row) -> Result<SessionId, StoreError> {
-    Fields::new(row, &SESSION).parse(SessionId::parse)
-}
-
 struct Fields<'r, R> {
     row: &'r R,
     names: &'static [&'static str],
@@ -466,7 +462,7 @@ fn revoked_by(text: &str) -> Option<RevokedBy> {
 }
 
 /// A row holds what the store never writes.
-fn garbage(column: &str) -> StoreError {
+pub(super) fn garbage(column: &str) -> StoreError {
     StoreError::because(StoreErrorKind::Corrupt, Garbage(column.to_owned()))
 }
 

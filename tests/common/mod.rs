@@ -80,7 +80,15 @@ impl Service {
     }
 
     pub fn on(config: ConfigBuilder, store: TestStore) -> Self {
-        let clock = ManualClock::at(START);
+        Self::made_of(config, store, ManualClock::at(START))
+    }
+
+    /// Another one over the same store, with the same clock.
+    pub fn again(&self, config: ConfigBuilder) -> Self {
+        Self::made_of(config, self.store.clone(), self.clock.clone())
+    }
+
+    fn made_of(config: ConfigBuilder, store: TestStore, clock: ManualClock) -> Self {
         let accounts = TestAccounts::default();
         let audit = Audit::default();
         let auth = AgentAuth::builder(config.build().unwrap())
@@ -376,6 +384,8 @@ pub enum Fault {
     Unavailable,
     Corrupt,
     Panic,
+    /// It never answers.
+    Hang,
 }
 
 /// A memory store that counts its calls, waits like a real one, and breaks on demand.
@@ -425,6 +435,7 @@ impl TestStore {
             None => Ok(()),
             Some(Fault::Unavailable) => Err(StoreError::because(StoreErrorKind::Unavailable, "connection refused")),
             Some(Fault::Corrupt) => Err(StoreError::new(StoreErrorKind::Corrupt)),
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Panic) => panic!("the store panics, as it was told"),
         }
     }

@@ -2,6 +2,7 @@
 #![cfg(feature = "full")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod nodes;
 mod places;
 mod postgres;
 mod redis;

@@ -9,7 +9,15 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
-use tower_agent_auth::store::{PostgresOptions, PostgresStore, RedisOptions, RedisStore, SqliteStore};
+use tower_agent_auth::store::{CeremonyStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore, SqliteStore};
+
+/// Where stores share what they hold.
+pub(crate) trait Place {
+    type Store: CeremonyStore + Clone;
+
+    fn new() -> Self;
+    fn open(&self) -> impl Future<Output = Self::Store> + Send + 'static;
+}
 
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -19,11 +27,20 @@ fn unique() -> String {
 /// A file in a directory of its own, removed with all that SQLite put beside it.
 pub(crate) struct TempFile(PathBuf);
 
-impl TempFile {
-    pub(crate) fn new() -> Self {
+impl Place for TempFile {
+    type Store = SqliteStore;
+
+    fn new() -> Self {
         Self::beneath(&env::temp_dir())
     }
 
+    fn open(&self) -> impl Future<Output = SqliteStore> + Send + 'static {
+        let path = self.path();
+        async { SqliteStore::open(path).await.unwrap() }
+    }
+}
+
+impl TempFile {
     /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
     pub(crate) fn unsynced() -> Self {
         let shared = Path::new("/dev/shm");
@@ -44,10 +61,6 @@ impl TempFile {
     pub(crate) fn path(&self) -> PathBuf {
         self.0.join("sessions.db")
     }
-
-    pub(crate) async fn open(&self) -> SqliteStore {
-        SqliteStore::open(self.path()).await.unwrap()
-    }
 }
 
 impl Drop for TempFile {
@@ -64,19 +77,27 @@ pub(crate) fn postgres_url() -> String {
 /// A schema of its own.
 pub(crate) struct Schema(pub(crate) String);
 
-impl Schema {
-    pub(crate) fn new() -> Self {
+impl Place for Schema {
+    type Store = PostgresStore;
+
+    fn new() -> Self {
         Self(format!("agent_auth_test_{}", unique()))
     }
 
+    fn open(&self) -> impl Future<Output = PostgresStore> + Send + 'static {
+        let options = PostgresOptions::new().schema(&self.0);
+        async {
+            let opened = options.connect(&postgres_url()).await;
+            opened
+                .expect("PostgreSQL at POSTGRES_URL, or on its usual port with a role postgres that needs no password")
+        }
+    }
+}
+
+impl Schema {
     pub(crate) async fn fresh() -> (PostgresStore, Self) {
         let schema = Self::new();
         (schema.open().await, schema)
-    }
-
-    pub(crate) async fn open(&self) -> PostgresStore {
-        let opened = PostgresOptions::new().schema(&self.0).connect(&postgres_url()).await;
-        opened.expect("PostgreSQL at POSTGRES_URL, or on its usual port with a role postgres that needs no password")
     }
 
     /// A connection beside the store's, whose search path is the schema.
@@ -115,19 +136,36 @@ pub(crate) fn redis_url() -> String {
 /// A prefix of its own.
 pub(crate) struct Prefix(pub(crate) String);
 
-impl Prefix {
-    pub(crate) fn new() -> Self {
+impl Place for Prefix {
+    type Store = RedisStore;
+
+    fn new() -> Self {
         Self(format!("agent_auth_test_{}", unique()))
     }
 
+    fn open(&self) -> impl Future<Output = RedisStore> + Send + 'static {
+        let options = RedisOptions::new().prefix(&self.0);
+        async {
+            let opened = options.connect(&redis_url()).await;
+            opened.expect("Redis at REDIS_URL, or on its usual port without a password")
+        }
+    }
+}
+
+impl Prefix {
     pub(crate) async fn fresh() -> (RedisStore, Self) {
         let prefix = Self::new();
         (prefix.open().await, prefix)
     }
 
-    pub(crate) async fn open(&self) -> RedisStore {
-        let opened = RedisOptions::new().prefix(&self.0).connect(&redis_url()).await;
-        opened.expect("Redis at REDIS_URL, or on its usual port without a password")
+    /// A connection beside the store's.
+    pub(crate) fn beside() -> ::redis::Connection {
+        ::redis::Client::open(redis_url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Ends every connection that listens to anything.
+    pub(crate) async fn cut_listeners(&self) {
+        ::redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).exec(&mut Self::beside()).unwrap();
     }
 
     pub(crate) fn key(&self, name: &str) -> String {
@@ -138,7 +176,7 @@ impl Prefix {
 impl Drop for Prefix {
     fn drop(&mut self) {
         const DELETE: &str = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end";
-        let mut connection = ::redis::Client::open(redis_url()).unwrap().get_connection().unwrap();
+        let mut connection = Self::beside();
         ::redis::cmd("EVAL").arg(DELETE).arg(0).arg(self.key("*")).exec(&mut connection).ok();
     }
 }

@@ -1,1 +1,177 @@
 //! What the PostgreSQL store promises beyond the contract.
+
+use std::{error::Error, time::Duration};
+
+use sqlx::{PgPool, query_scalar};
+use tower_agent_auth::{
+    core::session::RevokedBy,
+    store::{
+        CeremonyStore, PostgresOptions, PostgresStore, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+        StoreErrorKind,
+        conformance::fixtures::{account, after, approved, find, is_live, opened, session},
+    },
+};
+
+use crate::{
+    nodes::Everything,
+    places::{Place, Schema, postgres_url},
+};
+
+fn cause(error: &StoreError) -> String {
+    error.source().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn the_service_s_own_connections_will_do() {
+    let schema = Schema::new();
+    let pool = PgPool::connect(&postgres_url()).await.unwrap();
+    let store = PostgresOptions::new().schema(&schema.0).over(pool.clone()).await.unwrap();
+    Everything::keep(&store).await.check(&schema.open().await).await;
+    let path: String = query_scalar("SHOW search_path").fetch_one(&pool).await.unwrap();
+    assert!(!path.contains(&schema.0), "what the connections are set to is left alone");
+}
+
+#[tokio::test]
+async fn r99_a_newer_schema_is_refused_and_left_alone() {
+    let schema = Schema::new();
+    let everything = Everything::keep(&schema.open().await).await;
+    schema.execute("INSERT INTO migrations (version) VALUES (4711)").await;
+    let error = PostgresOptions::new().schema(&schema.0).connect(&postgres_url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(cause(&error).contains("newer version") && cause(&error).contains("4711"), "{}", cause(&error));
+    schema.execute("DELETE FROM migrations WHERE version = 4711").await;
+    everything.check(&schema.open().await).await;
+}
+
+#[tokio::test]
+async fn r99_the_schema_of_something_else_is_refused_and_a_failed_migration_leaves_nothing() {
+    let schema = Schema::new();
+    schema.execute(&format!("CREATE SCHEMA {}", schema.0)).await;
+    for (theirs, kind) in [
+        ("TABLE sessions (id INTEGER)", StoreErrorKind::Corrupt),
+        ("TABLE migrations (version BIGINT)", StoreErrorKind::Corrupt),
+        // It stands in the way of the last statement but one.
+        ("VIEW refresh_tokens AS SELECT 1", StoreErrorKind::Other),
+    ] {
+        schema.execute(&format!("CREATE {theirs}")).await;
+        let error = PostgresOptions::new().schema(&schema.0).connect(&postgres_url()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{theirs}");
+        let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace \
+            AND relname IN ('registrations', 'sessions', 'migrations', 'refresh_tokens')";
+        let count: i64 = query_scalar(tables).fetch_one(&mut schema.beside().await).await.unwrap();
+        assert_eq!(count, 1, "{theirs}");
+        let words: Vec<&str> = theirs.split(' ').collect();
+        schema.execute(&format!("DROP {} {}", words[0], words[1])).await;
+    }
+    Everything::keep(&schema.open().await).await;
+}
+
+#[tokio::test]
+async fn r99_a_name_that_is_no_plain_identifier_is_refused() {
+    let long = "a".repeat(51);
+    for name in ["", "1a", "A", "a b", "a\"; DROP SCHEMA public; --", "a.b", "é", long.as_str()] {
+        let error = PostgresOptions::new().schema(name).connect(&postgres_url()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Other, "{name}");
+        assert!(cause(&error).contains("schema's name"), "{}", cause(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_create_uses_what_another_made() {
+    let schema = Schema::new();
+    let everything = Everything::keep(&schema.open().await).await;
+    let role = format!("{}_role", schema.0);
+    schema
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role}; \
+             GRANT SELECT ON migrations TO {role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON registrations, sessions, refresh_tokens TO {role}",
+            schema.0
+        ))
+        .await;
+    let server = postgres_url();
+    let as_role = server.replacen("postgres@", &format!("{role}@"), 1);
+    let store = PostgresOptions::new().schema(&schema.0).connect(&as_role).await.unwrap();
+    everything.check(&store).await;
+    session(&store, "carol").await;
+    drop(store);
+    schema.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn r95_synchronous_commit_off_is_refused() {
+    let schema = Schema::new();
+    let url = format!("{}?options=-c%20synchronous_commit%3Doff", postgres_url());
+    let error = PostgresOptions::new().schema(&schema.0).connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Other);
+    assert!(cause(&error).contains("synchronous_commit"), "{}", cause(&error));
+    let store = schema.open().await;
+    let fsync: String = query_scalar("SHOW fsync").fetch_one(&mut schema.beside().await).await.unwrap();
+    assert_eq!(store.warnings().is_empty(), fsync == "on");
+}
+
+#[tokio::test]
+async fn r91_what_can_t_be_reached_is_unavailable_and_the_password_is_told_nobody() {
+    for url in ["postgres://app:hunter2@127.0.0.1:1/app", "postgres://app:hunter2@127.0.0.1:1/app?sslmode=require"] {
+        let error = PostgresStore::connect(url).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(!format!("{error:?} {error}").contains("hunter2"));
+    }
+    let error = PostgresStore::connect("postgres://app:hunter2@[/app").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Other);
+    assert!(!format!("{error:?} {}", cause(&error)).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
+    let schema = Schema::new();
+    let store = schema.open().await;
+    let (damaged, sound) = (session(&store, "alice").await, session(&store, "bob").await);
+    let asking = opened(&store, "alice").await;
+    schema
+        .execute(
+            "UPDATE sessions SET scopes = '\"', account_label = '\\xff' WHERE account_id = 'alice'; \
+             UPDATE registrations SET requested = '\"' WHERE account_id = 'alice'",
+        )
+        .await;
+    let error = store.find_session(&damaged.access).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    let error = store.list_sessions(&account("alice").id, None, 9).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    let error = store.find_registration(&RegistrationKey::Id(asking.id)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(is_live(&store, &sound).await, "others are not affected");
+    let target = RevokeTarget::Account(account("alice").id);
+    let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+    assert_eq!(ended, [damaged.session.id], "it is revoked with its account");
+}
+
+#[tokio::test]
+async fn r92_with_two_connections_hundreds_of_calls_are_answered() {
+    let schema = Schema::new();
+    let store = PostgresOptions::new().schema(&schema.0).connections(2).connect(&postgres_url()).await.unwrap();
+    let new = session(&store, "alice").await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let (store, new) = (store.clone(), new.clone());
+        calls.spawn(async move { is_live(&store, &new).await });
+    }
+    assert!(calls.join_all().await.into_iter().all(|live| live));
+}
+
+#[tokio::test]
+async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
+    let schema = Schema::new();
+    let store = schema.open().await;
+    let approved = approved(&store, "alice").await;
+    let other = session(&store, "bob").await;
+    let mut beside = schema.beside().await;
+    let lock = format!("BEGIN; SELECT * FROM registrations WHERE id = '{}' FOR UPDATE", approved.id);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut beside).await.unwrap();
+    let revoking = store.transition(&approved.id, &tower_agent_auth::core::registration::Transition::Revoke, after(2));
+    assert!(tokio::time::timeout(Duration::from_millis(300), revoking).await.is_err());
+    assert!(is_live(&store, &other).await);
+    let before = find(&store, &approved).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
+    assert_eq!(find(&store, &approved).await.id, before.id);
+}

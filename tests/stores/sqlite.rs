@@ -3,21 +3,23 @@
 use std::{error::Error, fs, path::Path};
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
-use tokio::task::JoinSet;
 use tower_agent_auth::{
     core::{
         random::OsRandom,
-        registration::{Mode, Registration, State, Transition},
+        registration::{Mode, Registration, State},
         secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
-        session::{NewSession, RevokedBy, Use},
+        session::{NewSession, RevokedBy},
     },
     store::{CeremonyStore, RegistrationKey, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind},
 };
 
-use crate::places::TempFile;
+use crate::{
+    nodes::Everything,
+    places::{Place, TempFile},
+};
 use tower_agent_auth::store::conformance::fixtures::{
-    LIFE, account, after, apply, approve, approved, create, deny, find, is_live, listed, open, opened, registration,
-    session, session_of,
+    LIFE, account, after, apply, approve, approved, create, find, is_live, listed, open, opened, registration, session,
+    session_of,
 };
 
 /// A connection beside the store's, as another program could have it.
@@ -32,58 +34,6 @@ async fn execute(path: &Path, sql: &str) {
 
 fn cause(error: &StoreError) -> String {
     error.source().unwrap().to_string()
-}
-
-/// One of each: what a store may be asked to remember.
-struct Everything {
-    registrations: Vec<Registration>,
-    live: NewSession,
-    ended: NewSession,
-}
-
-impl Everything {
-    async fn keep(store: &SqliteStore) -> Self {
-        let unopened = registration();
-        create(store, &unopened).await;
-        let denied = opened(store, "alice").await;
-        assert!(apply(store, &denied, deny("alice")).await);
-        let revoked = approved(store, "alice").await;
-        assert!(apply(store, &revoked, Transition::Revoke).await);
-        let live = session(store, "alice").await;
-        let last = Use { at: after(7), address: Some("192.0.2.9".parse().unwrap()) };
-        store.record_uses(&[(live.session.id.clone(), last)]).await.unwrap();
-        let ended = session(store, "alice").await;
-        let target = RevokeTarget::Access(ended.access);
-        store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();
-        let kept = [unopened, denied, revoked, opened(store, "bob").await, approved(store, "bob").await];
-        let mut registrations = Vec::new();
-        for registration in &kept {
-            registrations.push(find(store, registration).await);
-        }
-        Self { registrations, live, ended }
-    }
-
-    async fn check(&self, store: &SqliteStore) {
-        for registration in &self.registrations {
-            assert_eq!(find(store, registration).await, *registration);
-        }
-        assert!(is_live(store, &self.live).await && !is_live(store, &self.ended).await);
-        let [ended, live] = listed(store, "alice").await.try_into().unwrap();
-        assert_eq!(ended.revoked.map(|revoked| revoked.at), Some(after(8)));
-        assert_eq!(live.last_use.map(|last| last.at), Some(after(7)));
-    }
-}
-
-#[tokio::test]
-async fn r100_a_reopened_file_holds_everything() {
-    let file = TempFile::new();
-    let store = file.open().await;
-    let everything = Everything::keep(&store).await;
-    let before = listed(&store, "alice").await;
-    drop(store);
-    let store = file.open().await;
-    everything.check(&store).await;
-    assert_eq!(listed(&store, "alice").await, before);
 }
 
 /// The files as they stand are what a killed process would leave behind.
@@ -151,51 +101,6 @@ async fn r4_no_secret_reaches_the_files() {
         }
     }
     assert_eq!(format!("{store:?}"), "SqliteStore { .. }");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r99_many_may_open_a_new_file_at_once() {
-    for _ in 0..20 {
-        let file = TempFile::new();
-        let mut opening = JoinSet::new();
-        for _ in 0..8 {
-            let path = file.path();
-            opening.spawn(async move {
-                let store = SqliteStore::open(path).await.unwrap();
-                (session(&store, "alice").await, store)
-            });
-        }
-        let opened = opening.join_all().await;
-        for (_, store) in &opened {
-            for (new, _) in &opened {
-                assert!(is_live(store, new).await);
-            }
-            assert_eq!(listed(store, "alice").await.len(), opened.len());
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r45_one_winner_among_two_stores_on_one_file() {
-    let file = TempFile::new();
-    let stores = [file.open().await, file.open().await];
-    for _ in 0..20 {
-        let approved = approved(&stores[0], "alice").await;
-        let mut racing = JoinSet::new();
-        for racer in 0..16 {
-            let (store, new) = (stores[racer % 2].clone(), session_of(&approved, "alice"));
-            racing.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
-        }
-        assert_eq!(racing.join_all().await.into_iter().filter(|won| *won).count(), 1);
-    }
-    for store in &stores {
-        assert_eq!(listed(store, "alice").await.len(), 20);
-    }
-    let target = RevokeTarget::Account(account("alice").id);
-    let ended = stores[0].revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
-    assert_eq!(ended.len(), 20);
-    let seen = listed(&stores[1], "alice").await;
-    assert!(seen.iter().all(|session| session.revoked.is_some()), "the other store sees it at once");
 }
 
 #[tokio::test]
@@ -356,34 +261,6 @@ async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
         create(&store, &Registration { created_at, expires_at, ..registration() }).await;
         assert_eq!(count().await, left);
     }
-}
-
-/// Returns once the one connection that writes has nothing left to do, and so shows that it still works.
-async fn settle(store: &SqliteStore) {
-    assert!(!apply(store, &registration(), Transition::Revoke).await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn r94_aborted_tasks_leave_whole_changes_and_a_store_that_works() {
-    let file = TempFile::new();
-    let store = file.open().await;
-    let mut waiting = Vec::new();
-    for _ in 0..64 {
-        waiting.push(session_of(&approved(&store, "alice").await, "alice"));
-    }
-    let mut running = JoinSet::new();
-    for new in waiting.clone() {
-        let store = store.clone();
-        running.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
-    }
-    assert!(running.join_next().await.unwrap().unwrap());
-    running.shutdown().await;
-    settle(&store).await;
-    for new in &waiting {
-        let live = is_live(&store, new).await;
-        assert_eq!(store.redeem(new, after(2)).await.unwrap(), !live);
-    }
-    assert_eq!(listed(&store, "alice").await.len(), waiting.len());
 }
 
 /// After some errors SQLite has ended the transaction by itself when sqlx still believes in it.

@@ -249,7 +249,7 @@ pub(super) async fn rotate<E: Engine>(
         .bytes(rotation.salt.0.as_slice());
     let rows = E::run(&mut transaction, &engine.statements().rotate, values).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let (session, generation) = (columns::session_id(row)?, row.integer(1)?.unwrap_or_default());
+    let (session, generation) = (session_id(row)?, row.integer(1)?.unwrap_or_default());
     let (refresh, ends_at) = (&rotation.refresh, rotation.refresh_expires_at);
     insert_refresh(engine, &mut transaction, &session, generation, refresh, ends_at).await?;
     E::commit(transaction).await?;
@@ -290,7 +290,7 @@ pub(super) async fn revoke<E: Engine>(
         RevokeTarget::Account(account) => (&sql.end_by_account, values.text(account.as_str())),
     };
     let rows = E::run(&mut transaction, end, values).await?;
-    let ended: Vec<_> = rows.iter().map(columns::session_id).collect();
+    let ended: Vec<_> = rows.iter().map(session_id).collect();
     let readable: Vec<_> = ended.iter().filter_map(|id| id.as_ref().ok().cloned()).collect();
     engine.announce(&mut transaction, &readable).await?;
     E::commit(transaction).await?;
@@ -326,4 +326,8 @@ pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize)
         more |= engine.write(delete, values).await?.len() >= limit;
     }
     Ok(more)
+}
+
+fn session_id(row: &impl Row) -> Result<SessionId, StoreError> {
+    row.text(0)?.and_then(SessionId::parse).ok_or_else(|| columns::garbage("id"))
 }

@@ -1,0 +1,250 @@
+//! What holds between the nodes of a service that share a store, and from one start of a node to the next.
+
+use std::time::{Duration, Instant};
+
+use tokio::{task::JoinSet, time::sleep};
+use tower_agent_auth::{
+    core::{
+        registration::{Registration, Transition},
+        session::{NewSession, RevokedBy, Use},
+    },
+    store::{
+        CacheOptions, CeremonyStore, RevokeTarget, SessionStore,
+        conformance::fixtures::{
+            after, apply, approved, create, deny, find, is_live, listed, opened, registration, session, session_of,
+        },
+    },
+};
+
+use crate::places::{Place, Prefix, Schema, TempFile};
+
+/// One of each: what a store may be asked to remember.
+pub(crate) struct Everything {
+    registrations: Vec<Registration>,
+    live: NewSession,
+    ended: NewSession,
+}
+
+impl Everything {
+    pub(crate) async fn keep(store: &impl CeremonyStore) -> Self {
+        let unopened = registration();
+        create(store, &unopened).await;
+        let denied = opened(store, "alice").await;
+        assert!(apply(store, &denied, deny("alice")).await);
+        let revoked = approved(store, "alice").await;
+        assert!(apply(store, &revoked, Transition::Revoke).await);
+        let live = session(store, "alice").await;
+        let last = Use { at: after(7), address: Some("192.0.2.9".parse().unwrap()) };
+        store.record_uses(&[(live.session.id.clone(), last)]).await.unwrap();
+        let ended = session(store, "alice").await;
+        let target = RevokeTarget::Access(ended.access);
+        store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();
+        let kept = [unopened, denied, revoked, opened(store, "bob").await, approved(store, "bob").await];
+        let mut registrations = Vec::new();
+        for registration in &kept {
+            registrations.push(find(store, registration).await);
+        }
+        Self { registrations, live, ended }
+    }
+
+    pub(crate) async fn check(&self, store: &impl CeremonyStore) {
+        for registration in &self.registrations {
+            assert_eq!(find(store, registration).await, *registration);
+        }
+        assert!(is_live(store, &self.live).await && !is_live(store, &self.ended).await);
+        let [ended, live] = listed(store, "alice").await.try_into().unwrap();
+        assert_eq!(ended.revoked.map(|revoked| revoked.at), Some(after(8)));
+        assert_eq!(live.last_use.map(|last| last.at), Some(after(7)));
+    }
+}
+
+async fn a_store_that_is_opened_again_holds_everything<P: Place>() {
+    let place = P::new();
+    let store = place.open().await;
+    let everything = Everything::keep(&store).await;
+    let before = listed(&store, "alice").await;
+    drop(store);
+    let store = place.open().await;
+    everything.check(&store).await;
+    assert_eq!(listed(&store, "alice").await, before);
+}
+
+async fn many_may_start_at_once<P: Place>() {
+    for _ in 0..10 {
+        let place = P::new();
+        let mut opening = JoinSet::new();
+        for _ in 0..8 {
+            let opened = place.open();
+            opening.spawn(async move {
+                let store = opened.await;
+                (session(&store, "alice").await, store)
+            });
+        }
+        let opened = opening.join_all().await;
+        for (_, store) in &opened {
+            for (new, _) in &opened {
+                assert!(is_live(store, new).await);
+            }
+            assert_eq!(listed(store, "alice").await.len(), opened.len());
+        }
+    }
+}
+
+async fn one_winner_among_two_nodes<P: Place>() {
+    let place = P::new();
+    let nodes = [place.open().await, place.open().await];
+    for _ in 0..20 {
+        let approved = approved(&nodes[0], "alice").await;
+        let mut racing = JoinSet::new();
+        for racer in 0..16 {
+            let (store, new) = (nodes[racer % 2].clone(), session_of(&approved, "alice"));
+            racing.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
+        }
+        assert_eq!(racing.join_all().await.into_iter().filter(|won| *won).count(), 1);
+    }
+    for store in &nodes {
+        assert_eq!(listed(store, "alice").await.len(), 20);
+    }
+}
+
+async fn what_one_node_revokes_the_other_refuses_on_the_next_call<P: Place>() {
+    let place = P::new();
+    let (here, there) = (place.open().await, place.open().await);
+    for _ in 0..50 {
+        let new = session(&here, "alice").await;
+        assert!(is_live(&there, &new).await);
+        here.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(3)).await.unwrap();
+        assert!(!is_live(&there, &new).await);
+    }
+}
+
+async fn aborted_tasks_leave_whole_changes_and_a_store_that_works<P: Place>() {
+    let place = P::new();
+    let store = place.open().await;
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        waiting.push(session_of(&approved(&store, "alice").await, "alice"));
+    }
+    let mut running = JoinSet::new();
+    for new in waiting.clone() {
+        let store = store.clone();
+        running.spawn(async move { store.redeem(&new, after(2)).await.unwrap() });
+    }
+    assert!(running.join_next().await.unwrap().unwrap());
+    running.shutdown().await;
+    for new in &waiting {
+        // It waits for what is still under way.
+        store.redeem(new, after(2)).await.unwrap();
+        assert!(is_live(&store, new).await);
+    }
+    assert_eq!(listed(&store, "alice").await.len(), waiting.len());
+}
+
+/// Waits until the other node refuses what this one revoked, and says how long that took.
+async fn refused_after(here: &impl CeremonyStore, there: &impl SessionStore, new: &NewSession) -> Duration {
+    here.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(3)).await.unwrap();
+    let begun = Instant::now();
+    while there.find_session(&new.access).await.unwrap().is_some() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it was told, long before the staleness of a minute");
+        sleep(Duration::from_millis(1)).await;
+    }
+    begun.elapsed()
+}
+
+/// `cut` ends all connections of the store's.
+async fn what_one_node_revokes_is_pushed_to_the_other<P: Place>(cut: impl AsyncFn(&P)) {
+    let place = P::new();
+    let minute = CacheOptions::new().staleness(Duration::from_secs(60));
+    let (here, there) = (place.open().await, minute.over(place.open().await));
+    // Both hear of it: the one that revokes by itself, the other by the push, as soon as it listens.
+    for _ in 0..100 {
+        let new = session(&here, "alice").await;
+        assert!(is_live(&there, &new).await);
+        refused_after(&here, &there, &new).await;
+    }
+    let kept = session(&here, "alice").await;
+    let ended = session(&here, "alice").await;
+    assert!(is_live(&there, &kept).await && is_live(&there, &ended).await);
+    cut(&place).await;
+    // The connections of both nodes may be dead: one call finds that out.
+    here.find_session(&kept.access).await.ok();
+    while here.find_session(&kept.access).await.is_err() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    refused_after(&here, &there, &ended).await;
+    assert!(is_live(&there, &kept).await);
+    let new = session(&here, "alice").await;
+    assert!(is_live(&there, &new).await);
+    refused_after(&here, &there, &new).await;
+}
+
+macro_rules! on_each_place {
+    ($($module:ident: $place:ty;)*) => {$(
+        mod $module {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r100_a_store_that_is_opened_again_holds_everything() {
+                super::a_store_that_is_opened_again_holds_everything::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r99_many_may_start_at_once() {
+                super::many_may_start_at_once::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r45_one_winner_among_two_nodes() {
+                super::one_winner_among_two_nodes::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r97_what_one_node_revokes_the_other_refuses_on_the_next_call() {
+                super::what_one_node_revokes_the_other_refuses_on_the_next_call::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r94_aborted_tasks_leave_whole_changes_and_a_store_that_works() {
+                super::aborted_tasks_leave_whole_changes_and_a_store_that_works::<$place>().await;
+            }
+        }
+    )*};
+}
+
+on_each_place! {
+    sqlite_file: crate::places::TempFile;
+    postgres_server: crate::places::Schema;
+    redis_server: crate::places::Prefix;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r97_postgres_pushes_what_is_revoked_and_a_lost_push_is_noticed() {
+    what_one_node_revokes_is_pushed_to_the_other(async |schema: &Schema| {
+        // Only the connections that this test's nodes have: those that listen to the schema's channel, and those idle.
+        let cut = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE pid <> pg_backend_pid() AND (query LIKE '%{0}_ended%' OR query LIKE '%\"{0}\".%')",
+            schema.0
+        );
+        schema.execute(&cut).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r97_redis_pushes_what_is_revoked_and_a_lost_push_is_noticed() {
+    what_one_node_revokes_is_pushed_to_the_other(async |prefix: &Prefix| prefix.cut_listeners().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r97_without_a_push_the_staleness_is_the_bound() {
+    let place = TempFile::new();
+    let bound = Duration::from_millis(300);
+    let (here, there) = (place.open().await, CacheOptions::new().staleness(bound).over(place.open().await));
+    for _ in 0..5 {
+        let new = session(&here, "alice").await;
+        assert!(is_live(&there, &new).await);
+        let asked = Instant::now();
+        here.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(3)).await.unwrap();
+        sleep(bound.saturating_sub(asked.elapsed())).await;
+        assert!(!is_live(&there, &new).await);
+    }
+}
