@@ -1,15 +1,9 @@
 //! The whole state machine, modes and refresh included: random traces of the ceremony against a model that is written down
-//! from the specification, and races of which one may win. On memory and on SQLite.
-#![cfg(all(feature = "conformance", feature = "sqlite"))]
+//! from the specification, and races of which one may win. On every store.
+#![cfg(feature = "full")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::Digest as _;
@@ -26,12 +20,15 @@ use tower_agent_auth::{
         session::Redeemer,
         text::HumanText,
     },
-    store::{CeremonyStore, MemoryStore, SqliteStore, conformance::dice::Dice},
+    store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
 };
 
 mod common;
+#[path = "common/places.rs"]
+mod places;
 
 use common::{START, TestAccounts, config};
+use places::{Prefix, Schema, TempFile};
 
 const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
 const ACCESS: i64 = 60_000;
@@ -77,31 +74,6 @@ impl Stage {
 
     fn now(&self) -> i64 {
         self.clock.now().as_millis()
-    }
-}
-
-/// A file in memory if the machine has a place for that, gone with this.
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let shared = std::path::Path::new("/dev/shm");
-        let parent = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("tower-agent-auth-model-{}-{count}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    async fn open(&self) -> SqliteStore {
-        SqliteStore::open(self.0.join("sessions.db")).await.unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -536,22 +508,10 @@ async fn revoke(stage: &Stage, all: &mut [Model], chosen: usize, name: &'static 
 
 const TRACES: u64 = 300;
 
-#[tokio::test]
-async fn r44_r74_r108_random_traces_agree_with_the_model_on_memory() {
+async fn traces(store: impl CeremonyStore + Clone, traces: u64) {
     for alone in [false, true] {
-        let stage = Stage::on(MemoryStore::new(), alone);
-        for trace in 0..TRACES {
-            run(&stage, trace, alone).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn r44_r74_r108_random_traces_agree_with_the_model_on_sqlite() {
-    for alone in [false, true] {
-        let file = File::new();
-        let stage = Stage::on(file.open().await, alone);
-        for trace in 0..TRACES {
+        let stage = Stage::on(store.clone(), alone);
+        for trace in 0..traces {
             run(&stage, trace, alone).await;
         }
     }
@@ -620,9 +580,9 @@ async fn is_live(stage: &Stage, issued: &Issued) -> bool {
 }
 
 /// Two hundred rounds of each race with so many at the start.
-async fn races(stage: &Stage, racers: usize) {
+async fn races(stage: &Stage, racers: usize, rounds: usize) {
     let modes = [Mode::Claim, Mode::Browser, Mode::DetachedOrCode, Mode::FinishCode];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mode = modes[round % 4];
         race_to_exchange(stage, racers, mode).await;
         race_to_refresh(stage, racers).await;
@@ -706,26 +666,34 @@ async fn race_to_revoke(stage: &Stage, racers: usize, mode: Mode) {
     assert!(refreshed(stage.ceremony.clone(), token).await.is_err());
 }
 
-macro_rules! races {
-    ($($racers:literal: $memory:ident $sqlite:ident;)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $memory() {
-            races(&Stage::on(MemoryStore::new(), true), $racers).await;
-        }
+/// Each store with as many traces and rounds as it can do in the time.
+macro_rules! on_each_store {
+    ($($store:ident: $fresh:expr, $traces:expr, $rounds:expr;)*) => {$(
+        mod $store {
+            use super::*;
 
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $sqlite() {
-            let file = File::new();
-            races(&Stage::on(file.open().await, true), $racers).await;
+            #[tokio::test]
+            async fn r44_r74_r108_random_traces_agree_with_the_model() {
+                let (store, _place) = $fresh.await;
+                traces(store, $traces).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r45_r76_r77_races() {
+                let (store, _place) = $fresh.await;
+                for racers in [2, 16, 64, 256] {
+                    races(&Stage::on(store.clone(), true), racers, $rounds).await;
+                }
+            }
         }
     )*};
 }
 
-races! {
-    2: r45_r76_r77_races_of_2_on_memory r45_r76_r77_races_of_2_on_sqlite;
-    16: r45_r76_r77_races_of_16_on_memory r45_r76_r77_races_of_16_on_sqlite;
-    64: r45_r76_r77_races_of_64_on_memory r45_r76_r77_races_of_64_on_sqlite;
-    256: r45_r76_r77_races_of_256_on_memory r45_r76_r77_races_of_256_on_sqlite;
+on_each_store! {
+    memory: async { (MemoryStore::new(), ()) }, TRACES, ROUNDS;
+    sqlite_file: TempFile::fresh(), TRACES, ROUNDS;
+    postgres_server: Schema::fresh(), TRACES / 10, ROUNDS / 10;
+    redis_server: Prefix::fresh(), TRACES / 3, ROUNDS / 10;
 }
 
 /// Without a grace, two that refresh at once are two that hold the token: whoever won, the session is over.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod nodes;
+#[path = "../common/places.rs"]
 mod places;
 mod postgres;
 mod redis;

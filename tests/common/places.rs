@@ -1,5 +1,7 @@
 //! Where the stores of the tests keep what they hold: a place of its own for each, gone when it is dropped.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
