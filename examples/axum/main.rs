@@ -16,17 +16,14 @@ mod options;
 mod pages;
 mod routes;
 mod server;
+mod stores;
 
 use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode};
 
 use axum::extract::ConnectInfo;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tower_agent_auth::{
-    AgentAuth, Config,
-    audit::TracingAudit,
-    store::{MemoryStore, PostgresStore, RedisStore, SqliteStore},
-};
+use tower_agent_auth::{AgentAuth, Config, audit::TracingAudit};
 
 use crate::{
     data::Data,
@@ -49,6 +46,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    if let Some(from) = &options.copy_from {
+        return copy(from, &options.store).await;
+    }
     let listen = options.listen;
     let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
@@ -70,21 +70,15 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
         .accounts(login)
         .audit(TracingAudit)
         .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
-    let builder = match store {
-        Store::Memory => builder.sessions(MemoryStore::new()),
-        Store::Sqlite(file) => builder.sessions(SqliteStore::open(file).await?),
-        Store::Postgres(url) => {
-            let store = PostgresStore::connect(url).await?;
-            store.warnings().iter().for_each(|warning| logging::warning(warning));
-            builder.sessions(store)
-        }
-        Store::Redis(url) => {
-            let store = RedisStore::connect(url).await?;
-            store.warnings().iter().for_each(|warning| logging::warning(warning));
-            builder.sessions(store)
-        }
-    };
-    Ok(builder.build()?)
+    Ok(stores::with_store(builder, store).await?.build()?)
+}
+
+/// Copies everything and tells how much that was.
+async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
+    let copied = stores::copy(from, to).await?;
+    let (sessions, registrations) = (copied.sessions, copied.registrations);
+    writeln!(std::io::stdout(), "copied {sessions} sessions and {registrations} registrations that were not there")?;
+    Ok(())
 }
 
 /// Says where the demo is, and what to try.

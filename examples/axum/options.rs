@@ -25,6 +25,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "STORE", default_value = "sqlite:demo.db")]
     pub(crate) store: Store,
 
+    /// Copy everything from this store into the other one, which nobody may use meanwhile, and end
+    #[arg(long, value_name = "STORE")]
+    pub(crate) copy_from: Option<Store>,
+
     /// Under which URL the world reaches the demo; the listening address unless given
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{StoreError, StoreErrorKind};
+use super::{Kept, RefreshToken, StoreError, StoreErrorKind};
 use crate::core::{
     callback::Callback,
     clock::Timestamp,
@@ -208,7 +208,7 @@ pub(super) fn source(registration: &Registration) -> Option<String> {
     registration.client.source().map(|source| source.to_string())
 }
 
-fn state_of(decision: &Decision) -> &'static str {
+pub(super) fn state_of(decision: &Decision) -> &'static str {
     match decision {
         Decision::Undecided => "pending",
         Decision::Approved(_) => "approved",
@@ -255,6 +255,29 @@ pub(super) fn lineage(row: &impl Row) -> Result<Lineage, StoreError> {
     let session = fields.session()?;
     let age = fields.integer()?;
     Ok(Lineage { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
+}
+
+/// The columns of a session, and behind them its last refresh and the digest of its access token.
+pub(super) fn kept(row: &impl Row, refresh_tokens: Vec<RefreshToken>) -> Result<Kept, StoreError> {
+    let mut fields = Fields::new(row, &SESSION);
+    let (session, refreshed) = (fields.session()?, fields.refreshed()?);
+    let access = fields.optional_digest()?.ok_or_else(|| garbage("access"))?;
+    Ok(Kept { session, access, refreshed, refresh_tokens })
+}
+
+/// The digest, the generation and the end of a refresh token.
+pub(super) fn refresh_token(row: &impl Row) -> Result<RefreshToken, StoreError> {
+    let mut fields = Fields::new(row, &["refresh", "generation", "ends_at"]);
+    Ok(RefreshToken {
+        digest: fields.optional_digest()?.ok_or_else(|| fields.garbage())?,
+        generation: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
+        ends_at: fields.instant()?,
+    })
+}
+
+/// The place of a row, in that column.
+pub(super) fn place(row: &impl Row, index: usize) -> Result<u64, StoreError> {
+    row.integer(index)?.and_then(|place| place.try_into().ok()).ok_or_else(|| garbage("seq"))
 }
 
 struct Fields<'r, R> {

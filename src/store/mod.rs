@@ -3,21 +3,7 @@
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
 //!
-//! | store | survives a restart | shared by processes | feature |
-//! |---|---|---|---|
-//! | [`MemoryStore`] | no | no | – |
-#![cfg_attr(feature = "sqlite", doc = "| [`SqliteStore`] | yes | on one machine | `sqlite` |")]
-//!
-//! # The contract
-//!
-//! 1. **Not found and failed differ.** `Ok(None)` and `Ok(false)` are answers; whatever keeps the store from knowing is an
-//!    [`StoreError`], and the caller answers 503. A store never answers from a guess.
-//! 2. **Each change is one conditional write.** The store decides by what it changed, in one atomic step, and never by
-//!    reading first and writing later. Of any number of callers at once exactly one is told `true`.
-//! 3. **Acknowledged means kept**, as far as the store promises to survive anything at all.
-//! 4. **Nothing is overwritten.** Creating what exists is a conflict.
-//! 5. **Only digests.** No secret reaches a store.
-//! 6. **Dropping a future** at any point leaves nothing or the whole change.
+#![doc = include_str!("../../docs/stores.md")]
 //!
 //! # Example
 //!
@@ -63,6 +49,7 @@ mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod transfer;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
@@ -74,6 +61,7 @@ pub use notices::{Notice, Notices, Teller};
 pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use transfer::{Kept, Portable, RefreshToken, Transferred, transfer};
 
 /// Finds sessions: all that a service needs that only checks tokens.
 pub trait SessionStore: Send + Sync + 'static {

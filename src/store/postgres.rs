@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 use super::{
-    Creation, Cutoff, Notices, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    Creation, Cutoff, Kept, Notices, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
     sql::{self, Dialect, Engine, Statements, sql_store},
 };
@@ -103,26 +103,30 @@ impl Engine for PostgresStore {
         &self.statements
     }
 
-    /// Asks once more if the connection turns out to be dead: after a restart of the server all of them are.
+    /// Asks again as long as the connection turns out to be dead: after a restart of the server all of them are.
     async fn read(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
-        match bound(sql, values.clone()).fetch_all(&self.pool).await {
-            Err(error) if error::is_connection_lost(&error) => {
-                bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
+        for _ in 0..self.pool.options().get_max_connections() {
+            match bound(sql, values.clone()).fetch_all(&self.pool).await {
+                Err(error) if error::is_connection_lost(&error) => {}
+                answer => return answer.map_err(error::failed),
             }
-            answer => answer.map_err(error::failed),
         }
+        bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
     }
 
     async fn write(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
         bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
     }
 
-    /// In a task of its own: sqlx 0.9 leaves a connection in a transaction that nobody ends if its future is dropped here.
+    /// Tries again as [`read`](Self::read) does: nothing has been done yet.
     async fn begin(&self) -> Result<Self::Transaction, StoreError> {
-        let pool = self.pool.clone();
-        // What a statement waited for, it sees: the conditions of each write are judged by the row as it is then.
-        let begun = tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await });
-        begun.await.map_err(error::lost)?.map_err(error::failed)
+        for _ in 0..self.pool.options().get_max_connections() {
+            match begin(self.pool.clone()).await? {
+                Err(error) if error::is_connection_lost(&error) => {}
+                begun => return begun.map_err(error::failed),
+            }
+        }
+        begin(self.pool.clone()).await?.map_err(error::failed)
     }
 
     async fn run(
@@ -149,6 +153,13 @@ impl Engine for PostgresStore {
         }
         Ok(())
     }
+}
+
+/// In a task of its own: sqlx 0.9 leaves a connection in a transaction that nobody ends if its future is dropped here.
+async fn begin(pool: PgPool) -> Result<Result<SqlTransaction<'static, Postgres>, sqlx::Error>, StoreError> {
+    // What a statement waited for, it sees: the conditions of each write are judged by the row as it is then.
+    let begun = tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await });
+    begun.await.map_err(error::lost)
 }
 
 fn dialect(schema: &str) -> Dialect {

@@ -3,8 +3,8 @@ use std::{fmt, sync::Arc};
 use redis::{FromRedisValue, aio::ConnectionManager, cmd};
 
 use super::{
-    CeremonyStore, Creation, Cutoff, Notices, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
-    StoreErrorKind,
+    CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, RegistrationKey, RevokeTarget, SessionStore,
+    StoreError, StoreErrorKind,
     columns::{self, REGISTRATION, Row, SESSION, Values},
 };
 use crate::core::{
@@ -206,12 +206,7 @@ impl CeremonyStore for RedisStore {
             .instant(session.refresh_expires_at)
             .instant(session.ends_at())
             .columns(&SESSION, Values::session(session));
-        let answer: String = self.write(&self.scripts.redeem, arguments).await?;
-        match answer.as_str() {
-            "yes" => Ok(true),
-            "no" => Ok(false),
-            _ => Err(StoreError::new(StoreErrorKind::Conflict)),
-        }
+        kept(&self.write::<String>(&self.scripts.redeem, arguments).await?)
     }
 
     async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
@@ -284,6 +279,71 @@ impl CeremonyStore for RedisStore {
             .instant(cutoff.sessions)
             .integer(i64::try_from(limit).unwrap_or(i64::MAX));
         self.write(&self.scripts.forget, arguments).await
+    }
+}
+
+impl Portable for RedisStore {
+    async fn registrations_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Registration)>, StoreError> {
+        let rows: Vec<Cells> = self.read(&self.scripts.registrations_after, page(after, limit)).await?;
+        rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::registration(row)?))).collect()
+    }
+
+    async fn sessions_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Kept)>, StoreError> {
+        let rows: Vec<Cells> = self.read(&self.scripts.sessions_after, page(after, limit)).await?;
+        let mut all = Vec::new();
+        for row in &rows {
+            let id = row.text(0)?.unwrap_or_default();
+            let tokens: Vec<Cells> = self.read(&self.scripts.refresh_tokens_of, Arguments::new().text(id)).await?;
+            let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
+            // Behind the columns of the session stand its last refresh, two columns, and its access token.
+            all.push((columns::place(row, SESSION.len() + 3)?, columns::kept(row, tokens)?));
+        }
+        Ok(all)
+    }
+
+    async fn keep_registration(&self, registration: &Registration) -> Result<bool, StoreError> {
+        let account = registration.account.as_ref().map_or("", |account| account.id.as_str());
+        let arguments = Arguments::new()
+            .text(registration.id.as_str())
+            .bytes(registration.mode.claim().map_or(&[], |claim| claim.as_bytes()))
+            .text(&columns::source(registration).unwrap_or_default())
+            .instant(registration.expires_at)
+            .text(account)
+            .text(columns::state_of(&registration.decision))
+            .columns(&REGISTRATION, Values::registration(registration));
+        kept(&self.write::<String>(&self.scripts.keep_registration, arguments).await?)
+    }
+
+    async fn keep_session(&self, new: &Kept) -> Result<bool, StoreError> {
+        let Kept { session, access, refreshed, refresh_tokens } = new;
+        let arguments = Arguments::new()
+            .text(session.id.as_str())
+            .text(session.account.id.as_str())
+            .text(session.registration.as_str())
+            .bytes(access.as_bytes())
+            .values(Values::default().instant(refreshed.map(|last| last.at)))
+            .bytes(refreshed.as_ref().map_or(&[], |last| &last.salt.0))
+            .instant(session.ends_at())
+            .text(&refresh_tokens.len().to_string());
+        let arguments = refresh_tokens.iter().fold(arguments, |arguments, token| {
+            let generation = token.generation.to_string();
+            arguments.bytes(token.digest.as_bytes()).text(&generation).instant(token.ends_at)
+        });
+        let arguments = arguments.columns(&SESSION, Values::session(session));
+        kept(&self.write::<String>(&self.scripts.keep_session, arguments).await?)
+    }
+}
+
+fn page(after: u64, limit: usize) -> Arguments {
+    Arguments::new().text(&after.to_string()).text(&limit.to_string())
+}
+
+/// What a script says that keeps something unless it is known.
+fn kept(answer: &str) -> Result<bool, StoreError> {
+    match answer {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(StoreError::new(StoreErrorKind::Conflict)),
     }
 }
 

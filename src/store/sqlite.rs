@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 use super::{
-    Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    Creation, Cutoff, Kept, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
     sql::{self, Dialect, Engine, Statements, sql_store},
 };

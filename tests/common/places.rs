@@ -1,6 +1,7 @@
 //! Where the stores of the tests keep what they hold: a place of its own for each, gone when it is dropped.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::expect_used, reason = "a test that finds no server fails")]
 
 use std::{
     env, fs,
@@ -32,8 +33,10 @@ pub(crate) struct TempFile(PathBuf);
 impl Place for TempFile {
     type Store = SqliteStore;
 
+    /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
     fn new() -> Self {
-        Self::beneath(&env::temp_dir())
+        let shared = Path::new("/dev/shm");
+        if shared.is_dir() { Self::beneath(shared) } else { Self::on_disk() }
     }
 
     fn open(&self) -> impl Future<Output = SqliteStore> + Send + 'static {
@@ -43,14 +46,12 @@ impl Place for TempFile {
 }
 
 impl TempFile {
-    /// In memory if the machine has a place for that: for tests with tens of thousands of writes.
-    pub(crate) fn unsynced() -> Self {
-        let shared = Path::new("/dev/shm");
-        if shared.is_dir() { Self::beneath(shared) } else { Self::new() }
+    pub(crate) fn on_disk() -> Self {
+        Self::beneath(&env::temp_dir())
     }
 
     pub(crate) async fn fresh() -> (SqliteStore, Self) {
-        let file = Self::unsynced();
+        let file = Self::new();
         (file.open().await, file)
     }
 

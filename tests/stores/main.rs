@@ -8,6 +8,7 @@ mod places;
 mod postgres;
 mod redis;
 mod sqlite;
+mod transfers;
 
 mod memory {
     async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) {

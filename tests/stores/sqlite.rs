@@ -39,7 +39,7 @@ fn cause(error: &StoreError) -> String {
 /// The files as they stand are what a killed process would leave behind.
 #[tokio::test]
 async fn r100_what_was_acknowledged_is_in_the_files_at_once() {
-    let (file, copy) = (TempFile::new(), TempFile::new());
+    let (file, copy) = (TempFile::on_disk(), TempFile::on_disk());
     let store = file.open().await;
     let everything = Everything::keep(&store).await;
     for suffix in ["", "-wal"] {
@@ -54,7 +54,7 @@ async fn r100_what_was_acknowledged_is_in_the_files_at_once() {
 #[tokio::test]
 async fn r95_new_files_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     session(&store, "alice").await;
     for suffix in ["", "-wal", "-shm"] {
@@ -62,7 +62,7 @@ async fn r95_new_files_are_readable_by_their_owner_only() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
     }
 
-    let existing = TempFile::new();
+    let existing = TempFile::on_disk();
     fs::write(existing.path(), "").unwrap();
     fs::set_permissions(existing.path(), fs::Permissions::from_mode(0o640)).unwrap();
     existing.open().await;
@@ -74,7 +74,7 @@ async fn r4_no_secret_reaches_the_files() {
     fn secret<K: Kind>(prefix: &str) -> Secret<K> {
         Prefix::new(prefix).unwrap().generate(&OsRandom).unwrap()
     }
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     let (claim, access, refresh) = (secret::<Claim>("aac_"), secret::<Access>("aas_"), secret::<Refresh>("aar_"));
     let asked = Registration { mode: Mode::Claim { claim: claim.digest() }, ..registration() };
@@ -105,7 +105,7 @@ async fn r4_no_secret_reaches_the_files() {
 
 #[tokio::test]
 async fn reads_go_on_while_another_process_writes() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     let new = session(&store, "alice").await;
     let mut other = beside(&file.path()).await;
@@ -119,7 +119,7 @@ async fn reads_go_on_while_another_process_writes() {
 
 #[tokio::test]
 async fn r99_a_newer_schema_is_refused_and_left_alone() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let everything = Everything::keep(&file.open().await).await;
     execute(&file.path(), "PRAGMA user_version = 4711").await;
     let error = SqliteStore::open(file.path()).await.unwrap_err();
@@ -132,7 +132,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn the_database_of_something_else_is_refused_and_left_alone() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     for sql in ["CREATE TABLE sessions (id)", "PRAGMA user_version = 1", "PRAGMA application_id = 7"] {
         execute(&file.path(), sql).await;
         let before = fs::read(file.path()).unwrap();
@@ -145,7 +145,7 @@ async fn the_database_of_something_else_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn what_is_no_database_is_refused_and_left_alone() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let text = "not a database ".repeat(1_000);
     fs::write(file.path(), &text).unwrap();
     let error = SqliteStore::open(file.path()).await.unwrap_err();
@@ -180,7 +180,7 @@ async fn r91_a_registration_that_makes_no_sense_is_an_error_and_not_absent() {
         "granted = NULL",
         "granted = '\\'",
     ] {
-        let file = TempFile::unsynced();
+        let file = TempFile::new();
         let store = file.open().await;
         let damaged = approved(&store, "alice").await;
         damage(&file.path(), &format!("UPDATE registrations SET {garbage}")).await;
@@ -205,7 +205,7 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
         "last_use_at = 1, last_use_address = 'localhost'",
         "revoked_by = 'human'",
     ] {
-        let file = TempFile::unsynced();
+        let file = TempFile::new();
         let store = file.open().await;
         let damaged = session(&store, "alice").await;
         let sound = session(&store, "bob").await;
@@ -220,7 +220,7 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
 
 #[tokio::test]
 async fn r91_an_unreadable_session_is_revoked_with_its_account() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     let (damaged, sound) = (session(&store, "alice").await, session(&store, "alice").await);
     let name = damaged.session.id.as_str();
@@ -233,7 +233,7 @@ async fn r91_an_unreadable_session_is_revoked_with_its_account() {
 
 #[tokio::test]
 async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     let new = session(&store, "alice").await;
     execute(&file.path(), "ALTER TABLE sessions RENAME TO elsewhere").await;
@@ -247,7 +247,7 @@ async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
 #[tokio::test]
 async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
     const HOUR: i64 = 3_600_000;
-    let file = TempFile::unsynced();
+    let file = TempFile::new();
     let store = file.open().await;
     for _ in 0..150 {
         create(&store, &registration()).await;
@@ -266,7 +266,7 @@ async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
 /// After some errors SQLite has ended the transaction by itself when sqlx still believes in it.
 #[tokio::test]
 async fn r94_a_transaction_that_sqlite_ended_by_itself_does_not_block_the_next() {
-    let file = TempFile::new();
+    let file = TempFile::on_disk();
     let store = file.open().await;
     let approved = approved(&store, "alice").await;
     let new = session_of(&approved, "alice");

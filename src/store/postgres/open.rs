@@ -16,6 +16,9 @@ use super::{
 /// How long a call waits for a connection, unless its deadline comes first.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A connection that nobody used for so long is tried before it is used.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// All that ever happened to the schema, oldest first. The table `migrations` has a row for each that was done.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_registrations_and_sessions.sql")];
 
@@ -79,6 +82,9 @@ impl PostgresOptions {
             .max_connections(self.connections)
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(async move { Ok(metadata.idle_for < IDLE || connection.ping().await.is_ok()) })
+            })
             .connect_lazy_with(options);
         self.over(pool).await
     }

@@ -21,7 +21,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_registration create transition redeem session_of find_refresh rotate list revoke record_uses forget
+    find_session find_registration create transition redeem session_of find_refresh rotate list revoke record_uses forget registrations_after sessions_after
+    refresh_tokens_of keep_registration keep_session
 }
 
 /// The names of the columns, and where in a session's two stand that the scripts look at.

@@ -4,8 +4,8 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
-    columns::{self, Row, Values},
+    Creation, Cutoff, Kept, PendingCaps, RegistrationKey, RevokeTarget, StoreError, StoreErrorKind,
+    columns::{self, REGISTRATION, Row, SESSION, Values},
 };
 use crate::core::{
     clock::Timestamp,
@@ -71,6 +71,15 @@ macro_rules! sql_store {
             }
 
             $($own)*
+        }
+
+        impl $crate::store::Portable for $store {
+            sql_store! { @
+                registrations_after(after: u64, limit: usize) -> Vec<(u64, Registration)>;
+                sessions_after(after: u64, limit: usize) -> Vec<(u64, Kept)>;
+                keep_registration(registration: &Registration) -> bool;
+                keep_session(kept: &Kept) -> bool;
+            }
         }
 
         impl $crate::store::CeremonyStore for $store {
@@ -326,6 +335,69 @@ pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize)
         more |= engine.write(delete, values).await?.len() >= limit;
     }
     Ok(more)
+}
+
+fn page(after: u64, limit: usize) -> Values {
+    let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    Values::default().integer(i64::try_from(after).unwrap_or(i64::MAX)).integer(count(limit))
+}
+
+pub(super) async fn registrations_after<E: Engine>(
+    engine: &E,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Registration)>, StoreError> {
+    let rows = engine.read(&engine.statements().registrations_after, page(after, limit)).await?;
+    rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::registration(row)?))).collect()
+}
+
+pub(super) async fn sessions_after<E: Engine>(
+    engine: &E,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Kept)>, StoreError> {
+    let sql = engine.statements();
+    let mut all = Vec::new();
+    for row in engine.read(&sql.sessions_after, page(after, limit)).await? {
+        let id = session_id(&row)?;
+        let tokens = engine.read(&sql.refresh_tokens_of, Values::default().text(id.as_str())).await?;
+        let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
+        // Behind the columns of the session stand its last refresh, two columns, and its access token.
+        all.push((columns::place(&row, SESSION.len() + 3)?, columns::kept(&row, tokens)?));
+    }
+    Ok(all)
+}
+
+pub(super) async fn keep_registration<E: Engine>(engine: &E, registration: &Registration) -> Result<bool, StoreError> {
+    let values = Values::registration(registration);
+    if !engine.write(&engine.statements().insert_registration, values).await?.is_empty() {
+        return Ok(true);
+    }
+    let known = find_registration(engine, &RegistrationKey::Id(registration.id.clone())).await?;
+    if known.is_some() { Ok(false) } else { Err(StoreError::new(StoreErrorKind::Conflict)) }
+}
+
+pub(super) async fn keep_session<E: Engine>(engine: &E, kept: &Kept) -> Result<bool, StoreError> {
+    let sql = engine.statements();
+    let Kept { session, access, refreshed, refresh_tokens } = kept;
+    let mut transaction = engine.begin().await?;
+    let id = || Values::default().text(session.id.as_str());
+    if !E::run(&mut transaction, &sql.has_session, id()).await?.is_empty() {
+        return Ok(false);
+    }
+    E::run(&mut transaction, &sql.insert_session, Values::session(session).digest(access)).await?;
+    let current = refresh_tokens.last().map_or(0, |token| token.generation);
+    let values = id()
+        .integer(i64::try_from(current).unwrap_or(i64::MAX))
+        .instant(refreshed.map(|last| last.at))
+        .bytes(refreshed.as_ref().map(|last| last.salt.0.as_slice()));
+    E::run(&mut transaction, &sql.set_refreshed, values).await?;
+    for token in refresh_tokens {
+        let generation = i64::try_from(token.generation).unwrap_or(i64::MAX);
+        insert_refresh(engine, &mut transaction, &session.id, generation, &token.digest, token.ends_at).await?;
+    }
+    E::commit(transaction).await?;
+    Ok(true)
 }
 
 fn session_id(row: &impl Row) -> Result<SessionId, StoreError> {

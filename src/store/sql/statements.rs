@@ -116,6 +116,13 @@ statements! {
     end_by_account = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND seq IN \
         (SELECT seq FROM {sessions} WHERE account_id = $3 AND revoked_at IS NULL ORDER BY seq {for_update}) RETURNING id";
 
+    registrations_after = "SELECT {registration}, seq FROM {registrations} WHERE seq > $1 ORDER BY seq LIMIT $2";
+    sessions_after = "SELECT {session}, refreshed_at, refresh_salt, access, seq \
+        FROM {sessions} WHERE seq > $1 ORDER BY seq LIMIT $2";
+    refresh_tokens_of = "SELECT refresh, generation, ends_at FROM {refresh_tokens} WHERE session = $1 ORDER BY generation";
+    has_session = "SELECT id FROM {sessions} WHERE id = $1";
+    set_refreshed = "UPDATE {sessions} SET generation = $2, refreshed_at = $3, refresh_salt = $4 WHERE id = $1";
+
     forget_sessions = "DELETE FROM {sessions} WHERE seq IN \
         (SELECT seq FROM {sessions} WHERE refresh_expires_at <= $1 AND expires_at <= $1 \
             ORDER BY refresh_expires_at LIMIT $2 {skip_locked}) RETURNING id";

@@ -10,8 +10,10 @@
 --   refresh:DIGEST   string  the same of a refresh token of any generation: id, generation, end
 --   redeemed:REG     string  the session that a registration became
 --   sessions:ACCOUNT zset    its sessions in the order in which they came to be
+--   all              zset    all sessions in the order in which they came to be
 --   ends             zset    all sessions by the instant at which they end
 --   used             zset    all used refresh tokens by the instant at which they would have ended
+--   used:ID          set     those of one session
 --   seq              string  counts sessions
 --
 -- Whatever is lost makes a session invalid, never valid: one that is not in its account's list is no session, since
@@ -47,6 +49,24 @@ local function refresh_token(digest)
         return nil
     end
     return string.match(known, '^(%S+) (%d+) (-?%d+)$')
+end
+
+-- Keeps a session as the newest of its account. The fields stand in ARGV from there on.
+local function keep_session(id, account, session_end, from)
+    local place = redis.call('INCR', key('seq'))
+    set_pairs(key('ses:', id), from)
+    redis.call('ZADD', key('sessions:', account), place, id)
+    redis.call('ZADD', key('all'), place, id)
+    redis.call('ZADD', key('ends'), session_end, id)
+end
+
+-- Keeps a registration that is pending, or not, as its fields from there on say.
+local function keep_registration(id, claim, expires_at, from)
+    set_pairs(key('reg:', id), from)
+    if claim ~= '' then
+        redis.call('SET', key('claim:', claim), id)
+    end
+    redis.call('ZADD', key('regs'), expires_at, id)
 end
 
 -- Takes a registration out of what is pending.

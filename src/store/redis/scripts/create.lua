@@ -15,11 +15,7 @@ end
 if is_full(key('pending'), ARGV[7]) then
     return 'full'
 end
-set_pairs(key('reg:', id), 10)
-if claim ~= '' then
-    redis.call('SET', key('claim:', claim), id)
-end
-redis.call('ZADD', key('regs'), expires_at, id)
+keep_registration(id, claim, expires_at, 10)
 redis.call('ZADD', key('pending'), expires_at, id)
 if source ~= '' then
     redis.call('ZADD', key('pending:', source), expires_at, id)

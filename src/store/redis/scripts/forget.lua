@@ -8,6 +8,7 @@ local function forget_session(id)
         redis.call('DEL', hash, key('access:', kept[1]), key('refresh:', kept[2]), key('redeemed:', kept[3]))
         redis.call('ZREM', key('sessions:', kept[4]), id)
     end
+    redis.call('ZREM', key('all'), id)
     redis.call('ZREM', key('ends'), id)
 end
 
@@ -18,6 +19,10 @@ for _, id in ipairs(sessions) do
 end
 local used = redis.call('ZRANGEBYSCORE', key('used'), '-inf', before, 'LIMIT', 0, limit)
 for _, digest in ipairs(used) do
+    local id = refresh_token(digest)
+    if id then
+        redis.call('SREM', key('used:', id), digest)
+    end
     redis.call('DEL', key('refresh:', digest))
     redis.call('ZREM', key('used'), digest)
 end

@@ -19,10 +19,8 @@ end
 redis.call('HSET', hash, 'state', 'exchanged')
 redis.call('SREM', key('approved:', kept[3]), registration)
 redis.call('HSET', key('ses:', id), 'access', access, 'refresh', refresh, 'generation', 0)
-set_pairs(key('ses:', id), 9)
 redis.call('SET', key('access:', access), id)
 redis.call('SET', key('refresh:', refresh), id .. ' 0 ' .. refresh_end)
 redis.call('SET', key('redeemed:', registration), id)
-redis.call('ZADD', key('sessions:', account), redis.call('INCR', key('seq')), id)
-redis.call('ZADD', key('ends'), session_end, id)
+keep_session(id, account, session_end, 9)
 return 'yes'

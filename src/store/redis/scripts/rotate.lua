@@ -20,5 +20,6 @@ redis.call('DEL', key('access:', kept[3]))
 redis.call('SET', key('access:', access), id)
 redis.call('SET', key('refresh:', refresh), id .. ' ' .. next .. ' ' .. refresh_expires_at)
 redis.call('ZADD', key('used'), ends_at, from)
+redis.call('SADD', key('used:', id), from)
 redis.call('ZADD', key('ends'), session_end, id)
 return id

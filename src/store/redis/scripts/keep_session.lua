@@ -1,0 +1,34 @@
+-- ARGV: id, account, registration, access, refreshed_at, salt, end of the session, how many refresh tokens, then of each
+-- its digest, generation and end, the current one last, then fields …
+local id, account, registration, access, refreshed_at, salt, session_end, count = unpack(ARGV, 1, 8)
+if redis.call('EXISTS', key('ses:', id)) == 1 then
+    return 'no'
+end
+local fields = 9 + 3 * tonumber(count)
+if redis.call('EXISTS', key('access:', access), key('redeemed:', registration)) > 0 then
+    return 'conflict'
+end
+for index = 9, fields - 1, 3 do
+    if redis.call('EXISTS', key('refresh:', ARGV[index])) == 1 then
+        return 'conflict'
+    end
+end
+local hash = key('ses:', id)
+for index = 9, fields - 1, 3 do
+    local digest, generation, ends_at = unpack(ARGV, index, index + 2)
+    redis.call('SET', key('refresh:', digest), id .. ' ' .. generation .. ' ' .. ends_at)
+    if index + 3 < fields then
+        redis.call('ZADD', key('used'), ends_at, digest)
+        redis.call('SADD', key('used:', id), digest)
+    else
+        redis.call('HSET', hash, 'refresh', digest, 'generation', generation)
+    end
+end
+redis.call('HSET', hash, 'access', access)
+if salt ~= '' then
+    redis.call('HSET', hash, 'refreshed_at', refreshed_at, 'refresh_salt', salt)
+end
+redis.call('SET', key('access:', access), id)
+redis.call('SET', key('redeemed:', registration), id)
+keep_session(id, account, session_end, fields)
+return 'yes'

@@ -1,0 +1,134 @@
+//! From one store to another, and nothing is lost.
+
+use tower_agent_auth::{
+    core::{
+        registration::{Registration, Transition},
+        session::RevokedBy,
+    },
+    store::{
+        CeremonyStore, Creation, PendingCaps, Portable, RevokeTarget, SessionStore, StoreErrorKind, Transferred,
+        conformance::fixtures::{
+            account, after, apply, approve, approved, create, find, is_live, listed, of_every_mode, open, registration,
+            rotation, session, session_of,
+        },
+        transfer,
+    },
+};
+
+use crate::{
+    nodes::Everything,
+    places::{Place, Prefix, Schema, TempFile},
+};
+
+async fn everything_is_there_and_goes_on<From: Place, To: Place>()
+where
+    From::Store: Portable,
+    To::Store: Portable,
+{
+    let (from, to) = (From::new(), To::new());
+    let (old, new) = (from.open().await, to.open().await);
+    let everything = Everything::keep(&old).await;
+    let first = session(&old, "carol").await;
+    let (second, third) = (rotation(first.refresh, 3), rotation(first.refresh, 4));
+    assert!(old.rotate(&second, after(3)).await.unwrap().is_some());
+    let third = tower_agent_auth::core::session::Rotation { from: second.refresh, ..third };
+    assert!(old.rotate(&third, after(4)).await.unwrap().is_some());
+    let mut modes = Vec::new();
+    for (asking, code) in of_every_mode() {
+        create(&old, &asking).await;
+        assert!(apply(&old, &asking, open("dave")).await);
+        if code.is_some() {
+            let decided = approve("dave", "a");
+            assert!(apply(&old, &asking, decided).await);
+        }
+        modes.push(find(&old, &asking).await);
+    }
+    let waiting = approved(&old, "erin").await;
+    for number in 0..600 {
+        session(&old, &format!("account-{number}")).await;
+    }
+
+    let sessions = 603;
+    let transferred = transfer(&old, &new).await.unwrap();
+    assert_eq!(transferred.sessions, sessions);
+    assert!(transferred.registrations > sessions);
+    assert_eq!(transfer(&old, &new).await.unwrap(), Transferred { registrations: 0, sessions: 0 });
+
+    everything.check(&new).await;
+    for name in ["alice", "bob", "carol", "account-7"] {
+        assert_eq!(listed(&new, name).await, listed(&old, name).await, "{name}");
+    }
+    for mode in &modes {
+        assert_eq!(find(&new, mode).await, *mode);
+    }
+    for token in [first.refresh, second.refresh, third.refresh] {
+        let (there, here) =
+            (new.find_refresh(&token).await.unwrap().unwrap(), old.find_refresh(&token).await.unwrap().unwrap());
+        assert_eq!((there.session, there.age, there.last), (here.session, here.age, here.last));
+    }
+    // And all of it goes on.
+    assert!(new.find_session(&third.access).await.unwrap().is_some());
+    assert!(new.find_session(&second.access).await.unwrap().is_none());
+    assert!(new.rotate(&rotation(third.refresh, 5), after(5)).await.unwrap().is_some());
+    assert!(new.redeem(&session_of(&waiting, "erin"), after(5)).await.unwrap());
+    let later = session(&new, "carol").await;
+    assert_eq!(listed(&new, "carol").await[0].id, later.session.id, "the newest is first");
+    let taken_back = approved(&new, "frank").await;
+    for name in ["carol", "dave", "frank"] {
+        new.revoke(&RevokeTarget::Account(account(name).id), RevokedBy::Human, after(6)).await.unwrap();
+    }
+    assert!(listed(&new, "carol").await.iter().all(|session| session.revoked.is_some()));
+    assert!(!new.redeem(&session_of(&taken_back, "frank"), after(7)).await.unwrap());
+    for mode in &modes {
+        assert!(!apply(&new, mode, Transition::Miss).await, "what was approved is revoked");
+    }
+    // Those that are pending count.
+    let caps = PendingCaps { per_source: Some(1), total: None };
+    assert_eq!(new.create_registration(&registration(), caps).await.unwrap(), Creation::SourceFull);
+}
+
+async fn what_is_taken_by_another_is_a_conflict<From: Place, To: Place>()
+where
+    From::Store: Portable,
+    To::Store: Portable,
+{
+    let (from, to) = (From::new(), To::new());
+    let (old, new) = (from.open().await, to.open().await);
+    let asking = registration();
+    create(&old, &asking).await;
+    create(&new, &Registration { mode: asking.mode.clone(), ..registration() }).await;
+    assert_eq!(transfer(&old, &new).await.unwrap_err().kind(), StoreErrorKind::Conflict);
+    let kept = session(&old, "alice").await;
+    let mut clash = session_of(&approved(&new, "bob").await, "bob");
+    clash.access = kept.access;
+    assert!(new.redeem(&clash, after(2)).await.unwrap());
+    let [(_, kept)] = old.sessions_after(0, 9).await.unwrap().try_into().unwrap();
+    assert_eq!(new.keep_session(&kept).await.unwrap_err().kind(), StoreErrorKind::Conflict);
+    assert!(is_live(&new, &clash).await);
+    assert_eq!(listed(&new, "alice").await, []);
+}
+
+macro_rules! each_way {
+    ($($name:ident: $from:ty => $to:ty;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn r100_everything_is_there_and_goes_on() {
+                everything_is_there_and_goes_on::<$from, $to>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn r98_what_is_taken_by_another_is_a_conflict() {
+                what_is_taken_by_another_is_a_conflict::<$from, $to>().await;
+            }
+        }
+    )*};
+}
+
+each_way! {
+    sqlite_to_postgres: TempFile => Schema;
+    postgres_to_redis: Schema => Prefix;
+    redis_to_sqlite: Prefix => TempFile;
+    redis_to_redis: Prefix => Prefix;
+}
