@@ -145,7 +145,7 @@ const INSERT_REFRESH: &str = "INSERT INTO refresh_tokens (refresh, session, gene
 
 /// The same statements without the crate, over the same number of connections.
 macro_rules! raw_sql_rates {
-    ($readers:expr, $writer:expr, $begin:literal, $store:expr, $all:expr) => {{
+    ($readers:expr, $writer:expr, $begin:literal, $label:expr, $store:expr, $all:expr) => {{
         let (readers, writer, store, all) = ($readers, $writer, $store, $all);
         let checks = rate(usize::MAX, move |number| {
             let (pool, all) = (readers.clone(), Arc::clone(&all));
@@ -172,7 +172,7 @@ macro_rules! raw_sql_rates {
                     .bind(id)
                     .bind(registration)
                     .bind(new.access.as_bytes().as_slice())
-                    .bind(b"label".as_slice())
+                    .bind($label)
                     .execute(&mut *transaction)
                     .await
                     .unwrap();
@@ -191,7 +191,7 @@ macro_rules! raw_sql_rates {
 }
 
 async fn raw_postgres(pool: PgPool, store: impl CeremonyStore, all: Arc<Vec<NewSession>>) -> Raw {
-    raw_sql_rates!(pool.clone(), pool, "BEGIN", store, all)
+    raw_sql_rates!(pool.clone(), pool, "BEGIN", b"label".as_slice(), store, all)
 }
 
 async fn raw_sqlite(
@@ -200,16 +200,16 @@ async fn raw_sqlite(
     store: impl CeremonyStore,
     all: Arc<Vec<NewSession>>,
 ) -> Raw {
-    raw_sql_rates!(readers, writer, "BEGIN IMMEDIATE", store, all)
+    raw_sql_rates!(readers, writer, "BEGIN IMMEDIATE", "label", store, all)
 }
 
 async fn raw_redis(client: redis::Client, all: Arc<Vec<NewSession>>) -> Raw {
     // As many commands and bytes as the store's own scripts, and no more.
     const FIND: &str = "local id = redis.call('GET', KEYS[1]); return redis.call('HGETALL', id)";
     const REDEEM: &str = "for n = 1, 22 do redis.call('HSET', KEYS[1], n, ARGV[1]) end \
-        for n = 1, 3 do redis.call('SET', KEYS[1] .. n, ARGV[1]) end \
-        for n = 4, 5 do redis.call('ZADD', KEYS[1] .. n, n, ARGV[1]) end \
-        redis.call('HSET', KEYS[1] .. '6', 'state', 'exchanged') return 1";
+        for n = 1, 3 do redis.call('SET', KEYS[1] .. ':' .. n, ARGV[1]) end \
+        for n = 4, 5 do redis.call('ZADD', KEYS[1] .. ':' .. n, n, ARGV[1]) end \
+        redis.call('HSET', KEYS[1] .. ':6', 'state', 'exchanged') return 1";
     let manager = redis::aio::ConnectionManager::new(client).await.unwrap();
     let (find, redeem) = (Arc::new(redis::Script::new(FIND)), Arc::new(redis::Script::new(REDEEM)));
     for number in 0..SESSIONS {

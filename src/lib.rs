@@ -31,7 +31,7 @@
 //!         default = true
 //!     "#)?;
 //!     let auth = AgentAuth::builder(config)
-//!         .sessions(MemoryStore::new())   // or SqliteStore, or your own
+//!         .sessions(MemoryStore::new())   // or SqliteStore, PostgresStore, RedisStore, your own
 //!         .accounts(MyLogin)              // who is the human behind this browser request?
 //!         .build()?;
 //!     Ok(Router::new()
@@ -63,6 +63,10 @@
 //! | `axum` | extractors for axum 0.8 | |
 //! | `pages` | the human's approval and sessions pages | |
 //! | `sqlite` | `SqliteStore`; needs Rust 1.94 | |
+//! | `postgres` | `PostgresStore`; needs Rust 1.94 | |
+//! | `redis` | `RedisStore` | |
+//! | `cache` | `CachedStore` over any store | |
+//! | `conformance` | `store::conformance`, for a store of your own | |
 //! | `tracing` | `TracingAudit` | |
 //! | `full` | all of them | |
 //!

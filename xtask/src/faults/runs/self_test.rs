@@ -1,0 +1,128 @@
+//! The proof that the checks find something. What they are to find is done on purpose.
+
+use std::{fs, io::Write, path::Path, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    Outcome,
+    faults::{
+        Setup,
+        claim::Claim,
+        load::Load,
+        report::{Report, Rule},
+        site::Site,
+        verbs::tolerate,
+        witness::approved_claim,
+    },
+    output::say,
+};
+
+const LOAD: Duration = Duration::from_millis(600);
+/// What a SQLite store consists of, and where a copy of it is put.
+const FILES: [&str; 3] = ["demo.db", "demo.db-wal", "demo.db-shm"];
+const COPY: &str = "copy";
+
+pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
+    let forgetting = forgets(setup).await?;
+    let setting_back = is_set_back(setup).await?;
+    let failing = fails(setup).await?;
+    let leaking = leaks(setup).await?;
+    Ok(forgetting && setting_back && failing && leaking)
+}
+
+/// A store that forgets everything with its process.
+async fn forgets(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "memory").await?;
+    let load = Load::start(&site.world, setup.clients);
+    sleep(LOAD).await;
+    site.kill(0).await?;
+    let claims = load.stop().await?;
+    site.start_again(0).await?;
+    site.check(claims).await?;
+    Ok(is_found(&site, "a store forgets all", &[Rule::Lost, Rule::Half]))
+}
+
+/// A store that wakes up as it was some time before: what was revoked since is good again, and what was redeemed since
+/// can be redeemed once more.
+async fn is_set_back(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "sqlite:{}/demo.db").await?;
+    let mut revoked = approved(&site, "revoked").await?;
+    let mut redeemed = approved(&site, "redeemed").await?;
+    complete(&site, &mut revoked).await?;
+    site.kill(0).await?;
+    copy_files(site.directory(), &site.directory().join(COPY))?;
+    site.start_again(0).await?;
+
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    complete(&site, &mut redeemed).await?;
+    if let Some((label, session)) = revoked.session_mut() {
+        tolerate(site.world.revoke(node, label, session, false).await)?;
+    }
+    site.kill(0).await?;
+    copy_files(&site.directory().join(COPY), site.directory())?;
+    site.start_again(0).await?;
+    site.check(vec![revoked, redeemed]).await?;
+    Ok(is_found(&site, "a store is set back", &[Rule::Lost, Rule::Revived, Rule::Double]))
+}
+
+/// A server that is gone though nobody made a fault.
+async fn fails(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "memory").await?;
+    let mut claim = approved(&site, "failed").await?;
+    site.kill(0).await?;
+    site.world.nodes.iter().for_each(|node| node.comes());
+    complete(&site, &mut claim).await?;
+    Ok(is_found(&site, "a server fails by itself", &[Rule::Undocumented]))
+}
+
+/// A server that writes a secret to its log.
+async fn leaks(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "memory").await?;
+    let claim = approved(&site, "leaked").await?;
+    for log in site.logs() {
+        writeln!(fs::OpenOptions::new().append(true).open(log)?, "registered {}", claim.token)?;
+    }
+    site.check_logs()?;
+    Ok(is_found(&site, "a server logs a secret", &[Rule::Leaked]))
+}
+
+async fn open(setup: &Setup, store: &str) -> Outcome<Site> {
+    let site = Site::open(&setup.binary, store, 1, Report::silent("self-test")).await?;
+    site.world.report.begin_round(setup.first);
+    Ok(site)
+}
+
+async fn approved(site: &Site, label: &str) -> Outcome<Claim> {
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    let claim = tolerate(approved_claim(&site.world, node, label).await)?;
+    claim.ok_or_else(|| "nothing works even before the fault".into())
+}
+
+async fn complete(site: &Site, claim: &mut Claim) -> Outcome<()> {
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    tolerate(site.world.complete(node, claim, Rule::Half).await)?;
+    Ok(())
+}
+
+/// Makes `to` hold the files as they are in `from`.
+fn copy_files(from: &Path, to: &Path) -> Outcome<()> {
+    fs::create_dir_all(to)?;
+    for file in FILES {
+        let (from, to) = (from.join(file), to.join(file));
+        if from.exists() {
+            fs::copy(from, to)?;
+        } else if to.exists() {
+            fs::remove_file(to)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_found(site: &Site, what: &str, rules: &[Rule]) -> bool {
+    let report = &site.world.report;
+    let found = rules.iter().all(|rule| report.violations_of(*rule) > 0);
+    say(&format!("self-test: {what}: {}", if found { "found" } else { "NOT FOUND" }));
+    say(&format!("  {}", report.summary()));
+    found
+}

@@ -1,0 +1,29 @@
+//! The routes that the runs call, and which scope opens which.
+
+pub(crate) const REGISTER: &str = "/agent/auth";
+pub(crate) const CLAIM: &str = "/agent/auth/claim";
+pub(crate) const COMPLETE: &str = "/agent/auth/claim/complete";
+pub(crate) const REVOKE: &str = "/agent/auth/revoke";
+pub(crate) const REFRESH: &str = "/agent-sessions/refresh";
+pub(crate) const SESSIONS: &str = "/account/agent-sessions";
+pub(crate) const LOGIN: &str = "/login";
+pub(crate) const HEALTH: &str = "/health";
+/// No scope opens it.
+pub(crate) const OWNER_ONLY: &str = "/billing";
+
+/// A scope and a route that needs it and nothing else.
+pub(crate) const ROUTES: [(&str, &str); 5] = [
+    ("projects:read", "/projects"),
+    ("account:read", "/account"),
+    ("analytics:read", "/stats?project=prj_bakery"),
+    ("experiments:read", "/experiments"),
+    ("live:read", "/live?project=prj_bakery"),
+];
+
+/// All scopes that the runs ask for.
+pub(crate) const SCOPES: [&str; 5] = [ROUTES[0].0, ROUTES[1].0, ROUTES[2].0, ROUTES[3].0, ROUTES[4].0];
+
+/// What a live session with these scopes is answered on a route that needs `scope`.
+pub(crate) fn expected(granted: &[&str], scope: &str) -> u16 {
+    if granted.contains(&scope) { 200 } else { 403 }
+}

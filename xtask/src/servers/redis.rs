@@ -1,0 +1,108 @@
+//! A Redis of one's own: on 127.0.0.1, in a directory that goes away with it, and synced before each answer.
+
+use std::{
+    fs, io,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::{sleep, timeout},
+};
+
+use super::{
+    port,
+    process::{Process, Signal},
+};
+use crate::Outcome;
+
+const START: Duration = Duration::from_secs(30);
+
+pub(crate) struct Redis {
+    // Dropped in this order: the directory must outlive the server.
+    process: Process,
+    port: u16,
+    directory: TempDir,
+}
+
+/// What Redis finds when it starts again.
+#[derive(Clone, Copy)]
+pub(crate) enum Dataset {
+    Kept,
+    Lost,
+}
+
+impl Redis {
+    pub(crate) async fn start() -> Outcome<Self> {
+        let directory = tempfile::Builder::new().prefix("redis-").tempdir()?;
+        let port = port::free()?;
+        let mut redis = Self { process: launch(directory.path(), port)?, port, directory };
+        redis.ready().await?;
+        Ok(redis)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Forgets everything.
+    pub(crate) async fn flush(&self) -> Outcome<()> {
+        let answer = ask(self.port, "FLUSHALL").await?;
+        if answer == "+OK" { Ok(()) } else { Err(format!("FLUSHALL: {answer}").into()) }
+    }
+
+    pub(crate) async fn kill(&mut self) -> Outcome<()> {
+        self.process.end(Signal::Kill).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn start_again(&mut self, dataset: Dataset) -> Outcome<()> {
+        if let Dataset::Lost = dataset {
+            fs::remove_dir_all(self.directory.path().join("appendonlydir"))?;
+        }
+        self.process = launch(self.directory.path(), self.port)?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> Outcome<()> {
+        let began = Instant::now();
+        while !ask(self.port, "PING").await.is_ok_and(|answer| answer == "+PONG") {
+            if let Some(status) = self.process.ended()? {
+                return Err(format!("Redis ends at once: {status}").into());
+            }
+            if began.elapsed() > START {
+                return Err("Redis does not start".into());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+fn launch(directory: &Path, port: u16) -> Outcome<Process> {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
+    command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(directory);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Process::spawn(&mut command, Signal::Kill)
+        .map_err(|error| format!("{error}; on Debian: apt-get install redis-server").into())
+}
+
+/// One command without arguments that is answered in one line.
+async fn ask(port: u16, command: &str) -> io::Result<String> {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        while !answer.ends_with("\r\n") {
+            answer.push(char::from(stream.read_u8().await?));
+        }
+        Ok(answer.trim_end().to_owned())
+    };
+    timeout(Duration::from_secs(5), asked).await.map_err(io::Error::from)?
+}
