@@ -3,7 +3,10 @@ use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Ceremony, CeremonyError};
-use crate::{audit::Event, store::Cutoff};
+use crate::{
+    audit::Event,
+    store::{Cutoff, REMEMBERED},
+};
 
 /// How often last uses are written down.
 const WRITE_USES: Duration = Duration::from_secs(5);
@@ -15,8 +18,6 @@ const FORGOTTEN_AT_ONCE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How many uses are written down at a time.
 const USES_AT_ONCE: usize = 500;
-/// How long a registration is remembered after it expired.
-const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 impl Ceremony {
     /// Keeps house until `stopped` ends. See [`AgentAuth::housekeeping`](crate::AgentAuth::housekeeping).

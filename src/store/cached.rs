@@ -222,8 +222,10 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        self.store.record_uses(uses).await?;
         let used: Vec<SessionId> = uses.iter().map(|(session, _)| session.clone()).collect();
-        self.cache.changing(self.store.record_uses(uses), |()| used).await
+        self.cache.drop_sessions(&used);
+        Ok(())
     }
 
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {

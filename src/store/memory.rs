@@ -7,7 +7,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    CeremonyStore, Creation, Cutoff, PendingCaps, REMEMBERED, RegistrationKey, RevokeTarget, SessionStore, StoreError,
     StoreErrorKind,
 };
 use crate::core::{
@@ -114,10 +114,8 @@ impl Tables {
         Creation::Created
     }
 
-    /// Takes what expired undecided out of the count, and forgets registrations an hour after they expired: until then
-    /// agent and human are still told what became of them.
+    /// Takes what expired undecided out of the count, and forgets old registrations.
     fn sweep(&mut self, now: Timestamp) {
-        const REMEMBERED: i64 = 3_600_000;
         while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
             if !expires_at.has_passed(now) {
                 break;
@@ -125,7 +123,7 @@ impl Tables {
             let (id, expires_at) = (id.clone(), *expires_at);
             self.settle(&id, expires_at);
         }
-        self.forget_registrations(Timestamp::from_millis(now.as_millis().saturating_sub(REMEMBERED)), usize::MAX);
+        self.forget_registrations(now.before(REMEMBERED), usize::MAX);
     }
 
     /// Takes a registration that is decided or over out of the count of pending ones.

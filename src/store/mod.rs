@@ -22,7 +22,7 @@
 //! }
 //! ```
 
-use std::{error::Error, fmt, future::Future, sync::Arc, task::Poll};
+use std::{error::Error, fmt, future::Future, sync::Arc, task::Poll, time::Duration};
 
 use crate::core::{
     clock::Timestamp,
@@ -199,6 +199,9 @@ pub trait CeremonyStore: SessionStore {
     /// When the store can't know whether it did.
     fn forget(&self, cutoff: &Cutoff, limit: usize) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
+
+/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// From when backwards what is over may be forgotten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,8 +3,8 @@ use std::{fmt, sync::Arc};
 use redis::{FromRedisValue, aio::ConnectionManager, cmd};
 
 use super::{
-    CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, RegistrationKey, RevokeTarget, SessionStore,
-    StoreError, StoreErrorKind,
+    CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, REMEMBERED, RegistrationKey, RevokeTarget,
+    SessionStore, StoreError, StoreErrorKind,
     columns::{self, REGISTRATION, Row, SESSION, Values},
 };
 use crate::core::{
@@ -23,8 +23,6 @@ mod scripts;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
 
-/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
-const REMEMBERED_MILLIS: i64 = 3_600_000;
 /// How many old registrations each new one takes away.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 /// How many uses one script writes down, so that none holds the server for long.
@@ -144,7 +142,7 @@ impl CeremonyStore for RedisStore {
             .instant(registration.expires_at)
             .text(&cap(caps.per_source))
             .text(&cap(caps.total))
-            .integer(registration.created_at.as_millis().saturating_sub(REMEMBERED_MILLIS))
+            .instant(registration.created_at.before(REMEMBERED))
             .integer(FORGOTTEN_AT_ONCE)
             .columns(&REGISTRATION, Values::registration(registration));
         let answer: String = self.write(&self.scripts.create, arguments).await?;

@@ -77,6 +77,17 @@ pub(crate) fn postgres_url() -> String {
     env::var("POSTGRES_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
 }
 
+/// The same URL with one more parameter.
+pub(crate) fn with_parameter(url: &str, parameter: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}{parameter}")
+}
+
+/// Where the certificate is that the servers of the tests have.
+pub(crate) fn certificate() -> String {
+    env::var("TLS_CERTIFICATE").expect("TLS_CERTIFICATE, as `cargo xtask servers` sets it")
+}
+
 /// A schema of its own.
 pub(crate) struct Schema(pub(crate) String);
 

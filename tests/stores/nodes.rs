@@ -140,6 +140,24 @@ async fn aborted_tasks_leave_whole_changes_and_a_store_that_works<P: Place>() {
     assert_eq!(listed(&store, "alice").await.len(), waiting.len());
 }
 
+async fn hundreds_of_calls_at_once_are_all_answered<P: Place>() {
+    let place = P::new();
+    let store = place.open().await;
+    let new = session(&store, "alice").await;
+    let mut calls = JoinSet::new();
+    for number in 0..500 {
+        let (store, new) = (store.clone(), new.clone());
+        calls.spawn(async move {
+            if number % 10 == 0 {
+                session(&store, "bob").await;
+            }
+            is_live(&store, &new).await
+        });
+    }
+    assert!(calls.join_all().await.into_iter().all(|live| live));
+    assert_eq!(listed(&store, "bob").await.len(), 50);
+}
+
 /// Waits until the other node refuses what this one revoked, and says how long that took.
 async fn refused_after(here: &impl CeremonyStore, there: &impl SessionStore, new: &NewSession) -> Duration {
     here.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(3)).await.unwrap();
@@ -199,6 +217,11 @@ macro_rules! on_each_place {
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn r97_what_one_node_revokes_the_other_refuses_on_the_next_call() {
                 super::what_one_node_revokes_the_other_refuses_on_the_next_call::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn r92_hundreds_of_calls_at_once_are_all_answered() {
+                super::hundreds_of_calls_at_once_are_all_answered::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

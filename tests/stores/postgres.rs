@@ -14,7 +14,7 @@ use tower_agent_auth::{
 
 use crate::{
     nodes::Everything,
-    places::{Place, Schema, postgres_url},
+    places::{Place, Schema, certificate, postgres_url, with_parameter},
 };
 
 fn cause(error: &StoreError) -> String {
@@ -101,7 +101,7 @@ async fn a_role_that_may_not_create_uses_what_another_made() {
 #[tokio::test]
 async fn r95_synchronous_commit_off_is_refused() {
     let schema = Schema::new();
-    let url = format!("{}?options=-c%20synchronous_commit%3Doff", postgres_url());
+    let url = with_parameter(&postgres_url(), "options=-c%20synchronous_commit%3Doff");
     let error = PostgresOptions::new().schema(&schema.0).connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Other);
     assert!(cause(&error).contains("synchronous_commit"), "{}", cause(&error));
@@ -174,4 +174,16 @@ async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
     let before = find(&store, &approved).await;
     sqlx::raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
     assert_eq!(find(&store, &approved).await.id, before.id);
+}
+
+#[tokio::test]
+async fn an_encrypted_connection_is_verified() {
+    let schema = Schema::new();
+    let server = postgres_url().replace("?sslmode=disable", "");
+    let trusting = with_parameter(&server, &format!("sslmode=verify-full&sslrootcert={}", certificate()));
+    let store = PostgresOptions::new().schema(&schema.0).connect(&trusting).await.unwrap();
+    Everything::keep(&store).await;
+    let strange = with_parameter(&server, "sslmode=verify-full");
+    let error = PostgresOptions::new().schema(&schema.0).connect(&strange).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "nobody vouches for the server: {error:?}");
 }

@@ -13,7 +13,7 @@ use tower_agent_auth::{
 
 use crate::{
     nodes::Everything,
-    places::{Place, Prefix, redis_url},
+    places::{Place, Prefix, certificate, redis_url},
 };
 
 fn cause(error: &StoreError) -> String {
@@ -160,4 +160,17 @@ async fn r95_what_the_server_may_lose_is_told() {
     let kept = info.contains("aof_enabled:1");
     let told = store.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert_eq!(told.contains("appendonly no"), !kept, "{told}");
+}
+
+#[tokio::test]
+async fn an_encrypted_connection_is_verified() {
+    let prefix = Prefix::new();
+    let url = std::env::var("REDIS_TLS_URL").unwrap();
+    let root_cert = Some(std::fs::read(certificate()).unwrap());
+    let certificates = redis::TlsCertificates { client_tls: None, root_cert };
+    let client = redis::Client::build_with_tls(url.as_str(), certificates).unwrap();
+    let store = RedisOptions::new().prefix(&prefix.0).over(client).await.unwrap();
+    Everything::keep(&store).await;
+    let error = RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "nobody vouches for the server: {error:?}");
 }

@@ -118,6 +118,7 @@ impl CeremonyStore for Remote {
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+        self.check()?;
         self.memory.record_uses(uses).await
     }
 
@@ -206,6 +207,8 @@ async fn r91_an_error_is_never_remembered_and_an_outage_is_bridged_for_as_long_a
     assert!(is_live(&store, &new).await);
     remote.fails.store(true, SeqCst);
     assert!(store.find_session(&other.access).await.is_err());
+    let last = Use { at: after(9), address: None };
+    assert!(store.record_uses(&[(new.session.id.clone(), last)]).await.is_err());
     assert!(is_live(&store, &new).await);
     advance(Duration::from_secs(5)).await;
     assert!(store.find_session(&new.access).await.is_err());

@@ -37,6 +37,34 @@ pub async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStor
     assert_eq!(store.find_session(&digest::<Access>()).await.unwrap(), None);
 }
 
+pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyStore) {
+    let unknown = registration();
+    let never = session_of(&unknown, "alice");
+    let id = RegistrationKey::Id(unknown.id.clone());
+    assert_eq!(store.find_registration(&id).await.unwrap(), None);
+    assert_eq!(store.find_registration(&RegistrationKey::Claim(claim_of(&unknown))).await.unwrap(), None);
+    assert_eq!(store.find_session(&never.access).await.unwrap(), None);
+    assert_eq!(store.session_of(&unknown.id).await.unwrap(), None);
+    assert!(store.find_refresh(&never.refresh).await.unwrap().is_none());
+    assert_eq!(listed(&store, "alice").await, []);
+    for transition in [open("alice"), approve("alice", "a"), deny("alice"), Transition::Revoke, Transition::Miss] {
+        assert!(!apply(&store, &unknown, transition).await);
+    }
+    assert!(!store.redeem(&never, after(1)).await.unwrap());
+    assert_eq!(store.rotate(&rotation(never.refresh, 1), after(1)).await.unwrap(), None);
+    for target in [
+        RevokeTarget::Access(never.access),
+        RevokeTarget::Refresh(never.refresh),
+        RevokeTarget::Session(never.session.id.clone(), account("alice").id),
+        RevokeTarget::Account(account("alice").id),
+    ] {
+        assert_eq!(revoke(&store, target).await, []);
+    }
+    let last = Use { at: after(1), address: None };
+    store.record_uses(&[(never.session.id, last)]).await.unwrap();
+    assert!(!store.forget(&Cutoff { registrations: after(1), sessions: after(1) }, 9).await.unwrap());
+}
+
 pub async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
     let kept = opened(&store, "alice").await;
     let before = find(&store, &kept).await;

@@ -78,7 +78,7 @@ pub async fn r93_a_dropped_creation_is_whole_or_nothing(store: impl CeremonyStor
     .await;
 }
 
-pub async fn r93_a_dropped_revocation_is_whole_or_nothing(store: impl CeremonyStore) {
+pub async fn r82_r93_a_dropped_revocation_is_whole_or_nothing_and_can_be_made_again(store: impl CeremonyStore) {
     at_every_point(async |polls, hastily| {
         let name = format!("alice-{polls}-{hastily}");
         let sessions = [session(&store, &name).await, session(&store, &name).await];

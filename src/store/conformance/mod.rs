@@ -47,6 +47,7 @@ macro_rules! store_conformance {
         $crate::store_conformance! { @ $fresh;
             contract:
                 a_registration_is_found_by_id_and_by_claim
+                r91_what_is_unknown_is_an_answer_and_no_error
                 r98_creating_what_exists_is_a_conflict_and_changes_nothing
                 r42_a_source_has_its_cap
                 r42_an_ipv6_network_of_64_bits_counts_as_one_source
@@ -83,7 +84,7 @@ macro_rules! store_conformance {
             dropped:
                 r93_a_dropped_redemption_is_whole_or_nothing
                 r93_a_dropped_creation_is_whole_or_nothing
-                r93_a_dropped_revocation_is_whole_or_nothing
+                r82_r93_a_dropped_revocation_is_whole_or_nothing_and_can_be_made_again
                 r93_a_dropped_refresh_is_whole_or_nothing;
             model:
                 r44_random_traces_agree_with_the_model;

@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    Creation, Cutoff, Kept, PendingCaps, RegistrationKey, RevokeTarget, StoreError, StoreErrorKind,
+    Creation, Cutoff, Kept, PendingCaps, REMEMBERED, RegistrationKey, RevokeTarget, StoreError, StoreErrorKind,
     columns::{self, REGISTRATION, Row, SESSION, Values},
 };
 use crate::core::{
@@ -19,8 +19,6 @@ mod statements;
 
 pub(super) use statements::{Dialect, Statements};
 
-/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
-const REMEMBERED_MILLIS: i64 = 3_600_000;
 /// How many old registrations each new one takes away.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
@@ -138,8 +136,7 @@ pub(super) async fn create_registration<E: Engine>(
     if kept.is_empty() {
         return Ok(Creation::Conflict);
     }
-    let forgotten = registration.created_at.as_millis().saturating_sub(REMEMBERED_MILLIS);
-    let forget = Values::default().integer(forgotten).integer(FORGOTTEN_AT_ONCE);
+    let forget = Values::default().instant(registration.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
     E::run(&mut transaction, &sql.forget_registrations, forget).await?;
     E::commit(transaction).await?;
     Ok(Creation::Created)

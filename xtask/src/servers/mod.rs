@@ -14,17 +14,20 @@ use tokio::{
 
 use crate::Outcome;
 
+mod certificate;
 pub(crate) mod port;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
 
+use certificate::Certificate;
 use postgres::Postgres;
 use redis::Redis;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The command and its arguments; it finds the servers in POSTGRES_URL and REDIS_URL
+    /// The command and its arguments; it finds the servers in POSTGRES_URL, REDIS_URL and REDIS_TLS_URL, and what to trust in
+    /// TLS_CERTIFICATE
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -32,10 +35,19 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Outcome<ExitCode> {
     let mut words = options.command.into_iter();
     let Some(program) = words.next() else { return Err("name a command".into()) };
-    let postgres = Postgres::start().await?;
-    let redis = Redis::start().await?;
+    let certificate = Certificate::new()?;
+    let trusted = tempfile::tempdir()?;
+    certificate.write(trusted.path())?;
+    let postgres = Postgres::start_with(Some(&certificate)).await?;
+    let redis = Redis::start_with(Some(&certificate)).await?;
     let mut command = Command::new(&program);
-    command.args(words).env("POSTGRES_URL", postgres.url()).env("REDIS_URL", redis.url()).kill_on_drop(true);
+    command
+        .args(words)
+        .env("POSTGRES_URL", format!("{}?sslmode=disable", postgres.url()))
+        .env("REDIS_URL", redis.url())
+        .env("REDIS_TLS_URL", redis.tls_url())
+        .env("TLS_CERTIFICATE", trusted.path().join("server.crt"))
+        .kill_on_drop(true);
     let child = command.spawn().map_err(|error| format!("can't run {}: {error}", program.display()))?;
     let status = end_of(child).await?;
     Ok(exit_code(status))

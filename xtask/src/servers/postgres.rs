@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    certificate::Certificate,
     port,
     process::{Process, Signal},
 };
@@ -38,11 +39,14 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn start() -> Outcome<Self> {
+        Self::start_with(None).await
+    }
+
+    /// One that also takes encrypted connections, if there is a certificate.
+    pub(crate) async fn start_with(certificate: Option<&Certificate>) -> Outcome<Self> {
         let binaries = find_binaries()?;
         let directory = tempfile::Builder::new().prefix("postgres-").tempdir()?;
-        if is_root()? {
-            checked(std::process::Command::new("chown").arg(USER).arg(directory.path()))?;
-        }
+        give_away(directory.path())?;
         let mut initdb = as_user(&binaries.join("initdb"), directory.path())?;
         initdb.args([
             "--username=postgres",
@@ -53,6 +57,10 @@ impl Postgres {
             "-D",
         ]);
         checked(initdb.arg(directory.path().join("data")))?;
+        if let Some(certificate) = certificate {
+            certificate.write(&directory.path().join("data"))?;
+            give_away(&directory.path().join("data/server.key"))?;
+        }
         let port = port::free()?;
         let process = launch(&binaries, directory.path(), port)?;
         let mut postgres = Self { process, port, binaries, directory };
@@ -111,11 +119,22 @@ async fn accepts(port: u16) -> bool {
     matches!(timeout(Duration::from_secs(1), asked).await, Ok(Ok(AUTHENTICATION)))
 }
 
+/// To the account that PostgreSQL runs as.
+fn give_away(path: &Path) -> Outcome<()> {
+    if is_root()? {
+        checked(std::process::Command::new("chown").arg(USER).arg(path))?;
+    }
+    Ok(())
+}
+
 fn launch(binaries: &Path, directory: &Path, port: u16) -> Outcome<Process> {
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
     let mut command = as_user(&binaries.join("postgres"), directory)?;
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory).args(["-p", &port.to_string()]);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]);
+    if directory.join("data/server.key").exists() {
+        command.args(["-c", "ssl=on"]);
+    }
     command.stdout(log.try_clone()?).stderr(log);
     Process::spawn(&mut Command::from(command), Signal::Quit)
 }

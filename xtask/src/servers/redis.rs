@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    certificate::Certificate,
     port,
     process::{Process, Signal},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Redis {
     // Dropped in this order: the directory must outlive the server.
     process: Process,
     port: u16,
+    tls_port: u16,
     directory: TempDir,
 }
 
@@ -39,11 +41,24 @@ pub(crate) enum Dataset {
 
 impl Redis {
     pub(crate) async fn start() -> Outcome<Self> {
+        Self::start_with(None).await
+    }
+
+    /// One that also takes encrypted connections, if there is a certificate.
+    pub(crate) async fn start_with(certificate: Option<&Certificate>) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("redis-").tempdir()?;
-        let port = port::free()?;
-        let mut redis = Self { process: launch(directory.path(), port)?, port, directory };
+        let (port, tls_port) = (port::free()?, port::free()?);
+        if let Some(certificate) = certificate {
+            certificate.write(directory.path())?;
+        }
+        let process = launch(directory.path(), port, tls_port)?;
+        let mut redis = Self { process, port, tls_port, directory };
         redis.ready().await?;
         Ok(redis)
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -65,7 +80,7 @@ impl Redis {
         if let Dataset::Lost = dataset {
             fs::remove_dir_all(self.directory.path().join("appendonlydir"))?;
         }
-        self.process = launch(self.directory.path(), self.port)?;
+        self.process = launch(self.directory.path(), self.port, self.tls_port)?;
         self.ready().await
     }
 
@@ -84,10 +99,15 @@ impl Redis {
     }
 }
 
-fn launch(directory: &Path, port: u16) -> Outcome<Process> {
+fn launch(directory: &Path, port: u16, tls_port: u16) -> Outcome<Process> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(directory);
+    let (certificate, key) = (directory.join("server.crt"), directory.join("server.key"));
+    if key.exists() {
+        command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
+        command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+    }
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Process::spawn(&mut command, Signal::Kill)
         .map_err(|error| format!("{error}; on Debian: apt-get install redis-server").into())
