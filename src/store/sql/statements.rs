@@ -32,6 +32,8 @@ impl Dialect {
             .replace("{session}", &session)
             .replace("{registration_values}", &numbers(REGISTRATION.len()))
             .replace("{session_values}", &numbers(SESSION.len() + 1))
+            .replace("{is_pending}", "coalesce(state, '') = 'pending' AND coalesce(expires_at, 0) > $2")
+            .replace("{is_approved}", "coalesce(state, '') = 'approved' AND coalesce(expires_at, 0) > $2")
             .replace("{grantable}", self.grantable)
             .replace("{uses}", self.uses)
             .replace("{for_update}", self.for_update)
@@ -74,22 +76,23 @@ statements! {
     forget_registrations = "DELETE FROM {registrations} WHERE seq IN \
         (SELECT seq FROM {registrations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
 
-    // Each WHERE clause states what `Registration::allows` states.
+    // Each WHERE clause states what `Registration::allows` states. The row is found by its id alone: a planner that believes
+    // that hardly any row is pending or approved would rather read all of those, and be wrong when it matters.
     open = "UPDATE {registrations} SET account_id = $3, account_label = $4 \
-        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND (account_id IS NULL OR account_id = $3) RETURNING id";
+        WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
     approve = "UPDATE {registrations} \
         SET state = 'approved', granted = $4, code = $5, code_expires_at = $6, expires_at = $7 \
-        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND account_id = $3 AND {grantable} RETURNING id";
+        WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
     deny = "UPDATE {registrations} SET state = 'denied' \
-        WHERE id = $1 AND state = 'pending' AND expires_at > $2 AND account_id = $3 RETURNING id";
+        WHERE id = $1 AND {is_pending} AND account_id = $3 RETURNING id";
     revoke = "UPDATE {registrations} SET state = 'revoked', granted = NULL \
-        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+        WHERE id = $1 AND {is_approved} RETURNING id";
     miss = "UPDATE {registrations} SET misses = misses + 1, \
         state = CASE WHEN misses + 1 < $3 THEN state ELSE 'locked' END, \
         granted = CASE WHEN misses + 1 < $3 THEN granted END \
-        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+        WHERE id = $1 AND {is_approved} RETURNING id";
     exchange = "UPDATE {registrations} SET state = 'exchanged' \
-        WHERE id = $1 AND state = 'approved' AND expires_at > $2 RETURNING id";
+        WHERE id = $1 AND {is_approved} RETURNING id";
     revoke_approved = "UPDATE {registrations} SET state = 'revoked', granted = NULL WHERE seq IN \
         (SELECT seq FROM {registrations} WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 \
             ORDER BY seq {for_update}) \
@@ -100,7 +103,7 @@ statements! {
     rotate = "UPDATE {sessions} SET access = $3, scopes = $4, expires_at = $5, refresh_expires_at = $6, \
             generation = generation + 1, refreshed_at = $2, refresh_salt = $7 \
         FROM (SELECT session AS owner, generation AS age FROM {refresh_tokens} WHERE refresh = $1) AS token \
-        WHERE id = token.owner AND generation = token.age AND revoked_at IS NULL AND refresh_expires_at > $2 \
+        WHERE id = token.owner AND generation = token.age AND revoked_at IS NULL AND coalesce(refresh_expires_at, 0) > $2 \
         RETURNING id, generation";
     record_uses = "UPDATE {sessions} AS session SET last_use_at = use.at, last_use_address = use.address \
         FROM {uses} AS use \
