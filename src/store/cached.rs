@@ -217,8 +217,10 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
     }
 
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        // It may have ended elsewhere, unheard of: then the store ends nothing, and it is dropped here all the same.
+        let named = self.cache.named(target);
         let revoking = self.store.revoke(target, by, at);
-        self.cache.changing(revoking, Vec::clone).await
+        self.cache.changing(revoking, |ended| ended.iter().cloned().chain(named).collect()).await
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
@@ -277,6 +279,15 @@ impl Cache {
 
     fn get(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
         self.entries.get(access).filter(|entry| Instant::now() < entry.until).map(|entry| entry.session)
+    }
+
+    /// The one session that a revocation names, as far as that is known here.
+    fn named(&self, target: &RevokeTarget) -> Option<SessionId> {
+        match target {
+            RevokeTarget::Session(session, _) => Some(session.clone()),
+            RevokeTarget::Access(access) => self.entries.peek(access).map(|entry| entry.session.id.clone()),
+            RevokeTarget::Refresh(_) | RevokeTarget::Account(_) => None,
+        }
     }
 
     /// Takes part in looking up a token: in what is under way already, unless something was dropped since it began.

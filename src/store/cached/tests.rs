@@ -303,6 +303,23 @@ async fn r82_a_revocation_that_fails_or_is_dropped_leaves_nothing_remembered() {
 }
 
 #[tokio::test]
+async fn r82_what_ended_elsewhere_unheard_of_is_dropped_by_a_revocation_here() {
+    let (remote, store, new) = cached().await;
+    let other = session(&store, "bob").await;
+    for ended in [&new, &other] {
+        assert!(is_live(&store, ended).await);
+        let elsewhere = RevokeTarget::Access(ended.access);
+        remote.memory.revoke(&elsewhere, RevokedBy::Human, after(4)).await.unwrap();
+        assert!(is_live(&store, ended).await, "within the bound");
+    }
+    assert_eq!(revoke(&store, &new).await.unwrap(), []);
+    assert!(!is_live(&store, &new).await);
+    let by_id = RevokeTarget::Session(other.session.id.clone(), other.session.account.id.clone());
+    assert_eq!(store.revoke(&by_id, RevokedBy::Human, after(5)).await.unwrap(), []);
+    assert!(!is_live(&store, &other).await);
+}
+
+#[tokio::test]
 async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
     let (remote, store, first) = cached().await;
     assert!(is_live(&store, &first).await);
