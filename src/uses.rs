@@ -1,16 +1,10 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use crate::core::{
-    id::SessionId,
-    session::{Session, Use},
-};
+use crate::core::{id::SessionId, session::Use};
 
-/// Uses closer together than this are one.
-const COARSE: Duration = Duration::from_secs(60);
 /// Beyond so many sessions with an unwritten use further ones go unnoted, so that memory stays bounded.
 const MOST: usize = 100_000;
 
@@ -19,11 +13,6 @@ const MOST: usize = 100_000;
 pub(crate) struct Uses(Mutex<HashMap<SessionId, Use>>);
 
 impl Uses {
-    /// Whether a use at this instant is worth noting.
-    pub(crate) fn is_news(session: &Session, at: crate::core::clock::Timestamp) -> bool {
-        session.last_use.is_none_or(|last| at.since(last.at) >= COARSE)
-    }
-
     pub(crate) fn note(&self, session: &SessionId, new: Use) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = noted.get_mut(session) {

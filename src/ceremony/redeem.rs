@@ -8,7 +8,7 @@ use crate::{
         registration::{Account, Mode, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Refresh, Secret},
-        session::{NewSession, Redeemer, RevokedBy, Session},
+        session::{NewSession, Noted, Redeemer, RevokedBy, Session},
     },
     store::{RevokeTarget, StoreError, StoreErrorKind},
 };
@@ -138,6 +138,7 @@ impl Ceremony {
             refresh_expires_at: self.refresh_end(created_at),
             last_use: None,
             revoked: None,
+            noted: Noted::default(),
         };
         let new = NewSession { session, access: access_token.digest(), refresh: refresh_token.digest() };
         Ok((new, access_token, refresh_token))

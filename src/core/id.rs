@@ -10,19 +10,21 @@
 //! # Ok::<(), tower_agent_auth::core::random::RandomError>(())
 //! ```
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str, sync::Arc};
 
 use super::random::{Random, RandomError, push_base62};
 
 /// Base62 characters of randomness in an identifier: 22 × log2(62) = 131 bits.
 const RANDOM_LENGTH: usize = 22;
+/// All of a random identifier: it lies in whoever has it, since each session has two of them.
+const RANDOM_ID_BYTES: usize = 4 + RANDOM_LENGTH;
 const ACCOUNT_ID_BYTES: usize = 255;
 
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        pub struct $name(Arc<str>);
+        #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name([u8; RANDOM_ID_BYTES]);
 
         impl $name {
             /// A new identifier of 131 random bits.
@@ -32,7 +34,7 @@ macro_rules! random_id {
             pub fn generate(random: &dyn Random) -> Result<Self, RandomError> {
                 let mut text = String::from($prefix);
                 push_base62(&mut text, RANDOM_LENGTH, random)?;
-                Ok(Self(text.into()))
+                Self::of(&text).ok_or(RandomError)
             }
 
             /// The identifier that `text` spells, or `None` if it has another form.
@@ -40,19 +42,30 @@ macro_rules! random_id {
             pub fn parse(text: &str) -> Option<Self> {
                 let random = text.strip_prefix($prefix)?;
                 let fits = random.len() == RANDOM_LENGTH && random.bytes().all(|b| b.is_ascii_alphanumeric());
-                fits.then(|| Self(text.into()))
+                if fits { Self::of(text) } else { None }
+            }
+
+            fn of(text: &str) -> Option<Self> {
+                text.as_bytes().try_into().ok().map(Self)
             }
 
             /// The identifier as text, fit for a URL path.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                // It is ASCII from the day it was made.
+                str::from_utf8(&self.0).unwrap_or_default()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     };

@@ -38,7 +38,7 @@ use std::{
 };
 
 use hkdf::Hkdf;
-use sha2::Digest as _;
+use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -49,7 +49,12 @@ const RANDOM_LENGTH: usize = 43;
 /// Base62 characters of checksum: 62^6 is above 2^32.
 const CHECKSUM_LENGTH: usize = 6;
 /// The longest prefix that keeps a secret within 55 bytes, one padded SHA-256 block.
-const MAX_PREFIX: usize = 55 - RANDOM_LENGTH - CHECKSUM_LENGTH;
+const MAX_PREFIX: usize = MAX_SECRET - RANDOM_LENGTH - CHECKSUM_LENGTH;
+/// The longest secret: one padded SHA-256 block.
+const MAX_SECRET: usize = 55;
+/// Where SHA-256 begins (FIPS 180-4 section 5.3.3).
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// What a secret is for. The set of kinds is closed.
 pub trait Kind: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static {
@@ -144,8 +149,20 @@ impl<K: Kind> Digest<K> {
         self.bytes.ct_eq(&other.bytes).into()
     }
 
+    /// The digest of a secret, which its shape keeps within one block (FIPS 180-4 section 5.1.1).
     fn of(secret: &[u8]) -> Self {
-        Self::from_bytes(sha2::Sha256::digest(secret).into())
+        debug_assert!(secret.len() <= MAX_SECRET);
+        let mut block = [0; 64];
+        block[..secret.len()].copy_from_slice(secret);
+        block[secret.len()] = 0x80;
+        block[56..].copy_from_slice(&(secret.len() as u64 * 8).to_be_bytes());
+        let mut state = INITIAL;
+        compress256(&mut state, &[block]);
+        let mut bytes = [0; 32];
+        for (four, word) in bytes.chunks_exact_mut(4).zip(state) {
+            four.copy_from_slice(&word.to_be_bytes());
+        }
+        Self::from_bytes(bytes)
     }
 }
 
@@ -215,7 +232,9 @@ impl<K: Kind> Prefix<K> {
         }
         let random = presented.strip_prefix(self.text.as_bytes())?;
         let (body, end) = presented.split_at(presented.len() - CHECKSUM_LENGTH);
-        let well_formed = random.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == end;
+        // Without a branch in it the compiler looks at many characters at once.
+        let alphanumeric = random.iter().fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
+        let well_formed = alphanumeric && checksum(body) == end;
         well_formed.then(|| Digest::of(presented))
     }
 
@@ -327,6 +346,16 @@ mod tests {
                 mutated[position] = if mutated[position] == b'x' { b'y' } else { b'x' };
                 assert_eq!(prefix.digest(&mutated), None);
             }
+        }
+    }
+
+    #[test]
+    fn r4_the_digest_is_sha_256() {
+        use sha2::Digest as _;
+        for prefix in ["a_", "aas_", "abcde_"] {
+            let secret = Prefix::<Access>::new(prefix).unwrap().generate(&OsRandom).unwrap();
+            let expected: [u8; 32] = sha2::Sha256::digest(secret.expose()).into();
+            assert_eq!(secret.digest().as_bytes(), &expected);
         }
     }
 

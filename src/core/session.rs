@@ -12,7 +12,15 @@
 //! # }
 //! ```
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     clock::Timestamp,
@@ -52,6 +60,8 @@ pub struct Session {
     pub last_use: Option<Use>,
     /// When and by whom it was taken back.
     pub revoked: Option<Revocation>,
+    /// Which uses this process has noted. A store leaves it at its default.
+    pub noted: Noted,
 }
 
 /// Where a session stands at an instant.
@@ -80,6 +90,16 @@ impl Session {
     #[must_use]
     pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.expires_at.has_passed(now) && *self.resource == *resource
+    }
+
+    /// Whether a use at `now` is worth noting; if so it counts as noted.
+    pub(crate) fn note_use(&self, now: Timestamp) -> bool {
+        let noted = Timestamp::from_millis(self.noted.0.load(Ordering::Relaxed));
+        if now.since(noted) < Noted::COARSE {
+            return false;
+        }
+        self.noted.0.store(now.as_millis(), Ordering::Relaxed);
+        self.last_use.is_none_or(|last| now.since(last.at) >= Noted::COARSE)
     }
 
     /// Whether its refresh token is.
@@ -111,6 +131,41 @@ pub struct Use {
     pub at: Timestamp,
     /// From which network address, if the host tells.
     pub address: Option<IpAddr>,
+}
+
+/// When a guard of this process last noted a use of a session, so that it does so once a minute and not for each request.
+/// It is no part of what a session is: all are equal, and none is kept.
+pub struct Noted(AtomicI64);
+
+impl Noted {
+    /// Uses closer together than this are one.
+    const COARSE: Duration = Duration::from_secs(60);
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl Clone for Noted {
+    fn clone(&self) -> Self {
+        Self(AtomicI64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl PartialEq for Noted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Noted {}
+
+impl fmt::Debug for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Noted").finish_non_exhaustive()
+    }
 }
 
 /// How a session ended before its time.

@@ -21,6 +21,18 @@ impl<'a> Credentials<'a> {
         }
     }
 
+    /// The same, with the line marked as sensitive: inner layers that log headers then leave it out.
+    pub(crate) fn marked(headers: &'a mut HeaderMap) -> Self {
+        // There are as many lines as names, unless a name came twice.
+        let doubled = headers.len() != headers.keys_len();
+        if doubled && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Self::Ambiguous;
+        }
+        let Some(line) = headers.get_mut(AUTHORIZATION) else { return Self::None };
+        line.set_sensitive(true);
+        Self::read(line.as_bytes())
+    }
+
     fn read(line: &'a [u8]) -> Self {
         const SCHEME: &[u8] = b"bearer";
         let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
@@ -53,10 +65,25 @@ mod tests {
     fn read(line: &[u8]) -> Option<Vec<u8>> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
-        match Credentials::of(&headers) {
+        let read = match Credentials::of(&headers) {
             Credentials::Bearer(token) => Some(token.to_vec()),
             _ => None,
-        }
+        };
+        let marked = Credentials::marked(&mut headers);
+        assert_eq!(marked, read.as_deref().map_or(Credentials::None, Credentials::Bearer));
+        assert!(headers[AUTHORIZATION].is_sensitive());
+        read
+    }
+
+    #[test]
+    fn r18_two_lines_are_ambiguous_and_doubles_of_other_headers_are_not() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        headers.append("accept", HeaderValue::from_static("a"));
+        headers.append("accept", HeaderValue::from_static("b"));
+        assert_eq!(Credentials::marked(&mut headers), Credentials::Bearer(b"x"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer x"));
+        assert_eq!(Credentials::marked(&mut headers), Credentials::Ambiguous);
     }
 
     #[test]

@@ -37,25 +37,26 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Inner { #[pin] future: S::Future, challenge: Option<HeaderValue> },
-        Waiting { lookup: Lookup, waiting: Option<Waiting<S, B>> },
+        Inner { #[pin] future: S::Future, challenge: Option<&'static HeaderValue> },
+        Waiting { lookup: Lookup, waiting: Option<Box<Waiting<S, B>>> },
         Refused { reply: Option<Reply> },
     }
 }
 
 /// A request and the readied service that it is for, while the answer is awaited.
-struct Waiting<S, B> {
-    service: S,
-    request: Request<B>,
-    shared: Arc<Shared>,
-    rule: Option<Kind>,
+pub(super) struct Waiting<S, B> {
+    pub(super) service: S,
+    pub(super) request: Request<B>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) rule: Option<Kind>,
+    pub(super) tells: bool,
 }
 
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) const fn inner(future: S::Future, challenge: Option<HeaderValue>) -> Self {
+    pub(super) const fn inner(future: S::Future, challenge: Option<&'static HeaderValue>) -> Self {
         Self { state: State::Inner { future, challenge } }
     }
 
@@ -63,15 +64,8 @@ where
         Self { state: State::Refused { reply: Some(for_method(method, reply)) } }
     }
 
-    pub(super) const fn waiting(
-        lookup: Lookup,
-        service: S,
-        request: Request<B>,
-        shared: Arc<Shared>,
-        rule: Option<Kind>,
-    ) -> Self {
-        let waiting = Some(Waiting { service, request, shared, rule });
-        Self { state: State::Waiting { lookup, waiting } }
+    pub(super) fn waiting(lookup: Lookup, waiting: Waiting<S, B>) -> Self {
+        Self { state: State::Waiting { lookup, waiting: Some(Box::new(waiting)) } }
     }
 }
 
@@ -98,19 +92,20 @@ impl<S, B> Waiting<S, B>
 where
     S: Service<Request<B>>,
 {
-    fn resume(self, verdict: Verdict) -> State<S, B> {
-        let Self { mut service, mut request, shared, rule } = self;
+    fn resume(mut self: Box<Self>, verdict: Verdict) -> State<S, B> {
+        let rule = self.rule.as_ref();
         match verdict {
             Verdict::Pass(principal) => {
-                principal.enter(request.extensions_mut());
-                let challenge = shared.challenge(rule.as_ref());
+                principal.enter(self.request.extensions_mut(), self.tells);
+                let challenge = self.shared.challenge(rule);
+                let Self { mut service, request, .. } = *self;
                 State::Inner { future: service.call(request), challenge }
             }
             Verdict::Refuse(refusal) => {
-                let reply = shared.refuse(refusal, rule.as_ref());
-                State::Refused { reply: Some(for_method(request.method(), reply)) }
+                let reply = self.shared.refuse(refusal, rule);
+                State::Refused { reply: Some(for_method(self.request.method(), reply)) }
             }
-            Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(Self { service, request, shared, rule }) },
+            Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(self) },
         }
     }
 }
@@ -128,7 +123,7 @@ where
                 StateProjection::Inner { future, challenge } => {
                     let mut response = ready!(future.poll(context))?;
                     if response.status() == StatusCode::UNAUTHORIZED {
-                        add_challenge(response.headers_mut(), challenge.take());
+                        add_challenge(response.headers_mut(), *challenge);
                     }
                     return Poll::Ready(Ok(response.map(GuardBody::inner)));
                 }
@@ -160,13 +155,13 @@ where
 
 /// Adds our challenge to a 401 of the inner service, before its own: clients split the first one off at a space, and
 /// must find `Bearer` there. A `Bearer` challenge of the inner service is left alone.
-fn add_challenge(headers: &mut HeaderMap, challenge: Option<HeaderValue>) {
+fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
     let Some(challenge) = challenge else { return };
     let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
     if theirs.iter().any(has_bearer) {
         return;
     }
-    headers.insert(WWW_AUTHENTICATE, challenge);
+    headers.insert(WWW_AUTHENTICATE, challenge.clone());
     for challenge in theirs {
         headers.append(WWW_AUTHENTICATE, challenge);
     }

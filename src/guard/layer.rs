@@ -11,6 +11,7 @@ use super::{Guard, Rule, Shared, policy::Kind};
 pub struct GuardLayer {
     shared: Arc<Shared>,
     class: Class,
+    tells: bool,
 }
 
 /// How a guard knows the class of a request.
@@ -25,11 +26,19 @@ type Policy = dyn Fn(&Parts) -> Option<Rule> + Send + Sync;
 
 impl GuardLayer {
     pub(crate) fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { shared, class: Class::Fixed(rule.0) }
+        Self { shared, class: Class::Fixed(rule.0), tells: true }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        Self { shared, class: Class::Policy(Arc::new(policy)) }
+        Self { shared, class: Class::Policy(Arc::new(policy)), tells: true }
+    }
+
+    /// The same guard, which does not put into the request's extensions who called: for a service that never asks, and
+    /// spares the allocations. Handlers then find neither an [`AgentSession`](super::AgentSession) nor an
+    /// [`Owner`](super::Owner); the extractors refuse.
+    pub const fn anonymous(mut self) -> Self {
+        self.tells = false;
+        self
     }
 }
 
@@ -37,7 +46,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard::new(inner, Arc::clone(&self.shared), self.class.clone())
+        Guard::new(inner, Arc::clone(&self.shared), self.class.clone(), self.tells)
     }
 }
 

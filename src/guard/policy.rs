@@ -2,11 +2,11 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
-use super::refusal::{insufficient_scope, no_credentials};
+use super::refusal::{constant, insufficient_scope, no_credentials};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
-    core::scope::{Scope, ScopeSet},
+    core::scope::ScopeSet,
     reply::Reply,
 };
 
@@ -45,11 +45,13 @@ impl Rule {
 
 /// Scopes that a route needs, resolved against the catalogue once, when the layer is built.
 pub(crate) struct Requirement {
-    /// What is needed, each with every scope that gives it.
-    needed: Vec<(Scope, ScopeSet)>,
+    config: Config,
+    needed: ScopeSet,
+    /// The same as bits of the catalogue, unless that has too many entries.
+    bits: Option<u64>,
     any: bool,
     /// The challenge without credentials.
-    pub(super) challenge: HeaderValue,
+    pub(super) challenge: &'static HeaderValue,
     pub(super) no_credentials: Reply,
     pub(super) insufficient_scope: Reply,
 }
@@ -70,31 +72,37 @@ impl Requirement {
         if config.challenge_scope() {
             bare = bare.with("scope", &scopes);
         }
-        let challenge = bare.to_header()?;
+        let challenge = constant(bare.to_header()?);
         let insufficient = Challenge::bearer()
             .with("error", "insufficient_scope")
             .with("scope", &scopes)
             .with("resource_metadata", &metadata_url);
         Ok(Self {
-            needed: names.iter().map(|scope| (scope.clone(), catalogue.givers(scope))).collect(),
+            config: config.clone(),
+            bits: catalogue.bits(&names),
+            needed: names,
             any,
-            no_credentials: no_credentials(&challenge),
+            no_credentials: no_credentials(challenge),
             insufficient_scope: insufficient_scope(&insufficient.to_header()?, &scopes),
             challenge,
         })
     }
 
     pub(crate) fn is_met_by(&self, granted: &ScopeSet) -> bool {
-        let mut met = self.needed.iter().map(|(_, givers)| givers.iter().any(|giver| granted.contains(giver)));
-        if self.any { met.any(|met| met) } else { met.all(|met| met) }
+        let catalogue = self.config.catalogue();
+        match (self.bits, self.any) {
+            (Some(bits), true) => catalogue.powers(granted) & bits != 0,
+            (Some(bits), false) => catalogue.powers(granted) & bits == bits,
+            (None, true) => self.needed.iter().any(|scope| catalogue.grants(granted, scope)),
+            (None, false) => self.needed.iter().all(|scope| catalogue.grants(granted, scope)),
+        }
     }
 }
 
 impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.any { "any" } else { "all" };
-        let scopes: ScopeSet = self.needed.iter().map(|(scope, _)| scope.clone()).collect();
-        write!(f, "Requirement({mode} of {scopes})")
+        write!(f, "Requirement({mode} of {})", self.needed)
     }
 }
 

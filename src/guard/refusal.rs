@@ -1,3 +1,8 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use http::{
     HeaderValue, StatusCode,
     header::{ALLOW, WWW_AUTHENTICATE},
@@ -35,7 +40,7 @@ pub enum Refusal {
 /// The refusals of a service that are the same for every request, each written once.
 pub(super) struct Refusals {
     /// The challenge without credentials.
-    pub(super) challenge: HeaderValue,
+    pub(super) challenge: &'static HeaderValue,
     no_credentials: Reply,
     invalid_request: Reply,
     invalid_token: Reply,
@@ -47,13 +52,13 @@ pub(super) struct Refusals {
 impl Refusals {
     pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
         let bare = Challenge::bearer().with("resource_metadata", metadata_url);
-        let challenge = bare.to_header()?;
+        let challenge = constant(bare.to_header()?);
         let invalid_request = bare.clone().with("error", "invalid_request").to_header()?;
         let invalid_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
         let mut method = Refusal::Method.write(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None);
         method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
         Ok(Self {
-            no_credentials: no_credentials(&challenge),
+            no_credentials: no_credentials(challenge),
             invalid_request: Refusal::InvalidRequest.write(
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
@@ -111,6 +116,19 @@ impl Refusal {
         reply.extensions_mut().insert(self);
         reply
     }
+}
+
+/// Keeps a challenge for as long as the process lives, each only once. Every response in the making must be able to name
+/// its own, and counting who still does would make all threads write to one place for each request.
+pub(super) fn constant(challenge: HeaderValue) -> &'static HeaderValue {
+    static KNOWN: Mutex<BTreeSet<&'static HeaderValue>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(same) = known.get(&challenge) {
+        return same;
+    }
+    let kept = Box::leak(Box::new(challenge));
+    known.insert(kept);
+    kept
 }
 
 pub(super) fn no_credentials(challenge: &HeaderValue) -> Reply {

@@ -1,6 +1,6 @@
 use std::{fmt, net::IpAddr, ops::Deref, sync::Arc, task::Poll};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, header::AUTHORIZATION};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request};
 
 use super::{Credentials, Refusal, has_query_token, policy::Kind, refusal::Refusals};
 use crate::{
@@ -12,16 +12,13 @@ use crate::{
     core::{
         clock::Clock,
         registration::Account,
-        secret::{Access, Prefix},
+        secret::{Access, Digest, Prefix},
         session::{Session, Use},
     },
     reply::{Answering, Reply},
     store::{StoreError, erased::DynSessionStore},
     uses::Uses,
 };
-
-/// The longest token that is looked at.
-const LONGEST_TOKEN: usize = 256;
 
 /// The agent session that a request was let pass with. It comes from a guard, and from nowhere else.
 #[derive(Clone, Debug)]
@@ -98,11 +95,21 @@ pub(super) enum Principal {
 }
 
 impl Principal {
-    pub(super) fn enter(self, extensions: &mut Extensions) {
+    /// A principal comes from a check alone: whatever stands there was not put there by this one.
+    pub(super) fn enter(self, extensions: &mut Extensions, tells: bool) {
         match self {
-            Self::Nobody => {}
-            Self::Agent(session) => drop(extensions.insert(session)),
-            Self::Owner(owner) => drop(extensions.insert(owner)),
+            Self::Agent(session) if tells => {
+                extensions.remove::<Owner>();
+                extensions.insert(session);
+            }
+            Self::Owner(owner) if tells => {
+                extensions.remove::<AgentSession>();
+                extensions.insert(owner);
+            }
+            _ => {
+                extensions.remove::<AgentSession>();
+                extensions.remove::<Owner>();
+            }
         }
     }
 }
@@ -118,24 +125,23 @@ impl Shared {
 
     /// Decides what can be decided at once. The order is: parse, authenticate, owner boundary, scope.
     pub(super) fn judge<B>(&self, request: &mut Request<B>, rule: Option<&Kind>) -> Verdict {
-        // A principal comes from a check alone: whatever stands there was not put there by one.
-        request.extensions_mut().remove::<AgentSession>();
-        request.extensions_mut().remove::<Owner>();
         if let Some(Kind::Public) = rule {
             return Verdict::Pass(Principal::Nobody);
         }
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
             return Verdict::Refuse(Refusal::Method);
         }
-        mark_sensitive(request.headers_mut());
         let query_token = request.uri().query().is_some() && has_query_token(request.uri());
         if query_token {
             self.audit.record(self.clock.now(), &Event::TokenInQuery);
         }
-        match Credentials::of(request.headers()) {
+        match Credentials::marked(request.headers_mut()) {
             Credentials::Ambiguous => Verdict::Refuse(Refusal::InvalidRequest),
             Credentials::Bearer(_) if query_token => Verdict::Refuse(Refusal::InvalidRequest),
-            Credentials::Bearer(token) => self.authenticate(token, request, rule),
+            Credentials::Bearer(token) => match self.prefix.digest(token) {
+                Some(digest) => self.authenticate(digest, request, rule),
+                None => Verdict::Refuse(Refusal::InvalidToken),
+            },
             Credentials::None => match rule {
                 Some(Kind::Optional) => Verdict::Pass(Principal::Nobody),
                 Some(Kind::OwnerOnly) => self.find_owner(request),
@@ -144,13 +150,7 @@ impl Shared {
         }
     }
 
-    fn authenticate<B>(&self, token: &[u8], request: &Request<B>, rule: Option<&Kind>) -> Verdict {
-        if token.len() > LONGEST_TOKEN {
-            return Verdict::Refuse(Refusal::InvalidToken);
-        }
-        let Some(digest) = self.prefix.digest(token) else {
-            return Verdict::Refuse(Refusal::InvalidToken);
-        };
+    fn authenticate<B>(&self, digest: Digest<Access>, request: &Request<B>, rule: Option<&Kind>) -> Verdict {
         match self.store.find_now(&digest) {
             Poll::Ready(found) => self.admit(found, request, rule),
             Poll::Pending => Verdict::Ask(Lookup::Session(Arc::clone(&self.store).find(digest))),
@@ -177,7 +177,7 @@ impl Shared {
             }
             return Verdict::Refuse(refusal);
         }
-        if Uses::is_news(&session, now) {
+        if session.note_use(now) {
             let address = self.client_address(request.headers(), request.extensions());
             self.uses.note(&session.id, Use { at: now, address });
         }
@@ -212,11 +212,11 @@ impl Shared {
     }
 
     /// The challenge that a 401 of the inner service is given as well.
-    pub(super) fn challenge(&self, rule: Option<&Kind>) -> Option<HeaderValue> {
+    pub(super) fn challenge(&self, rule: Option<&Kind>) -> Option<&'static HeaderValue> {
         match rule {
             Some(Kind::Public) => None,
-            Some(Kind::Require(requirement)) => Some(requirement.challenge.clone()),
-            _ => Some(self.refusals.challenge.clone()),
+            Some(Kind::Require(requirement)) => Some(requirement.challenge),
+            _ => Some(self.refusals.challenge),
         }
     }
 
@@ -228,12 +228,5 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("resource", &self.resource).finish_non_exhaustive()
-    }
-}
-
-/// Inner layers that log headers leave out what is marked.
-fn mark_sensitive(headers: &mut HeaderMap) {
-    if let http::header::Entry::Occupied(mut lines) = headers.entry(AUTHORIZATION) {
-        lines.iter_mut().for_each(|line| line.set_sensitive(true));
     }
 }

@@ -12,7 +12,7 @@ use crate::core::{
     registration::{Account, Client, Code, CodeDigest, Decision, Mode, Registration},
     scope::ScopeSet,
     secret::{Digest, Kind},
-    session::{Lineage, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, Use},
+    session::{Lineage, Noted, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, Use},
     text::HumanText,
 };
 
@@ -355,6 +355,7 @@ impl<'r, R: Row> Fields<'r, R> {
             refresh_expires_at: self.instant()?,
             last_use: self.last_use()?,
             revoked: self.revocation()?,
+            noted: Noted::default(),
         })
     }
 

@@ -6,6 +6,9 @@ use std::{
 
 use ipnet::IpNet;
 
+mod table;
+
+use self::table::Table;
 use super::{
     CeremonyStore, Creation, Cutoff, PendingCaps, REMEMBERED, RegistrationKey, RevokeTarget, SessionStore, StoreError,
     StoreErrorKind,
@@ -21,7 +24,8 @@ use crate::core::{
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
 ///
 /// Clones share the same memory. Ended sessions stay in it, for the list, until
-/// [housekeeping](crate::AgentAuth::housekeeping) forgets them. It answers token checks without waiting.
+/// [housekeeping](crate::AgentAuth::housekeeping) forgets them. It answers token checks without waiting, and those of
+/// different tokens without standing in each other's way.
 ///
 /// ```
 /// use tower_agent_auth::{core::secret::Digest, store::{MemoryStore, SessionStore}};
@@ -30,23 +34,38 @@ use crate::core::{
 /// let store = MemoryStore::new();
 /// assert_eq!(store.find_session_now(&Digest::from_bytes([0; 32])), Poll::Ready(None));
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<RwLock<Tables>>);
+#[derive(Clone, Debug)]
+pub struct MemoryStore(Arc<Memory>);
+
+#[derive(Debug)]
+struct Memory {
+    tables: RwLock<Tables>,
+    /// Every session by its access token, revoked ones too. It is changed under the lock of `tables`, and read without it.
+    access: Arc<Table>,
+}
 
 impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let access = Arc::new(Table::default());
+        let tables = Tables { access: Arc::clone(&access), ..Tables::default() };
+        Self(Arc::new(Memory { tables: RwLock::new(tables), access }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         // A poisoned lock is as good as any: no method below leaves the tables half changed when it unwinds.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -61,7 +80,7 @@ struct Tables {
     pending_by_source: HashMap<IpNet, u32>,
     /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
     sessions: HashMap<SessionId, Kept>,
-    access: HashMap<Digest<Access>, Arc<Session>>,
+    access: Arc<Table>,
     /// Refresh tokens of every generation.
     refresh: HashMap<Digest<Refresh>, RefreshToken>,
     redeemed: HashMap<RegistrationId, SessionId>,
@@ -319,19 +338,15 @@ impl Tables {
         });
         over.len() >= limit
     }
-
-    fn find(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
-        self.access.get(access).filter(|session| session.revoked.is_none()).cloned()
-    }
 }
 
 impl SessionStore for MemoryStore {
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
-        Ok(self.read().find(access))
+        Ok(self.0.access.live(access))
     }
 
     fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
-        Poll::Ready(self.read().find(access))
+        Poll::Ready(self.0.access.live(access))
     }
 }
 
