@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod faults;
+mod instructions;
 mod output;
 mod servers;
 
@@ -25,6 +26,8 @@ enum Task {
     Servers(servers::Options),
     /// Kill, cut and flush under load, and check that nothing acknowledged is lost
     Faults(faults::Options),
+    /// Count the instructions of a token check, by valgrind
+    Instructions(instructions::Options),
 }
 
 #[tokio::main]
@@ -32,6 +35,7 @@ async fn main() -> ExitCode {
     let done = match Options::parse().task {
         Task::Servers(options) => servers::run(options).await,
         Task::Faults(options) => faults::run(options).await,
+        Task::Instructions(options) => instructions::run(options).await,
     };
     done.unwrap_or_else(|failure| {
         output::complain(&format!("error: {failure}"));

@@ -1,0 +1,95 @@
+//! Times in turns, so that a machine that slows down slows all of them down alike.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+const ROUNDS: usize = 60;
+const TURN: Duration = Duration::from_millis(3);
+
+/// Something that is called again and again.
+pub(crate) struct Case<'c> {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// The case that is taken off: the same without what is measured.
+    pub over: Option<&'static str>,
+    /// Prepares so many calls, makes them, and says how long they took and how often they allocated.
+    turn: Box<dyn FnMut(usize) -> (Duration, u64) + 'c>,
+}
+
+/// What a call costs, with what it is over taken off.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Cost {
+    /// The case.
+    pub name: &'static str,
+    /// Nanoseconds, the median of all turns.
+    pub ns: f64,
+    /// The same in hashes: the time of the case `sha256`.
+    pub ratio_to_sha: f64,
+    /// Allocations.
+    pub allocations: f64,
+}
+
+impl<'c> Case<'c> {
+    /// A case whose input is made beforehand and whose output is dropped within the time.
+    pub(crate) fn new<I, O>(
+        name: &'static str,
+        over: Option<&'static str>,
+        mut input: impl FnMut() -> I + 'c,
+        mut call: impl FnMut(I) -> O + 'c,
+    ) -> Self {
+        let turn = move |calls| {
+            let mut inputs: Vec<I> = (0..calls).map(|_| input()).collect();
+            let mut took = Duration::ZERO;
+            let counted = allocation_counter::measure(|| {
+                let begun = Instant::now();
+                for input in inputs.drain(..) {
+                    black_box(call(black_box(input)));
+                }
+                took = begun.elapsed();
+            });
+            (took, counted.count_total)
+        };
+        Self { name, over, turn: Box::new(turn) }
+    }
+
+    /// So many calls that a turn is long enough to be timed.
+    fn calls(&mut self) -> usize {
+        let (took, _) = (self.turn)(64);
+        let each = (took / 64).max(Duration::from_nanos(1));
+        usize::try_from(TURN.as_nanos() / each.as_nanos()).unwrap_or(1).clamp(16, 4_096)
+    }
+}
+
+/// All cases in turns, over and over.
+pub(crate) fn costs(mut cases: Vec<Case<'_>>) -> Vec<Cost> {
+    let calls: Vec<usize> = cases.iter_mut().map(Case::calls).collect();
+    let mut times = vec![Vec::new(); cases.len()];
+    let mut allocations = vec![0.0; cases.len()];
+    for _ in 0..ROUNDS {
+        for (number, case) in cases.iter_mut().enumerate() {
+            let (took, allocated) = (case.turn)(calls[number]);
+            times[number].push(took.as_secs_f64() * 1e9 / calls[number] as f64);
+            allocations[number] = allocated as f64 / calls[number] as f64;
+        }
+    }
+    let times: Vec<f64> = times.into_iter().map(median).collect();
+    let of = |name: &str| cases.iter().position(|case| case.name == name).unwrap();
+    let sha = times[of("sha256")];
+    let cost = |(number, case): (usize, &Case<'_>)| {
+        let (less_time, less_allocations) = match case.over {
+            Some(over) => (times[of(over)], allocations[of(over)]),
+            None => (0.0, 0.0),
+        };
+        let ns = times[number] - less_time;
+        Cost { name: case.name, ns, ratio_to_sha: ns / sha, allocations: allocations[number] - less_allocations }
+    };
+    cases.iter().enumerate().map(cost).collect()
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

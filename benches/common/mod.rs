@@ -1,0 +1,5 @@
+//! What the benches have in common: a service, its sessions, and a way to measure.
+
+pub(crate) mod measure;
+pub(crate) mod peers;
+pub(crate) mod world;

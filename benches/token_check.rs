@@ -1,0 +1,267 @@
+//! What a token check costs: the guard around a service that does nothing, less that service; beside what others cost
+//! around the same service, in one run.
+//!
+//! ```text
+//! cargo bench --bench token_check
+//! ```
+//!
+//! It ends with one table, and writes it to `target/token-check.json`. Times move with the machine: what counts is each
+//! one's ratio to another of the same run, and the allocations, which are exact.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench")]
+
+mod common;
+
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::{Arc, Barrier},
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::body::Body;
+use common::{
+    measure::{Case, Cost, costs, median},
+    peers::{Inner, axum_login, boxed, call, es256, inner, own_middleware},
+    world::{service, session, sessions, token},
+};
+use http::{Request, StatusCode};
+use sha2::block_api::compress256;
+use tower::{Layer, service_fn};
+use tower_agent_auth::{
+    AgentAuth,
+    store::{CacheOptions, MemoryStore, SessionStore},
+};
+
+const SESSIONS: usize = 1_000;
+const MILLION: usize = 1_000_000;
+
+fn request(header: &'static str, value: &str) -> Request<Body> {
+    Request::get("/projects").header(header, value).body(Body::empty()).unwrap()
+}
+
+fn bearer(token: &str) -> Request<Body> {
+    request("authorization", &format!("Bearer {token}"))
+}
+
+/// The same with something of somebody else in the extension map.
+fn populated(mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(7_u64);
+    request
+}
+
+fn one_block(token: &str) -> [u32; 8] {
+    let mut block = [0; 64];
+    block[..token.len()].copy_from_slice(token.as_bytes());
+    block[token.len()] = 0x80;
+    block[56..].copy_from_slice(&(token.len() as u64 * 8).to_be_bytes());
+    let mut state = [7; 8];
+    compress256(&mut state, &[block]);
+    state
+}
+
+/// A service of ours around the inner one, with its name, and what it must answer.
+fn ours<'c>(
+    name: &'static str,
+    over: &'static str,
+    auth: &AgentAuth,
+    (scope, anonymous): (&str, bool),
+    mut input: impl FnMut() -> Request<Body> + 'c,
+    expected: StatusCode,
+) -> Case<'c> {
+    let layer = auth.require(scope);
+    let layer = if anonymous { layer.anonymous() } else { layer };
+    let mut guard = layer.layer(service_fn(inner as Inner));
+    assert_eq!(call(&mut guard, input()).status(), expected, "{name}");
+    Case::new(name, Some(over), input, move |request| call(&mut guard, request))
+}
+
+async fn table(store: &MemoryStore, tokens: &[String]) -> Vec<Cost> {
+    let auth = service(store.clone());
+    let cached = {
+        let cached = CacheOptions::new().staleness(Duration::from_secs(60)).over(Slow(store.clone()));
+        for token in tokens {
+            cached.find_session(&digest(token)).await.unwrap();
+        }
+        service(cached)
+    };
+    let (mut jwt, jwt_token) = es256().await;
+    let (mut login, cookie) = axum_login().await;
+    let mut own = own_middleware(tokens);
+    let mut boxed = boxed(store.clone());
+    let [mut bare, mut bare_populated] = [service_fn(inner as Inner), service_fn(inner as Inner)];
+
+    let next = || {
+        let mut tokens = tokens.iter().cycle();
+        move || bearer(tokens.next().unwrap())
+    };
+    let unknown = token().expose().to_owned();
+    let malformed = format!("{}x", &tokens[0][..tokens[0].len() - 1]);
+    let malformed = if malformed == tokens[0] { malformed.replace('x', "y") } else { malformed };
+    assert_eq!(call(&mut jwt, bearer(&jwt_token)).status(), StatusCode::OK);
+    assert_eq!(call(&mut login, request("cookie", &cookie)).status(), StatusCode::OK);
+    assert_eq!(call(&mut own, bearer(&tokens[0])).status(), StatusCode::OK);
+    assert_eq!(call(&mut boxed, bearer(&tokens[0])).status(), StatusCode::OK);
+
+    let mut hashed = tokens.iter().cycle();
+    costs(vec![
+        Case::new("sha256", None, move || hashed.next().unwrap(), |token| one_block(token)),
+        Case::new("bare", None, next(), |request| call(&mut bare, request)),
+        Case::new(
+            "bare, map populated",
+            None,
+            {
+                let mut next = next();
+                move || populated(next())
+            },
+            |request| call(&mut bare_populated, request),
+        ),
+        ours("hit", "bare", &auth, ("a", false), next(), StatusCode::OK),
+        ours(
+            "hit, map populated",
+            "bare, map populated",
+            &auth,
+            ("a", false),
+            {
+                let mut next = next();
+                move || populated(next())
+            },
+            StatusCode::OK,
+        ),
+        ours("hit, principal off", "bare", &auth, ("a", true), next(), StatusCode::OK),
+        ours("hit in the cache", "bare", &cached, ("a", false), next(), StatusCode::OK),
+        ours("malformed", "bare", &auth, ("a", false), || bearer(&malformed), StatusCode::UNAUTHORIZED),
+        ours("unknown", "bare", &auth, ("a", false), || bearer(&unknown), StatusCode::UNAUTHORIZED),
+        ours("wrong scope", "bare", &auth, ("c", false), next(), StatusCode::FORBIDDEN),
+        ours("no token", "bare", &auth, ("a", false), || request("accept", "*/*"), StatusCode::UNAUTHORIZED),
+        Case::new("boxed async-trait", Some("bare"), next(), |request| call(&mut boxed, request)),
+        Case::new("axum from_fn", Some("bare"), next(), |request| call(&mut own, request)),
+        Case::new("axum-login", Some("bare"), || request("cookie", &cookie), |request| call(&mut login, request)),
+        Case::new(
+            "tower-oauth2-resource-server ES256",
+            Some("bare"),
+            || bearer(&jwt_token),
+            |request| call(&mut jwt, request),
+        ),
+    ])
+}
+
+fn digest(token: &str) -> tower_agent_auth::core::secret::Digest<tower_agent_auth::core::secret::Access> {
+    tower_agent_auth::core::secret::Prefix::new("aas_").unwrap().digest(token.as_bytes()).unwrap()
+}
+
+/// A store that must always be waited for, so that a cache over it is what answers.
+struct Slow(MemoryStore);
+
+impl SessionStore for Slow {
+    async fn find_session(
+        &self,
+        access: &tower_agent_auth::core::secret::Digest<tower_agent_auth::core::secret::Access>,
+    ) -> Result<Option<Arc<tower_agent_auth::core::session::Session>>, tower_agent_auth::store::StoreError> {
+        self.0.find_session(access).await
+    }
+}
+
+/// Checks per second by so many threads, each with tokens of its own, or all with one.
+fn throughput(auth: &AgentAuth, threads: usize, tokens: impl Fn(usize) -> Vec<String>) -> f64 {
+    const CALLS: usize = 100_000;
+    let together = Barrier::new(threads);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let mut guard = auth.require("a").layer(service_fn(inner as Inner));
+                let tokens = tokens(thread);
+                let together = &together;
+                scope.spawn(move || {
+                    let requests: Vec<_> = tokens.iter().cycle().take(CALLS).map(|token| bearer(token)).collect();
+                    together.wait();
+                    let begun = Instant::now();
+                    requests.into_iter().for_each(|request| drop(black_box(call(&mut guard, request))));
+                    let took = begun.elapsed();
+                    together.wait();
+                    CALLS as f64 / took.as_secs_f64()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    })
+}
+
+/// How many times as much two threads do as one: the median of pairs in turns.
+fn scaling(auth: &AgentAuth, tokens: &[String], hot: bool) -> f64 {
+    let halves = |thread: usize| {
+        let half = tokens.len() / 2;
+        if hot { tokens[..1].to_vec() } else { tokens[thread * half..][..half].to_vec() }
+    };
+    median((0..15).map(|_| throughput(auth, 2, halves) / throughput(auth, 1, halves)).collect())
+}
+
+/// Bytes of a session at a million: all that a handler can see of it with its place in the table; and all that the store
+/// keeps for the ceremony as well.
+async fn bytes() -> (f64, f64) {
+    let store = MemoryStore::new();
+    let mut all = 0;
+    let mut seen = 0;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    thread::scope(|scope| {
+        let (all, seen) = (&mut all, &mut seen);
+        let store = &store;
+        scope.spawn(move || {
+            let counted = allocation_counter::measure(|| {
+                for number in 0..MILLION {
+                    runtime.block_on(session(store, number, &token()));
+                }
+                let cutoff = tower_agent_auth::store::Cutoff {
+                    registrations: tower_agent_auth::store::conformance::fixtures::after(i64::MAX / 4),
+                    sessions: tower_agent_auth::core::clock::Timestamp::from_millis(0),
+                };
+                runtime.block_on(tower_agent_auth::store::CeremonyStore::forget(store, &cutoff, usize::MAX)).unwrap();
+            });
+            *all = counted.bytes_current;
+            let registration = tower_agent_auth::store::conformance::fixtures::registration();
+            let counted = allocation_counter::measure(|| {
+                let new = tower_agent_auth::store::conformance::fixtures::session_of(&registration, "acct_00000001");
+                std::mem::forget(Arc::new(new.session));
+            });
+            *seen = counted.bytes_current;
+        });
+    });
+    // Digest and pointer, and the table's tag, at the load that it has at a million in 64 parts.
+    let slots = (MILLION / 64 * 8 / 7).next_power_of_two() * 64;
+    (seen as f64 + 41.0 * slots as f64 / MILLION as f64, all as f64 / MILLION as f64)
+}
+
+fn print(costs: &[Cost]) {
+    println!("{:<36} {:>10} {:>10} {:>12}", "over the bare service", "ns", "x sha256", "allocations");
+    for Cost { name, ns, ratio_to_sha, allocations } in costs {
+        println!("{name:<36} {ns:>10.1} {ratio_to_sha:>10.2} {allocations:>12.2}");
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let store = MemoryStore::new();
+    let tokens = sessions(&store, SESSIONS).await;
+    let costs = table(&store, &tokens).await;
+    print(&costs);
+    let ns = |name: &str| costs.iter().find(|cost| cost.name == name).unwrap().ns;
+    let auth = service(store.clone());
+    let (seen, kept) = bytes().await;
+    println!();
+    for (what, value, target) in [
+        ("hit in hashes", ns("hit") / ns("sha256"), "<= 2.5"),
+        ("malformed to a hit", ns("malformed") / ns("hit"), "<= 0.5"),
+        ("boxed async-trait to a hit", ns("boxed async-trait") / ns("hit"), ">= 1.5"),
+        ("axum from_fn to a hit", ns("axum from_fn") / ns("hit"), ">= 2.5"),
+        ("axum-login to a hit", ns("axum-login") / ns("hit"), ">= 9"),
+        ("ES256 to a hit", ns("tower-oauth2-resource-server ES256") / ns("hit"), ">= 300"),
+        ("1 to 2 threads, distinct tokens", scaling(&auth, &tokens, false), ">= 1.8"),
+        ("1 to 2 threads, one hot token", scaling(&auth, &tokens, true), ">= 1.4"),
+        ("bytes a session, all a handler sees", seen, "<= 256"),
+        ("bytes a session, ceremony included", kept, ""),
+    ] {
+        println!("{what:<36} {value:>10.2}   {target}");
+    }
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/token-check.json");
+    std::fs::write(&out, serde_json::to_string_pretty(&costs).unwrap()).unwrap();
+}
