@@ -27,10 +27,18 @@ use common::{
 };
 use http::{Request, StatusCode};
 use sha2::block_api::compress256;
+use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 use tower_agent_auth::{
     AgentAuth,
-    store::{CacheOptions, MemoryStore, SessionStore},
+    core::{
+        secret::{Access, Digest, Prefix},
+        session::Session,
+    },
+    store::{
+        CacheOptions, CeremonyStore, Cutoff, MemoryStore, SessionStore, StoreError,
+        conformance::fixtures::{LIFE, after, registration, session_of},
+    },
 };
 
 const SESSIONS: usize = 1_000;
@@ -76,17 +84,17 @@ fn ours<'c>(
     Case::new(name, Some(over), input, move |request| call(&mut guard, request))
 }
 
-async fn table(store: &MemoryStore, tokens: &[String]) -> Vec<Cost> {
+fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost> {
     let auth = service(store.clone());
     let cached = {
         let cached = CacheOptions::new().staleness(Duration::from_secs(60)).over(Slow(store.clone()));
         for token in tokens {
-            cached.find_session(&digest(token)).await.unwrap();
+            runtime.block_on(cached.find_session(&digest(token))).unwrap();
         }
         service(cached)
     };
-    let (mut jwt, jwt_token) = es256().await;
-    let (mut login, cookie) = axum_login().await;
+    let (mut jwt, jwt_token) = runtime.block_on(es256());
+    let (mut login, cookie) = runtime.block_on(axum_login());
     let mut own = own_middleware(tokens);
     let mut boxed = boxed(store.clone());
     let [mut bare, mut bare_populated] = [service_fn(inner as Inner), service_fn(inner as Inner)];
@@ -146,18 +154,15 @@ async fn table(store: &MemoryStore, tokens: &[String]) -> Vec<Cost> {
     ])
 }
 
-fn digest(token: &str) -> tower_agent_auth::core::secret::Digest<tower_agent_auth::core::secret::Access> {
-    tower_agent_auth::core::secret::Prefix::new("aas_").unwrap().digest(token.as_bytes()).unwrap()
+fn digest(token: &str) -> Digest<Access> {
+    Prefix::new("aas_").unwrap().digest(token.as_bytes()).unwrap()
 }
 
 /// A store that must always be waited for, so that a cache over it is what answers.
 struct Slow(MemoryStore);
 
 impl SessionStore for Slow {
-    async fn find_session(
-        &self,
-        access: &tower_agent_auth::core::secret::Digest<tower_agent_auth::core::secret::Access>,
-    ) -> Result<Option<Arc<tower_agent_auth::core::session::Session>>, tower_agent_auth::store::StoreError> {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
         self.0.find_session(access).await
     }
 }
@@ -198,37 +203,23 @@ fn scaling(auth: &AgentAuth, tokens: &[String], hot: bool) -> f64 {
 
 /// Bytes of a session at a million: all that a handler can see of it with its place in the table; and all that the store
 /// keeps for the ceremony as well.
-async fn bytes() -> (f64, f64) {
+fn bytes(runtime: &Runtime) -> (f64, f64) {
     let store = MemoryStore::new();
-    let mut all = 0;
-    let mut seen = 0;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    thread::scope(|scope| {
-        let (all, seen) = (&mut all, &mut seen);
-        let store = &store;
-        scope.spawn(move || {
-            let counted = allocation_counter::measure(|| {
-                for number in 0..MILLION {
-                    runtime.block_on(session(store, number, &token()));
-                }
-                let cutoff = tower_agent_auth::store::Cutoff {
-                    registrations: tower_agent_auth::store::conformance::fixtures::after(i64::MAX / 4),
-                    sessions: tower_agent_auth::core::clock::Timestamp::from_millis(0),
-                };
-                runtime.block_on(tower_agent_auth::store::CeremonyStore::forget(store, &cutoff, usize::MAX)).unwrap();
-            });
-            *all = counted.bytes_current;
-            let registration = tower_agent_auth::store::conformance::fixtures::registration();
-            let counted = allocation_counter::measure(|| {
-                let new = tower_agent_auth::store::conformance::fixtures::session_of(&registration, "acct_00000001");
-                std::mem::forget(Arc::new(new.session));
-            });
-            *seen = counted.bytes_current;
-        });
+    let all = allocation_counter::measure(|| {
+        for number in 0..MILLION {
+            runtime.block_on(session(&store, number, &token()));
+        }
+        let cutoff = Cutoff { registrations: after(LIFE), sessions: after(0) };
+        assert!(!runtime.block_on(store.forget(&cutoff, 2 * MILLION)).unwrap());
     });
-    // Digest and pointer, and the table's tag, at the load that it has at a million in 64 parts.
+    let registration = registration();
+    let seen = allocation_counter::measure(|| {
+        std::mem::forget(Arc::new(session_of(&registration, "acct_00000001").session));
+    });
+    // Digest, pointer and tag, in tables as large as they are at a million in 64 parts.
     let slots = (MILLION / 64 * 8 / 7).next_power_of_two() * 64;
-    (seen as f64 + 41.0 * slots as f64 / MILLION as f64, all as f64 / MILLION as f64)
+    let table = 41.0 * slots as f64 / MILLION as f64;
+    (seen.bytes_current as f64 + table, all.bytes_current as f64 / MILLION as f64)
 }
 
 fn print(costs: &[Cost]) {
@@ -238,15 +229,15 @@ fn print(costs: &[Cost]) {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new();
-    let tokens = sessions(&store, SESSIONS).await;
-    let costs = table(&store, &tokens).await;
+    let tokens = runtime.block_on(sessions(&store, SESSIONS));
+    let costs = table(&runtime, &store, &tokens);
     print(&costs);
     let ns = |name: &str| costs.iter().find(|cost| cost.name == name).unwrap().ns;
     let auth = service(store.clone());
-    let (seen, kept) = bytes().await;
+    let (seen, kept) = bytes(&runtime);
     println!();
     for (what, value, target) in [
         ("hit in hashes", ns("hit") / ns("sha256"), "<= 2.5"),

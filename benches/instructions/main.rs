@@ -74,10 +74,6 @@ fn hash(token: &str) {
     black_box(state);
 }
 
-fn times(requests: Vec<Request<()>>, service: &mut impl Service<Request<()>>) {
-    requests.into_iter().for_each(|request| call(service, request));
-}
-
 fn main() {
     let [what, many] = [1, 2].map(|argument| env::args().nth(argument).unwrap());
     let many: usize = many.parse().unwrap();
@@ -95,22 +91,22 @@ fn main() {
     let token = token.expose();
     let malformed = format!("{}-", &token[..token.len() - 1]);
     let unknown = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
-    let of = |token: &str| (0..many).map(|_| request(token)).collect::<Vec<_>>();
+    // One request after the other, as on a connection.
+    let times = |token: &str, guard: Option<&mut _>| match guard {
+        Some(guard) => (0..many).for_each(|_| call(guard, request(token))),
+        None => (0..many).for_each(|_| call(&mut Inner, request(token))),
+    };
     let mut guard = auth.require("a").layer(Inner);
     // The use is noted and the scopes are resolved once, for the first request of a minute and of a session.
     call(&mut guard, request(token));
     match what.as_str() {
-        "hash" => {
-            drop(of(token));
-            (0..many).for_each(|_| hash(black_box(token)));
-        }
-        "nothing" => drop(of(token)),
-        "bare" => times(of(token), &mut Inner),
-        "hit" => times(of(token), &mut guard),
-        "hit, principal off" => times(of(token), &mut auth.require("a").anonymous().layer(Inner)),
-        "malformed" => times(of(&malformed), &mut guard),
-        "unknown" => times(of(unknown.expose()), &mut guard),
-        "wrong scope" => times(of(token), &mut auth.require("c").layer(Inner)),
+        "hash" => (0..many).for_each(|_| hash(black_box(token))),
+        "bare" => times(token, None),
+        "hit" => times(token, Some(&mut guard)),
+        "hit, principal off" => times(token, Some(&mut auth.require("a").anonymous().layer(Inner))),
+        "malformed" => times(&malformed, Some(&mut guard)),
+        "unknown" => times(unknown.expose(), Some(&mut guard)),
+        "wrong scope" => times(token, Some(&mut auth.require("c").layer(Inner))),
         other => unreachable!("nothing is called {other}"),
     }
 }

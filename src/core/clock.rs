@@ -109,8 +109,9 @@ impl Clock for SystemClock {
 
 #[cfg(target_os = "linux")]
 fn wall() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+    use nix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map(Duration::from);
+    time.map_or_else(|_| Timestamp::from(SystemTime::now()).0, |time| Timestamp(0).after(time).0)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -15,6 +15,7 @@
 use std::{
     fmt,
     net::IpAddr,
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -89,7 +90,7 @@ impl Session {
     /// Whether its access token is good for that resource at `now`.
     #[must_use]
     pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
-        self.revoked.is_none() && !self.expires_at.has_passed(now) && *self.resource == *resource
+        self.revoked.is_none() && !self.expires_at.has_passed(now) && self.is_for(resource)
     }
 
     /// Whether a use at `now` is worth noting; if so it counts as noted.
@@ -105,7 +106,12 @@ impl Session {
     /// Whether its refresh token is.
     #[must_use]
     pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
-        self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && *self.resource == *resource
+        self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.is_for(resource)
+    }
+
+    /// Sessions that were issued here share one text with the configuration: then there is nothing to compare.
+    fn is_for(&self, resource: &str) -> bool {
+        ptr::eq(&*self.resource, resource) || *self.resource == *resource
     }
 
     /// From when on neither of its tokens is good, unless it is refreshed before.

@@ -35,6 +35,12 @@ impl<'a> Credentials<'a> {
 
     fn read(line: &'a [u8]) -> Self {
         const SCHEME: &[u8] = b"bearer";
+        // As nearly everybody writes it.
+        if let Some(token @ [first, ..]) = line.strip_prefix(b"Bearer ") {
+            if first.is_ascii_graphic() {
+                return Self::Bearer(token);
+            }
+        }
         let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
             return Self::None;
         };

@@ -7,7 +7,7 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{GuardBody, ResponseFuture, Shared, future::Waiting, layer::Class, policy::Kind, shared::Verdict};
+use super::{GuardBody, ResponseFuture, Shared, future::Waiting, layer::Class, shared::Verdict};
 
 /// Checks the agent's token in front of a service. See the [module](super) for what it answers.
 #[derive(Clone, Debug)]
@@ -36,9 +36,17 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut request, named) = self.class.of(request);
-        let rule = self.class.fixed().or(named.as_ref());
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let named;
+        let rule = match &self.class {
+            Class::Fixed(kind) => Some(kind),
+            Class::Policy(policy) => {
+                let (parts, body) = request.into_parts();
+                named = policy(&parts).map(|rule| rule.0);
+                request = Request::from_parts(parts, body);
+                named.as_ref()
+            }
+        };
         match self.shared.judge(&mut request, rule) {
             Verdict::Pass(principal) => {
                 principal.enter(request.extensions_mut(), self.tells);
@@ -63,26 +71,5 @@ impl<S: Clone> Guard<S> {
     fn take_ready(&mut self) -> S {
         let unready = self.inner.clone();
         mem::replace(&mut self.inner, unready)
-    }
-}
-
-impl Class {
-    const fn fixed(&self) -> Option<&Kind> {
-        match self {
-            Self::Fixed(kind) => Some(kind),
-            Self::Policy(_) => None,
-        }
-    }
-
-    /// What the policy says of a request, if there is one.
-    fn of<B>(&self, request: Request<B>) -> (Request<B>, Option<Kind>) {
-        match self {
-            Self::Fixed(_) => (request, None),
-            Self::Policy(policy) => {
-                let (parts, body) = request.into_parts();
-                let rule = policy(&parts).map(|rule| rule.0);
-                (Request::from_parts(parts, body), rule)
-            }
-        }
     }
 }

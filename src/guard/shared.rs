@@ -97,19 +97,14 @@ pub(super) enum Principal {
 impl Principal {
     /// A principal comes from a check alone: whatever stands there was not put there by this one.
     pub(super) fn enter(self, extensions: &mut Extensions, tells: bool) {
+        if !extensions.is_empty() {
+            extensions.remove::<AgentSession>();
+            extensions.remove::<Owner>();
+        }
         match self {
-            Self::Agent(session) if tells => {
-                extensions.remove::<Owner>();
-                extensions.insert(session);
-            }
-            Self::Owner(owner) if tells => {
-                extensions.remove::<AgentSession>();
-                extensions.insert(owner);
-            }
-            _ => {
-                extensions.remove::<AgentSession>();
-                extensions.remove::<Owner>();
-            }
+            Self::Agent(session) if tells => drop(extensions.insert(session)),
+            Self::Owner(owner) if tells => drop(extensions.insert(owner)),
+            _ => {}
         }
     }
 }

@@ -1,0 +1,115 @@
+//! How often a token check allocates: exactly, since each allocation is a choice.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{Layer, Service, service_fn};
+use tower_agent_auth::{
+    AgentAuth, Config,
+    core::{
+        random::OsRandom,
+        secret::{Access, Digest, Prefix, Secret},
+        session::{NewSession, Session},
+    },
+    guard::GuardLayer,
+    store::{
+        CachedStore, CeremonyStore, MemoryStore, SessionStore, StoreError,
+        conformance::fixtures::{after, approved, session_of},
+    },
+};
+
+fn token() -> Secret<Access> {
+    Prefix::new("aas_").unwrap().generate(&OsRandom).unwrap()
+}
+
+fn auth(store: impl SessionStore) -> AgentAuth {
+    let config = Config::builder().resource("https://api.example.org").name("Test");
+    let config = ["a", "b", "c"].into_iter().fold(config, |config, name| config.scope(name, "A scope", |scope| scope));
+    AgentAuth::builder(config.build().unwrap()).checks_only(store).build().unwrap()
+}
+
+/// A store with a session of the scopes `a` and `b`, and its token.
+async fn store() -> (MemoryStore, String) {
+    let (store, token) = (MemoryStore::new(), token());
+    let registration = approved(&store, "acct_1").await;
+    let new = NewSession { access: token.digest(), ..session_of(&registration, "acct_1") };
+    assert!(store.redeem(&new, after(2)).await.unwrap());
+    (store, token.expose().to_owned())
+}
+
+fn request(token: &str) -> Request<()> {
+    Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap()
+}
+
+fn inner(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    ready(Ok(Response::new(Full::default())))
+}
+
+/// What a call allocates, with the making of the request left out; the second one, since the first notes the use.
+fn allocations(layer: &GuardLayer, expected: StatusCode, request: impl Fn() -> Request<()>) -> u64 {
+    let mut service = layer.layer(service_fn(inner));
+    let mut call = |request| {
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(response)) = pin!(service.call(request)).poll(&mut context) else { unreachable!() };
+        assert_eq!(response.status(), expected);
+    };
+    call(request());
+    let again = request();
+    allocation_counter::measure(|| call(again)).count_total
+}
+
+#[tokio::test]
+async fn a_hit_allocates_for_the_extension_alone() {
+    let (store, token) = store().await;
+    let require = auth(store).require("a");
+    assert_eq!(allocations(&require, StatusCode::OK, || request(&token)), 3, "map, table, value");
+    let populated = || {
+        let mut request = request(&token);
+        request.extensions_mut().insert(7_u64);
+        request
+    };
+    assert_eq!(allocations(&require, StatusCode::OK, populated), 1, "value");
+    assert_eq!(allocations(&require.anonymous(), StatusCode::OK, || request(&token)), 0);
+}
+
+/// A store that must always be waited for.
+struct Slow(MemoryStore);
+
+impl SessionStore for Slow {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        self.0.find_session(access).await
+    }
+}
+
+#[tokio::test]
+async fn a_hit_in_the_cache_allocates_no_more() {
+    let (store, token) = store().await;
+    let cached = CachedStore::over(Slow(store));
+    let digest = Prefix::<Access>::new("aas_").unwrap().digest(token.as_bytes()).unwrap();
+    assert!(cached.find_session(&digest).await.unwrap().is_some());
+    let require = auth(cached).require("a");
+    assert_eq!(allocations(&require, StatusCode::OK, || request(&token)), 3);
+    assert_eq!(allocations(&require.anonymous(), StatusCode::OK, || request(&token)), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_allocates_its_headers_and_its_reason() {
+    let (store, token) = store().await;
+    let auth = auth(store);
+    let (require, other) = (auth.require("a"), auth.require("c"));
+    let unknown = self::token();
+    let malformed = format!("{}-", &token[..token.len() - 1]);
+    assert_eq!(allocations(&require, StatusCode::UNAUTHORIZED, || request(&malformed)), 5);
+    assert_eq!(allocations(&require, StatusCode::UNAUTHORIZED, || request(unknown.expose())), 5);
+    assert_eq!(allocations(&other, StatusCode::FORBIDDEN, || request(&token)), 5);
+    assert_eq!(allocations(&require, StatusCode::UNAUTHORIZED, || Request::new(())), 5);
+}
