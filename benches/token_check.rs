@@ -23,7 +23,8 @@ use axum::body::Body;
 use common::{
     measure::{Case, Cost, costs, median},
     peers::{Inner, axum_login, boxed, call, es256, inner, own_middleware},
-    world::{service, session, sessions, token},
+    service::service,
+    world::{forget_registrations, session, sessions, token},
 };
 use http::{Request, StatusCode};
 use sha2::block_api::compress256;
@@ -36,8 +37,8 @@ use tower_agent_auth::{
         session::Session,
     },
     store::{
-        CacheOptions, CeremonyStore, Cutoff, MemoryStore, SessionStore, StoreError,
-        conformance::fixtures::{LIFE, after, registration, session_of},
+        CacheOptions, MemoryStore, SessionStore, StoreError,
+        conformance::fixtures::{registration, session_of},
     },
 };
 
@@ -208,9 +209,10 @@ fn bytes(runtime: &Runtime) -> (f64, f64) {
     let all = allocation_counter::measure(|| {
         for number in 0..MILLION {
             runtime.block_on(session(&store, number, &token()));
+            if number % 10_000 == 0 {
+                runtime.block_on(forget_registrations(&store));
+            }
         }
-        let cutoff = Cutoff { registrations: after(LIFE), sessions: after(0) };
-        assert!(!runtime.block_on(store.forget(&cutoff, 2 * MILLION)).unwrap());
     });
     let registration = registration();
     let seen = allocation_counter::measure(|| {
@@ -233,6 +235,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new();
     let tokens = runtime.block_on(sessions(&store, SESSIONS));
+    let tokens: Vec<String> = tokens.iter().map(|token| token.expose().to_owned()).collect();
     let costs = table(&runtime, &store, &tokens);
     print(&costs);
     let ns = |name: &str| costs.iter().find(|cost| cost.name == name).unwrap().ns;

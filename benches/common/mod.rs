@@ -2,4 +2,5 @@
 
 pub(crate) mod measure;
 pub(crate) mod peers;
+pub(crate) mod service;
 pub(crate) mod world;

@@ -1,26 +1,16 @@
-//! A service with sessions.
+//! A store with sessions.
 
 use tower_agent_auth::{
-    AgentAuth, Config,
     core::{
         random::OsRandom,
         secret::{Access, Prefix, Secret},
         session::NewSession,
     },
     store::{
-        CeremonyStore, MemoryStore, SessionStore,
-        conformance::fixtures::{NO_CAPS, after, approve, open, registration, session_of},
+        CeremonyStore, Cutoff, MemoryStore,
+        conformance::fixtures::{LIFE, NO_CAPS, after, approve, open, registration, session_of},
     },
 };
-
-const RESOURCE: &str = "https://api.example.org";
-
-/// A service of scopes `a`, `b` and `c`, over that store.
-pub(crate) fn service(store: impl SessionStore) -> AgentAuth {
-    let config = Config::builder().resource(RESOURCE).name("Bench");
-    let config = ["a", "b", "c"].into_iter().fold(config, |config, name| config.scope(name, "A scope", |scope| scope));
-    AgentAuth::builder(config.build().unwrap()).checks_only(store).build().unwrap()
-}
 
 /// An access token that nobody was issued.
 pub(crate) fn token() -> Secret<Access> {
@@ -40,12 +30,21 @@ pub(crate) async fn session(store: &MemoryStore, number: usize, token: &Secret<A
 }
 
 /// So many sessions, and their tokens.
-pub(crate) async fn sessions(store: &MemoryStore, count: usize) -> Vec<String> {
+pub(crate) async fn sessions(store: &MemoryStore, count: usize) -> Vec<Secret<Access>> {
     let mut tokens = Vec::with_capacity(count);
     for number in 0..count {
         let token = token();
         session(store, number, &token).await;
-        tokens.push(token.expose().to_owned());
+        tokens.push(token);
+        if number % 10_000 == 0 {
+            forget_registrations(store).await;
+        }
     }
     tokens
+}
+
+/// Forgets what became of the sessions' registrations, as housekeeping does an hour later.
+pub(crate) async fn forget_registrations(store: &MemoryStore) {
+    let cutoff = Cutoff { registrations: after(LIFE), sessions: after(0) };
+    assert!(!store.forget(&cutoff, usize::MAX).await.unwrap());
 }
