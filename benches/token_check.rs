@@ -21,6 +21,7 @@ use std::{
 
 use axum::body::Body;
 use common::{
+    counting::counted,
     measure::{Case, Cost, costs, median},
     peers::{Inner, axum_login, boxed, call, es256, inner, own_middleware},
     service::service,
@@ -98,7 +99,8 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     let (mut login, cookie) = runtime.block_on(axum_login());
     let mut own = own_middleware(tokens);
     let mut boxed = boxed(store.clone());
-    let [mut bare, mut bare_populated] = [service_fn(inner as Inner), service_fn(inner as Inner)];
+    let [mut bare, mut bare_populated, mut bare_other, mut bare_cookie, mut bare_long] =
+        [(); 5].map(|()| service_fn(inner as Inner));
 
     let next = || {
         let mut tokens = tokens.iter().cycle();
@@ -116,6 +118,9 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     costs(vec![
         Case::new("sha256", None, move || hashed.next().unwrap(), |token| one_block(token)),
         Case::new("bare", None, next(), |request| call(&mut bare, request)),
+        Case::new("bare, other header", None, || request("accept", "*/*"), |request| call(&mut bare_other, request)),
+        Case::new("bare, cookie", None, || request("cookie", &cookie), |request| call(&mut bare_cookie, request)),
+        Case::new("bare, long token", None, || bearer(&jwt_token), |request| call(&mut bare_long, request)),
         Case::new(
             "bare, map populated",
             None,
@@ -142,13 +147,25 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
         ours("malformed", "bare", &auth, ("a", false), || bearer(&malformed), StatusCode::UNAUTHORIZED),
         ours("unknown", "bare", &auth, ("a", false), || bearer(&unknown), StatusCode::UNAUTHORIZED),
         ours("wrong scope", "bare", &auth, ("c", false), next(), StatusCode::FORBIDDEN),
-        ours("no token", "bare", &auth, ("a", false), || request("accept", "*/*"), StatusCode::UNAUTHORIZED),
+        ours(
+            "no token",
+            "bare, other header",
+            &auth,
+            ("a", false),
+            || request("accept", "*/*"),
+            StatusCode::UNAUTHORIZED,
+        ),
         Case::new("boxed async-trait", Some("bare"), next(), |request| call(&mut boxed, request)),
         Case::new("axum from_fn", Some("bare"), next(), |request| call(&mut own, request)),
-        Case::new("axum-login", Some("bare"), || request("cookie", &cookie), |request| call(&mut login, request)),
+        Case::new(
+            "axum-login",
+            Some("bare, cookie"),
+            || request("cookie", &cookie),
+            |request| call(&mut login, request),
+        ),
         Case::new(
             "tower-oauth2-resource-server ES256",
-            Some("bare"),
+            Some("bare, long token"),
             || bearer(&jwt_token),
             |request| call(&mut jwt, request),
         ),
@@ -206,7 +223,7 @@ fn scaling(auth: &AgentAuth, tokens: &[String], hot: bool) -> f64 {
 /// keeps for the ceremony as well.
 fn bytes(runtime: &Runtime) -> (f64, f64) {
     let store = MemoryStore::new();
-    let all = allocation_counter::measure(|| {
+    let (_, all) = counted(|| {
         for number in 0..MILLION {
             runtime.block_on(session(&store, number, &token()));
             if number % 10_000 == 0 {
@@ -215,13 +232,16 @@ fn bytes(runtime: &Runtime) -> (f64, f64) {
         }
     });
     let registration = registration();
-    let seen = allocation_counter::measure(|| {
-        std::mem::forget(Arc::new(session_of(&registration, "acct_00000001").session));
+    let mut sessions = Vec::with_capacity(SESSIONS);
+    let (_, seen) = counted(|| {
+        let session = |number| Arc::new(session_of(&registration, &format!("acct_{number:08}")).session);
+        sessions.extend((0..SESSIONS).map(session));
     });
+    let seen = seen as f64 / SESSIONS as f64;
     // Digest, pointer and tag, in tables as large as they are at a million in 64 parts.
     let slots = (MILLION / 64 * 8 / 7).next_power_of_two() * 64;
     let table = 41.0 * slots as f64 / MILLION as f64;
-    (seen.bytes_current as f64 + table, all.bytes_current as f64 / MILLION as f64)
+    (seen + table, all as f64 / MILLION as f64)
 }
 
 fn print(costs: &[Cost]) {

@@ -61,6 +61,7 @@
 //! |---|---|---|
 //! | `toml` | `Config::from_toml` | yes |
 //! | `axum` | extractors for axum 0.8 | |
+//! | `tonic` | gRPC services of tonic 0.14: scopes by service and method | |
 //! | `pages` | the human's approval and sessions pages | |
 //! | `sqlite` | `SqliteStore`; needs Rust 1.94 | |
 //! | `postgres` | `PostgresStore`; needs Rust 1.94 | |
@@ -94,6 +95,9 @@ mod limiter;
 mod pages;
 mod reply;
 pub mod store;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub mod tonic;
 mod uses;
 
 pub use auth::{AgentAuth, AgentAuthBuilder};

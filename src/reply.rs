@@ -34,11 +34,12 @@ pub(crate) fn error_reply(status: StatusCode, code: &str, text: &str) -> Reply {
 
 /// 503 because the service itself failed: nothing was decided, and the credential is as good as before.
 pub(crate) fn unavailable(now: Timestamp) -> Reply {
-    let text = "the service can't check this right now; keep your credential and try again later";
-    let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
+    let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE);
     retry_after(&mut reply, jitter(now));
     reply
 }
+
+pub(crate) const UNAVAILABLE: &str = "the service can't check this right now; keep your credential and try again later";
 
 pub(crate) fn retry_after(reply: &mut Reply, seconds: u64) {
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

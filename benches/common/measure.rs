@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 60;
+use super::counting::counted;
+
+const ROUNDS: usize = 100;
 const TURN: Duration = Duration::from_millis(3);
-/// So few inputs that they are still in the cache when it is their turn, as a request is that was just read.
-const AT_ONCE: usize = 32;
 
 /// Something that is called again and again.
 pub(crate) struct Case<'c> {
@@ -16,7 +16,7 @@ pub(crate) struct Case<'c> {
     pub name: &'static str,
     /// The case that is taken off: the same without what is measured.
     pub over: Option<&'static str>,
-    /// Prepares so many calls, makes them, and says how long they took and how often they allocated.
+    /// Makes so many calls, and says how long they took and how often they allocated.
     turn: Box<dyn FnMut(usize) -> (Duration, u64) + 'c>,
 }
 
@@ -34,7 +34,8 @@ pub(crate) struct Cost {
 }
 
 impl<'c> Case<'c> {
-    /// A case whose input is made beforehand and whose output is dropped within the time.
+    /// A case that makes its input, one after the other as on a connection, and drops its output: `over` is one that makes
+    /// the same input.
     pub(crate) fn new<I, O>(
         name: &'static str,
         over: Option<&'static str>,
@@ -42,28 +43,22 @@ impl<'c> Case<'c> {
         mut call: impl FnMut(I) -> O + 'c,
     ) -> Self {
         let turn = move |calls| {
-            let (mut took, mut allocations) = (Duration::ZERO, 0);
-            for _ in 0..calls / AT_ONCE {
-                let mut inputs: Vec<I> = (0..AT_ONCE).map(|_| input()).collect();
-                let counted = allocation_counter::measure(|| {
-                    let begun = Instant::now();
-                    for input in inputs.drain(..) {
-                        black_box(call(black_box(input)));
-                    }
-                    took += begun.elapsed();
-                });
-                allocations += counted.count_total;
-            }
-            (took, allocations)
+            let begun = Instant::now();
+            let (allocations, _) = counted(|| {
+                for _ in 0..calls {
+                    black_box(call(black_box(input())));
+                }
+            });
+            (begun.elapsed(), allocations)
         };
         Self { name, over, turn: Box::new(turn) }
     }
 
     /// So many calls that a turn is long enough to be timed.
     fn calls(&mut self) -> usize {
-        let (took, _) = (self.turn)(AT_ONCE);
+        let (took, _) = (self.turn)(64);
         let turns = TURN.as_nanos() / took.as_nanos().max(1);
-        AT_ONCE * usize::try_from(turns).unwrap_or(1).clamp(1, 1_000)
+        64 * usize::try_from(turns).unwrap_or(1).clamp(1, 1_000)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the benches have in common: a service, its sessions, and a way to measure.
 
+pub(crate) mod counting;
 pub(crate) mod measure;
 pub(crate) mod peers;
 pub(crate) mod service;

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     challenge::Challenge,
-    reply::{Reply, for_method, poll_caught},
+    reply::{Reply, poll_caught},
 };
 
 pin_project! {
@@ -60,8 +60,8 @@ where
         Self { state: State::Inner { future, challenge } }
     }
 
-    pub(super) fn refused(method: &Method, reply: Reply) -> Self {
-        Self { state: State::Refused { reply: Some(for_method(method, reply)) } }
+    pub(super) const fn refused(reply: Reply) -> Self {
+        Self { state: State::Refused { reply: Some(reply) } }
     }
 
     pub(super) fn waiting(lookup: Lookup, waiting: Waiting<S, B>) -> Self {
@@ -102,8 +102,7 @@ where
                 State::Inner { future: service.call(request), challenge }
             }
             Verdict::Refuse(refusal) => {
-                let reply = self.shared.refuse(refusal, rule);
-                State::Refused { reply: Some(for_method(self.request.method(), reply)) }
+                State::Refused { reply: Some(self.shared.refuse(refusal, &self.request, rule)) }
             }
             Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(self) },
         }

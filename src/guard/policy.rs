@@ -2,12 +2,11 @@ use std::{fmt, sync::Arc};
 
 use http::HeaderValue;
 
-use super::refusal::{constant, insufficient_scope, no_credentials};
+use super::refusal::{Told, constant, insufficient_scope, no_credentials};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
     core::scope::ScopeSet,
-    reply::Reply,
 };
 
 /// The class of a route: who may call it. Made by [`AgentAuth`](crate::AgentAuth); a
@@ -52,8 +51,8 @@ pub(crate) struct Requirement {
     any: bool,
     /// The challenge without credentials.
     pub(super) challenge: &'static HeaderValue,
-    pub(super) no_credentials: Reply,
-    pub(super) insufficient_scope: Reply,
+    pub(super) no_credentials: Told,
+    pub(super) insufficient_scope: Told,
 }
 
 impl Requirement {

@@ -4,15 +4,18 @@ use std::{
 };
 
 use http::{
-    HeaderValue, StatusCode,
+    HeaderValue, Request, StatusCode,
     header::{ALLOW, WWW_AUTHENTICATE},
 };
 
-use super::policy::Requirement;
+use super::{
+    grpc::{is_grpc, trailers_only},
+    policy::Requirement,
+};
 use crate::{
     challenge::{Challenge, ChallengeError},
     core::clock::Timestamp,
-    reply::{Reply, error_reply, unavailable},
+    reply::{Reply, UNAVAILABLE, error_reply, for_method, unavailable},
 };
 
 /// Why a guard refused a request. It stands in the response's extensions, so that outer layers can tell causes apart.
@@ -37,84 +40,91 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// The refusals of a service that are the same for every request, each written once.
+/// A refusal as it is told: written once, in each form.
+pub(super) struct Told {
+    http: Reply,
+    grpc: Reply,
+}
+
+impl Told {
+    fn new(refusal: Refusal, status: StatusCode, code: &str, text: &str, challenge: Option<&HeaderValue>) -> Self {
+        let mut http = error_reply(status, code, text);
+        if let Some(challenge) = challenge {
+            http.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if refusal == Refusal::Method {
+            http.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+        }
+        http.extensions_mut().insert(refusal);
+        Self { grpc: trailers_only(refusal, text, &http), http }
+    }
+
+    fn unavailable(now: Timestamp) -> Self {
+        let mut http = unavailable(now);
+        http.extensions_mut().insert(Refusal::Unavailable);
+        Self { grpc: trailers_only(Refusal::Unavailable, UNAVAILABLE, &http), http }
+    }
+
+    fn to<B>(&self, request: &Request<B>) -> Reply {
+        if is_grpc(request.headers()) { self.grpc.clone() } else { for_method(request.method(), self.http.clone()) }
+    }
+}
+
+/// The refusals of a service that are the same for every request.
 pub(super) struct Refusals {
     /// The challenge without credentials.
     pub(super) challenge: &'static HeaderValue,
-    no_credentials: Reply,
-    invalid_request: Reply,
-    invalid_token: Reply,
-    owner_only: Reply,
-    unclassified: Reply,
-    method: Reply,
+    no_credentials: Told,
+    invalid_request: Told,
+    invalid_token: Told,
+    owner_only: Told,
+    unclassified: Told,
+    method: Told,
 }
 
 impl Refusals {
     pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
         let bare = Challenge::bearer().with("resource_metadata", metadata_url);
         let challenge = constant(bare.to_header()?);
-        let invalid_request = bare.clone().with("error", "invalid_request").to_header()?;
-        let invalid_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
-        let mut method = Refusal::Method.write(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None);
-        method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+        let bad_request = bare.clone().with("error", "invalid_request").to_header()?;
+        let bad_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
+        let (request, token) = (Refusal::InvalidRequest, Refusal::InvalidToken);
+        let forbidden = |refusal, code, text| Told::new(refusal, StatusCode::FORBIDDEN, code, text, None);
         Ok(Self {
             no_credentials: no_credentials(challenge),
-            invalid_request: Refusal::InvalidRequest.write(
+            invalid_request: Told::new(
+                request,
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
-                "send one Authorization header with one bearer token, and no token anywhere else",
-                Some(&invalid_request),
+                INVALID_REQUEST,
+                Some(&bad_request),
             ),
-            invalid_token: Refusal::InvalidToken.write(
-                StatusCode::UNAUTHORIZED,
-                "invalid_token",
-                INVALID_TOKEN,
-                Some(&invalid_token),
-            ),
-            owner_only: Refusal::OwnerOnly.write(
-                StatusCode::FORBIDDEN,
-                "owner_only",
-                "this stays with the account's human; no scope opens it to an agent, so do not ask for more",
-                None,
-            ),
-            unclassified: Refusal::Unclassified.write(
-                StatusCode::FORBIDDEN,
-                "unclassified",
-                "this service has not opened this to agents",
-                None,
-            ),
-            method,
+            invalid_token: Told::new(token, StatusCode::UNAUTHORIZED, "invalid_token", INVALID_TOKEN, Some(&bad_token)),
+            owner_only: forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
+            unclassified: forbidden(Refusal::Unclassified, "unclassified", UNCLASSIFIED),
+            method: Told::new(Refusal::Method, StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None),
             challenge,
         })
     }
 
-    pub(super) fn reply(&self, refusal: Refusal, requirement: Option<&Requirement>, now: Timestamp) -> Reply {
+    pub(super) fn reply<B>(
+        &self,
+        refusal: Refusal,
+        request: &Request<B>,
+        requirement: Option<&Requirement>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Reply {
         match (refusal, requirement) {
-            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials.clone(),
-            (Refusal::NoCredentials, None) => self.no_credentials.clone(),
-            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope.clone(),
-            (Refusal::InvalidRequest, _) => self.invalid_request.clone(),
-            (Refusal::InvalidToken, _) => self.invalid_token.clone(),
-            (Refusal::OwnerOnly, _) => self.owner_only.clone(),
-            (Refusal::Method, _) => self.method.clone(),
-            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified.clone(),
-            (Refusal::Unavailable, _) => {
-                let mut reply = unavailable(now);
-                reply.extensions_mut().insert(refusal);
-                reply
-            }
+            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials.to(request),
+            (Refusal::NoCredentials, None) => self.no_credentials.to(request),
+            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope.to(request),
+            (Refusal::InvalidRequest, _) => self.invalid_request.to(request),
+            (Refusal::InvalidToken, _) => self.invalid_token.to(request),
+            (Refusal::OwnerOnly, _) => self.owner_only.to(request),
+            (Refusal::Method, _) => self.method.to(request),
+            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified.to(request),
+            (Refusal::Unavailable, _) => Told::unavailable(now()).to(request),
         }
-    }
-}
-
-impl Refusal {
-    fn write(self, status: StatusCode, code: &str, text: &str, challenge: Option<&HeaderValue>) -> Reply {
-        let mut reply = error_reply(status, code, text);
-        if let Some(challenge) = challenge {
-            reply.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
-        }
-        reply.extensions_mut().insert(self);
-        reply
     }
 }
 
@@ -131,19 +141,22 @@ pub(super) fn constant(challenge: HeaderValue) -> &'static HeaderValue {
     kept
 }
 
-pub(super) fn no_credentials(challenge: &HeaderValue) -> Reply {
+pub(super) fn no_credentials(challenge: &HeaderValue) -> Told {
     let text =
         "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one";
-    Refusal::NoCredentials.write(StatusCode::UNAUTHORIZED, "unauthorized", text, Some(challenge))
+    Told::new(Refusal::NoCredentials, StatusCode::UNAUTHORIZED, "unauthorized", text, Some(challenge))
 }
 
-pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> Reply {
+pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> Told {
     let text =
         format!("this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope");
-    Refusal::InsufficientScope.write(StatusCode::FORBIDDEN, "insufficient_scope", &text, Some(challenge))
+    Told::new(Refusal::InsufficientScope, StatusCode::FORBIDDEN, "insufficient_scope", &text, Some(challenge))
 }
 
 /// One text for every reason, so that nobody can probe which tokens exist.
 const INVALID_TOKEN: &str = "the access token is malformed, unknown, expired or revoked; forget it and register anew";
+const INVALID_REQUEST: &str = "send one Authorization header with one bearer token, and no token anywhere else";
+const OWNER_ONLY: &str = "this stays with the account's human; no scope opens it to an agent, so do not ask for more";
+const UNCLASSIFIED: &str = "this service has not opened this to agents";
 const METHOD: &str = "this method is not served";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

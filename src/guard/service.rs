@@ -53,10 +53,7 @@ where
                 let challenge = self.shared.challenge(rule);
                 ResponseFuture::inner(self.inner.call(request), challenge)
             }
-            Verdict::Refuse(refusal) => {
-                let reply = self.shared.refuse(refusal, rule);
-                ResponseFuture::refused(request.method(), reply)
-            }
+            Verdict::Refuse(refusal) => ResponseFuture::refused(self.shared.refuse(refusal, &request, rule)),
             // The instance that was polled ready is the one that is called, once the answer is there.
             Verdict::Ask(lookup) => {
                 let (shared, rule, tells) = (Arc::clone(&self.shared), rule.cloned(), self.tells);

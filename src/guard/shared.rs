@@ -198,12 +198,12 @@ impl Shared {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    pub(super) fn refuse(&self, refusal: Refusal, rule: Option<&Kind>) -> Reply {
+    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> Reply {
         let requirement = match rule {
             Some(Kind::Require(requirement)) => Some(&**requirement),
             _ => None,
         };
-        self.refusals.reply(refusal, requirement, self.clock.now())
+        self.refusals.reply(refusal, request, requirement, || self.clock.now())
     }
 
     /// The challenge that a 401 of the inner service is given as well.

@@ -1,4 +1,5 @@
-//! What a developer of the crate runs beside its tests: `cargo xtask servers` and `cargo xtask faults`.
+//! What a developer of the crate runs beside its tests: private servers, fault runs, generated code, and a count of
+//! instructions.
 
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod faults;
 mod instructions;
 mod output;
+mod proto;
 mod servers;
 
 /// Why something could not be done, in words for whoever ran it.
@@ -26,6 +28,8 @@ enum Task {
     Servers(servers::Options),
     /// Kill, cut and flush under load, and check that nothing acknowledged is lost
     Faults(faults::Options),
+    /// Generate the code of the tonic example
+    Proto(proto::Options),
     /// Count the instructions of a token check, by valgrind
     Instructions(instructions::Options),
 }
@@ -35,6 +39,7 @@ async fn main() -> ExitCode {
     let done = match Options::parse().task {
         Task::Servers(options) => servers::run(options).await,
         Task::Faults(options) => faults::run(options).await,
+        Task::Proto(options) => proto::run(&options),
         Task::Instructions(options) => instructions::run(options).await,
     };
     done.unwrap_or_else(|failure| {

@@ -1,0 +1,73 @@
+use http::{
+    HeaderMap, HeaderValue, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::Refusal;
+use crate::reply::{Reply, no_store};
+
+/// Whether a request is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is another protocol.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    matches!(kind, Some([] | [b'+' | b';', ..]))
+}
+
+/// The same refusal as a gRPC call is told it: by the status in the headers alone, and no body (gRPC over HTTP/2,
+/// "Responses", Trailers-Only). The challenge and when to come back stand in the metadata.
+pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Reply {
+    let mut told = Response::default();
+    let headers = told.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(status(refusal)));
+    // What is percent-encoded is printable ASCII.
+    if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, MESSAGE).to_string()) {
+        headers.insert("grpc-message", message);
+    }
+    for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+        if let Some(value) = reply.headers().get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    no_store(&mut told);
+    told.extensions_mut().insert(refusal);
+    told
+}
+
+/// What stands for itself in a message: printable ASCII but `%`.
+const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+
+const fn status(refusal: Refusal) -> u16 {
+    const INVALID_ARGUMENT: u16 = 3;
+    const PERMISSION_DENIED: u16 = 7;
+    const UNIMPLEMENTED: u16 = 12;
+    const UNAVAILABLE: u16 = 14;
+    const UNAUTHENTICATED: u16 = 16;
+    match refusal {
+        Refusal::NoCredentials | Refusal::InvalidToken => UNAUTHENTICATED,
+        Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::Unclassified => PERMISSION_DENIED,
+        Refusal::InvalidRequest => INVALID_ARGUMENT,
+        Refusal::Method => UNIMPLEMENTED,
+        Refusal::Unavailable => UNAVAILABLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_known_by_its_content_type() {
+        let of = |kind: &'static str| is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        assert!(of("application/grpc") && of("application/grpc+proto") && of("application/grpc;charset=utf-8"));
+        assert!(!of("application/grpc-web") && !of("application/grpc-web+proto") && !of("application/json"));
+        assert!(!of("") && !of("application/grp") && !is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded() {
+        let told = trailers_only(Refusal::OwnerOnly, "100 % für\nalle", &Response::default());
+        assert_eq!(told.headers()["grpc-message"], "100 %25 f%C3%BCr%0Aalle");
+        assert_eq!(told.headers()["grpc-status"], "7");
+    }
+}

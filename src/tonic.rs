@@ -1,0 +1,180 @@
+//! The guard around gRPC services of tonic 0.14.
+//!
+//! Scopes go by service or by method. By service, a guard is laid around the generated server:
+//!
+//! ```
+//! use tonic::service::Routes;
+//! use tower_agent_auth::AgentAuth;
+//! use tower_layer::Layer;
+//! # use tonic::server::NamedService;
+//! # #[derive(Clone)] struct NotesServer;
+//! # impl NamedService for NotesServer { const NAME: &'static str = "notes.v1.Notes"; }
+//! # impl tower_service::Service<http::Request<tonic::body::Body>> for NotesServer {
+//! #     type Response = http::Response<tonic::body::Body>;
+//! #     type Error = std::convert::Infallible;
+//! #     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+//! #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> { Ok(()).into() }
+//! #     fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future { unimplemented!() }
+//! # }
+//!
+//! fn routes(auth: &AgentAuth, notes: NotesServer) -> Routes {
+//!     Routes::new(auth.require("notes:read").layer(notes))
+//! }
+//! ```
+//!
+//! By method, one [policy](AgentAuth::policy) stands in front of all services, made of [`Methods`]. The documents and the
+//! ceremony are served beside the gRPC services on the same port: see `examples/tonic`.
+//!
+//! ```
+//! # fn layers(auth: &tower_agent_auth::AgentAuth) -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_agent_auth::{guard::Rule, tonic::Methods};
+//!
+//! let methods = Methods::new()
+//!     .service("notes.v1.Notes", auth.all_of("notes:read")?)?
+//!     .method("/notes.v1.Notes/Add", auth.all_of("notes:write")?)?
+//!     .method("/notes.v1.Notes/DeleteAccount", Rule::owner_only())?;
+//! let policy = auth.policy(methods.into_policy());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A method asks who calls with [`agent`] or [`owner`].
+
+use std::collections::HashMap;
+
+use ::tonic::{Request, Status, server::NamedService};
+use http::request::Parts;
+
+use crate::{
+    discovery::Discovery,
+    guard::{AgentSession, Guard, Owner, Rule},
+};
+
+/// The agent session that a call was let pass with.
+///
+/// # Errors
+/// `UNAUTHENTICATED` if there is none: no guard stands around the service, or it lets others than agents pass.
+pub fn agent<T>(request: &Request<T>) -> Result<AgentSession, Status> {
+    let session = request.extensions().get::<AgentSession>().cloned();
+    session.ok_or_else(|| Status::unauthenticated("this needs an agent's bearer token"))
+}
+
+/// The signed-in human that an owner-only method was called by.
+///
+/// # Errors
+/// `UNAUTHENTICATED` if there is none: no guard stands around the service, or it lets others than the human pass.
+pub fn owner<T>(request: &Request<T>) -> Result<Owner, Status> {
+    let owner = request.extensions().get::<Owner>().cloned();
+    owner.ok_or_else(|| Status::unauthenticated("this needs the account's human, signed in"))
+}
+
+/// Which class each gRPC method has. What was not named is refused.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Methods {
+    services: HashMap<String, Rule>,
+    methods: HashMap<String, Rule>,
+}
+
+impl Methods {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All methods of a service, such as `notes.v1.Notes`, which is also its [`NamedService::NAME`].
+    ///
+    /// # Errors
+    /// When the name has a slash or is empty, or was given a class before. The fault is the service's code.
+    pub fn service(mut self, name: &str, rule: Rule) -> Result<Self, MethodsError> {
+        if name.is_empty() || name.contains('/') {
+            return Err(MethodsError::Service(name.into()));
+        }
+        match self.services.insert(name.into(), rule) {
+            None => Ok(self),
+            Some(_) => Err(MethodsError::Twice(name.into())),
+        }
+    }
+
+    /// One method, such as `/notes.v1.Notes/Add`, whatever the class of its service.
+    ///
+    /// # Errors
+    /// When the path has another form, or was given a class before. The fault is the service's code.
+    pub fn method(mut self, path: &str, rule: Rule) -> Result<Self, MethodsError> {
+        if split(path).is_none() {
+            return Err(MethodsError::Method(path.into()));
+        }
+        match self.methods.insert(path.into(), rule) {
+            None => Ok(self),
+            Some(_) => Err(MethodsError::Twice(path.into())),
+        }
+    }
+
+    /// The policy, for [`AgentAuth::policy`](crate::AgentAuth::policy).
+    pub fn into_policy(self) -> impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static {
+        move |request| {
+            let path = request.uri.path();
+            let (service, _) = split(path)?;
+            self.methods.get(path).or_else(|| self.services.get(service)).cloned()
+        }
+    }
+}
+
+/// A service and a method (gRPC over HTTP/2, "Requests", Path).
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some((service, method))
+}
+
+/// A method or service can't be given that class.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MethodsError {
+    /// It is no name of a service.
+    #[error("`{0}` names no gRPC service: write it without slashes, such as `notes.v1.Notes`")]
+    Service(String),
+    /// It is no path of a method.
+    #[error("`{0}` names no gRPC method: write its path, such as `/notes.v1.Notes/Add`")]
+    Method(String),
+    /// It has a class already.
+    #[error("`{0}` was given a class before: take one of the two out")]
+    Twice(String),
+}
+
+impl<S: NamedService> NamedService for Guard<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService> NamedService for Discovery<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_method_is_refused_when_the_service_is_built() {
+        let methods = Methods::new;
+        for name in ["", "/a.B", "a.B/C"] {
+            assert_eq!(methods().service(name, Rule::public()).unwrap_err(), MethodsError::Service(name.into()));
+        }
+        for path in ["", "/", "a.B/C", "/a.B", "/a.B/", "//C", "/a.B/C/D"] {
+            assert_eq!(methods().method(path, Rule::public()).unwrap_err(), MethodsError::Method(path.into()));
+        }
+        let once = methods().service("a.B", Rule::public()).unwrap();
+        assert_eq!(once.service("a.B", Rule::owner_only()).unwrap_err(), MethodsError::Twice("a.B".into()));
+    }
+
+    #[test]
+    fn r84_a_method_goes_before_its_service_and_what_is_not_named_has_no_class() {
+        let methods = Methods::new().service("a.B", Rule::public()).unwrap();
+        let policy = methods.method("/a.B/C", Rule::owner_only()).unwrap().into_policy();
+        let of = |path: &str| policy(&http::Request::get(path).body(()).unwrap().into_parts().0);
+        assert!(matches!(of("/a.B/C"), Some(rule) if format!("{rule:?}") == "Rule(OwnerOnly)"));
+        assert!(matches!(of("/a.B/D"), Some(rule) if format!("{rule:?}") == "Rule(Public)"));
+        for path in ["/a.b/C", "/a.B", "/a.B/", "/a.B/C/", "/a.B/C/D", "/", "/a.Bc/C", "/a%2eB/C"] {
+            assert!(of(path).is_none(), "{path}");
+        }
+    }
+}
