@@ -16,6 +16,7 @@ use crate::{
     dialect,
     discovery::{DiscoveryLayer, Site, Surface},
     guard::{self, GuardLayer, Requirement, Rule, Shared},
+    observe,
     store::{
         CeremonyStore, SessionStore,
         erased::{Deadlines, DynCeremonyStore, DynSessionStore, Timely},
@@ -277,6 +278,7 @@ impl AgentAuthBuilder {
     /// When a part is missing.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
         let Self { config, sessions, ceremonies, accounts, clock, random, audit, peer } = self;
+        let audit = observe::counted(audit);
         let mut missing = Vec::new();
         if sessions.is_none() {
             missing.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));

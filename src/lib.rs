@@ -53,7 +53,8 @@
 //!
 //! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions live.
 //! * [`guard`]: what is answered to whom. [`discovery`]: what is public. [`ceremony`]: how a registration becomes a session.
-//! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: what happened.
+//! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: what happened. [`observe`]: metrics
+//!   and spans.
 //!
 //! # Features
 //!
@@ -68,7 +69,8 @@
 //! | `redis` | `RedisStore` | |
 //! | `cache` | `CachedStore` over any store | |
 //! | `conformance` | `store::conformance`, for a store of your own | |
-//! | `tracing` | `TracingAudit` | |
+//! | `tracing` | `TracingAudit`, and [spans](observe) | |
+//! | `metrics` | [counters and store latencies](observe) | |
 //! | `full` | all of them | |
 //!
 //! A feature adds API and never changes behaviour, but for one that has no API: with `pages`,
@@ -91,6 +93,7 @@ mod dialect;
 pub mod discovery;
 pub mod guard;
 mod limiter;
+pub mod observe;
 #[cfg(feature = "pages")]
 mod pages;
 mod reply;

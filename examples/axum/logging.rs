@@ -4,11 +4,14 @@ use std::{error::Error, fmt::Display, io::IsTerminal, iter, time::Duration};
 
 use axum::{Router, extract::Request, http::header, response::Response};
 use tower_http::{sensitive_headers::SetSensitiveHeadersLayer, trace::TraceLayer};
-use tracing::{Span, info, info_span, warn};
+use tracing::{Level, Span, info, info_span, warn};
+use tracing_subscriber::fmt::format::FmtSpan;
 
-pub(crate) fn start() {
+pub(crate) fn start(level: Level) {
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
+    let ends = if level >= Level::DEBUG { FmtSpan::CLOSE } else { FmtSpan::NONE };
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours);
+    log.with_max_level(level).with_span_events(ends).init();
 }
 
 /// The same routes, logged. What is audited while a request is served is logged with its method and path.

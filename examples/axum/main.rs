@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Read `routes.rs` first: it gives each route its class, which is all that a service adds to its router. `login.rs` tells
-//! the crate who the human is. The rest is what any service has: options, data, errors, logs and a server.
+//! the crate who the human is. The rest is what any service has: options, data, errors, logs, metrics and a server.
 
 mod data;
 mod error;
 mod logging;
 mod login;
 mod logins;
+mod metrics;
 mod options;
 mod pages;
 mod routes;
@@ -35,7 +36,7 @@ use crate::{
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    logging::start();
+    logging::start(options.log);
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,15 +54,19 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
     let config = options.config(address)?;
+    let metrics = metrics::start(options.metrics).await?;
     let login = Login::new(&config, Logins::open(&options.store)?)?;
     let auth = agent_auth(config, &options.store, login.clone()).await?;
     let app = routes::app(&auth, login, Data::default())?;
 
     announce(address, auth.config());
+    if let Some(metrics) = &metrics {
+        writeln!(std::io::stdout(), "Metrics are at http://{}/metrics\n", metrics.address())?;
+    }
     let (served, stopped) = tokio::sync::oneshot::channel::<()>();
     let housekeeping = tokio::spawn(async move { auth.housekeeping(async { drop(stopped.await) }).await });
     server::serve(listener, app, server::asked_to_stop()).await;
-    drop(served);
+    drop((served, metrics));
     Ok(housekeeping.await?)
 }
 

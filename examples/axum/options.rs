@@ -41,6 +41,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     access_ttl: Option<Duration>,
 
+    /// Where to serve metrics, as Prometheus reads them: an address that only operators reach; none unless given
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// What to log: error, warn, info, debug (with the time of each store call) or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log: tracing::Level,
+
     /// Lift caps and rate limits: for load and race tests
     #[arg(long)]
     no_limits: bool,

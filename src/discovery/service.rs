@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::{Endpoint, Surface, surface::method_not_allowed};
 use crate::{
     guard::GuardBody,
+    observe,
     reply::{Answering, Reply, error_reply, for_method, poll_caught, unavailable},
 };
 
@@ -115,7 +116,8 @@ pin_project! {
 impl<F, B: Body> State<F, B> {
     fn answering(endpoint: &dyn Endpoint, parts: Parts, body: Bytes, surface: Arc<Surface>) -> Self {
         let method = parts.method.clone();
-        Self::Answering { answer: endpoint.answer(Request::from_parts(parts, body)), method, surface }
+        let answer = observe::of_endpoint(parts, |parts| endpoint.answer(Request::from_parts(parts, body)));
+        Self::Answering { answer, method, surface }
     }
 
     fn done(method: &Method, reply: Reply) -> Self {

@@ -96,8 +96,7 @@ where
         let rule = self.rule.as_ref();
         match verdict {
             Verdict::Pass(principal) => {
-                principal.enter(self.request.extensions_mut(), self.tells);
-                let challenge = self.shared.challenge(rule);
+                let challenge = self.shared.pass(principal, self.request.extensions_mut(), rule, self.tells);
                 let Self { mut service, request, .. } = *self;
                 State::Inner { future: service.call(request), challenge }
             }

@@ -82,6 +82,36 @@ pub(super) struct Refusals {
     method: Told,
 }
 
+impl Refusal {
+    /// All of them, in their order.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::NoCredentials,
+        Self::InvalidRequest,
+        Self::InvalidToken,
+        Self::InsufficientScope,
+        Self::OwnerOnly,
+        Self::Unclassified,
+        Self::Method,
+        Self::Unavailable,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::OwnerOnly => "owner_only",
+            Self::Unclassified => "unclassified",
+            Self::Method => "method",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Refusals {
     pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
         let bare = Challenge::bearer().with("resource_metadata", metadata_url);

@@ -49,8 +49,7 @@ where
         };
         match self.shared.judge(&mut request, rule) {
             Verdict::Pass(principal) => {
-                principal.enter(request.extensions_mut(), self.tells);
-                let challenge = self.shared.challenge(rule);
+                let challenge = self.shared.pass(principal, request.extensions_mut(), rule, self.tells);
                 ResponseFuture::inner(self.inner.call(request), challenge)
             }
             Verdict::Refuse(refusal) => ResponseFuture::refused(self.shared.refuse(refusal, &request, rule)),

@@ -15,6 +15,7 @@ use crate::{
         secret::{Access, Digest, Prefix},
         session::{Session, Use},
     },
+    observe::{Check, Checks},
     reply::{Answering, Reply},
     store::{StoreError, erased::DynSessionStore},
     uses::Uses,
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     prefix: Prefix<Access>,
     resource: Arc<str>,
     refusals: Refusals,
+    checks: Checks,
 }
 
 /// What a guard is made of.
@@ -96,7 +98,7 @@ pub(super) enum Principal {
 
 impl Principal {
     /// A principal comes from a check alone: whatever stands there was not put there by this one.
-    pub(super) fn enter(self, extensions: &mut Extensions, tells: bool) {
+    fn enter(self, extensions: &mut Extensions, tells: bool) {
         if !extensions.is_empty() {
             extensions.remove::<AgentSession>();
             extensions.remove::<Owner>();
@@ -115,7 +117,7 @@ impl Shared {
         let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
         let prefix = config.prefixes().access.clone();
         let resource = config.shared_resource();
-        Ok(Self { store, accounts, clock, audit, uses, addresses, prefix, resource, refusals })
+        Ok(Self { store, accounts, clock, audit, uses, addresses, prefix, resource, refusals, checks: Checks::new() })
     }
 
     /// Decides what can be decided at once. The order is: parse, authenticate, owner boundary, scope.
@@ -198,21 +200,34 @@ impl Shared {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> Reply {
-        let requirement = match rule {
-            Some(Kind::Require(requirement)) => Some(&**requirement),
-            _ => None,
-        };
-        self.refusals.reply(refusal, request, requirement, || self.clock.now())
-    }
-
-    /// The challenge that a 401 of the inner service is given as well.
-    pub(super) fn challenge(&self, rule: Option<&Kind>) -> Option<&'static HeaderValue> {
+    /// Lets a request pass, and answers the challenge that a 401 of the inner service is given as well.
+    pub(super) fn pass(
+        &self,
+        principal: Principal,
+        extensions: &mut Extensions,
+        rule: Option<&Kind>,
+        tells: bool,
+    ) -> Option<&'static HeaderValue> {
+        self.checks.count(match principal {
+            Principal::Agent(_) => Check::Agent,
+            Principal::Owner(_) => Check::Owner,
+            Principal::Nobody => Check::Nobody,
+        });
+        principal.enter(extensions, tells);
         match rule {
             Some(Kind::Public) => None,
             Some(Kind::Require(requirement)) => Some(requirement.challenge),
             _ => Some(self.refusals.challenge),
         }
+    }
+
+    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> Reply {
+        self.checks.count(Check::Refused(refusal));
+        let requirement = match rule {
+            Some(Kind::Require(requirement)) => Some(&**requirement),
+            _ => None,
+        };
+        self.refusals.reply(refusal, request, requirement, || self.clock.now())
     }
 
     fn client_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {

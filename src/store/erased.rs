@@ -9,12 +9,15 @@ use super::{
     CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
     StoreErrorKind,
 };
-use crate::core::{
-    clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, Transition},
-    secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+use crate::{
+    core::{
+        clock::Timestamp,
+        id::{AccountId, RegistrationId, SessionId},
+        registration::{Registration, Transition},
+        secret::{Access, Digest, Refresh},
+        session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    },
+    observe,
 };
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -38,11 +41,12 @@ pub(crate) struct Timely<S> {
 }
 
 async fn timely<T>(
+    call: &'static str,
     deadline: Duration,
     answer: impl Future<Output = Result<T, StoreError>> + Send,
 ) -> Result<T, StoreError> {
     let late = |_| Err(StoreError::because(StoreErrorKind::Unavailable, Late(deadline)));
-    timeout(deadline, answer).await.unwrap_or_else(late)
+    observe::of_store(call, async { timeout(deadline, answer).await.unwrap_or_else(late) }).await
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +59,7 @@ impl<S: SessionStore> DynSessionStore for Timely<S> {
     }
 
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>> {
-        Box::pin(async move { timely(self.deadlines.read, self.store.find_session(&access)).await })
+        Box::pin(async move { timely("find_session", self.deadlines.read, self.store.find_session(&access)).await })
     }
 }
 
@@ -68,11 +72,11 @@ macro_rules! ceremony_store {
 
         impl<S: CeremonyStore> DynCeremonyStore for Timely<S> {
             fn find_session<'a>(&'a self, access: &'a Digest<Access>) -> Answer<'a, Option<Arc<Session>>> {
-                Box::pin(timely(self.deadlines.read, self.store.find_session(access)))
+                Box::pin(timely("find_session", self.deadlines.read, self.store.find_session(access)))
             }
 
             $(fn $name<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer> {
-                Box::pin(timely(self.deadlines.$kind, self.store.$name($($argument),*)))
+                Box::pin(timely(stringify!($name), self.deadlines.$kind, self.store.$name($($argument),*)))
             })*
         }
     };

@@ -23,7 +23,7 @@ const LIMITS: [(&str, u64, u64); 5] = [
 ];
 
 /// The optional parts that must cost nothing where nobody listens.
-const OPTIONAL: [&str; 1] = ["tracing"];
+const OPTIONAL: [&str; 2] = ["metrics", "tracing"];
 
 /// Count the instructions of a token check
 #[derive(Args)]
