@@ -19,6 +19,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 
+use tower_agent_auth::{
+    core::{
+        secret::{Access, Digest},
+        session::Session,
+    },
+    store::StoreError,
+};
+
 mod common;
 use common::{Service, bearer, browse, from_address};
 
@@ -178,6 +186,171 @@ async fn a_dropped_check_leaves_no_trace_and_the_service_goes_on() {
     assert_eq!(calls.load(Ordering::SeqCst), 0);
     let request = from_address(bearer(http::Method::GET, "/", &token), "192.0.2.1");
     assert_eq!(guard.ready().await.unwrap().call(request).await.unwrap().status(), StatusCode::OK);
+}
+
+/// How many calls of an inner service are under way, and how many were dropped or ended.
+#[derive(Clone, Default)]
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A service whose calls never end.
+fn endless(
+    held: Arc<AtomicUsize>,
+) -> impl tower::Service<Request<Body>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone {
+    service_fn(move |_: Request<Body>| {
+        held.fetch_add(1, Ordering::SeqCst);
+        let held = Held(Arc::clone(&held));
+        async move {
+            let _held = held;
+            std::future::pending().await
+        }
+    })
+}
+
+#[tokio::test]
+async fn r109_a_call_that_is_dropped_drops_the_inner_call_and_gives_the_permit_back() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let held = Arc::new(AtomicUsize::new(0));
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(endless(Arc::clone(&held)));
+    let mut guard = ServiceBuilder::new()
+        .layer(service.auth.discovery())
+        .layer(service.auth.require("projects:read"))
+        .service(limited);
+    for waits in [false, false, true, true] {
+        if waits {
+            service.store.wait();
+        }
+        let mut call = Box::pin(guard.ready().await.unwrap().call(bearer(http::Method::GET, "/", &token)));
+        let mut context = Context::from_waker(Waker::noop());
+        // The store is asked, answers, and the inner service is called.
+        for _ in 0..4 {
+            assert!(call.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(held.load(Ordering::SeqCst), 1, "waits: {waits}");
+        drop(call);
+        assert_eq!(held.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[tokio::test]
+async fn r109_a_clone_takes_nothing_from_the_instance_that_is_ready() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    for waits in [false, true] {
+        if waits {
+            service.store.wait();
+        }
+        let mut guard = service.auth.require("projects:read").layer(strict().0);
+        let readied = guard.ready().await.unwrap();
+        let clone = readied.clone();
+        // Called first, the clone must get ready for itself; what was readied still is.
+        let by_clone = clone.oneshot(bearer(http::Method::GET, "/", &token));
+        let by_readied = readied.call(bearer(http::Method::GET, "/", &token));
+        let (by_clone, by_readied) = tokio::join!(by_clone, by_readied);
+        assert_eq!((by_clone.unwrap().status(), by_readied.unwrap().status()), (StatusCode::OK, StatusCode::OK));
+    }
+}
+
+#[tokio::test]
+async fn r109_errors_of_readiness_pass_through() {
+    /// A service that is never ready.
+    #[derive(Clone)]
+    struct Broken;
+    impl tower::Service<Request<Body>> for Broken {
+        type Response = Response<Full<Bytes>>;
+        type Error = &'static str;
+        type Future = Ready<Result<Self::Response, Self::Error>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Err("not ready, ever"))
+        }
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            panic!("called without having been ready")
+        }
+    }
+    let auth = Service::new().auth;
+    assert_eq!(auth.optional().layer(Broken).ready().await.map(drop), Err("not ready, ever"));
+    assert_eq!(auth.discovery().layer(Broken).ready().await.map(drop), Err("not ready, ever"));
+}
+
+/// A store that panics wherever it is asked.
+struct Panics;
+
+impl tower_agent_auth::store::SessionStore for Panics {
+    async fn find_session(&self, _: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        panic!("the store panics, as it was told")
+    }
+
+    fn find_session_now(&self, _: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+        panic!("the store panics at once, as it was told")
+    }
+}
+
+#[tokio::test]
+async fn r109_a_store_that_panics_fails_one_request_and_gives_the_permit_back() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let config = common::config().build().unwrap();
+    let auth = tower_agent_auth::AgentAuth::builder(config).checks_only(Panics).build().unwrap();
+    let (inner, calls) = strict();
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(inner);
+    let mut guard = auth.require("projects:read").layer(limited);
+    for _ in 0..3 {
+        let failed = guard.ready().await.unwrap().call(bearer(http::Method::GET, "/", &token)).await.unwrap();
+        assert_eq!(failed.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn r109_a_panic_of_the_inner_service_is_not_swallowed() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let inner =
+        service_fn(async |_: Request<Body>| -> Result<Response<Full<Bytes>>, Infallible> { panic!("the inner") });
+    let guard = service.auth.require("projects:read").layer(inner);
+    let call = tokio::spawn(guard.oneshot(bearer(http::Method::GET, "/", &token)));
+    assert!(call.await.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn r109_a_full_service_below_sheds_and_is_asked_again() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let held = Arc::new(AtomicUsize::new(0));
+    let inner = ServiceBuilder::new().load_shed().concurrency_limit(1).service(endless(Arc::clone(&held)));
+    let mut guard = service.auth.require("projects:read").layer(inner);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = Box::pin(guard.ready().await.unwrap().call(bearer(http::Method::GET, "/", &token)));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let shed = guard.ready().await.unwrap().call(bearer(http::Method::GET, "/", &token)).await;
+    assert!(shed.unwrap_err().is::<tower::load_shed::error::Overloaded>(), "the inner error, as it was");
+    drop(first);
+    let mut second = Box::pin(guard.ready().await.unwrap().call(bearer(http::Method::GET, "/", &token)));
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    assert_eq!(held.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn r109_trailers_and_ends_of_bodies_are_handed_on() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let inner = service_fn(async |_: Request<Body>| {
+        let trailers = http::HeaderMap::from_iter([("x-end".parse().unwrap(), "yes".parse().unwrap())]);
+        let frames = [http_body::Frame::data(Bytes::from_static(b"body")), http_body::Frame::trailers(trailers)];
+        let frames = tokio_stream::iter(frames.map(Ok::<_, Infallible>));
+        Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(frames)))
+    });
+    let stack = ServiceBuilder::new().layer(service.auth.discovery()).layer(service.auth.require("projects:read"));
+    let response = stack.service(inner).oneshot(bearer(http::Method::GET, "/", &token)).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-end"], "yes");
+    assert_eq!(body.to_bytes(), "body");
 }
 
 #[test]

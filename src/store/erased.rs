@@ -1,7 +1,14 @@
 //! The stores as trait objects, so that no layer's type drags a store's type along. A future is boxed only here, and here
 //! it gets its deadline.
 
-use std::{future::Future, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -55,7 +62,9 @@ struct Late(Duration);
 
 impl<S: SessionStore> DynSessionStore for Timely<S> {
     fn find_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
-        self.store.find_session_now(access)
+        // A store that panics here is waited for instead, where a panic is one request's failure.
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.store.find_session_now(access)));
+        answer.unwrap_or(Poll::Pending)
     }
 
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>> {
