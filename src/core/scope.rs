@@ -18,6 +18,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -151,6 +152,12 @@ impl PartialEq for ScopeSet {
 }
 
 impl Eq for ScopeSet {}
+
+impl Hash for ScopeSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.sorted.hash(state);
+    }
+}
 
 impl fmt::Debug for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

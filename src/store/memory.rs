@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     task::Poll,
 };
@@ -17,6 +17,7 @@ use crate::core::{
     clock::Timestamp,
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, State, Transition},
+    scope::ScopeSet,
     secret::{Access, Claim, Digest, Refresh},
     session::{Lineage, NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, Use},
 };
@@ -86,7 +87,12 @@ struct Tables {
     redeemed: HashMap<RegistrationId, SessionId>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
+    /// Sets of scopes, each once for all sessions that have it.
+    scopes: HashSet<ScopeSet>,
 }
+
+/// Beyond so many sets of scopes a further one is each session's own, so that agents can't make the table grow.
+const MOST_SETS: usize = 1_024;
 
 /// A session with its current secrets.
 #[derive(Debug)]
@@ -193,11 +199,23 @@ impl Tables {
         let first = RefreshToken { session: session.id.clone(), generation: 0, ends_at: session.refresh_expires_at };
         self.refresh.insert(new.refresh, first);
         self.accounts.entry(session.account.id.clone()).or_default().push(session.id.clone());
-        let session = Arc::new(session.clone());
+        let (granted, scopes) = (self.shared(&session.granted), self.shared(&session.scopes));
+        let session = Arc::new(Session { granted, scopes, ..session.clone() });
         self.access.insert(new.access, Arc::clone(&session));
         let kept = Kept { session, access: new.access, generation: 0, refreshed: None };
         self.sessions.insert(kept.session.id.clone(), kept);
         Ok(true)
+    }
+
+    /// The same set, shared with all sessions that have it.
+    fn shared(&mut self, set: &ScopeSet) -> ScopeSet {
+        if let Some(known) = self.scopes.get(set) {
+            return known.clone();
+        }
+        if self.scopes.len() < MOST_SETS {
+            self.scopes.insert(set.clone());
+        }
+        set.clone()
     }
 
     fn lineage(&self, refresh: &Digest<Refresh>) -> Option<Lineage> {
@@ -215,6 +233,7 @@ impl Tables {
         let Some(RefreshToken { session: id, generation, .. }) = self.refresh.get(&rotation.from).cloned() else {
             return Ok(None);
         };
+        let scopes = self.shared(&rotation.scopes);
         let Some(kept) = self.sessions.get_mut(&id) else { return Ok(None) };
         let over = kept.session.revoked.is_some() || kept.session.refresh_expires_at.has_passed(at);
         if over || generation != kept.generation {
@@ -224,7 +243,7 @@ impl Tables {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         let session = Arc::make_mut(&mut kept.session);
-        session.scopes = rotation.scopes.clone();
+        session.scopes = scopes;
         session.expires_at = rotation.expires_at;
         session.refresh_expires_at = rotation.refresh_expires_at;
         self.access.remove(&kept.access);
