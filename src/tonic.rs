@@ -22,7 +22,7 @@
 //! }
 //! ```
 //!
-//! By method, one [policy](AgentAuth::policy) stands in front of all services, made of [`Methods`]. The documents and the
+//! By method, one [policy](crate::AgentAuth::policy) stands in front of all services, made of [`Methods`]. The documents and the
 //! ceremony are served beside the gRPC services on the same port: see `examples/tonic`.
 //!
 //! ```
