@@ -173,7 +173,7 @@ impl fmt::Display for ScopeSet {
 }
 
 /// All that agents may ever be granted at a service. What only the owner may do is no scope.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Catalogue {
     id: CatalogueId,
     entries: Vec<CatalogueEntry>,
@@ -182,13 +182,19 @@ pub struct Catalogue {
 }
 
 /// Tells one catalogue of a process from another.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 struct CatalogueId(u64);
 
 impl CatalogueId {
     fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Catalogue").field(&self.entries).finish()
     }
 }
 
