@@ -90,9 +90,9 @@ fn ours(count: usize) -> f64 {
 
 /// Every other map, with sessions that differ from ours in nothing but that their texts are shared.
 fn others(count: usize) -> Vec<(&'static str, f64)> {
-    let session = session_of(&registration(), "acct_1").session;
+    let session = session_of(&registration(), "acct_1").session.session;
     let sessions: Vec<(Digest<Access>, Arc<Session>)> =
-        (0..count).map(|_| (world::token().digest(), Arc::new(session.clone()))).collect();
+        (0..count).map(|_| (world::token().digest(), Arc::new(Session::clone(&session)))).collect();
     let digests: Vec<_> = sessions.iter().map(|(digest, _)| *digest).collect();
     let each = || sessions.iter().map(|(digest, session)| (*digest, Arc::clone(session)));
     let mut costs = Vec::new();

@@ -74,7 +74,7 @@ async fn checks(store: &(impl SessionStore + Clone), sessions: &Arc<Vec<NewSessi
     rate(usize::MAX, move |number| {
         let (store, sessions) = (store.clone(), Arc::clone(&sessions));
         async move {
-            let access = &sessions[number % SESSIONS].access;
+            let access = &sessions[number % SESSIONS].session.access;
             // As a guard asks.
             let found = match store.find_session_now(access) {
                 std::task::Poll::Ready(found) => found,
@@ -248,7 +248,7 @@ async fn delays(here: impl CeremonyStore + Clone, there: impl SessionStore + Clo
     let mut delays = Vec::new();
     for _ in 0..trials {
         let new = session(&here, "alice").await;
-        assert!(there.find_session(&new.access).await.unwrap().is_some());
+        assert!(there.find_session(&new.session.access).await.unwrap().is_some());
         delays.push(refused_after(&here, &there, &new).await);
     }
     delays.sort();
@@ -256,9 +256,9 @@ async fn delays(here: impl CeremonyStore + Clone, there: impl SessionStore + Clo
 }
 
 async fn refused_after(here: &impl CeremonyStore, there: &impl SessionStore, new: &NewSession) -> Duration {
-    here.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(3)).await.unwrap();
+    here.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(3)).await.unwrap();
     let begun = Instant::now();
-    while there.find_session(&new.access).await.unwrap().is_some() {
+    while there.find_session(&new.session.access).await.unwrap().is_some() {
         sleep(Duration::from_micros(200)).await;
     }
     begun.elapsed()
@@ -275,7 +275,7 @@ async fn delays_without_push(
         let (here, there) = (here.clone(), there.clone());
         running.spawn(async move {
             let new = session(&here, &format!("account-{trial}")).await;
-            assert!(there.find_session(&new.access).await.unwrap().is_some());
+            assert!(there.find_session(&new.session.access).await.unwrap().is_some());
             sleep(Duration::from_millis(4_000 * trial as u64 / trials as u64)).await;
             refused_after(&here, &there, &new).await
         });

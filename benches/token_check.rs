@@ -231,20 +231,21 @@ fn bytes(runtime: &Runtime) -> (f64, f64) {
             }
         }
     });
-    // As the store has them: the resource is the configuration's, sets of scopes are shared, texts are each client's own.
+    // As the store has them: the resource is the configuration's; sets of scopes and names of clients are shared.
     let first = session_of(&registration(), "acct_0").session;
     let mut sessions = Vec::with_capacity(SESSIONS);
     let (_, seen) = counted(|| {
         sessions.extend((0..SESSIONS).map(|number| {
             let (resource, scopes) = (Arc::clone(&first.resource), first.scopes.clone());
+            let client = first.session.client.clone();
             let own = session_of(&registration(), &format!("acct_{number:08}")).session;
-            Arc::new(Session { resource, granted: scopes.clone(), scopes, ..own })
+            Arc::new(Session { resource, client, scopes, ..Session::clone(&own) })
         }));
     });
     let seen = seen as f64 / SESSIONS as f64;
-    // Digest, pointer and tag, in tables as large as they are at a million in 64 parts.
+    // Pointer and tag, in tables as large as they are at a million in 64 parts.
     let slots = (MILLION / 64 * 8 / 7).next_power_of_two() * 64;
-    let table = 41.0 * slots as f64 / MILLION as f64;
+    let table = 9.0 * slots as f64 / MILLION as f64;
     (seen + table, all as f64 / MILLION as f64)
 }
 

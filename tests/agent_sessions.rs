@@ -943,6 +943,19 @@ async fn r81_r87_an_agent_sees_and_revokes_only_itself() {
 }
 
 #[tokio::test]
+async fn r82_what_was_revoked_meanwhile_is_not_shown_to_its_agent() {
+    let service = Service::new();
+    let own = session(&service).await;
+    let ceremony = service.auth.ceremony().unwrap();
+    let token = text(&own, "access_token");
+    let found = ceremony.session(token.as_bytes()).await.unwrap().unwrap();
+    let record = ceremony.own_record(&found).await.unwrap().unwrap();
+    assert_eq!((&record.session, &record.client.name), (&found, &found.client));
+    ceremony.revoke_token(token).await.unwrap();
+    assert_eq!(ceremony.own_record(&found).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn r81_r87_r90_a_human_sees_and_revokes_all_of_the_own_account() {
     let service = Service::new();
     let (one, two) = (session(&service).await, session(&service).await);

@@ -18,12 +18,12 @@ use tower_agent_auth::{
     core::{
         random::OsRandom,
         secret::{Access, Digest, Prefix, Secret},
-        session::{NewSession, Session},
+        session::Session,
     },
     guard::GuardLayer,
     store::{
         CachedStore, CeremonyStore, MemoryStore, SessionStore, StoreError,
-        conformance::fixtures::{after, approved, session_of},
+        conformance::fixtures::{account, after, approved, registration, session_with},
     },
 };
 
@@ -41,9 +41,22 @@ fn auth(store: impl SessionStore) -> AgentAuth {
 async fn store() -> (MemoryStore, String) {
     let (store, token) = (MemoryStore::new(), token());
     let registration = approved(&store, "acct_1").await;
-    let new = NewSession { access: token.digest(), ..session_of(&registration, "acct_1") };
+    let new = session_with(&registration, "acct_1", token.digest());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     (store, token.expose().to_owned())
+}
+
+#[test]
+fn a_session_in_memory_is_small() {
+    const PLACES_FOR_A_MILLION: usize = 64 * 32_768;
+    let all = session_with(&registration(), "acct_00000000", token().digest()).session;
+    let mut kept = None;
+    let own = allocation_counter::measure(|| {
+        kept = Some(Arc::new(Session { account: account("acct_00000001"), ..Session::clone(&all) }));
+    });
+    let place = (size_of::<Arc<Session>>() + 1) * PLACES_FOR_A_MILLION / 1_000_000;
+    let bytes = own.bytes_current as usize + place;
+    assert!(kept.is_some() && bytes <= 256, "{bytes}");
 }
 
 fn request(token: &str) -> Request<()> {

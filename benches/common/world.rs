@@ -8,7 +8,7 @@ use tower_agent_auth::{
     },
     store::{
         CeremonyStore, Cutoff, MemoryStore,
-        conformance::fixtures::{LIFE, NO_CAPS, after, approve, open, registration, session_of},
+        conformance::fixtures::{LIFE, NO_CAPS, after, approve, open, registration, session_with},
     },
 };
 
@@ -24,7 +24,7 @@ pub(crate) async fn session(store: &MemoryStore, number: usize, token: &Secret<A
     store.create_registration(&registration, NO_CAPS).await.unwrap();
     store.transition(&registration.id, &open(&account), after(1)).await.unwrap();
     store.transition(&registration.id, &approve(&account, "a b"), after(1)).await.unwrap();
-    let new = NewSession { access: token.digest(), ..session_of(&registration, &account) };
+    let new = session_with(&registration, &account, token.digest());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     new
 }

@@ -23,11 +23,10 @@ use tower_agent_auth::{
     core::{
         random::OsRandom,
         secret::{Access, Prefix},
-        session::NewSession,
     },
     store::{
         CeremonyStore, MemoryStore,
-        conformance::fixtures::{after, approved, session_of},
+        conformance::fixtures::{after, approved, session_with},
     },
 };
 use tower_layer::Layer;
@@ -85,7 +84,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let registration = approved(&store, "acct_1").await;
-        let new = NewSession { access: token.digest(), ..session_of(&registration, "acct_1") };
+        let new = session_with(&registration, "acct_1", token.digest());
         assert!(store.redeem(&new, after(2)).await.unwrap());
     });
     let token = token.expose();

@@ -10,7 +10,7 @@ use crate::{
         registration::{Account, Approval, Client, Code, CodeDigest, Mode, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Exchange, Finish, Secret},
-        session::Session,
+        session::SessionRecord,
     },
 };
 
@@ -209,7 +209,7 @@ impl Ceremony {
     async fn novelty(&self, client: &Client, account: &Account) -> Result<Option<Warning>, CeremonyError> {
         const REMEMBERED: usize = 50;
         let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
-        let known = |session: &Session| session.client.name == client.name && session.client.kind == client.kind;
+        let known = |session: &SessionRecord| session.client.name == client.name && session.client.kind == client.kind;
         Ok(match sessions.iter().any(known) {
             true => None,
             false if sessions.is_empty() => Some(Warning::FirstAgent),

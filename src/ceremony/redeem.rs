@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Ceremony, CeremonyError, DRAWS};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         registration::{Account, Mode, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Refresh, Secret},
-        session::{NewSession, Noted, Redeemer, RevokedBy, Session},
+        session::{NewSession, Noted, Redeemer, RevokedBy, Session, SessionRecord},
     },
     store::{RevokeTarget, StoreError, StoreErrorKind},
 };
@@ -22,7 +22,7 @@ const SENT_TWICE: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub struct Issued {
     /// The session.
-    pub session: Session,
+    pub session: SessionRecord,
     /// What the agent sends as `Authorization: Bearer`.
     pub access_token: Secret<Access>,
     /// What continues the session.
@@ -109,7 +109,7 @@ impl Ceremony {
             return Ok(());
         }
         self.record(&Event::ReuseDetected { session: session.id.clone() });
-        let target = RevokeTarget::Session(session.id, session.account.id);
+        let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
         self.revoke(&target, RevokedBy::Reuse).await.map(drop)
     }
 
@@ -126,25 +126,30 @@ impl Ceremony {
         let created_at = self.now();
         let session = Session {
             id: SessionId::generate(&*self.random)?,
-            registration: registration.id.clone(),
+            access: access_token.digest(),
             resource: self.config.shared_resource(),
             account: account.clone(),
+            client: registration.client.name.clone(),
+            scopes: granted.clone(),
+            expires_at: self.access_end(created_at),
+            noted: Noted::default(),
+        };
+        let record = SessionRecord {
+            session: Arc::new(session),
+            registration: registration.id.clone(),
             client: registration.client.clone(),
             granted: granted.clone(),
-            scopes: granted.clone(),
             created_at,
             redeemer: redeemer.clone(),
-            expires_at: self.access_end(created_at),
             refresh_expires_at: self.refresh_end(created_at),
             last_use: None,
             revoked: None,
-            noted: Noted::default(),
         };
-        let new = NewSession { session, access: access_token.digest(), refresh: refresh_token.digest() };
+        let new = NewSession { session: record, refresh: refresh_token.digest() };
         Ok((new, access_token, refresh_token))
     }
 
-    fn issued(&self, session: Session, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
+    fn issued(&self, session: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
         self.record(&Event::Redeemed {
             registration: session.registration.clone(),
             session: session.id.clone(),

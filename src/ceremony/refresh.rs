@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use super::{Ceremony, CeremonyError, DRAWS, Issued};
 use crate::{
     audit::Event,
     core::{
         clock::Timestamp,
         secret::{Access, Refresh, Secret},
-        session::{Lineage, RevokedBy, Rotation, Salt, Session},
+        session::{Lineage, RevokedBy, Rotation, Salt, Session, SessionRecord},
     },
     store::{RevokeTarget, StoreError, StoreErrorKind},
 };
@@ -107,14 +109,16 @@ impl Ceremony {
 
     fn refreshed(
         &self,
-        session: Session,
+        before: SessionRecord,
         rotation: Rotation,
         access_token: Secret<Access>,
         refresh_token: Secret<Refresh>,
     ) -> Issued {
-        self.record(&Event::Refreshed { session: session.id.clone() });
-        let Rotation { scopes, expires_at, refresh_expires_at, .. } = rotation;
-        Issued { session: Session { scopes, expires_at, refresh_expires_at, ..session }, access_token, refresh_token }
+        self.record(&Event::Refreshed { session: before.id.clone() });
+        let Rotation { access, scopes, expires_at, refresh_expires_at, .. } = rotation;
+        let session = Arc::new(Session { access, scopes, expires_at, ..Session::clone(&before) });
+        let session = SessionRecord { session, refresh_expires_at, ..before };
+        Issued { session, access_token, refresh_token }
     }
 
     async fn end(&self, session: &Session, by: RevokedBy) -> Result<(), CeremonyError> {
@@ -135,11 +139,11 @@ impl Ceremony {
     }
 
     /// A refresh never extends a session past its absolute end.
-    fn access_end_of(&self, session: &Session, at: Timestamp) -> Timestamp {
+    fn access_end_of(&self, session: &SessionRecord, at: Timestamp) -> Timestamp {
         self.access_end(at).min(session.created_at.after(self.config.lifetimes().session))
     }
 
-    fn refresh_end_of(&self, session: &Session, at: Timestamp) -> Timestamp {
+    fn refresh_end_of(&self, session: &SessionRecord, at: Timestamp) -> Timestamp {
         self.refresh_end(at).min(session.created_at.after(self.config.lifetimes().session))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     audit::Event,
     core::{
         id::{AccountId, RegistrationId, SessionId},
-        session::{RevokedBy, Session},
+        session::{RevokedBy, Session, SessionRecord},
     },
     store::RevokeTarget,
 };
@@ -18,7 +18,7 @@ const PAGE: usize = 50;
 #[non_exhaustive]
 pub struct Page {
     /// The sessions.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionRecord>,
     /// Where the next page begins, if there is one.
     pub next: Option<SessionId>,
 }
@@ -41,8 +41,17 @@ impl Ceremony {
     ///
     /// # Errors
     /// When the service fails.
-    pub async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, CeremonyError> {
+    pub async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, CeremonyError> {
         Ok(self.store.session_of(registration).await?)
+    }
+
+    /// All that is kept of an agent's own session, unless it was revoked meanwhile.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn own_record(&self, session: &Session) -> Result<Option<SessionRecord>, CeremonyError> {
+        let found = self.store.find_record(&session.id).await?;
+        Ok(found.filter(|record| record.revoked.is_none()))
     }
 
     /// The session of an access token that is good now.

@@ -3,18 +3,26 @@
 //! An agent session is never an account-owner session: it carries scopes that a human granted, an end, and the account
 //! that it acts for, and it can be seen and taken back by that account's human at any time.
 //!
+//! There are two types, since there are two readers. Each request is checked by a [`Session`], which a handler then sees:
+//! there are many of them in memory, and a look-up reads no more. What only the human's list shows and only the ceremony
+//! decides by stands around it in a [`SessionRecord`].
+//!
 //! ```
-//! # use tower_agent_auth::core::session::SessionState;
-//! # fn show(session: &tower_agent_auth::core::session::Session, now: tower_agent_auth::core::clock::Timestamp) {
-//! if session.state_at(now) == SessionState::Active {
-//!     println!("{} acts for {} with {}", session.client.name, session.account.label, session.scopes);
+//! # use tower_agent_auth::core::{clock::Timestamp, session::{Session, SessionRecord, SessionState}};
+//! fn handle(session: &Session) -> String {
+//!     format!("{} acts for {} with {}", session.client, session.account.label, session.scopes)
 //! }
-//! # }
+//!
+//! fn show(record: &SessionRecord, now: Timestamp) -> Option<String> {
+//!     let active = record.state_at(now) == SessionState::Active;
+//!     active.then(|| format!("{}, since {}", handle(record), record.created_at))
+//! }
 //! ```
 
 use std::{
     fmt,
     net::IpAddr,
+    ops::Deref,
     ptr,
     sync::{
         Arc,
@@ -32,37 +40,83 @@ use super::{
     text::HumanText,
 };
 
-/// A session, as a store keeps it.
+/// A session as a token check reads it and a handler sees it. A [`SessionRecord`] is all that is kept of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Session {
     /// The public name.
     pub id: SessionId,
-    /// The registration that it came from. Unique: a registration becomes one session at most.
-    pub registration: RegistrationId,
+    /// The digest of its access token. Unique.
+    pub access: Digest<Access>,
     /// The resource identifier (RFC 9728 section 2) that it is good for.
     pub resource: Arc<str>,
     /// The account that it acts for.
     pub account: Account,
-    /// Who asked for it.
+    /// What its client calls itself.
+    pub client: HumanText,
+    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
+    pub scopes: ScopeSet,
+    /// From when on the access token is refused.
+    pub expires_at: Timestamp,
+    /// When a use was last noted, so that one is noted once a minute and not for each request.
+    pub noted: Noted,
+}
+
+impl Session {
+    /// Whether its access token is good for that resource at `now`. That it was not revoked, whoever found it knows: no
+    /// store finds one that was.
+    #[must_use]
+    pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
+        !self.expires_at.has_passed(now) && self.is_for(resource)
+    }
+
+    /// Whether a use at `now` is worth noting; if so it counts as noted.
+    pub(crate) fn note_use(&self, now: Timestamp) -> bool {
+        let noted = Timestamp::from_millis(self.noted.0.load(Ordering::Relaxed));
+        if now.since(noted) < Noted::COARSE {
+            return false;
+        }
+        self.noted.0.store(now.as_millis(), Ordering::Relaxed);
+        true
+    }
+
+    /// Sessions that were issued here share one text with the configuration: then there is nothing to compare.
+    fn is_for(&self, resource: &str) -> bool {
+        ptr::eq(&*self.resource, resource) || *self.resource == *resource
+    }
+}
+
+/// A session with all that is kept of it: what its human's list shows, and what the ceremony decides by.
+///
+/// It reads as its [`Session`] too: `record.id`, `record.scopes`. Only `client` and `is_good` are its own: `record.client` is
+/// all that is known of the client, of which the session has the name alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionRecord {
+    /// The session.
+    pub session: Arc<Session>,
+    /// The registration that it came from. Unique: a registration becomes one session at most.
+    pub registration: RegistrationId,
+    /// Who asked for it. Its name is the session's `client`.
     pub client: Client,
     /// What the human granted.
     pub granted: ScopeSet,
-    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
-    pub scopes: ScopeSet,
     /// When it was issued.
     pub created_at: Timestamp,
     /// Who redeemed the registration.
     pub redeemer: Redeemer,
-    /// From when on the access token is refused.
-    pub expires_at: Timestamp,
     /// From when on the refresh token is refused, and the session is over.
     pub refresh_expires_at: Timestamp,
     /// The last use that was written down, to the minute.
     pub last_use: Option<Use>,
     /// When and by whom it was taken back.
     pub revoked: Option<Revocation>,
-    /// Which uses this process has noted. A store leaves it at its default.
-    pub noted: Noted,
+}
+
+impl Deref for SessionRecord {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
 }
 
 /// Where a session stands at an instant.
@@ -76,7 +130,7 @@ pub enum SessionState {
     Revoked,
 }
 
-impl Session {
+impl SessionRecord {
     /// Where the session stands at `now`.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> SessionState {
@@ -90,28 +144,13 @@ impl Session {
     /// Whether its access token is good for that resource at `now`.
     #[must_use]
     pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
-        self.revoked.is_none() && !self.expires_at.has_passed(now) && self.is_for(resource)
-    }
-
-    /// Whether a use at `now` is worth noting; if so it counts as noted.
-    pub(crate) fn note_use(&self, now: Timestamp) -> bool {
-        let noted = Timestamp::from_millis(self.noted.0.load(Ordering::Relaxed));
-        if now.since(noted) < Noted::COARSE {
-            return false;
-        }
-        self.noted.0.store(now.as_millis(), Ordering::Relaxed);
-        self.last_use.is_none_or(|last| now.since(last.at) >= Noted::COARSE)
+        self.revoked.is_none() && self.session.is_good(resource, now)
     }
 
     /// Whether its refresh token is.
     #[must_use]
     pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.is_for(resource)
-    }
-
-    /// Sessions that were issued here share one text with the configuration: then there is nothing to compare.
-    fn is_for(&self, resource: &str) -> bool {
-        ptr::eq(&*self.resource, resource) || *self.resource == *resource
     }
 
     /// From when on neither of its tokens is good, unless it is refreshed before.
@@ -139,18 +178,30 @@ pub struct Use {
     pub address: Option<IpAddr>,
 }
 
-/// When a guard of this process last noted a use of a session, so that it does so once a minute and not for each request.
-/// It is no part of what a session is: all are equal, and none is kept.
+/// When a use of a session was last noted by a guard of this process, or written down by any: guards note one a minute.
+/// It is no part of what a session is: all are equal.
 pub struct Noted(AtomicI64);
 
 impl Noted {
     /// Uses closer together than this are one.
     const COARSE: Duration = Duration::from_secs(60);
+
+    /// For a session whose last use that is written down was then; `None` is never, and so is the default. A store that
+    /// leaves it out makes a guard note, and so the store write, a use each time that it is read.
+    #[must_use]
+    pub fn since(last_use: Option<Timestamp>) -> Self {
+        Self(AtomicI64::new(last_use.map_or(i64::MIN, Timestamp::as_millis)))
+    }
+
+    /// A use at `at` was written down.
+    pub(crate) fn advance(&self, at: Timestamp) {
+        self.0.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
 }
 
 impl Default for Noted {
     fn default() -> Self {
-        Self(AtomicI64::new(i64::MIN))
+        Self::since(None)
     }
 }
 
@@ -209,13 +260,11 @@ impl RevokedBy {
     }
 }
 
-/// A session on its way into a store, with the digests of its secrets.
+/// A session on its way into a store, with the digest of its refresh token.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     /// The session.
-    pub session: Session,
-    /// The digest of its access token. Unique.
-    pub access: Digest<Access>,
+    pub session: SessionRecord,
     /// The digest of its refresh token. Unique.
     pub refresh: Digest<Refresh>,
 }
@@ -247,7 +296,7 @@ pub struct Salt(pub [u8; 32]);
 #[derive(Clone, Debug)]
 pub struct Lineage {
     /// Its session, which may have ended.
-    pub session: Session,
+    pub session: SessionRecord,
     /// How many refreshes ago it was the current one; zero if it is.
     pub age: u64,
     /// The session's last refresh.

@@ -24,7 +24,7 @@ const MAX_MARKS_IN_A_ROW: usize = 4;
 
 /// A short single line: 1 to 64 characters as a reader counts them and at most 256 bytes, in Unicode normal form C,
 /// without control, format, private or unassigned characters, and not blank at either end.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct HumanText(Arc<str>);
 
 impl HumanText {

@@ -18,7 +18,7 @@ use crate::{
         clock::Timestamp,
         id::{AccountId, SessionId},
         registration::State,
-        session::{Session, SessionState},
+        session::{Session, SessionRecord, SessionState},
         text::HumanText,
     },
     discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
@@ -352,7 +352,10 @@ async fn list(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
     // What is listed is as fresh as it can be.
     site.ceremony.write_uses().await?;
     let body = match asker(site, request).await? {
-        Asker::Agent(own) => json!({ "sessions": [entry(&own, now)] }),
+        Asker::Agent(own) => {
+            let own = site.ceremony.own_record(&own).await?.ok_or(Refused::SignedOut)?;
+            json!({ "sessions": [entry(&own, now)] })
+        }
         Asker::Human(account) => {
             let query = request.uri().query().unwrap_or_default();
             let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
@@ -366,7 +369,7 @@ async fn list(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-fn entry(session: &Session, now: Timestamp) -> Value {
+fn entry(session: &SessionRecord, now: Timestamp) -> Value {
     let text = |text: &Option<HumanText>| text.as_ref().map(ToString::to_string);
     json!({
         "id": session.id.as_str(),

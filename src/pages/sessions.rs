@@ -14,7 +14,7 @@ use crate::{
     core::{
         clock::Timestamp,
         id::SessionId,
-        session::{RevokedBy, Session, SessionState},
+        session::{RevokedBy, SessionRecord, SessionState},
     },
     reply::Reply,
 };
@@ -91,7 +91,7 @@ const fn ended_by(by: RevokedBy) -> &'static str {
     }
 }
 
-fn show(desk: &Desk, session: &Session, now: Timestamp) -> Value {
+fn show(desk: &Desk, session: &SessionRecord, now: Timestamp) -> Value {
     let state = session.state_at(now);
     let catalogue = desk.site.config.catalogue();
     let scopes = session.granted.iter().map(|scope| {

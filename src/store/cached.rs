@@ -20,7 +20,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, Transition},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 /// How stale an answer may be at most, whatever is asked for.
@@ -194,8 +194,12 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
         self.store.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
         self.store.session_of(registration).await
+    }
+
+    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.store.find_record(session).await
     }
 
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
@@ -212,7 +216,7 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionRecord>, StoreError> {
         self.store.list_sessions(account, before, limit).await
     }
 

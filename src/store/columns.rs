@@ -12,7 +12,7 @@ use crate::core::{
     registration::{Account, Client, Code, CodeDigest, Decision, Mode, Registration},
     scope::ScopeSet,
     secret::{Digest, Kind},
-    session::{Lineage, Noted, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, Use},
+    session::{Lineage, Noted, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, SessionRecord, Use},
     text::HumanText,
 };
 
@@ -44,30 +44,34 @@ pub(super) const REGISTRATION: [&str; 25] = [
     "source",
 ];
 
-pub(super) const SESSION: [&str; 22] = [
+pub(super) const SESSION: [&str; 23] = [
     "id",
-    "registration",
+    "access",
     "resource",
     "account_id",
     "account_label",
     "client_name",
+    "scopes",
+    "expires_at",
+    "last_use_at",
+    "registration",
     "client_label",
     "client_kind",
     "client_instance",
     "client_address",
     "client_method",
     "granted",
-    "scopes",
     "created_at",
     "redeemer_address",
     "redeemer_program",
-    "expires_at",
     "refresh_expires_at",
-    "last_use_at",
     "last_use_address",
     "revoked_at",
     "revoked_by",
 ];
+
+/// The first columns of a session, which are all that a token check reads.
+pub(super) const CHECKED: &[&str] = SESSION.split_at(9).0;
 
 /// What a column holds.
 #[derive(Clone, Debug)]
@@ -140,8 +144,11 @@ impl Values {
     }
 
     fn client(self, client: &Client) -> Self {
-        self.human_text(&client.name)
-            .human_text(&client.label)
+        self.human_text(&client.name).client_beside_its_name(client)
+    }
+
+    fn client_beside_its_name(self, client: &Client) -> Self {
+        self.human_text(&client.label)
             .human_text(&client.kind)
             .human_text(&client.instance)
             .address(client.address)
@@ -182,21 +189,23 @@ impl Values {
     }
 
     /// The columns of [`SESSION`].
-    pub(super) fn session(new: &Session) -> Self {
+    pub(super) fn session(new: &SessionRecord) -> Self {
         Self::default()
             .text(new.id.as_str())
-            .text(new.registration.as_str())
+            .digest(&new.access)
             .text(&*new.resource)
             .account(Some(&new.account))
-            .client(&new.client)
-            .scopes(&new.granted)
+            .human_text(&new.session.client)
             .scopes(&new.scopes)
+            .instant(new.expires_at)
+            .instant(new.last_use.map(|last| last.at))
+            .text(new.registration.as_str())
+            .client_beside_its_name(&new.client)
+            .scopes(&new.granted)
             .instant(new.created_at)
             .address(new.redeemer.address)
             .human_text(&new.redeemer.program)
-            .instant(new.expires_at)
             .instant(new.refresh_expires_at)
-            .instant(new.last_use.map(|last| last.at))
             .address(new.last_use.and_then(|last| last.address))
             .instant(new.revoked.map(|revoked| revoked.at))
             .text(new.revoked.map(|revoked| revoked.by.as_str()))
@@ -231,9 +240,10 @@ pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
     let mut fields = Fields::new(row, &REGISTRATION);
     let id = fields.parse(RegistrationId::parse)?;
     let mode = fields.mode()?;
+    let name = fields.parse(human_text)?;
     Ok(Registration {
         id,
-        client: fields.client()?,
+        client: fields.client(name)?,
         requested: fields.parse(scopes)?,
         created_at: fields.instant()?,
         expires_at: fields.instant()?,
@@ -245,24 +255,28 @@ pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
     })
 }
 
+/// The columns of [`CHECKED`].
 pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
-    Fields::new(row, &SESSION).session()
+    Fields::new(row, CHECKED).session().map(|(session, _)| session)
+}
+
+/// The columns of [`SESSION`].
+pub(super) fn record(row: &impl Row) -> Result<SessionRecord, StoreError> {
+    Fields::new(row, &SESSION).record()
 }
 
 /// The columns of a session, and behind them how many refreshes ago the token was used up, and the last refresh.
 pub(super) fn lineage(row: &impl Row) -> Result<Lineage, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
-    let session = fields.session()?;
+    let session = fields.record()?;
     let age = fields.integer()?;
     Ok(Lineage { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
 }
 
-/// The columns of a session, and behind them its last refresh and the digest of its access token.
+/// The columns of a session, and behind them its last refresh.
 pub(super) fn kept(row: &impl Row, refresh_tokens: Vec<RefreshToken>) -> Result<Kept, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
-    let (session, refreshed) = (fields.session()?, fields.refreshed()?);
-    let access = fields.optional_digest()?.ok_or_else(|| garbage("access"))?;
-    Ok(Kept { session, access, refreshed, refresh_tokens })
+    Ok(Kept { session: fields.record()?, refreshed: fields.refreshed()?, refresh_tokens })
 }
 
 /// The digest, the generation and the end of a refresh token.
@@ -340,22 +354,35 @@ impl<'r, R: Row> Fields<'r, R> {
         self.integer().map(Timestamp::from_millis)
     }
 
-    fn session(&mut self) -> Result<Session, StoreError> {
-        Ok(Session {
+    /// A session, and when it was last used.
+    fn session(&mut self) -> Result<(Session, Option<Timestamp>), StoreError> {
+        let mut session = Session {
             id: self.parse(SessionId::parse)?,
-            registration: self.parse(RegistrationId::parse)?,
+            access: self.optional_digest()?.ok_or_else(|| self.garbage())?,
             resource: self.parse(|text| Some(Arc::from(text)))?,
             account: self.optional_account()?.ok_or_else(|| self.garbage())?,
-            client: self.client()?,
-            granted: self.parse(scopes)?,
+            client: self.parse(human_text)?,
             scopes: self.parse(scopes)?,
+            expires_at: self.instant()?,
+            noted: Noted::default(),
+        };
+        let last_use = self.optional_instant()?;
+        session.noted = Noted::since(last_use);
+        Ok((session, last_use))
+    }
+
+    fn record(&mut self) -> Result<SessionRecord, StoreError> {
+        let (session, last_use) = self.session()?;
+        Ok(SessionRecord {
+            registration: self.parse(RegistrationId::parse)?,
+            client: self.client(session.client.clone())?,
+            granted: self.parse(scopes)?,
             created_at: self.instant()?,
             redeemer: Redeemer { address: self.address()?, program: self.parse_optional(human_text)? },
-            expires_at: self.instant()?,
             refresh_expires_at: self.instant()?,
-            last_use: self.last_use()?,
+            last_use: self.last_use(last_use)?,
             revoked: self.revocation()?,
-            noted: Noted::default(),
+            session: Arc::new(session),
         })
     }
 
@@ -411,9 +438,10 @@ impl<'r, R: Row> Fields<'r, R> {
         self.parse_optional(|text| text.parse().ok())
     }
 
-    fn client(&mut self) -> Result<Client, StoreError> {
+    /// What stands behind the name of a client.
+    fn client(&mut self, name: HumanText) -> Result<Client, StoreError> {
         Ok(Client {
-            name: self.parse(human_text)?,
+            name,
             label: self.parse_optional(human_text)?,
             kind: self.parse_optional(human_text)?,
             instance: self.parse_optional(human_text)?,
@@ -446,8 +474,7 @@ impl<'r, R: Row> Fields<'r, R> {
         }
     }
 
-    fn last_use(&mut self) -> Result<Option<Use>, StoreError> {
-        let at = self.optional_instant()?;
+    fn last_use(&mut self, at: Option<Timestamp>) -> Result<Option<Use>, StoreError> {
         let address = self.address()?;
         match (at, address) {
             (Some(at), address) => Ok(Some(Use { at, address })),

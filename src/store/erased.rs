@@ -22,7 +22,7 @@ use crate::{
         id::{AccountId, RegistrationId, SessionId},
         registration::{Registration, Transition},
         secret::{Access, Digest, Refresh},
-        session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+        session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
     observe,
 };
@@ -96,10 +96,11 @@ ceremony_store! {
     read find_registration(key: &'a RegistrationKey) -> Option<Registration>;
     write transition(id: &'a RegistrationId, transition: &'a Transition, at: Timestamp) -> bool;
     write redeem(new: &'a NewSession, at: Timestamp) -> bool;
-    read session_of(registration: &'a RegistrationId) -> Option<Session>;
+    read session_of(registration: &'a RegistrationId) -> Option<SessionRecord>;
+    read find_record(session: &'a SessionId) -> Option<SessionRecord>;
     read find_refresh(refresh: &'a Digest<Refresh>) -> Option<Lineage>;
     write rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
-    read list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<Session>;
+    read list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<SessionRecord>;
     write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
     write record_uses(uses: &'a [(SessionId, Use)]) -> ();
     write forget(cutoff: &'a Cutoff, limit: usize) -> bool;

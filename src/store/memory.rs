@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     task::Poll,
 };
@@ -16,10 +17,11 @@ use super::{
 use crate::core::{
     clock::Timestamp,
     id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, State, Transition},
+    registration::{Client, Registration, State, Transition},
     scope::ScopeSet,
     secret::{Access, Claim, Digest, Refresh},
-    session::{Lineage, NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
+    text::HumanText,
 };
 
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
@@ -41,7 +43,7 @@ pub struct MemoryStore(Arc<Memory>);
 #[derive(Debug)]
 struct Memory {
     tables: RwLock<Tables>,
-    /// Every session by its access token, revoked ones too. It is changed under the lock of `tables`, and read without it.
+    /// Every session that is not revoked by its access token. It is changed under the lock of `tables`, and read without it.
     access: Arc<Table>,
 }
 
@@ -82,6 +84,8 @@ struct Tables {
     /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
     sessions: HashMap<SessionId, Kept>,
     access: Arc<Table>,
+    /// The access tokens of those that were revoked.
+    ended: HashSet<Digest<Access>>,
     /// Refresh tokens of every generation.
     refresh: HashMap<Digest<Refresh>, RefreshToken>,
     redeemed: HashMap<RegistrationId, SessionId>,
@@ -89,16 +93,28 @@ struct Tables {
     accounts: HashMap<AccountId, Vec<SessionId>>,
     /// Sets of scopes, each once for all sessions that have it.
     scopes: HashSet<ScopeSet>,
+    /// Names of clients, likewise.
+    names: HashSet<HumanText>,
 }
 
-/// Beyond so many sets of scopes a further one is each session's own, so that agents can't make the table grow.
-const MOST_SETS: usize = 1_024;
+/// Beyond so many a further value is each session's own, so that agents can't make the table grow.
+const MOST_SHARED: usize = 1_024;
 
-/// A session with its current secrets.
+/// The same value, shared with all that have it.
+fn shared<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: &T) -> T {
+    if let Some(known) = known.get(value) {
+        return known.clone();
+    }
+    if known.len() < MOST_SHARED {
+        known.insert(value.clone());
+    }
+    value.clone()
+}
+
+/// A session with what is kept of its refresh tokens.
 #[derive(Debug)]
 struct Kept {
-    session: Arc<Session>,
-    access: Digest<Access>,
+    record: SessionRecord,
     generation: u64,
     refreshed: Option<Refreshed>,
 }
@@ -180,12 +196,12 @@ impl Tables {
     }
 
     fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        let session = &new.session;
-        let taken = self.sessions.contains_key(&session.id)
-            || self.access.contains_key(&new.access)
-            || self.refresh.contains_key(&new.refresh)
-            || self.redeemed.contains_key(&session.registration);
-        let Some(registration) = self.registrations.get_mut(&session.registration) else {
+        let NewSession { session: record, refresh } = new;
+        let taken = self.sessions.contains_key(&record.id)
+            || self.is_taken(&record.access)
+            || self.refresh.contains_key(refresh)
+            || self.redeemed.contains_key(&record.registration);
+        let Some(registration) = self.registrations.get_mut(&record.registration) else {
             return Ok(false);
         };
         if registration.state_at(at) != State::Approved {
@@ -195,60 +211,57 @@ impl Tables {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         registration.exchange(at);
-        self.redeemed.insert(session.registration.clone(), session.id.clone());
-        let first = RefreshToken { session: session.id.clone(), generation: 0, ends_at: session.refresh_expires_at };
-        self.refresh.insert(new.refresh, first);
-        self.accounts.entry(session.account.id.clone()).or_default().push(session.id.clone());
-        let (granted, scopes) = (self.shared(&session.granted), self.shared(&session.scopes));
-        let session = Arc::new(Session { granted, scopes, ..session.clone() });
-        self.access.insert(new.access, Arc::clone(&session));
-        let kept = Kept { session, access: new.access, generation: 0, refreshed: None };
-        self.sessions.insert(kept.session.id.clone(), kept);
+        self.redeemed.insert(record.registration.clone(), record.id.clone());
+        let first = RefreshToken { session: record.id.clone(), generation: 0, ends_at: record.refresh_expires_at };
+        self.refresh.insert(*refresh, first);
+        self.accounts.entry(record.account.id.clone()).or_default().push(record.id.clone());
+        let record = self.sharing(record);
+        self.access.insert(Arc::clone(&record.session));
+        self.sessions.insert(record.id.clone(), Kept { record, generation: 0, refreshed: None });
         Ok(true)
     }
 
-    /// The same set, shared with all sessions that have it.
-    fn shared(&mut self, set: &ScopeSet) -> ScopeSet {
-        if let Some(known) = self.scopes.get(set) {
-            return known.clone();
-        }
-        if self.scopes.len() < MOST_SETS {
-            self.scopes.insert(set.clone());
-        }
-        set.clone()
+    /// Whether it is, or was, the access token of a session.
+    fn is_taken(&self, access: &Digest<Access>) -> bool {
+        self.ended.contains(access) || self.access.get(access).is_some()
+    }
+
+    /// The same record, with what many sessions have alike shared with them.
+    fn sharing(&mut self, record: &SessionRecord) -> SessionRecord {
+        let name = shared(&mut self.names, &record.session.client);
+        let scopes = shared(&mut self.scopes, &record.scopes);
+        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(record) });
+        let client = Client { name, ..record.client.clone() };
+        SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }
 
     fn lineage(&self, refresh: &Digest<Refresh>) -> Option<Lineage> {
         let token = self.refresh.get(refresh)?;
         let kept = self.sessions.get(&token.session)?;
-        Some(Lineage {
-            session: Session::clone(&kept.session),
-            age: kept.generation - token.generation,
-            last: kept.refreshed,
-        })
+        Some(Lineage { session: kept.record.clone(), age: kept.generation - token.generation, last: kept.refreshed })
     }
 
     fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        let taken = self.access.contains_key(&rotation.access) || self.refresh.contains_key(&rotation.refresh);
+        let taken = self.is_taken(&rotation.access) || self.refresh.contains_key(&rotation.refresh);
         let Some(RefreshToken { session: id, generation, .. }) = self.refresh.get(&rotation.from).cloned() else {
             return Ok(None);
         };
-        let scopes = self.shared(&rotation.scopes);
+        let scopes = shared(&mut self.scopes, &rotation.scopes);
         let Some(kept) = self.sessions.get_mut(&id) else { return Ok(None) };
-        let over = kept.session.revoked.is_some() || kept.session.refresh_expires_at.has_passed(at);
+        let over = kept.record.revoked.is_some() || kept.record.refresh_expires_at.has_passed(at);
         if over || generation != kept.generation {
             return Ok(None);
         }
         if taken {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        let session = Arc::make_mut(&mut kept.session);
+        self.access.remove(&kept.record.access);
+        let session = Arc::make_mut(&mut kept.record.session);
+        session.access = rotation.access;
         session.scopes = scopes;
         session.expires_at = rotation.expires_at;
-        session.refresh_expires_at = rotation.refresh_expires_at;
-        self.access.remove(&kept.access);
-        self.access.insert(rotation.access, Arc::clone(&kept.session));
-        kept.access = rotation.access;
+        self.access.insert(Arc::clone(&kept.record.session));
+        kept.record.refresh_expires_at = rotation.refresh_expires_at;
         kept.generation += 1;
         kept.refreshed = Some(Refreshed { at, salt: rotation.salt });
         let issued =
@@ -257,16 +270,15 @@ impl Tables {
         Ok(Some(id))
     }
 
-    fn session_of(&self, registration: &RegistrationId) -> Option<Session> {
-        let kept = self.sessions.get(self.redeemed.get(registration)?)?;
-        Some(Session::clone(&kept.session))
+    fn record(&self, id: &SessionId) -> Option<SessionRecord> {
+        self.sessions.get(id).map(|kept| kept.record.clone())
     }
 
-    fn list(&self, account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<Session> {
+    fn list(&self, account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord> {
         let ids = self.accounts.get(account).map(Vec::as_slice).unwrap_or_default();
         let end = before.and_then(|id| ids.iter().position(|known| known == id)).unwrap_or(ids.len());
         let page = ids[..end].iter().rev().take(limit);
-        page.filter_map(|id| self.sessions.get(id)).map(|kept| Session::clone(&kept.session)).collect()
+        page.filter_map(|id| self.record(id)).collect()
     }
 
     fn revoke(&mut self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId> {
@@ -278,7 +290,7 @@ impl Tables {
                 self.refresh.get(digest).map(|token| token.session.clone()).into_iter().collect()
             }
             RevokeTarget::Session(id, account) => {
-                let owned = self.sessions.get(id).filter(|kept| kept.session.account.id == *account);
+                let owned = self.sessions.get(id).filter(|kept| kept.record.account.id == *account);
                 owned.map(|_| id.clone()).into_iter().collect()
             }
             RevokeTarget::Account(account) => {
@@ -298,22 +310,23 @@ impl Tables {
     }
 
     fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
-        let Some(Kept { session, access, .. }) = self.sessions.get_mut(id) else { return false };
-        if session.revoked.is_some() {
+        let Some(Kept { record, .. }) = self.sessions.get_mut(id) else { return false };
+        if record.revoked.is_some() {
             return false;
         }
-        Arc::make_mut(session).revoked = Some(revocation);
-        self.access.insert(*access, Arc::clone(session));
+        record.revoked = Some(revocation);
+        self.access.remove(&record.access);
+        self.ended.insert(record.access);
         true
     }
 
     fn record_use(&mut self, id: &SessionId, new: Use) {
-        let Some(Kept { session, access, .. }) = self.sessions.get_mut(id) else { return };
-        if session.last_use.is_some_and(|old| old.at >= new.at) {
+        let Some(Kept { record, .. }) = self.sessions.get_mut(id) else { return };
+        if record.last_use.is_some_and(|old| old.at >= new.at) {
             return;
         }
-        Arc::make_mut(session).last_use = Some(new);
-        self.access.insert(*access, Arc::clone(session));
+        record.last_use = Some(new);
+        record.noted.advance(new.at);
     }
 
     /// Takes registrations away that expired at `until` or before, at most `limit`; whether there may be more.
@@ -333,13 +346,14 @@ impl Tables {
     }
 
     fn forget_session(&mut self, id: &SessionId) {
-        let Some(Kept { session, access, .. }) = self.sessions.remove(id) else { return };
-        self.access.remove(&access);
-        self.redeemed.remove(&session.registration);
-        if let Some(ids) = self.accounts.get_mut(&session.account.id) {
+        let Some(Kept { record, .. }) = self.sessions.remove(id) else { return };
+        self.access.remove(&record.access);
+        self.ended.remove(&record.access);
+        self.redeemed.remove(&record.registration);
+        if let Some(ids) = self.accounts.get_mut(&record.account.id) {
             ids.retain(|known| known != id);
             if ids.is_empty() {
-                self.accounts.remove(&session.account.id);
+                self.accounts.remove(&record.account.id);
             }
         }
     }
@@ -347,8 +361,8 @@ impl Tables {
     /// Takes sessions away that ended at `until` or before, at most `limit`, and refresh tokens of which nothing is left
     /// to tell; whether there may be more.
     fn forget_sessions(&mut self, until: Timestamp, limit: usize) -> bool {
-        let over = self.sessions.values().filter(|kept| kept.session.ends_at().has_passed(until));
-        let over: Vec<SessionId> = over.take(limit).map(|kept| kept.session.id.clone()).collect();
+        let over = self.sessions.values().filter(|kept| kept.record.ends_at().has_passed(until));
+        let over: Vec<SessionId> = over.take(limit).map(|kept| kept.record.id.clone()).collect();
         over.iter().for_each(|id| self.forget_session(id));
         let sessions = &self.sessions;
         self.refresh.retain(|_, token| {
@@ -361,11 +375,11 @@ impl Tables {
 
 impl SessionStore for MemoryStore {
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
-        Ok(self.0.access.live(access))
+        Ok(self.0.access.get(access))
     }
 
     fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
-        Poll::Ready(self.0.access.live(access))
+        Poll::Ready(self.0.access.get(access))
     }
 }
 
@@ -400,8 +414,13 @@ impl CeremonyStore for MemoryStore {
         self.write().redeem(new, at)
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
-        Ok(self.read().session_of(registration))
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
+        let tables = self.read();
+        Ok(tables.redeemed.get(registration).and_then(|id| tables.record(id)))
+    }
+
+    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self.read().record(session))
     }
 
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
@@ -417,7 +436,7 @@ impl CeremonyStore for MemoryStore {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionRecord>, StoreError> {
         Ok(self.read().list(account, before, limit))
     }
 

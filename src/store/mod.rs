@@ -29,7 +29,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, Transition},
     secret::{Access, Claim, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 #[cfg(feature = "cache")]
@@ -66,7 +66,7 @@ pub use transfer::{Kept, Portable, RefreshToken, Transferred, transfer};
 /// Finds sessions: all that a service needs that only checks tokens.
 pub trait SessionStore: Send + Sync + 'static {
     /// The session whose access token has this digest, unless it was revoked. Whether it has expired is the caller's to
-    /// judge, by its own clock.
+    /// judge, by its own clock. It has [noted](crate::core::session::Noted) the last use that is written down.
     ///
     /// # Errors
     /// When the store can't know. The caller answers 503, never 401.
@@ -138,7 +138,16 @@ pub trait CeremonyStore: SessionStore {
     fn session_of(
         &self,
         registration: &RegistrationId,
-    ) -> impl Future<Output = Result<Option<Session>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<SessionRecord>, StoreError>> + Send;
+
+    /// The session of that id with all that is kept of it, an ended one too.
+    ///
+    /// # Errors
+    /// When the store can't know.
+    fn find_record(
+        &self,
+        session: &SessionId,
+    ) -> impl Future<Output = Result<Option<SessionRecord>, StoreError>> + Send;
 
     /// What is known of a refresh token: that of any session, ended ones too, and those that were used up as well.
     ///
@@ -171,7 +180,7 @@ pub trait CeremonyStore: SessionStore {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Session>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
 
     /// Revokes what `target` names and answers the ids of the sessions that it ended; what was revoked before is not
     /// among them, what has expired is. From the answer on no lookup finds a session that it ended.

@@ -12,7 +12,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Approval, MOST_MISSES, Registration, Transition},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod error;
@@ -193,13 +193,13 @@ impl CeremonyStore for RedisStore {
     }
 
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        let NewSession { session, access, refresh } = new;
+        let NewSession { session, refresh } = new;
         let arguments = Arguments::new()
             .text(session.registration.as_str())
             .instant(at)
             .text(session.id.as_str())
             .text(session.account.id.as_str())
-            .bytes(access.as_bytes())
+            .bytes(session.access.as_bytes())
             .bytes(refresh.as_bytes())
             .instant(session.refresh_expires_at)
             .instant(session.ends_at())
@@ -207,10 +207,16 @@ impl CeremonyStore for RedisStore {
         kept(&self.write::<String>(&self.scripts.redeem, arguments).await?)
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
         let found: Option<Cells> =
             self.read(&self.scripts.session_of, Arguments::new().text(registration.as_str())).await?;
-        found.map(|cells| columns::session(&cells)).transpose()
+        found.map(|cells| columns::record(&cells)).transpose()
+    }
+
+    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.find_record, Arguments::new().text(session.as_str())).await?;
+        found.map(|cells| columns::record(&cells)).transpose()
     }
 
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
@@ -239,13 +245,13 @@ impl CeremonyStore for RedisStore {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionRecord>, StoreError> {
         let arguments = Arguments::new()
             .text(account.as_str())
             .text(before.map_or("", SessionId::as_str))
             .integer(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows: Vec<Cells> = self.read(&self.scripts.list, arguments).await?;
-        rows.into_iter().map(|cells| columns::session(&cells)).collect()
+        rows.iter().map(columns::record).collect()
     }
 
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
@@ -293,8 +299,8 @@ impl Portable for RedisStore {
             let id = row.text(0)?.unwrap_or_default();
             let tokens: Vec<Cells> = self.read(&self.scripts.refresh_tokens_of, Arguments::new().text(id)).await?;
             let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
-            // Behind the columns of the session stand its last refresh, two columns, and its access token.
-            all.push((columns::place(row, SESSION.len() + 3)?, columns::kept(row, tokens)?));
+            // Behind the columns of the session stand the two of its last refresh.
+            all.push((columns::place(row, SESSION.len() + 2)?, columns::kept(row, tokens)?));
         }
         Ok(all)
     }
@@ -313,12 +319,12 @@ impl Portable for RedisStore {
     }
 
     async fn keep_session(&self, new: &Kept) -> Result<bool, StoreError> {
-        let Kept { session, access, refreshed, refresh_tokens } = new;
+        let Kept { session, refreshed, refresh_tokens } = new;
         let arguments = Arguments::new()
             .text(session.id.as_str())
             .text(session.account.id.as_str())
             .text(session.registration.as_str())
-            .bytes(access.as_bytes())
+            .bytes(session.access.as_bytes())
             .values(Values::default().instant(refreshed.map(|last| last.at)))
             .bytes(refreshed.as_ref().map_or(&[], |last| &last.salt.0))
             .instant(session.ends_at())

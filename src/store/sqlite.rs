@@ -16,7 +16,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Registration, Transition},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod error;

@@ -6,8 +6,8 @@ use super::{CeremonyStore, StoreError};
 use crate::core::{
     clock::Timestamp,
     registration::Registration,
-    secret::{Access, Digest, Refresh},
-    session::{Refreshed, Session},
+    secret::{Digest, Refresh},
+    session::{Refreshed, SessionRecord},
 };
 
 /// How much is read at a time.
@@ -101,13 +101,11 @@ pub trait Portable: CeremonyStore {
     fn keep_session(&self, session: &Kept) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// All that a store keeps of a session.
+/// All that a store keeps of a session and of its refresh tokens.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// The session, be it ended or not.
-    pub session: Session,
-    /// The digest of its access token.
-    pub access: Digest<Access>,
+    pub session: SessionRecord,
     /// Its last refresh.
     pub refreshed: Option<Refreshed>,
     /// Its refresh tokens by generation. The last is the current one.

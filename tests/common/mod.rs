@@ -31,7 +31,7 @@ use tower_agent_auth::{
         id::{AccountId, RegistrationId, SessionId},
         registration::{Account, Registration, Transition},
         secret::{Access, Digest, Refresh},
-        session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+        session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
     guard::{AgentSession, Owner},
     store::{
@@ -486,9 +486,14 @@ impl CeremonyStore for TestStore {
         self.memory.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
         self.step(false).await?;
         self.memory.session_of(registration).await
+    }
+
+    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.step(false).await?;
+        self.memory.find_record(session).await
     }
 
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
@@ -506,7 +511,7 @@ impl CeremonyStore for TestStore {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionRecord>, StoreError> {
         self.step(false).await?;
         self.memory.list_sessions(account, before, limit).await
     }

@@ -134,7 +134,7 @@ async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
              UPDATE registrations SET requested = '\"' WHERE account_id = 'alice'",
         )
         .await;
-    let error = store.find_session(&damaged.access).await.unwrap_err();
+    let error = store.find_session(&damaged.session.access).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     let error = store.list_sessions(&account("alice").id, None, 9).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
@@ -143,7 +143,7 @@ async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
     assert!(is_live(&store, &sound).await, "others are not affected");
     let target = RevokeTarget::Account(account("alice").id);
     let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
-    assert_eq!(ended, [damaged.session.id], "it is revoked with its account");
+    assert_eq!(ended, std::slice::from_ref(&damaged.session.id), "it is revoked with its account");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tower_agent_auth::{
         CeremonyStore, Creation, PendingCaps, Portable, RevokeTarget, SessionStore, StoreErrorKind, Transferred,
         conformance::fixtures::{
             account, after, apply, approve, approved, create, find, is_live, listed, of_every_mode, open, registration,
-            rotation, session, session_of,
+            rotation, session, session_of, session_with,
         },
         transfer,
     },
@@ -99,8 +99,7 @@ where
     create(&new, &Registration { mode: asking.mode.clone(), ..registration() }).await;
     assert_eq!(transfer(&old, &new).await.unwrap_err().kind(), StoreErrorKind::Conflict);
     let kept = session(&old, "alice").await;
-    let mut clash = session_of(&approved(&new, "bob").await, "bob");
-    clash.access = kept.access;
+    let clash = session_with(&approved(&new, "bob").await, "bob", kept.session.access);
     assert!(new.redeem(&clash, after(2)).await.unwrap());
     let [(_, kept)] = old.sessions_after(0, 9).await.unwrap().try_into().unwrap();
     assert_eq!(new.keep_session(&kept).await.unwrap_err().kind(), StoreErrorKind::Conflict);

@@ -88,8 +88,12 @@ impl CeremonyStore for Remote {
         self.memory.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<Session>, StoreError> {
+    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
         self.memory.session_of(registration).await
+    }
+
+    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.memory.find_record(session).await
     }
 
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
@@ -105,7 +109,7 @@ impl CeremonyStore for Remote {
         account: &AccountId,
         before: Option<&SessionId>,
         limit: usize,
-    ) -> Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<SessionRecord>, StoreError> {
         self.memory.list_sessions(account, before, limit).await
     }
 
@@ -135,11 +139,11 @@ async fn cached() -> (Remote, CachedStore<Remote>, NewSession) {
 }
 
 async fn is_live(store: &CachedStore<Remote>, new: &NewSession) -> bool {
-    store.find_session(&new.access).await.unwrap().is_some()
+    store.find_session(&new.session.access).await.unwrap().is_some()
 }
 
 async fn revoke(store: &CachedStore<Remote>, new: &NewSession) -> Result<Vec<SessionId>, StoreError> {
-    store.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(5)).await
+    store.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(5)).await
 }
 
 fn is_empty(store: &CachedStore<Remote>) -> bool {
@@ -157,13 +161,13 @@ async fn begin_and_drop<T>(future: impl Future<Output = T>) {
 async fn r97_an_answer_is_given_again_until_it_is_too_old() {
     let (remote, store, new) = cached().await;
     assert!(is_live(&store, &new).await && is_live(&store, &new).await);
-    assert!(matches!(store.find_session_now(&new.access), Poll::Ready(Some(_))));
+    assert!(matches!(store.find_session_now(&new.session.access), Poll::Ready(Some(_))));
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(4_999)).await;
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(1)).await;
-    assert!(store.find_session_now(&new.access).is_pending());
+    assert!(store.find_session_now(&new.session.access).is_pending());
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 2);
 }
@@ -179,7 +183,7 @@ async fn r97_what_another_process_revokes_without_telling_is_refused_within_the_
     while remote.asked() == 0 {
         tokio::task::yield_now().await;
     }
-    remote.memory.revoke(&RevokeTarget::Access(new.access), RevokedBy::Human, after(5)).await.unwrap();
+    remote.memory.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(5)).await.unwrap();
     // The time that the store took counts.
     advance(Duration::from_secs(3)).await;
     remote.let_go(PLENTY);
@@ -206,12 +210,12 @@ async fn r91_an_error_is_never_remembered_and_an_outage_is_bridged_for_as_long_a
     let other = session(&store, "bob").await;
     assert!(is_live(&store, &new).await);
     remote.fails.store(true, SeqCst);
-    assert!(store.find_session(&other.access).await.is_err());
+    assert!(store.find_session(&other.session.access).await.is_err());
     let last = Use { at: after(9), address: None };
     assert!(store.record_uses(&[(new.session.id.clone(), last)]).await.is_err());
     assert!(is_live(&store, &new).await);
     advance(Duration::from_secs(5)).await;
-    assert!(store.find_session(&new.access).await.is_err());
+    assert!(store.find_session(&new.session.access).await.is_err());
     remote.fails.store(false, SeqCst);
     assert!(is_live(&store, &new).await && is_live(&store, &other).await);
 }
@@ -256,7 +260,7 @@ async fn r97_callers_that_leave_leave_nothing_behind() {
     let (remote, store, new) = cached().await;
     remote.hold();
     for _ in 0..100 {
-        begin_and_drop(store.find_session(&new.access)).await;
+        begin_and_drop(store.find_session(&new.session.access)).await;
     }
     assert!(is_empty(&store));
 }
@@ -308,7 +312,7 @@ async fn r82_what_ended_elsewhere_unheard_of_is_dropped_by_a_revocation_here() {
     let other = session(&store, "bob").await;
     for ended in [&new, &other] {
         assert!(is_live(&store, ended).await);
-        let elsewhere = RevokeTarget::Access(ended.access);
+        let elsewhere = RevokeTarget::Access(ended.session.access);
         remote.memory.revoke(&elsewhere, RevokedBy::Human, after(4)).await.unwrap();
         assert!(is_live(&store, ended).await, "within the bound");
     }
@@ -344,7 +348,7 @@ async fn r97_what_another_process_tells_is_dropped() {
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);
         let asked = remote.asked();
         teller.tell(notice.clone());
-        while store.find_session_now(&new.access).is_ready() {
+        while store.find_session_now(&new.session.access).is_ready() {
             tokio::task::yield_now().await;
         }
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);

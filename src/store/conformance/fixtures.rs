@@ -1,6 +1,6 @@
 //! What the promises are checked with.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     core::{
@@ -12,7 +12,7 @@ use crate::{
         registration::{Account, Approval, Client, Code, CodeDigest, Decision, Mode, Registration, Transition},
         scope::ScopeSet,
         secret::{Access, Claim, Digest, Kind, Prefix, Refresh, Secret},
-        session::{NewSession, Noted, Redeemer, Rotation, Salt, Session},
+        session::{NewSession, Noted, Redeemer, Rotation, Salt, Session, SessionRecord},
         text::HumanText,
     },
     store::{CeremonyStore, Creation, PendingCaps, RegistrationKey},
@@ -119,26 +119,38 @@ pub fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
 
 /// The session that `registration` may become, for the account `id`.
 pub fn session_of(registration: &Registration, id: &str) -> NewSession {
-    NewSession {
-        session: Session {
-            id: SessionId::generate(&OsRandom).unwrap(),
-            registration: registration.id.clone(),
-            resource: "https://api.example.org".into(),
-            account: account(id),
-            client: registration.client.clone(),
-            granted: scopes("a b"),
-            scopes: scopes("a b"),
-            created_at: after(2),
-            redeemer: Redeemer { address: Some("192.0.2.9".parse().unwrap()), program: Some(text("node")) },
-            expires_at: after(3_600_000),
-            refresh_expires_at: after(86_400_000),
-            last_use: None,
-            revoked: None,
-            noted: Noted::default(),
-        },
-        access: digest::<Access>(),
-        refresh: digest::<Refresh>(),
-    }
+    session_with(registration, id, digest())
+}
+
+/// The same, with an access token of that digest.
+pub fn session_with(registration: &Registration, id: &str, access: Digest<Access>) -> NewSession {
+    let session = Session {
+        id: SessionId::generate(&OsRandom).unwrap(),
+        access,
+        resource: "https://api.example.org".into(),
+        account: account(id),
+        client: registration.client.name.clone(),
+        scopes: scopes("a b"),
+        expires_at: after(3_600_000),
+        noted: Noted::default(),
+    };
+    let session = SessionRecord {
+        session: Arc::new(session),
+        registration: registration.id.clone(),
+        client: registration.client.clone(),
+        granted: scopes("a b"),
+        created_at: after(2),
+        redeemer: Redeemer { address: Some("192.0.2.9".parse().unwrap()), program: Some(text("node")) },
+        refresh_expires_at: after(86_400_000),
+        last_use: None,
+        revoked: None,
+    };
+    NewSession { session, refresh: digest::<Refresh>() }
+}
+
+/// What a token check reads of a new session, to be changed.
+pub fn checked(new: &mut NewSession) -> &mut Session {
+    Arc::make_mut(&mut new.session.session)
 }
 
 pub async fn create(store: &impl CeremonyStore, registration: &Registration) {
@@ -197,9 +209,9 @@ pub async fn session(store: &impl CeremonyStore, id: &str) -> NewSession {
 }
 
 pub async fn is_live(store: &impl CeremonyStore, new: &NewSession) -> bool {
-    store.find_session(&new.access).await.unwrap().is_some()
+    store.find_session(&new.session.access).await.unwrap().is_some()
 }
 
-pub async fn listed(store: &impl CeremonyStore, id: &str) -> Vec<Session> {
+pub async fn listed(store: &impl CeremonyStore, id: &str) -> Vec<SessionRecord> {
     store.list_sessions(&account(id).id, None, usize::MAX).await.unwrap()
 }

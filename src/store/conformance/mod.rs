@@ -71,6 +71,8 @@ macro_rules! store_conformance {
                 an_expired_session_can_be_revoked
                 sessions_are_listed_newest_first_page_by_page
                 the_later_use_stands
+                a_use_that_is_written_down_is_noted_where_its_session_is_found
+                a_session_and_its_record_agree
                 every_mode_comes_back_as_it_was
                 r49_the_fifth_wrong_code_locks
                 r75_a_refresh_gives_new_secrets_and_ends_the_old_ones

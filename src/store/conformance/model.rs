@@ -11,7 +11,9 @@ use crate::{
 
 use super::{
     dice::Dice,
-    fixtures::{account, after, approve_until, create, deny, find, open, registration, rotation, scopes, session_of},
+    fixtures::{
+        account, after, approve_until, checked, create, deny, find, open, registration, rotation, scopes, session_of,
+    },
 };
 
 const TRACES: u64 = 256;
@@ -95,7 +97,7 @@ impl Expected {
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
         assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
         if let Some((new, live)) = &self.session {
-            assert_eq!(store.find_session(&new.access).await.unwrap().is_some(), *live, "{context}");
+            assert_eq!(store.find_session(&new.session.access).await.unwrap().is_some(), *live, "{context}");
         }
     }
 }
@@ -179,7 +181,7 @@ async fn refresh(store: &impl CeremonyStore, expected: &mut Expected, at: Timest
     let rotation = rotation(new.refresh, 1);
     assert_eq!(store.rotate(&rotation, at).await.unwrap().is_some(), *live, "{context}");
     if *live {
-        (new.access, new.refresh) = (rotation.access, rotation.refresh);
+        (checked(new).access, new.refresh) = (rotation.access, rotation.refresh);
         assert!(store.rotate(&rotation, at).await.unwrap().is_none(), "{context}");
     }
 }

@@ -94,7 +94,7 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
         let revoking = async move { revoker.revoke(&target, RevokedBy::Human, after(2)).await.unwrap() };
         let redeeming = sessions.clone().into_iter().map(|new| {
             let store = store.clone();
-            async move { store.redeem(&new, after(2)).await.unwrap().then_some(new.session.id) }
+            async move { store.redeem(&new, after(2)).await.unwrap().then(|| new.session.id.clone()) }
         });
         let (redeemed, mut ended) = tokio::join!(race(redeeming), tokio::spawn(revoking));
         let mut redeemed: Vec<_> = redeemed.into_iter().flatten().collect();
@@ -198,18 +198,18 @@ pub async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl Ceremo
 
 pub async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {
     let new = session(&store, "alice").await;
-    let id = new.session.id.clone();
+    let (id, access) = (new.session.id.clone(), new.session.access);
     let answers = race((0..RACERS).map(|racer| {
         let store = store.clone();
         let target = match racer % 4 {
-            0 => RevokeTarget::Access(new.access),
+            0 => RevokeTarget::Access(access),
             1 => RevokeTarget::Refresh(new.refresh),
             2 => RevokeTarget::Session(id.clone(), account("alice").id),
             _ => RevokeTarget::Account(account("alice").id),
         };
         async move {
             let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
-            assert_eq!(store.find_session(&new.access).await.unwrap(), None, "once any revocation answered");
+            assert_eq!(store.find_session(&access).await.unwrap(), None, "once any revocation answered");
             ended
         }
     }));

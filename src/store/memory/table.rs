@@ -16,44 +16,27 @@ const SHARDS: usize = 64;
 /// Sessions by the digest of their access token, for token checks by many threads.
 ///
 /// A digest is its own hash: nobody can choose the digests of tokens that are drawn here, so none can be made to collide.
+/// It stands in the session alone, so that a place costs a pointer.
 pub(super) struct Table(Box<[Shard]>);
 
 /// A cache line of its own, and that of the prefetcher beside it.
 #[repr(align(128))]
-struct Shard(RwLock<HashTable<Entry>>);
-
-struct Entry {
-    access: Digest<Access>,
-    session: Arc<Session>,
-}
+struct Shard(RwLock<HashTable<Arc<Session>>>);
 
 impl Table {
     pub(super) fn get(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
-        let shard = self.shard(access).read();
-        shard.find(hash(access), |entry| entry.access == *access).map(|entry| Arc::clone(&entry.session))
+        self.shard(access).read().find(hash(access), |session| session.access == *access).map(Arc::clone)
     }
 
-    /// The session of that access token, unless it was revoked.
-    pub(super) fn live(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
-        let shard = self.shard(access).read();
-        let entry = shard.find(hash(access), |entry| entry.access == *access)?;
-        entry.session.revoked.is_none().then(|| Arc::clone(&entry.session))
-    }
-
-    pub(super) fn contains_key(&self, access: &Digest<Access>) -> bool {
-        self.shard(access).read().find(hash(access), |entry| entry.access == *access).is_some()
-    }
-
-    pub(super) fn insert(&self, access: Digest<Access>, session: Arc<Session>) {
-        let mut shard = self.shard(&access).write();
-        let same = |entry: &Entry| entry.access == access;
-        let entry = shard.entry(hash(&access), same, |entry| hash(&entry.access));
-        entry.and_modify(|entry| entry.session = Arc::clone(&session)).or_insert(Entry { access, session });
+    /// Puts in a session whose digest is not there.
+    pub(super) fn insert(&self, session: Arc<Session>) {
+        let hash_of = |session: &Arc<Session>| hash(&session.access);
+        self.shard(&session.access).write().insert_unique(hash_of(&session), session, hash_of);
     }
 
     pub(super) fn remove(&self, access: &Digest<Access>) {
         let mut shard = self.shard(access).write();
-        if let Ok(entry) = shard.find_entry(hash(access), |entry| entry.access == *access) {
+        if let Ok(entry) = shard.find_entry(hash(access), |session| session.access == *access) {
             entry.remove();
         }
     }
@@ -77,11 +60,11 @@ impl fmt::Debug for Table {
 
 impl Shard {
     // A poisoned lock is as good as any: nothing that runs under it can unwind half way.
-    fn read(&self) -> RwLockReadGuard<'_, HashTable<Entry>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashTable<Arc<Session>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashTable<Entry>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashTable<Arc<Session>>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use redis::Script;
 
-use super::super::columns::{REGISTRATION, SESSION, Value, Values};
+use super::super::columns::{CHECKED, REGISTRATION, SESSION, Value, Values};
 use crate::core::clock::Timestamp;
 
 macro_rules! scripts {
@@ -21,18 +21,21 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_registration create transition redeem session_of find_refresh rotate list revoke record_uses forget registrations_after sessions_after
+    find_session find_registration create transition redeem session_of find_record find_refresh rotate list revoke record_uses forget registrations_after sessions_after
     refresh_tokens_of keep_registration keep_session
 }
 
-/// The names of the columns, and where in a session's two stand that the scripts look at.
+/// The names of the columns, and where in a session's two stand that the scripts look at. A check looks at `revoked_at`
+/// besides, behind what it answers with.
 fn names() -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
     format!(
-        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal ACCOUNT, REVOKED = {}, {}\n",
+        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}, 'revoked_at'}}\n\
+         local ACCOUNT, REVOKED = {}, {}\n",
         quoted(&REGISTRATION),
         quoted(&SESSION),
+        quoted(CHECKED),
         place("account_id"),
         place("revoked_at"),
     )

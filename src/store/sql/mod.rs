@@ -12,7 +12,7 @@ use crate::core::{
     id::{AccountId, RegistrationId, SessionId},
     registration::{Approval, MOST_MISSES, Registration, Transition},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, Use},
+    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod statements;
@@ -86,10 +86,11 @@ macro_rules! sql_store {
                 find_registration(key: &RegistrationKey) -> Option<Registration>;
                 transition(id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool;
                 redeem(new: &NewSession, at: Timestamp) -> bool;
-                session_of(registration: &RegistrationId) -> Option<Session>;
+                session_of(registration: &RegistrationId) -> Option<SessionRecord>;
+                find_record(session: &SessionId) -> Option<SessionRecord>;
                 find_refresh(refresh: &Digest<Refresh>) -> Option<Lineage>;
                 rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
-                list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<Session>;
+                list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
                 revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
                 record_uses(uses: &[(SessionId, Use)]) -> ();
                 forget(cutoff: &Cutoff, limit: usize) -> bool;
@@ -198,13 +199,13 @@ pub(super) async fn transition<E: Engine>(
 
 pub(super) async fn redeem<E: Engine>(engine: &E, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
     let sql = engine.statements();
-    let NewSession { session, access, refresh } = new;
+    let NewSession { session, refresh } = new;
     let mut transaction = engine.begin().await?;
     let exchange = Values::default().text(session.registration.as_str()).instant(at);
     if E::run(&mut transaction, &sql.exchange, exchange).await?.len() != 1 {
         return Ok(false);
     }
-    E::run(&mut transaction, &sql.insert_session, Values::session(session).digest(access)).await?;
+    E::run(&mut transaction, &sql.insert_session, Values::session(session)).await?;
     insert_refresh(engine, &mut transaction, &session.id, 0, refresh, session.refresh_expires_at).await?;
     E::commit(transaction).await?;
     Ok(true)
@@ -225,10 +226,18 @@ async fn insert_refresh<E: Engine>(
 pub(super) async fn session_of<E: Engine>(
     engine: &E,
     registration: &RegistrationId,
-) -> Result<Option<Session>, StoreError> {
+) -> Result<Option<SessionRecord>, StoreError> {
     let values = Values::default().text(registration.as_str());
     let rows = engine.read(&engine.statements().session_of, values).await?;
-    rows.first().map(columns::session).transpose()
+    rows.first().map(columns::record).transpose()
+}
+
+pub(super) async fn find_record<E: Engine>(
+    engine: &E,
+    session: &SessionId,
+) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = engine.read(&engine.statements().find_record, Values::default().text(session.as_str())).await?;
+    rows.first().map(columns::record).transpose()
 }
 
 pub(super) async fn find_refresh<E: Engine>(
@@ -267,13 +276,13 @@ pub(super) async fn list_sessions<E: Engine>(
     account: &AccountId,
     before: Option<&SessionId>,
     limit: usize,
-) -> Result<Vec<Session>, StoreError> {
+) -> Result<Vec<SessionRecord>, StoreError> {
     let values = Values::default()
         .text(account.as_str())
         .text(before.map(SessionId::as_str))
         .integer(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows = engine.read(&engine.statements().list_sessions, values).await?;
-    rows.iter().map(columns::session).collect()
+    rows.iter().map(columns::record).collect()
 }
 
 pub(super) async fn revoke<E: Engine>(
@@ -359,8 +368,8 @@ pub(super) async fn sessions_after<E: Engine>(
         let id = session_id(&row)?;
         let tokens = engine.read(&sql.refresh_tokens_of, Values::default().text(id.as_str())).await?;
         let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
-        // Behind the columns of the session stand its last refresh, two columns, and its access token.
-        all.push((columns::place(&row, SESSION.len() + 3)?, columns::kept(&row, tokens)?));
+        // Behind the columns of the session stand the two of its last refresh.
+        all.push((columns::place(&row, SESSION.len() + 2)?, columns::kept(&row, tokens)?));
     }
     Ok(all)
 }
@@ -376,13 +385,13 @@ pub(super) async fn keep_registration<E: Engine>(engine: &E, registration: &Regi
 
 pub(super) async fn keep_session<E: Engine>(engine: &E, kept: &Kept) -> Result<bool, StoreError> {
     let sql = engine.statements();
-    let Kept { session, access, refreshed, refresh_tokens } = kept;
+    let Kept { session, refreshed, refresh_tokens } = kept;
     let mut transaction = engine.begin().await?;
     let id = || Values::default().text(session.id.as_str());
     if !E::run(&mut transaction, &sql.has_session, id()).await?.is_empty() {
         return Ok(false);
     }
-    E::run(&mut transaction, &sql.insert_session, Values::session(session).digest(access)).await?;
+    E::run(&mut transaction, &sql.insert_session, Values::session(session)).await?;
     let current = refresh_tokens.last().map_or(0, |token| token.generation);
     let values = id()
         .integer(i64::try_from(current).unwrap_or(i64::MAX))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::columns::{REGISTRATION, SESSION};
+use super::super::columns::{CHECKED, REGISTRATION, SESSION};
 
 /// What one engine says differently from another.
 pub(in super::super) struct Dialect {
@@ -22,6 +22,7 @@ impl Dialect {
     fn write(&self, template: &str) -> Arc<str> {
         let registration = REGISTRATION.join(", ");
         let session = SESSION.join(", ");
+        let checked = CHECKED.join(", ");
         let numbers = |count: usize| (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let table = |name: &str| format!("{}{name}", self.schema);
         let sql = template
@@ -30,8 +31,9 @@ impl Dialect {
             .replace("{refresh_tokens}", &table("refresh_tokens"))
             .replace("{registration}", &registration)
             .replace("{session}", &session)
+            .replace("{checked}", &checked)
             .replace("{registration_values}", &numbers(REGISTRATION.len()))
-            .replace("{session_values}", &numbers(SESSION.len() + 1))
+            .replace("{session_values}", &numbers(SESSION.len()))
             .replace("{is_pending}", "coalesce(state, '') = 'pending' AND coalesce(expires_at, 0) > $2")
             .replace("{is_approved}", "coalesce(state, '') = 'approved' AND coalesce(expires_at, 0) > $2")
             .replace("{grantable}", self.grantable)
@@ -57,8 +59,9 @@ macro_rules! statements {
 }
 
 statements! {
-    find_session = "SELECT {session} FROM {sessions} WHERE access = $1 AND revoked_at IS NULL";
+    find_session = "SELECT {checked} FROM {sessions} WHERE access = $1 AND revoked_at IS NULL";
     session_of = "SELECT {session} FROM {sessions} WHERE registration = $1";
+    find_record = "SELECT {session} FROM {sessions} WHERE id = $1";
     list_sessions = "SELECT {session} FROM {sessions} WHERE account_id = $1 AND seq < \
         coalesce((SELECT seq FROM {sessions} WHERE id = $2 AND account_id = $1), 9223372036854775807) \
         ORDER BY seq DESC LIMIT $3";
@@ -98,7 +101,7 @@ statements! {
             ORDER BY seq {for_update}) \
         AND state = 'approved'";
 
-    insert_session = "INSERT INTO {sessions} ({session}, access) VALUES ({session_values})";
+    insert_session = "INSERT INTO {sessions} ({session}) VALUES ({session_values})";
     insert_refresh = "INSERT INTO {refresh_tokens} (refresh, session, generation, ends_at) VALUES ($1, $2, $3, $4)";
     rotate = "UPDATE {sessions} SET access = $3, scopes = $4, expires_at = $5, refresh_expires_at = $6, \
             generation = generation + 1, refreshed_at = $2, refresh_salt = $7 \
@@ -120,7 +123,7 @@ statements! {
         (SELECT seq FROM {sessions} WHERE account_id = $3 AND revoked_at IS NULL ORDER BY seq {for_update}) RETURNING id";
 
     registrations_after = "SELECT {registration}, seq FROM {registrations} WHERE seq > $1 ORDER BY seq LIMIT $2";
-    sessions_after = "SELECT {session}, refreshed_at, refresh_salt, access, seq \
+    sessions_after = "SELECT {session}, refreshed_at, refresh_salt, seq \
         FROM {sessions} WHERE seq > $1 ORDER BY seq LIMIT $2";
     refresh_tokens_of = "SELECT refresh, generation, ends_at FROM {refresh_tokens} WHERE session = $1 ORDER BY generation";
     has_session = "SELECT id FROM {sessions} WHERE id = $1";

@@ -34,12 +34,17 @@ local function set_pairs(hash, from)
     end
 end
 
-local function session_row(id)
-    local row = redis.call('HMGET', key('ses:', id), unpack(SESSION))
+-- What of a session is named; the names begin as those of SESSION do.
+local function session_fields(id, names)
+    local row = redis.call('HMGET', key('ses:', id), unpack(names))
     if row[1] and redis.call('ZSCORE', key('sessions:', row[ACCOUNT]), id) then
         return row
     end
     return false
+end
+
+local function session_row(id)
+    return session_fields(id, SESSION)
 end
 
 -- Which session a refresh token is of, its generation, and when it ends.

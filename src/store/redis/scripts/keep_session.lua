@@ -24,7 +24,6 @@ for index = 9, fields - 1, 3 do
         redis.call('HSET', hash, 'refresh', digest, 'generation', generation)
     end
 end
-redis.call('HSET', hash, 'access', access)
 if salt ~= '' then
     redis.call('HSET', hash, 'refreshed_at', refreshed_at, 'refresh_salt', salt)
 end

@@ -18,7 +18,7 @@ for _, taken in ipairs({
 end
 redis.call('HSET', hash, 'state', 'exchanged')
 redis.call('SREM', key('approved:', kept[3]), registration)
-redis.call('HSET', key('ses:', id), 'access', access, 'refresh', refresh, 'generation', 0)
+redis.call('HSET', key('ses:', id), 'refresh', refresh, 'generation', 0)
 redis.call('SET', key('access:', access), id)
 redis.call('SET', key('refresh:', refresh), id .. ' 0 ' .. refresh_end)
 redis.call('SET', key('redeemed:', registration), id)

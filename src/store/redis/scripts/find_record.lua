@@ -1,0 +1,2 @@
+-- ARGV: session
+return session_row(ARGV[1])
