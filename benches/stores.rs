@@ -135,7 +135,8 @@ fn thousands(rate: f64) -> String {
     groups.join(",")
 }
 
-const FIND: &str = "SELECT * FROM sessions WHERE access = $1 AND revoked_at IS NULL";
+const FIND: &str = "SELECT id, access, resource, account_id, account_label, client_name, scopes, expires_at, last_use_at \
+    FROM sessions WHERE access = $1 AND revoked_at IS NULL";
 const EXCHANGE: &str =
     "UPDATE registrations SET state = 'exchanged' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
 const INSERT_SESSION: &str = "INSERT INTO sessions (id, registration, access, resource, account_id, account_label, \
@@ -150,7 +151,7 @@ macro_rules! raw_sql_rates {
         let checks = rate(usize::MAX, move |number| {
             let (pool, all) = (readers.clone(), Arc::clone(&all));
             async move {
-                let access = all[number % SESSIONS].access;
+                let access = all[number % SESSIONS].session.access;
                 sqlx::query(FIND).bind(access.as_bytes().as_slice()).fetch_one(&pool).await.unwrap();
             }
         })
@@ -171,7 +172,7 @@ macro_rules! raw_sql_rates {
                 sqlx::query(INSERT_SESSION)
                     .bind(id)
                     .bind(registration)
-                    .bind(new.access.as_bytes().as_slice())
+                    .bind(new.session.access.as_bytes().as_slice())
                     .bind($label)
                     .execute(&mut *transaction)
                     .await
@@ -205,7 +206,8 @@ async fn raw_sqlite(
 
 async fn raw_redis(client: redis::Client, all: Arc<Vec<NewSession>>) -> Raw {
     // As many commands and bytes as the store's own scripts, and no more.
-    const FIND: &str = "local id = redis.call('GET', KEYS[1]); return redis.call('HGETALL', id)";
+    const FIND: &str = "local id = redis.call('GET', KEYS[1]); \
+        return redis.call('HMGET', id, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)";
     const REDEEM: &str = "for n = 1, 22 do redis.call('HSET', KEYS[1], n, ARGV[1]) end \
         for n = 1, 3 do redis.call('SET', KEYS[1] .. ':' .. n, ARGV[1]) end \
         for n = 4, 5 do redis.call('ZADD', KEYS[1] .. ':' .. n, n, ARGV[1]) end \
