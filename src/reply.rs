@@ -47,8 +47,10 @@ pub(crate) fn retry_after(reply: &mut Reply, seconds: u64) {
 
 /// One to five seconds, so that those who were refused together don't come back together.
 pub(crate) fn jitter(now: Timestamp) -> u64 {
-    1 + now.as_millis().unsigned_abs() % 5
+    1 + now.as_millis().unsigned_abs() % JITTERS
 }
+
+pub(crate) const JITTERS: u64 = 5;
 
 pub(crate) fn no_store(reply: &mut Reply) {
     let headers = reply.headers_mut();

@@ -1,7 +1,9 @@
 //! What a guard answers: which requests carry a credential, and what those are told that don't (security rows R14 to R31).
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use http::{Method, Request, StatusCode, header::AUTHORIZATION};
+use std::convert::Infallible;
+
+use http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use tower::{Layer, Service as _, ServiceExt};
 use tower_agent_auth::{
     challenge::Challenge,
@@ -328,10 +330,26 @@ async fn the_optional_mode_lets_nobody_pass_as_somebody() {
 }
 
 #[tokio::test]
-async fn the_cause_of_a_refusal_stands_in_the_extensions() {
+async fn the_body_of_a_refusal_tells_its_cause() {
     let service = Service::new();
-    let response = service.app.clone().oneshot(Request::get("/projects").body(Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(response.extensions().get::<Refusal>(), Some(&Refusal::NoCredentials));
+    let token = service.token(&["projects:read"]).await;
+    let causes = [
+        (service.auth.require("projects:read"), None, Some(Refusal::NoCredentials)),
+        (service.auth.require("projects:read"), Some("junk"), Some(Refusal::InvalidToken)),
+        (service.auth.require("projects:write"), Some(&*token), Some(Refusal::InsufficientScope)),
+        (service.auth.owner_only(), Some(&*token), Some(Refusal::OwnerOnly)),
+        (service.auth.policy(|_| None), Some(&*token), Some(Refusal::Unclassified)),
+        (service.auth.require("projects:read"), Some(&*token), None),
+    ];
+    for (guard, token, cause) in causes {
+        let inner = tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::empty())));
+        let mut request = Request::get("/");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = guard.layer(inner).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.body().refusal(), cause);
+    }
 }
 
 #[tokio::test]

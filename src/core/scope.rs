@@ -258,6 +258,7 @@ impl Catalogue {
     }
 
     /// What `granted` gives of the first 64 entries, worked out once for a set.
+    #[inline]
     pub(crate) fn powers(&self, granted: &ScopeSet) -> u64 {
         let known = granted.0.powers.get_or_init(|| Powers { catalogue: self.id, bits: self.given_by(granted) });
         if known.catalogue == self.id { known.bits } else { self.given_by(granted) }

@@ -37,6 +37,7 @@ use std::{
     },
 };
 
+use crc32fast::Hasher as Crc;
 use hkdf::Hkdf;
 use sha2::block_api::compress256;
 use subtle::ConstantTimeEq;
@@ -48,8 +49,10 @@ use super::random::{BASE62, Random, RandomError, push_base62};
 const RANDOM_LENGTH: usize = 43;
 /// Base62 characters of checksum: 62^6 is above 2^32.
 const CHECKSUM_LENGTH: usize = 6;
+/// What follows the prefix.
+const REST: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
 /// The longest prefix that keeps a secret within 55 bytes, one padded SHA-256 block.
-const MAX_PREFIX: usize = MAX_SECRET - RANDOM_LENGTH - CHECKSUM_LENGTH;
+const MAX_PREFIX: usize = MAX_SECRET - REST;
 /// The longest secret: one padded SHA-256 block.
 const MAX_SECRET: usize = 55;
 /// Where SHA-256 begins (FIPS 180-4 section 5.3.3).
@@ -149,21 +152,31 @@ impl<K: Kind> Digest<K> {
         self.bytes.ct_eq(&other.bytes).into()
     }
 
-    /// The digest of a secret, which its shape keeps within one block (FIPS 180-4 section 5.1.1).
+    /// The digest of a secret, which its shape keeps within one block.
     fn of(secret: &[u8]) -> Self {
-        debug_assert!(secret.len() <= MAX_SECRET);
-        let mut block = [0; 64];
+        let mut block = block_of(secret.len());
         block[..secret.len()].copy_from_slice(secret);
-        block[secret.len()] = 0x80;
-        block[56..].copy_from_slice(&(secret.len() as u64 * 8).to_be_bytes());
+        Self::of_block(&block)
+    }
+
+    fn of_block(block: &[u8; 64]) -> Self {
         let mut state = INITIAL;
-        compress256(&mut state, &[block]);
+        compress256(&mut state, std::slice::from_ref(block));
         let mut bytes = [0; 32];
         for (four, word) in bytes.chunks_exact_mut(4).zip(state) {
             four.copy_from_slice(&word.to_be_bytes());
         }
         Self::from_bytes(bytes)
     }
+}
+
+/// The only block of a message of so many bytes, at most 55, with nothing of it written yet (FIPS 180-4 section 5.1.1).
+fn block_of(length: usize) -> [u8; 64] {
+    debug_assert!(length <= MAX_SECRET);
+    let mut block = [0; 64];
+    block[length] = 0x80;
+    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
+    block
 }
 
 impl<K: Kind> fmt::Debug for Digest<K> {
@@ -173,11 +186,23 @@ impl<K: Kind> fmt::Debug for Digest<K> {
 }
 
 /// How secrets of one kind begin at this service, and the maker and checker of them.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Prefix<K: Kind> {
     text: Arc<str>,
+    /// What a secret is hashed in: the prefix stands there already, and what follows the secret.
+    block: [u8; 64],
+    /// The checksum of the prefix, to go on from.
+    checksum: Crc,
     kind: PhantomData<K>,
 }
+
+impl<K: Kind> PartialEq for Prefix<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<K: Kind> Eq for Prefix<K> {}
 
 impl<K: Kind> Prefix<K> {
     /// A prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
@@ -188,7 +213,11 @@ impl<K: Kind> Prefix<K> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         match text.strip_suffix('_') {
             Some(name) if !name.is_empty() && text.len() <= MAX_PREFIX && name.bytes().all(plain) => {
-                Ok(Self { text: text.into(), kind: PhantomData })
+                let mut block = block_of(text.len() + REST);
+                block[..text.len()].copy_from_slice(text.as_bytes());
+                let mut checksum = Crc::new();
+                checksum.update(text.as_bytes());
+                Ok(Self { text: text.into(), block, checksum, kind: PhantomData })
             }
             _ => Err(PrefixError),
         }
@@ -205,7 +234,7 @@ impl<K: Kind> Prefix<K> {
     /// # Errors
     /// When `random` can't deliver.
     pub fn generate(&self, random: &dyn Random) -> Result<Secret<K>, RandomError> {
-        let mut text = Zeroizing::new(String::with_capacity(self.length()));
+        let mut text = Zeroizing::new(String::with_capacity(self.text.len() + REST));
         text.push_str(&self.text);
         push_base62(&mut text, RANDOM_LENGTH, random)?;
         let checksum = checksum(text.as_bytes());
@@ -227,17 +256,25 @@ impl<K: Kind> Prefix<K> {
     /// checksum. No store need be asked then.
     #[must_use]
     pub fn digest(&self, presented: &[u8]) -> Option<Digest<K>> {
-        let rest: &[u8; RANDOM_LENGTH + CHECKSUM_LENGTH] =
-            presented.strip_prefix(self.text.as_bytes())?.try_into().ok()?;
+        let (prefix, rest) = presented.split_last_chunk::<REST>()?;
+        if prefix != self.text.as_bytes() {
+            return None;
+        }
         // Without a branch in it, and of a length that it knows, the compiler looks at many characters at once.
         let alphanumeric = rest.iter().fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
-        let (body, end) = presented.split_last_chunk()?;
-        let well_formed = alphanumeric && stated(end) == u64::from(crc32fast::hash(body));
-        well_formed.then(|| Digest::of(presented))
+        if !alphanumeric || !self.has_checksum(rest) {
+            return None;
+        }
+        let mut block = self.block;
+        block[prefix.len()..][..REST].copy_from_slice(rest);
+        Some(Digest::of_block(&block))
     }
 
-    fn length(&self) -> usize {
-        self.text.len() + RANDOM_LENGTH + CHECKSUM_LENGTH
+    fn has_checksum(&self, rest: &[u8; REST]) -> bool {
+        let (random, end) = rest.split_at(RANDOM_LENGTH);
+        let mut checksum = self.checksum.clone();
+        checksum.update(random);
+        stated(end) == u64::from(checksum.finalize())
     }
 }
 
@@ -272,7 +309,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
 }
 
 /// The number that the base62 characters of a checksum say.
-fn stated(checksum: &[u8; CHECKSUM_LENGTH]) -> u64 {
+fn stated(checksum: &[u8]) -> u64 {
     checksum.iter().fold(0, |sum, symbol| sum * 62 + u64::from(VALUES[usize::from(*symbol)]))
 }
 

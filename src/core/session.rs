@@ -28,7 +28,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
 };
 
 use super::{
@@ -71,8 +70,7 @@ impl Session {
 
     /// Whether a use at `now` is worth noting; if so it counts as noted.
     pub(crate) fn note_use(&self, now: Timestamp) -> bool {
-        let noted = Timestamp::from_millis(self.noted.0.load(Ordering::Relaxed));
-        if now.since(noted) < Noted::COARSE {
+        if now.as_millis().saturating_sub(self.noted.0.load(Ordering::Relaxed)) < Noted::COARSE {
             return false;
         }
         self.noted.0.store(now.as_millis(), Ordering::Relaxed);
@@ -183,8 +181,8 @@ pub struct Use {
 pub struct Noted(AtomicI64);
 
 impl Noted {
-    /// Uses closer together than this are one.
-    const COARSE: Duration = Duration::from_secs(60);
+    /// Uses closer together than so many milliseconds are one.
+    const COARSE: i64 = 60_000;
 
     /// For a session whose last use that is written down was then; `None` is never, and so is the default. A store that
     /// leaves it out makes a guard note, and so the store write, a use each time that it is read.

@@ -1,4 +1,4 @@
-use http::{HeaderMap, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, Uri, header::AUTHORIZATION};
 
 /// What a request's `Authorization` says (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
 #[derive(Debug, Eq, PartialEq)]
@@ -10,6 +10,8 @@ pub(crate) enum Credentials<'a> {
     /// More than one `Authorization` line: which one counts can't be known.
     Ambiguous,
 }
+
+static NAME: HeaderName = AUTHORIZATION;
 
 impl<'a> Credentials<'a> {
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
@@ -28,11 +30,12 @@ impl<'a> Credentials<'a> {
         if doubled && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
             return Self::Ambiguous;
         }
-        let Some(line) = headers.get_mut(AUTHORIZATION) else { return Self::None };
+        let Some(line) = headers.get_mut(&NAME) else { return Self::None };
         line.set_sensitive(true);
         Self::read(line.as_bytes())
     }
 
+    #[inline]
     fn read(line: &'a [u8]) -> Self {
         const SCHEME: &[u8] = b"bearer";
         // As nearly everybody writes it.

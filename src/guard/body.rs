@@ -8,6 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
+use super::Refusal;
+
 pin_project! {
     /// The body of a response that came either from the inner service, untouched, or from this crate.
     #[derive(Debug)]
@@ -22,7 +24,7 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Own { #[pin] body: Full<Bytes> },
+        Own { #[pin] body: Full<Bytes>, refusal: Option<Refusal> },
     }
 }
 
@@ -31,8 +33,22 @@ impl<B> GuardBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
+    /// Of what this crate answers where no guard refused anything.
     pub(crate) fn own(body: Bytes) -> Self {
-        Self { kind: Kind::Own { body: Full::new(body) } }
+        Self { kind: Kind::Own { body: Full::new(body), refusal: None } }
+    }
+
+    pub(super) fn refused(body: Bytes, refusal: Refusal) -> Self {
+        Self { kind: Kind::Own { body: Full::new(body), refusal: Some(refusal) } }
+    }
+
+    /// Why a guard refused the request, if one did.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Refusal> {
+        match &self.kind {
+            Kind::Inner { .. } => None,
+            Kind::Own { refusal, .. } => *refusal,
+        }
     }
 }
 
@@ -46,21 +62,21 @@ impl<B: Body<Data = Bytes>> Body for GuardBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(context),
-            KindProjection::Own { body } => body.poll_frame(context).map_err(|never| match never {}),
+            KindProjection::Own { body, .. } => body.poll_frame(context).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Own { body } => body.is_end_stream(),
+            Kind::Own { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Own { body } => body.size_hint(),
+            Kind::Own { body, .. } => body.size_hint(),
         }
     }
 }

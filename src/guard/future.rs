@@ -12,12 +12,10 @@ use tower_service::Service;
 use super::{
     GuardBody, Shared,
     policy::Kind,
+    refusal::{Answer, Told},
     shared::{Lookup, Verdict},
 };
-use crate::{
-    challenge::Challenge,
-    reply::{Reply, poll_caught},
-};
+use crate::{challenge::Challenge, reply::poll_caught};
 
 pin_project! {
     /// The future of a [`Guard`](super::Guard). It is boxed only where the store really has to be waited for.
@@ -37,9 +35,9 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Inner { #[pin] future: S::Future, challenge: Option<&'static HeaderValue> },
+        Inner { #[pin] future: S::Future, challenge: Option<&'static Told> },
         Waiting { lookup: Lookup, waiting: Option<Box<Waiting<S, B>>> },
-        Refused { reply: Option<Reply> },
+        Refused { answer: &'static Answer },
     }
 }
 
@@ -56,12 +54,12 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) const fn inner(future: S::Future, challenge: Option<&'static HeaderValue>) -> Self {
+    pub(super) const fn inner(future: S::Future, challenge: Option<&'static Told>) -> Self {
         Self { state: State::Inner { future, challenge } }
     }
 
-    pub(super) const fn refused(reply: Reply) -> Self {
-        Self { state: State::Refused { reply: Some(reply) } }
+    pub(super) const fn refused(answer: &'static Answer) -> Self {
+        Self { state: State::Refused { answer } }
     }
 
     pub(super) fn waiting(lookup: Lookup, waiting: Waiting<S, B>) -> Self {
@@ -100,9 +98,7 @@ where
                 let Self { mut service, request, .. } = *self;
                 State::Inner { future: service.call(request), challenge }
             }
-            Verdict::Refuse(refusal) => {
-                State::Refused { reply: Some(self.shared.refuse(refusal, &self.request, rule)) }
-            }
+            Verdict::Refuse(refusal) => State::Refused { answer: self.shared.refuse(refusal, &self.request, rule) },
             Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(self) },
         }
     }
@@ -121,14 +117,11 @@ where
                 StateProjection::Inner { future, challenge } => {
                     let mut response = ready!(future.poll(context))?;
                     if response.status() == StatusCode::UNAUTHORIZED {
-                        add_challenge(response.headers_mut(), *challenge);
+                        add_challenge(response.headers_mut(), challenge.and_then(Told::challenge));
                     }
                     return Poll::Ready(Ok(response.map(GuardBody::inner)));
                 }
-                StateProjection::Refused { reply } => {
-                    let Some(reply) = reply.take() else { panic!("polled after completion") };
-                    return Poll::Ready(Ok(reply.map(GuardBody::own)));
-                }
+                StateProjection::Refused { answer } => return Poll::Ready(Ok(answer.response())),
                 StateProjection::Waiting { lookup, waiting } => {
                     let Some(kept) = waiting.as_ref() else { panic!("polled after completion") };
                     let verdict = ready!(lookup.poll(context, kept));

@@ -1,13 +1,13 @@
 use http::{
     HeaderMap, HeaderValue, Response,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Refusal;
-use crate::reply::{Reply, no_store};
+use crate::reply::Reply;
 
-/// Whether a request is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is another protocol.
+/// Whether a POST is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is another protocol.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
     matches!(kind, Some([] | [b'+' | b';', ..]))
@@ -24,13 +24,11 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
     if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, MESSAGE).to_string()) {
         headers.insert("grpc-message", message);
     }
-    for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+    for name in [WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL] {
         if let Some(value) = reply.headers().get(&name) {
             headers.insert(name, value.clone());
         }
     }
-    no_store(&mut told);
-    told.extensions_mut().insert(refusal);
     told
 }
 

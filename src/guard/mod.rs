@@ -49,6 +49,30 @@
 //! # }
 //! ```
 //!
+//! # Why it was refused
+//!
+//! The body of a refusal [tells its cause](GuardBody::refusal) to the layer around the guard, at no cost to any request.
+//! Routers such as axum's hide the type of a body; there, read it before the router does:
+//!
+//! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use http::Response;
+//! use tower::ServiceBuilder;
+//! use tower_agent_auth::{AgentAuth, guard::GuardBody};
+//!
+//! # fn app(auth: &AgentAuth) -> Router {
+//! let guard = ServiceBuilder::new()
+//!     .map_response(|mut response: Response<GuardBody<Body>>| {
+//!         if let Some(refusal) = response.body().refusal() {
+//!             response.extensions_mut().insert(refusal);
+//!         }
+//!         response
+//!     })
+//!     .layer(auth.require("projects:read"));
+//! Router::new().route("/projects", get(async || "none").layer(guard))
+//! # }
+//! ```
+//!
 //! # In which order to stack
 //!
 //! CORS outermost, so that a preflight is answered before it needs a token and refusals carry its headers; then

@@ -1,8 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use http::HeaderValue;
-
-use super::refusal::{Told, constant, insufficient_scope, no_credentials};
+use super::refusal::{Told, insufficient_scope, no_credentials};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
@@ -49,10 +47,8 @@ pub(crate) struct Requirement {
     /// The same as bits of the catalogue, unless that has too many entries.
     bits: Option<u64>,
     any: bool,
-    /// The challenge without credentials.
-    pub(super) challenge: &'static HeaderValue,
-    pub(super) no_credentials: Told,
-    pub(super) insufficient_scope: Told,
+    pub(super) no_credentials: &'static Told,
+    pub(super) insufficient_scope: &'static Told,
 }
 
 impl Requirement {
@@ -71,7 +67,6 @@ impl Requirement {
         if config.challenge_scope() {
             bare = bare.with("scope", &scopes);
         }
-        let challenge = constant(bare.to_header()?);
         let insufficient = Challenge::bearer()
             .with("error", "insufficient_scope")
             .with("scope", &scopes)
@@ -81,12 +76,12 @@ impl Requirement {
             bits: catalogue.bits(&names),
             needed: names,
             any,
-            no_credentials: no_credentials(challenge),
+            no_credentials: no_credentials(&bare.to_header()?),
             insufficient_scope: insufficient_scope(&insufficient.to_header()?, &scopes),
-            challenge,
         })
     }
 
+    #[inline]
     pub(crate) fn is_met_by(&self, granted: &ScopeSet) -> bool {
         let catalogue = self.config.catalogue();
         match (self.bits, self.any) {

@@ -1,24 +1,27 @@
 use std::{
-    collections::BTreeSet,
+    array,
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use http::{
-    HeaderValue, Request, StatusCode,
-    header::{ALLOW, WWW_AUTHENTICATE},
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, PRAGMA, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 
 use super::{
+    GuardBody,
     grpc::{is_grpc, trailers_only},
     policy::Requirement,
 };
 use crate::{
     challenge::{Challenge, ChallengeError},
     core::clock::Timestamp,
-    reply::{Reply, UNAVAILABLE, error_reply, for_method, unavailable},
+    reply::{JITTERS, Reply, UNAVAILABLE, error_reply, for_method, jitter, unavailable},
 };
 
-/// Why a guard refused a request. It stands in the response's extensions, so that outer layers can tell causes apart.
+/// Why a guard refused a request. The body of the response [tells it](super::GuardBody::refusal) to outer layers.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -40,14 +43,29 @@ pub enum Refusal {
     Unavailable,
 }
 
-/// A refusal as it is told: written once, in each form.
+/// A refusal as it is told, in each form: written when the service is built, each text once, and kept for as long as the
+/// process lives. A refused request then carries a reference to its answer, and every response in the making one to its
+/// challenge. Counting who still has one would make all threads write to one place for each request.
 pub(super) struct Told {
-    http: Reply,
-    grpc: Reply,
+    http: Answer,
+    head: Answer,
+    grpc: Answer,
+}
+
+/// What a refused request is answered.
+pub(super) struct Answer {
+    refusal: Refusal,
+    reply: Reply,
 }
 
 impl Told {
-    fn new(refusal: Refusal, status: StatusCode, code: &str, text: &str, challenge: Option<&HeaderValue>) -> Self {
+    fn new(
+        refusal: Refusal,
+        status: StatusCode,
+        code: &str,
+        text: &str,
+        challenge: Option<&HeaderValue>,
+    ) -> &'static Self {
         let mut http = error_reply(status, code, text);
         if let Some(challenge) = challenge {
             http.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
@@ -55,31 +73,68 @@ impl Told {
         if refusal == Refusal::Method {
             http.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
         }
-        http.extensions_mut().insert(refusal);
-        Self { grpc: trailers_only(refusal, text, &http), http }
+        Self::kept(refusal, text, http)
     }
 
-    fn unavailable(now: Timestamp) -> Self {
-        let mut http = unavailable(now);
-        http.extensions_mut().insert(Refusal::Unavailable);
-        Self { grpc: trailers_only(Refusal::Unavailable, UNAVAILABLE, &http), http }
+    fn kept(refusal: Refusal, text: &str, mut http: Reply) -> &'static Self {
+        static KNOWN: Mutex<BTreeMap<String, &'static Told>> = Mutex::new(BTreeMap::new());
+        // Nothing in it is a secret or chosen by others, and each header is paid for by every refusal.
+        for name in [PRAGMA, X_CONTENT_TYPE_OPTIONS] {
+            http.headers_mut().remove(name);
+        }
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(format!("{refusal:?} {http:?}")).or_insert_with(|| {
+            let answer = |reply| Answer { refusal, reply: constant(reply) };
+            let grpc = answer(trailers_only(refusal, text, &http));
+            let head = answer(for_method(&Method::HEAD, http.clone()));
+            Box::leak(Box::new(Self { http: answer(http), head, grpc }))
+        })
     }
 
-    fn to<B>(&self, request: &Request<B>) -> Reply {
-        if is_grpc(request.headers()) { self.grpc.clone() } else { for_method(request.method(), self.http.clone()) }
+    pub(super) fn to<B>(&'static self, request: &Request<B>) -> &'static Answer {
+        match *request.method() {
+            Method::HEAD => &self.head,
+            Method::POST if is_grpc(request.headers()) => &self.grpc,
+            _ => &self.http,
+        }
     }
+
+    /// The challenge in it.
+    pub(super) fn challenge(&self) -> Option<&HeaderValue> {
+        self.http.reply.headers().get(WWW_AUTHENTICATE)
+    }
+}
+
+impl Answer {
+    pub(super) fn response<B>(&self) -> Response<GuardBody<B>> {
+        let mut response = Response::new(GuardBody::refused(self.reply.body().clone(), self.refusal));
+        *response.status_mut() = self.reply.status();
+        *response.headers_mut() = self.reply.headers().clone();
+        response
+    }
+}
+
+/// The same reply, of bytes that nobody counts.
+fn constant(mut reply: Reply) -> Reply {
+    let fixed = |bytes: &[u8]| Bytes::from_static(bytes.to_vec().leak());
+    for value in reply.headers_mut().values_mut() {
+        if let Ok(constant) = HeaderValue::from_maybe_shared(fixed(value.as_bytes())) {
+            *value = constant;
+        }
+    }
+    reply.map(|body| fixed(&body))
 }
 
 /// The refusals of a service that are the same for every request.
 pub(super) struct Refusals {
-    /// The challenge without credentials.
-    pub(super) challenge: &'static HeaderValue,
-    no_credentials: Told,
-    invalid_request: Told,
-    invalid_token: Told,
-    owner_only: Told,
-    unclassified: Told,
-    method: Told,
+    pub(super) no_credentials: &'static Told,
+    invalid_request: &'static Told,
+    invalid_token: &'static Told,
+    owner_only: &'static Told,
+    unclassified: &'static Told,
+    method: &'static Told,
+    /// One for each number of seconds to come back after.
+    unavailable: [&'static Told; JITTERS as usize],
 }
 
 impl Refusal {
@@ -115,13 +170,14 @@ impl Refusal {
 impl Refusals {
     pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
         let bare = Challenge::bearer().with("resource_metadata", metadata_url);
-        let challenge = constant(bare.to_header()?);
+        let challenge = bare.to_header()?;
         let bad_request = bare.clone().with("error", "invalid_request").to_header()?;
         let bad_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
         let (request, token) = (Refusal::InvalidRequest, Refusal::InvalidToken);
         let forbidden = |refusal, code, text| Told::new(refusal, StatusCode::FORBIDDEN, code, text, None);
+        let now = |jitter| Timestamp::from_millis(jitter as i64);
         Ok(Self {
-            no_credentials: no_credentials(challenge),
+            no_credentials: no_credentials(&challenge),
             invalid_request: Told::new(
                 request,
                 StatusCode::BAD_REQUEST,
@@ -133,51 +189,39 @@ impl Refusals {
             owner_only: forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
             unclassified: forbidden(Refusal::Unclassified, "unclassified", UNCLASSIFIED),
             method: Told::new(Refusal::Method, StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None),
-            challenge,
+            unavailable: array::from_fn(|jitter| {
+                Told::kept(Refusal::Unavailable, UNAVAILABLE, unavailable(now(jitter)))
+            }),
         })
     }
 
-    pub(super) fn reply<B>(
+    pub(super) fn told(
         &self,
         refusal: Refusal,
-        request: &Request<B>,
         requirement: Option<&Requirement>,
         now: impl FnOnce() -> Timestamp,
-    ) -> Reply {
+    ) -> &'static Told {
         match (refusal, requirement) {
-            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials.to(request),
-            (Refusal::NoCredentials, None) => self.no_credentials.to(request),
-            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope.to(request),
-            (Refusal::InvalidRequest, _) => self.invalid_request.to(request),
-            (Refusal::InvalidToken, _) => self.invalid_token.to(request),
-            (Refusal::OwnerOnly, _) => self.owner_only.to(request),
-            (Refusal::Method, _) => self.method.to(request),
-            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified.to(request),
-            (Refusal::Unavailable, _) => Told::unavailable(now()).to(request),
+            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials,
+            (Refusal::NoCredentials, None) => self.no_credentials,
+            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope,
+            (Refusal::InvalidRequest, _) => self.invalid_request,
+            (Refusal::InvalidToken, _) => self.invalid_token,
+            (Refusal::OwnerOnly, _) => self.owner_only,
+            (Refusal::Method, _) => self.method,
+            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified,
+            (Refusal::Unavailable, _) => self.unavailable[jitter(now()) as usize - 1],
         }
     }
 }
 
-/// Keeps a challenge for as long as the process lives, each only once. Every response in the making must be able to name
-/// its own, and counting who still does would make all threads write to one place for each request.
-pub(super) fn constant(challenge: HeaderValue) -> &'static HeaderValue {
-    static KNOWN: Mutex<BTreeSet<&'static HeaderValue>> = Mutex::new(BTreeSet::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(same) = known.get(&challenge) {
-        return same;
-    }
-    let kept = Box::leak(Box::new(challenge));
-    known.insert(kept);
-    kept
-}
-
-pub(super) fn no_credentials(challenge: &HeaderValue) -> Told {
+pub(super) fn no_credentials(challenge: &HeaderValue) -> &'static Told {
     let text =
         "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one";
     Told::new(Refusal::NoCredentials, StatusCode::UNAUTHORIZED, "unauthorized", text, Some(challenge))
 }
 
-pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> Told {
+pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> &'static Told {
     let text =
         format!("this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope");
     Told::new(Refusal::InsufficientScope, StatusCode::FORBIDDEN, "insufficient_scope", &text, Some(challenge))

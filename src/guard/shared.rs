@@ -1,8 +1,12 @@
-use std::{fmt, net::IpAddr, ops::Deref, sync::Arc, task::Poll};
+use std::{fmt, ops::Deref, sync::Arc, task::Poll};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request};
+use http::{Extensions, HeaderMap, Method, Request};
 
-use super::{Credentials, Refusal, has_query_token, policy::Kind, refusal::Refusals};
+use super::{
+    Credentials, Refusal, has_query_token,
+    policy::Kind,
+    refusal::{Answer, Refusals, Told},
+};
 use crate::{
     Config,
     accounts::{AccountsError, DynAccounts, SignedIn, head_of},
@@ -10,13 +14,13 @@ use crate::{
     audit::{AuditSink, Event},
     challenge::ChallengeError,
     core::{
-        clock::Clock,
+        clock::{Clock, Timestamp},
         registration::Account,
         secret::{Access, Digest, Prefix},
         session::{Session, Use},
     },
     observe::{Check, Checks},
-    reply::{Answering, Reply},
+    reply::Answering,
     store::{StoreError, erased::DynSessionStore},
     uses::Uses,
 };
@@ -100,8 +104,8 @@ impl Principal {
     /// A principal comes from a check alone: whatever stands there was not put there by this one.
     fn enter(self, extensions: &mut Extensions, tells: bool) {
         if !extensions.is_empty() {
-            extensions.remove::<AgentSession>();
             extensions.remove::<Owner>();
+            extensions.remove::<AgentSession>();
         }
         match self {
             Self::Agent(session) if tells => drop(extensions.insert(session)),
@@ -155,6 +159,7 @@ impl Shared {
     }
 
     /// Decides with what the store has found.
+    #[inline]
     pub(super) fn admit<B>(&self, found: Option<Arc<Session>>, request: &Request<B>, rule: Option<&Kind>) -> Verdict {
         let now = self.clock.now();
         let Some(session) = found.filter(|session| session.is_good(&self.resource, now)) else {
@@ -169,16 +174,26 @@ impl Shared {
             Some(_) => None,
         };
         if let Some(refusal) = refusal {
-            if refusal != Refusal::InsufficientScope {
-                self.audit.record(now, &Event::OwnerOnlyRefused { session: session.id.clone() });
-            }
-            return Verdict::Refuse(refusal);
+            return self.keep_out(&session, refusal, now);
         }
         if session.note_use(now) {
-            let address = self.client_address(request.headers(), request.extensions());
-            self.uses.note(&session.id, Use { at: now, address });
+            self.note_use(&session, request.headers(), request.extensions(), now);
         }
         Verdict::Pass(Principal::Agent(AgentSession { session }))
+    }
+
+    #[cold]
+    fn keep_out(&self, session: &Session, refusal: Refusal, now: Timestamp) -> Verdict {
+        if refusal != Refusal::InsufficientScope {
+            self.audit.record(now, &Event::OwnerOnlyRefused { session: session.id.clone() });
+        }
+        Verdict::Refuse(refusal)
+    }
+
+    #[cold]
+    fn note_use(&self, session: &Session, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) {
+        let address = self.addresses.client(headers, extensions);
+        self.uses.note(&session.id, Use { at: now, address });
     }
 
     fn find_owner<B>(&self, request: &Request<B>) -> Verdict {
@@ -200,14 +215,15 @@ impl Shared {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    /// Lets a request pass, and answers the challenge that a 401 of the inner service is given as well.
+    /// Lets a request pass, and says with which challenge a 401 of the inner service is given as well.
+    #[inline]
     pub(super) fn pass(
         &self,
         principal: Principal,
         extensions: &mut Extensions,
         rule: Option<&Kind>,
         tells: bool,
-    ) -> Option<&'static HeaderValue> {
+    ) -> Option<&'static Told> {
         self.checks.count(match principal {
             Principal::Agent(_) => Check::Agent,
             Principal::Owner(_) => Check::Owner,
@@ -216,22 +232,18 @@ impl Shared {
         principal.enter(extensions, tells);
         match rule {
             Some(Kind::Public) => None,
-            Some(Kind::Require(requirement)) => Some(requirement.challenge),
-            _ => Some(self.refusals.challenge),
+            Some(Kind::Require(requirement)) => Some(requirement.no_credentials),
+            _ => Some(self.refusals.no_credentials),
         }
     }
 
-    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> Reply {
+    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> &'static Answer {
         self.checks.count(Check::Refused(refusal));
         let requirement = match rule {
             Some(Kind::Require(requirement)) => Some(&**requirement),
             _ => None,
         };
-        self.refusals.reply(refusal, request, requirement, || self.clock.now())
-    }
-
-    fn client_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
-        self.addresses.client(headers, extensions)
+        self.refusals.told(refusal, requirement, || self.clock.now()).to(request)
     }
 }
 
