@@ -135,8 +135,8 @@ fn thousands(rate: f64) -> String {
     groups.join(",")
 }
 
-const FIND: &str = "SELECT id, access, resource, account_id, account_label, client_name, scopes, expires_at, last_use_at \
-    FROM sessions WHERE access = $1 AND revoked_at IS NULL";
+const FIND: &str = "SELECT id, access, resource, account_id, account_label, client_name, scopes, expires_at, last_use_at, \
+    revoked_at, revoked_by FROM sessions WHERE access = $1 AND revoked_at IS NULL";
 const EXCHANGE: &str =
     "UPDATE registrations SET state = 'exchanged' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
 const INSERT_SESSION: &str = "INSERT INTO sessions (id, registration, access, resource, account_id, account_label, \

@@ -1,10 +1,14 @@
-//! An allocator that counts, for less than the clock can see: the one unsafe thing here, since an allocator must be.
+//! An allocator that counts, on request: the one unsafe thing here, since an allocator must be.
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement; this one hands everything on to the system's")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+/// Whether anything is counted now: not while something is timed.
+static ON: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     static MADE: Cell<u64> = const { Cell::new(0) };
@@ -14,7 +18,9 @@ thread_local! {
 /// The allocations and the bytes that are still held of what `run` does on this thread.
 pub(crate) fn counted(run: impl FnOnce()) -> (u64, i64) {
     let (made, held) = (MADE.get(), HELD.get());
+    ON.store(true, Ordering::Relaxed);
     run();
+    ON.store(false, Ordering::Relaxed);
     (MADE.get() - made, HELD.get() - held)
 }
 
@@ -24,6 +30,9 @@ struct Counting;
 static COUNTING: Counting = Counting;
 
 fn count(bytes: usize, sign: i64) {
+    if !ON.load(Ordering::Relaxed) {
+        return;
+    }
     // A thread that ends may free after its counters have gone.
     let _ = HELD.try_with(|held| held.set(held.get() + sign * bytes as i64));
     if sign > 0 {

@@ -16,8 +16,8 @@ pub(crate) struct Case<'c> {
     pub name: &'static str,
     /// The case that is taken off: the same without what is measured.
     pub over: Option<&'static str>,
-    /// Makes so many calls, and says how long they took and how often they allocated.
-    turn: Box<dyn FnMut(usize) -> (Duration, u64) + 'c>,
+    /// Makes so many calls.
+    turn: Box<dyn FnMut(usize) + 'c>,
 }
 
 /// What a call costs, with what it is over taken off.
@@ -43,20 +43,28 @@ impl<'c> Case<'c> {
         mut call: impl FnMut(I) -> O + 'c,
     ) -> Self {
         let turn = move |calls| {
-            let begun = Instant::now();
-            let (allocations, _) = counted(|| {
-                for _ in 0..calls {
-                    black_box(call(black_box(input())));
-                }
-            });
-            (begun.elapsed(), allocations)
+            for _ in 0..calls {
+                black_box(call(black_box(input())));
+            }
         };
         Self { name, over, turn: Box::new(turn) }
     }
 
+    fn timed(&mut self, calls: usize) -> Duration {
+        let begun = Instant::now();
+        (self.turn)(calls);
+        begun.elapsed()
+    }
+
+    /// How often a call allocates.
+    fn allocations(&mut self, calls: usize) -> f64 {
+        let (made, _) = counted(|| (self.turn)(calls));
+        made as f64 / calls as f64
+    }
+
     /// So many calls that a turn is long enough to be timed.
     fn calls(&mut self) -> usize {
-        let (took, _) = (self.turn)(64);
+        let took = self.timed(64);
         let turns = TURN.as_nanos() / took.as_nanos().max(1);
         64 * usize::try_from(turns).unwrap_or(1).clamp(1, 10_000)
     }
@@ -66,14 +74,12 @@ impl<'c> Case<'c> {
 pub(crate) fn costs(mut cases: Vec<Case<'_>>) -> Vec<Cost> {
     let calls: Vec<usize> = cases.iter_mut().map(Case::calls).collect();
     let mut times = vec![Vec::new(); cases.len()];
-    let mut allocations = vec![0.0; cases.len()];
     for _ in 0..ROUNDS {
         for (number, case) in cases.iter_mut().enumerate() {
-            let (took, allocated) = (case.turn)(calls[number]);
-            times[number].push(took.as_secs_f64() * 1e9 / calls[number] as f64);
-            allocations[number] = allocated as f64 / calls[number] as f64;
+            times[number].push(case.timed(calls[number]).as_secs_f64() * 1e9 / calls[number] as f64);
         }
     }
+    let allocations: Vec<f64> = cases.iter_mut().zip(&calls).map(|(case, calls)| case.allocations(*calls)).collect();
     let times: Vec<f64> = times.into_iter().map(median).collect();
     let of = |name: &str| cases.iter().position(|case| case.name == name).unwrap();
     let sha = times[of("sha256")];

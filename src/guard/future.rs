@@ -115,11 +115,13 @@ where
         loop {
             let next = match self.as_mut().project().state.project() {
                 StateProjection::Inner { future, challenge } => {
-                    let mut response = ready!(future.poll(context))?;
-                    if response.status() == StatusCode::UNAUTHORIZED {
-                        add_challenge(response.headers_mut(), challenge.and_then(Told::challenge));
-                    }
-                    return Poll::Ready(Ok(response.map(GuardBody::inner)));
+                    return future.poll(context).map_ok(|response| {
+                        let (mut head, body) = response.into_parts();
+                        if head.status == StatusCode::UNAUTHORIZED {
+                            add_challenge(&mut head.headers, challenge.and_then(Told::challenge));
+                        }
+                        Response::from_parts(head, GuardBody::inner(body))
+                    });
                 }
                 StateProjection::Refused { answer } => return Poll::Ready(Ok(answer.response())),
                 StateProjection::Waiting { lookup, waiting } => {

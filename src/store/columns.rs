@@ -54,6 +54,8 @@ pub(super) const SESSION: [&str; 23] = [
     "scopes",
     "expires_at",
     "last_use_at",
+    "revoked_at",
+    "revoked_by",
     "registration",
     "client_label",
     "client_kind",
@@ -66,12 +68,10 @@ pub(super) const SESSION: [&str; 23] = [
     "redeemer_program",
     "refresh_expires_at",
     "last_use_address",
-    "revoked_at",
-    "revoked_by",
 ];
 
 /// The first columns of a session, which are all that a token check reads.
-pub(super) const CHECKED: &[&str] = SESSION.split_at(9).0;
+pub(super) const CHECKED: &[&str] = SESSION.split_at(11).0;
 
 /// What a column holds.
 #[derive(Clone, Debug)]
@@ -199,6 +199,8 @@ impl Values {
             .scopes(&new.scopes)
             .instant(new.expires_at)
             .instant(new.last_use.map(|last| last.at))
+            .instant(new.revoked.map(|revoked| revoked.at))
+            .text(new.revoked.map(|revoked| revoked.by.as_str()))
             .text(new.registration.as_str())
             .client_beside_its_name(&new.client)
             .scopes(&new.granted)
@@ -207,8 +209,6 @@ impl Values {
             .human_text(&new.redeemer.program)
             .instant(new.refresh_expires_at)
             .address(new.last_use.and_then(|last| last.address))
-            .instant(new.revoked.map(|revoked| revoked.at))
-            .text(new.revoked.map(|revoked| revoked.by.as_str()))
     }
 }
 
@@ -257,7 +257,7 @@ pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
 
 /// The columns of [`CHECKED`].
 pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
-    Fields::new(row, CHECKED).session().map(|(session, _)| session)
+    Fields::new(row, CHECKED).session().map(|(session, ..)| session)
 }
 
 /// The columns of [`SESSION`].
@@ -354,8 +354,8 @@ impl<'r, R: Row> Fields<'r, R> {
         self.integer().map(Timestamp::from_millis)
     }
 
-    /// A session, and when it was last used.
-    fn session(&mut self) -> Result<(Session, Option<Timestamp>), StoreError> {
+    /// A session, when it was last used, and how it ended.
+    fn session(&mut self) -> Result<(Session, Option<Timestamp>, Option<Revocation>), StoreError> {
         let mut session = Session {
             id: self.parse(SessionId::parse)?,
             access: self.optional_digest()?.ok_or_else(|| self.garbage())?,
@@ -368,11 +368,11 @@ impl<'r, R: Row> Fields<'r, R> {
         };
         let last_use = self.optional_instant()?;
         session.noted = Noted::since(last_use);
-        Ok((session, last_use))
+        Ok((session, last_use, self.revocation()?))
     }
 
     fn record(&mut self) -> Result<SessionRecord, StoreError> {
-        let (session, last_use) = self.session()?;
+        let (session, last_use, revoked) = self.session()?;
         Ok(SessionRecord {
             registration: self.parse(RegistrationId::parse)?,
             client: self.client(session.client.clone())?,
@@ -381,7 +381,7 @@ impl<'r, R: Row> Fields<'r, R> {
             redeemer: Redeemer { address: self.address()?, program: self.parse_optional(human_text)? },
             refresh_expires_at: self.instant()?,
             last_use: self.last_use(last_use)?,
-            revoked: self.revocation()?,
+            revoked,
             session: Arc::new(session),
         })
     }

@@ -204,7 +204,7 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
         ("scopes = 'ü'", true),
         ("last_use_address = '::1'", false),
         ("last_use_at = 1, last_use_address = 'localhost'", false),
-        ("revoked_by = 'human'", false),
+        ("revoked_by = 'human'", true),
     ] {
         let file = TempFile::new();
         let store = file.open().await;

@@ -25,13 +25,12 @@ scripts! {
     refresh_tokens_of keep_registration keep_session
 }
 
-/// The names of the columns, and where in a session's two stand that the scripts look at. A check looks at `revoked_at`
-/// besides, behind what it answers with.
+/// The names of the columns, and where in a session's two stand that the scripts look at.
 fn names() -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
     format!(
-        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}, 'revoked_at'}}\n\
+        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}}}\n\
          local ACCOUNT, REVOKED = {}, {}\n",
         quoted(&REGISTRATION),
         quoted(&SESSION),
