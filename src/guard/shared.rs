@@ -42,13 +42,13 @@ impl Deref for AgentSession {
 /// The signed-in human that an owner-only route was called by. No agent's request ever has one.
 #[derive(Clone, Debug)]
 pub struct Owner {
-    account: Account,
+    account: Arc<Account>,
 }
 
 impl Owner {
     /// The human's account.
     #[must_use]
-    pub const fn account(&self) -> &Account {
+    pub fn account(&self) -> &Account {
         &self.account
     }
 }
@@ -205,7 +205,7 @@ impl Shared {
 
     pub(super) fn owner(found: Option<SignedIn>) -> Verdict {
         match found {
-            Some(SignedIn { account, .. }) => Verdict::Pass(Principal::Owner(Owner { account })),
+            Some(SignedIn { account, .. }) => Verdict::Pass(Principal::Owner(Owner { account: Arc::new(account) })),
             None => Verdict::Refuse(Refusal::NoCredentials),
         }
     }
