@@ -82,7 +82,7 @@ struct Tables {
     pending: BTreeMap<(Timestamp, RegistrationId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
     /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
-    sessions: HashMap<SessionId, Kept>,
+    sessions: HashMap<SessionId, Box<Kept>>,
     access: Arc<Table>,
     /// The access tokens of those that were revoked.
     ended: HashSet<Digest<Access>>,
@@ -217,7 +217,7 @@ impl Tables {
         self.accounts.entry(record.account.id.clone()).or_default().push(record.id.clone());
         let record = self.sharing(record);
         self.access.insert(Arc::clone(&record.session));
-        self.sessions.insert(record.id.clone(), Kept { record, generation: 0, refreshed: None });
+        self.sessions.insert(record.id.clone(), Box::new(Kept { record, generation: 0, refreshed: None }));
         Ok(true)
     }
 
@@ -310,7 +310,7 @@ impl Tables {
     }
 
     fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
-        let Some(Kept { record, .. }) = self.sessions.get_mut(id) else { return false };
+        let Some(Kept { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return false };
         if record.revoked.is_some() {
             return false;
         }
@@ -321,7 +321,7 @@ impl Tables {
     }
 
     fn record_use(&mut self, id: &SessionId, new: Use) {
-        let Some(Kept { record, .. }) = self.sessions.get_mut(id) else { return };
+        let Some(Kept { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
         if record.last_use.is_some_and(|old| old.at >= new.at) {
             return;
         }
@@ -346,7 +346,8 @@ impl Tables {
     }
 
     fn forget_session(&mut self, id: &SessionId) {
-        let Some(Kept { record, .. }) = self.sessions.remove(id) else { return };
+        let Some(kept) = self.sessions.remove(id) else { return };
+        let record = &kept.record;
         self.access.remove(&record.access);
         self.ended.remove(&record.access);
         self.redeemed.remove(&record.registration);
