@@ -24,7 +24,7 @@ use bytes::Bytes;
 use common::{
     counting::counted,
     measure::{Case, Cost, costs, median},
-    peers::{Inner, axum_login, boxed, call, es256, inner, own_middleware},
+    peers::{Inner, axum_login, boxed, call, es256, inner, least, one_block, own_middleware},
     service::service,
     world::{forget_registrations, session, sessions, token},
 };
@@ -32,7 +32,6 @@ use http::{
     HeaderName, HeaderValue, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, COOKIE},
 };
-use sha2::block_api::compress256;
 use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 use tower_agent_auth::{
@@ -75,16 +74,6 @@ fn populated(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-fn one_block(token: &str) -> [u32; 8] {
-    let mut block = [0; 64];
-    block[..token.len()].copy_from_slice(token.as_bytes());
-    block[token.len()] = 0x80;
-    block[56..].copy_from_slice(&(token.len() as u64 * 8).to_be_bytes());
-    let mut state = [7; 8];
-    compress256(&mut state, &[block]);
-    state
-}
-
 /// A service of ours around the inner one, with its name, and what it must answer.
 fn ours<'c>(
     name: &'static str,
@@ -114,6 +103,7 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     let (mut login, cookie) = runtime.block_on(axum_login());
     let mut own = own_middleware(tokens);
     let mut boxed = boxed(store.clone());
+    let [mut least, mut least_off] = [true, false].map(|tells| least(tokens, tells));
     let [mut bare, mut bare_populated, mut bare_other, mut bare_cookie, mut bare_long] =
         [(); 5].map(|()| service_fn(inner as Inner));
 
@@ -133,11 +123,12 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     assert_eq!(call(&mut jwt, authorized(&jwt_token)).status(), StatusCode::OK);
     assert_eq!(call(&mut login, request(COOKIE, &cookie)).status(), StatusCode::OK);
     assert_eq!(call(&mut own, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
+    assert_eq!(call(&mut least, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
     assert_eq!(call(&mut boxed, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
 
     let mut hashed = tokens.iter().cycle();
     costs(vec![
-        Case::new("sha256", None, move || hashed.next().unwrap(), |token| one_block(token)),
+        Case::new("sha256", None, move || hashed.next().unwrap(), |token| one_block(token.as_bytes())),
         Case::new("bare", None, next(), |request| call(&mut bare, request)),
         Case::new("bare, other header", None, || request(ACCEPT, &anything), |request| call(&mut bare_other, request)),
         Case::new("bare, cookie", None, || request(COOKIE, &cookie), |request| call(&mut bare_cookie, request)),
@@ -176,6 +167,8 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
             || request(ACCEPT, &anything),
             StatusCode::UNAUTHORIZED,
         ),
+        Case::new("the least", Some("bare"), next(), |request| call(&mut least, request)),
+        Case::new("the least, principal off", Some("bare"), next(), |request| call(&mut least_off, request)),
         Case::new("boxed async-trait", Some("bare"), next(), |request| call(&mut boxed, request)),
         Case::new("axum from_fn", Some("bare"), next(), |request| call(&mut own, request)),
         Case::new("axum-login", Some("bare, cookie"), || request(COOKIE, &cookie), |request| call(&mut login, request)),
@@ -287,6 +280,7 @@ fn main() {
     println!();
     for (what, value, target) in [
         ("hit in hashes", ns("hit") / ns("sha256"), "<= 2.5"),
+        ("hit to the least", ns("hit") / ns("the least"), ""),
         ("malformed to a hit", ns("malformed") / ns("hit"), "<= 0.5"),
         ("boxed async-trait to a hit", ns("boxed async-trait") / ns("hit"), ">= 1.5"),
         ("axum from_fn to a hit", ns("axum from_fn") / ns("hit"), ">= 2.5"),

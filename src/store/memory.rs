@@ -95,6 +95,8 @@ struct Tables {
     scopes: HashSet<ScopeSet>,
     /// Names of clients, likewise.
     names: HashSet<HumanText>,
+    /// The same of resource identifiers: as a rule there is one.
+    resources: HashSet<Arc<str>>,
 }
 
 /// Beyond so many a further value is each session's own, so that agents can't make the table grow.
@@ -230,7 +232,8 @@ impl Tables {
     fn sharing(&mut self, record: &SessionRecord) -> SessionRecord {
         let name = shared(&mut self.names, &record.session.client);
         let scopes = shared(&mut self.scopes, &record.scopes);
-        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(record) });
+        let resource = shared(&mut self.resources, &record.resource);
+        let session = Arc::new(Session { resource, client: name.clone(), scopes, ..Session::clone(record) });
         let client = Client { name, ..record.client.clone() };
         SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }
