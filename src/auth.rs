@@ -97,7 +97,7 @@ impl AgentAuth {
     /// Guards a whole service without a router, or all routes of one: the policy names the class of each request, and what
     /// it does not name is refused.
     ///
-    /// Decide by what will handle the request, such as axum's `MatchedPath` inside `Router::route_layer`, or by exactly the
+    /// Make the rules before, outside the closure, as below. Decide by what will handle the request, such as axum's `MatchedPath` inside `Router::route_layer`, or by exactly the
     /// paths that the service itself matches.
     ///
     /// ```
@@ -118,7 +118,8 @@ impl AgentAuth {
         GuardLayer::policy(Arc::clone(&self.shared), policy)
     }
 
-    /// The class of routes for which an agent needs all of these scopes, separated by spaces.
+    /// The class of routes for which an agent needs all of these scopes, separated by spaces. Make it once, not for each
+    /// request: what is answered to those who lack them is written here, and kept for as long as the process lives.
     ///
     /// # Errors
     /// When a scope is not in the catalogue. The fault is the service's code.
@@ -126,7 +127,8 @@ impl AgentAuth {
         self.rule(scopes, false)
     }
 
-    /// The class of routes for which an agent needs any of these scopes, separated by spaces.
+    /// The class of routes for which an agent needs any of these scopes, separated by spaces. Make it once, not for each
+    /// request: what is answered to those who lack them is written here, and kept for as long as the process lives.
     ///
     /// # Errors
     /// When a scope is not in the catalogue. The fault is the service's code.
@@ -272,7 +274,8 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// Puts the parts together.
+    /// Puts the parts together. What its guards answer to those whom they refuse is written here, each text once, and kept
+    /// for as long as the process lives: some kilobytes for each resource.
     ///
     /// # Errors
     /// When a part is missing.

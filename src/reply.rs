@@ -33,9 +33,9 @@ pub(crate) fn error_reply(status: StatusCode, code: &str, text: &str) -> Reply {
 }
 
 /// 503 because the service itself failed: nothing was decided, and the credential is as good as before.
-pub(crate) fn unavailable(now: Timestamp) -> Reply {
+pub(crate) fn unavailable(seconds: u64) -> Reply {
     let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE);
-    retry_after(&mut reply, jitter(now));
+    retry_after(&mut reply, seconds);
     reply
 }
 

@@ -59,6 +59,24 @@ fn a_session_in_memory_is_small() {
     assert!(kept.is_some() && bytes <= 256, "{bytes}");
 }
 
+/// What the one above takes for granted.
+#[tokio::test]
+async fn sessions_in_memory_share_what_they_have_alike() {
+    let store = MemoryStore::new();
+    let mut found = Vec::new();
+    for account in ["acct_1", "acct_2"] {
+        let registration = approved(&store, account).await;
+        let new = session_with(&registration, account, token().digest());
+        assert!(store.redeem(&new, after(2)).await.unwrap());
+        found.push(store.find_session(&new.session.access).await.unwrap().unwrap());
+    }
+    let texts = |session: &Session| {
+        let scope = session.scopes.iter().next().unwrap().as_str().as_ptr();
+        [session.client.as_str().as_ptr(), session.resource.as_ptr(), scope]
+    };
+    assert_eq!(texts(&found[0]), texts(&found[1]));
+}
+
 fn request(token: &str) -> Request<()> {
     Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap()
 }
@@ -125,4 +143,6 @@ async fn a_refusal_allocates_its_headers_alone() {
     assert_eq!(allocations(&require, StatusCode::UNAUTHORIZED, || request(unknown.expose())), 2);
     assert_eq!(allocations(&other, StatusCode::FORBIDDEN, || request(&token)), 2);
     assert_eq!(allocations(&require, StatusCode::UNAUTHORIZED, || Request::new(())), 2);
+    let call = || Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
+    assert_eq!(allocations(&require, StatusCode::OK, call), 2, "told in gRPC");
 }

@@ -276,6 +276,11 @@ async fn a_grpc_refusal_is_trailers_only_and_only_for_grpc() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{kind}");
         assert!(!response.headers().contains_key("grpc-status"));
     }
+    for method in [Method::GET, Method::HEAD, Method::PUT] {
+        let kind = Some("application/grpc");
+        let (response, _) = answer(&client, &host, method, "/notes.v1.Notes/Newest", kind).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "a gRPC call is a POST");
+    }
 }
 
 #[tokio::test]

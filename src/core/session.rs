@@ -40,24 +40,27 @@ use super::{
 };
 
 /// A session as a token check reads it and a handler sees it. A [`SessionRecord`] is all that is kept of it.
+// In memory in this order: what a check reads lies beside the count of references.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub struct Session {
-    /// The public name.
-    pub id: SessionId,
-    /// The digest of its access token. Unique.
+    /// The digest of its access token, by which stores find it. Unique. Nobody can call with it; it is none the less not for
+    /// logs and answers, where `id` is the name.
     pub access: Digest<Access>,
-    /// The resource identifier (RFC 9728 section 2) that it is good for.
-    pub resource: Arc<str>,
-    /// The account that it acts for.
-    pub account: Account,
-    /// What its client calls itself.
-    pub client: HumanText,
-    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
-    pub scopes: ScopeSet,
     /// From when on the access token is refused.
     pub expires_at: Timestamp,
     /// When a use was last noted, so that one is noted once a minute and not for each request.
     pub noted: Noted,
+    /// The resource identifier (RFC 9728 section 2) that it is good for.
+    pub resource: Arc<str>,
+    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
+    pub scopes: ScopeSet,
+    /// The account that it acts for.
+    pub account: Account,
+    /// What its client calls itself.
+    pub client: HumanText,
+    /// The public name.
+    pub id: SessionId,
 }
 
 impl Session {

@@ -17,7 +17,7 @@ use crate::{
     core::registration::State,
     discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
     guard::Credentials,
-    reply::{Answering, Reply, error_reply, json_reply, no_store, retry_after, unavailable},
+    reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
 };
 
 const REGISTER: &str = "/agent/auth";
@@ -268,7 +268,7 @@ fn refuse(site: &Site, refused: Refused) -> Reply {
 fn refused_by_ceremony(site: &Site, error: &CeremonyError) -> Reply {
     if error.is_unavailable() {
         site.note_failure(error);
-        return unavailable(site.ceremony.now());
+        return unavailable(jitter(site.ceremony.now()));
     }
     let (status, code) = match error {
         CeremonyError::UnknownScope { .. } => (StatusCode::BAD_REQUEST, "invalid_scope"),

@@ -20,7 +20,7 @@ use super::{Endpoint, Surface, surface::method_not_allowed};
 use crate::{
     guard::GuardBody,
     observe,
-    reply::{Answering, Reply, error_reply, for_method, poll_caught, unavailable},
+    reply::{Answering, Reply, error_reply, for_method, jitter, poll_caught, unavailable},
 };
 
 /// The most that a body may have.
@@ -156,7 +156,7 @@ where
                 StateProjection::Answering { answer, method, surface } => {
                     let reply = ready!(poll_caught(answer, context)).unwrap_or_else(|panicked| {
                         surface.note_failure(&panicked);
-                        unavailable(surface.now())
+                        unavailable(jitter(surface.now()))
                     });
                     State::done(method, reply)
                 }

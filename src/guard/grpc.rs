@@ -1,5 +1,5 @@
 use http::{
-    HeaderMap, HeaderValue, Response,
+    HeaderMap, HeaderName, HeaderValue, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -19,10 +19,10 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
     let mut told = Response::default();
     let headers = told.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(status(refusal)));
+    headers.insert(&STATUS, HeaderValue::from(status(refusal)));
     // What is percent-encoded is printable ASCII.
-    if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, MESSAGE).to_string()) {
-        headers.insert("grpc-message", message);
+    if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, PLAIN).to_string()) {
+        headers.insert(&MESSAGE, message);
     }
     for name in [WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL] {
         if let Some(value) = reply.headers().get(&name) {
@@ -32,8 +32,12 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
     told
 }
 
+// Names that no response has to count who else has them.
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
 /// What stands for itself in a message: printable ASCII but `%`.
-const MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
+const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
 const fn status(refusal: Refusal) -> u16 {
     const INVALID_ARGUMENT: u16 = 3;

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, PRAGMA, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Why a guard refused a request. The body of the response [tells it](super::GuardBody::refusal) to outer layers.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Refusal {
     /// 401: no bearer token.
@@ -52,6 +52,9 @@ pub(super) struct Told {
     grpc: Answer,
 }
 
+/// All in which one answer differs from another: its cause, its text, its challenge, and when to come back.
+type Key = (Refusal, String, Option<HeaderValue>, Option<HeaderValue>);
+
 /// What a refused request is answered.
 pub(super) struct Answer {
     refusal: Refusal,
@@ -77,13 +80,14 @@ impl Told {
     }
 
     fn kept(refusal: Refusal, text: &str, mut http: Reply) -> &'static Self {
-        static KNOWN: Mutex<BTreeMap<String, &'static Told>> = Mutex::new(BTreeMap::new());
+        static KNOWN: Mutex<BTreeMap<Key, &'static Told>> = Mutex::new(BTreeMap::new());
         // Nothing in it is a secret or chosen by others, and each header is paid for by every refusal.
         for name in [PRAGMA, X_CONTENT_TYPE_OPTIONS] {
             http.headers_mut().remove(name);
         }
+        let [challenge, retry] = [WWW_AUTHENTICATE, RETRY_AFTER].map(|name| http.headers().get(name).cloned());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(format!("{refusal:?} {http:?}")).or_insert_with(|| {
+        known.entry((refusal, text.to_owned(), challenge, retry)).or_insert_with(|| {
             let answer = |reply| Answer { refusal, reply: constant(reply) };
             let grpc = answer(trailers_only(refusal, text, &http));
             let head = answer(for_method(&Method::HEAD, http.clone()));
@@ -175,7 +179,6 @@ impl Refusals {
         let bad_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
         let (request, token) = (Refusal::InvalidRequest, Refusal::InvalidToken);
         let forbidden = |refusal, code, text| Told::new(refusal, StatusCode::FORBIDDEN, code, text, None);
-        let now = |jitter| Timestamp::from_millis(jitter as i64);
         Ok(Self {
             no_credentials: no_credentials(&challenge),
             invalid_request: Told::new(
@@ -189,8 +192,8 @@ impl Refusals {
             owner_only: forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
             unclassified: forbidden(Refusal::Unclassified, "unclassified", UNCLASSIFIED),
             method: Told::new(Refusal::Method, StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None),
-            unavailable: array::from_fn(|jitter| {
-                Told::kept(Refusal::Unavailable, UNAVAILABLE, unavailable(now(jitter)))
+            unavailable: array::from_fn(|past_one| {
+                Told::kept(Refusal::Unavailable, UNAVAILABLE, unavailable(1 + past_one as u64))
             }),
         })
     }

@@ -229,8 +229,7 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
         self.store.record_uses(uses).await?;
-        let used: Vec<SessionId> = uses.iter().map(|(session, _)| session.clone()).collect();
-        self.cache.drop_sessions(&used);
+        self.cache.note(uses);
         Ok(())
     }
 
@@ -320,6 +319,16 @@ impl Cache {
         std::mem::forget(in_doubt);
         self.drop_sessions(&concerned(&done));
         Ok(done)
+    }
+
+    /// Notes uses that are written down in what is remembered, as in what the store finds from now on.
+    fn note(&self, uses: &[(SessionId, Use)]) {
+        let state = self.state();
+        for (session, last) in uses {
+            if let Some(entry) = state.tokens.get(session).and_then(|token| self.entries.peek(token)) {
+                entry.session.noted.advance(last.at);
+            }
+        }
     }
 
     fn drop_sessions(&self, sessions: &[SessionId]) {

@@ -255,9 +255,10 @@ pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
     })
 }
 
-/// The columns of [`CHECKED`].
+/// The columns of [`CHECKED`], of a session that whoever asked knows to be not revoked.
 pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
-    Fields::new(row, CHECKED).session().map(|(session, ..)| session)
+    let (session, _, revoked) = Fields::new(row, CHECKED).session()?;
+    if revoked.is_some() { Err(garbage("revoked_at")) } else { Ok(session) }
 }
 
 /// The columns of [`SESSION`].

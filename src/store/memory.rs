@@ -81,7 +81,7 @@ struct Tables {
     /// The undecided ones, and whom each counts against.
     pending: BTreeMap<(Timestamp, RegistrationId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
-    /// Every session, revoked ones too, and so are the digests and registrations below: none of them is used twice.
+    /// Every session, revoked ones too, by its id. No id, registration or digest of a session that stands here is used twice.
     sessions: HashMap<SessionId, Box<Kept>>,
     access: Arc<Table>,
     /// The access tokens of those that were revoked.
@@ -95,8 +95,6 @@ struct Tables {
     scopes: HashSet<ScopeSet>,
     /// Names of clients, likewise.
     names: HashSet<HumanText>,
-    /// The same of resource identifiers: as a rule there is one.
-    resources: HashSet<Arc<str>>,
 }
 
 /// Beyond so many a further value is each session's own, so that agents can't make the table grow.
@@ -232,8 +230,7 @@ impl Tables {
     fn sharing(&mut self, record: &SessionRecord) -> SessionRecord {
         let name = shared(&mut self.names, &record.session.client);
         let scopes = shared(&mut self.scopes, &record.scopes);
-        let resource = shared(&mut self.resources, &record.resource);
-        let session = Arc::new(Session { resource, client: name.clone(), scopes, ..Session::clone(record) });
+        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(record) });
         let client = Client { name, ..record.client.clone() };
         SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }

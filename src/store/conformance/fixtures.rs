@@ -1,6 +1,9 @@
 //! What the promises are checked with.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use crate::{
     core::{
@@ -43,6 +46,12 @@ pub fn text(text: &str) -> HumanText {
 
 pub fn scopes(list: &str) -> ScopeSet {
     ScopeSet::parse(list).unwrap()
+}
+
+/// The resource of all sessions, shared by them as a service's are.
+pub fn resource() -> Arc<str> {
+    static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| "https://api.example.org".into());
+    Arc::clone(&SHARED)
 }
 
 pub fn account(id: &str) -> Account {
@@ -127,7 +136,7 @@ pub fn session_with(registration: &Registration, id: &str, access: Digest<Access
     let session = Session {
         id: SessionId::generate(&OsRandom).unwrap(),
         access,
-        resource: "https://api.example.org".into(),
+        resource: resource(),
         account: account(id),
         client: registration.client.name.clone(),
         scopes: scopes("a b"),
