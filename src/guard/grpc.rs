@@ -1,6 +1,6 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -24,7 +24,7 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
     if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, PLAIN).to_string()) {
         headers.insert(&MESSAGE, message);
     }
-    for name in [WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL] {
+    for name in [WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL, PRAGMA] {
         if let Some(value) = reply.headers().get(&name) {
             headers.insert(name, value.clone());
         }

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
 };
 
 use super::{
@@ -81,10 +81,8 @@ impl Told {
 
     fn kept(refusal: Refusal, text: &str, mut http: Reply) -> &'static Self {
         static KNOWN: Mutex<BTreeMap<Key, &'static Told>> = Mutex::new(BTreeMap::new());
-        // Nothing in it is a secret or chosen by others, and each header is paid for by every refusal.
-        for name in [PRAGMA, X_CONTENT_TYPE_OPTIONS] {
-            http.headers_mut().remove(name);
-        }
+        // Its text is not chosen by others, so there is nothing to sniff; and each header is paid for by every refusal.
+        http.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
         let [challenge, retry] = [WWW_AUTHENTICATE, RETRY_AFTER].map(|name| http.headers().get(name).cloned());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry((refusal, text.to_owned(), challenge, retry)).or_insert_with(|| {
