@@ -7,7 +7,7 @@
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the class that it names | as the class that it names; 403 if it names none | as the class that it names |
 //!
-//! A gRPC call is refused in gRPC: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and
+//! A gRPC call, which is a POST of that content type, is refused in gRPC: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and
 //! `UNAVAILABLE` for 503, with the challenge in the metadata.
 //!
 //! A bad token is refused in every class but `public`. A handler finds who called in the request's extensions: an

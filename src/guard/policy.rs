@@ -1,6 +1,9 @@
 use std::{fmt, sync::Arc};
 
-use super::refusal::{Told, insufficient_scope, no_credentials};
+use super::{
+    Refusal,
+    refusal::{Told, insufficient_scope, no_credentials},
+};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
@@ -48,7 +51,7 @@ pub(crate) struct Requirement {
     bits: Option<u64>,
     any: bool,
     pub(super) no_credentials: &'static Told,
-    pub(super) insufficient_scope: &'static Told,
+    insufficient_scope: &'static Told,
 }
 
 impl Requirement {
@@ -79,6 +82,15 @@ impl Requirement {
             no_credentials: no_credentials(&bare.to_header()?),
             insufficient_scope: insufficient_scope(&insufficient.to_header()?, &scopes),
         })
+    }
+
+    /// What those are told who don't meet it, in its own words; `None` if it has none for that.
+    pub(super) fn told(&self, refusal: Refusal) -> Option<&'static Told> {
+        match refusal {
+            Refusal::NoCredentials => Some(self.no_credentials),
+            Refusal::InsufficientScope => Some(self.insufficient_scope),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -13,7 +13,6 @@ use http::{
 use super::{
     GuardBody,
     grpc::{is_grpc, trailers_only},
-    policy::Requirement,
 };
 use crate::{
     challenge::{Challenge, ChallengeError},
@@ -196,22 +195,15 @@ impl Refusals {
         })
     }
 
-    pub(super) fn told(
-        &self,
-        refusal: Refusal,
-        requirement: Option<&Requirement>,
-        now: impl FnOnce() -> Timestamp,
-    ) -> &'static Told {
-        match (refusal, requirement) {
-            (Refusal::NoCredentials, Some(requirement)) => requirement.no_credentials,
-            (Refusal::NoCredentials, None) => self.no_credentials,
-            (Refusal::InsufficientScope, Some(requirement)) => requirement.insufficient_scope,
-            (Refusal::InvalidRequest, _) => self.invalid_request,
-            (Refusal::InvalidToken, _) => self.invalid_token,
-            (Refusal::OwnerOnly, _) => self.owner_only,
-            (Refusal::Method, _) => self.method,
-            (Refusal::Unclassified | Refusal::InsufficientScope, _) => self.unclassified,
-            (Refusal::Unavailable, _) => self.unavailable[jitter(now()) as usize - 1],
+    pub(super) fn told(&self, refusal: Refusal, now: impl FnOnce() -> Timestamp) -> &'static Told {
+        match refusal {
+            Refusal::NoCredentials => self.no_credentials,
+            Refusal::InvalidRequest => self.invalid_request,
+            Refusal::InvalidToken => self.invalid_token,
+            Refusal::OwnerOnly => self.owner_only,
+            Refusal::Method => self.method,
+            Refusal::Unclassified | Refusal::InsufficientScope => self.unclassified,
+            Refusal::Unavailable => self.unavailable[jitter(now()) as usize - 1],
         }
     }
 }

@@ -104,8 +104,8 @@ impl Principal {
     /// A principal comes from a check alone: whatever stands there was not put there by this one.
     fn enter(self, extensions: &mut Extensions, tells: bool) {
         if !extensions.is_empty() {
-            extensions.remove::<Owner>();
             extensions.remove::<AgentSession>();
+            extensions.remove::<Owner>();
         }
         match self {
             Self::Agent(session) if tells => drop(extensions.insert(session)),
@@ -239,11 +239,11 @@ impl Shared {
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>, rule: Option<&Kind>) -> &'static Answer {
         self.checks.count(Check::Refused(refusal));
-        let requirement = match rule {
-            Some(Kind::Require(requirement)) => Some(&**requirement),
+        let own = match rule {
+            Some(Kind::Require(requirement)) => requirement.told(refusal),
             _ => None,
         };
-        self.refusals.told(refusal, requirement, || self.clock.now()).to(request)
+        own.unwrap_or_else(|| self.refusals.told(refusal, || self.clock.now())).to(request)
     }
 }
 
