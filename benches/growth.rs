@@ -25,13 +25,13 @@ use std::{
 
 use plotters::prelude::*;
 use tower_agent_auth::{
-    core::{
-        secret::{Access, Digest, Secret},
-        session::Session,
-    },
     store::{
         MemoryStore, SessionStore,
-        conformance::fixtures::{registration, session_of},
+        conformance::fixtures::{authorization, session_of},
+    },
+    types::{
+        secret::{Access, Digest, Secret},
+        session::Session,
     },
 };
 
@@ -82,7 +82,7 @@ fn ours(count: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new();
     let digests: Vec<_> = runtime.block_on(world::sessions(&store, count)).iter().map(Secret::digest).collect();
-    find(&digests, |digest| match store.find_session_now(digest) {
+    find(&digests, |digest| match store.try_find_session(digest) {
         Poll::Ready(found) => found,
         Poll::Pending => unreachable!("the memory store does not wait"),
     })
@@ -90,7 +90,7 @@ fn ours(count: usize) -> f64 {
 
 /// Every other map, with sessions that differ from ours in nothing but that their texts are shared.
 fn others(count: usize) -> Vec<(&'static str, f64)> {
-    let session = session_of(&registration(), "acct_1").session.session;
+    let session = session_of(&authorization(), "acct_1").session.session;
     let sessions: Vec<(Digest<Access>, Arc<Session>)> =
         (0..count).map(|_| (world::token().digest(), Arc::new(Session::clone(&session)))).collect();
     let digests: Vec<_> = sessions.iter().map(|(digest, _)| *digest).collect();

@@ -20,12 +20,12 @@ use std::{
 use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 use tokio::{task::JoinSet, time::sleep};
 use tower_agent_auth::{
-    core::session::{NewSession, RevokedBy},
     store::{
         CacheOptions, CachedStore, CeremonyStore, MemoryStore, PostgresOptions, RedisOptions, RevokeTarget,
         SessionStore, SqliteStore,
         conformance::fixtures::{after, approved, session, session_of},
     },
+    types::session::{NewSession, RevokedBy},
 };
 
 const CALLERS: usize = 32;
@@ -76,7 +76,7 @@ async fn checks(store: &(impl SessionStore + Clone), sessions: &Arc<Vec<NewSessi
         async move {
             let access = &sessions[number % SESSIONS].session.access;
             // As a guard asks.
-            let found = match store.find_session_now(access) {
+            let found = match store.try_find_session(access) {
                 std::task::Poll::Ready(found) => found,
                 std::task::Poll::Pending => store.find_session(access).await.unwrap(),
             };
@@ -138,8 +138,8 @@ fn thousands(rate: f64) -> String {
 const FIND: &str = "SELECT id, access, resource, account_id, account_label, client_name, scopes, expires_at, last_use_at, \
     revoked_at, revoked_by FROM sessions WHERE access = $1 AND revoked_at IS NULL";
 const EXCHANGE: &str =
-    "UPDATE registrations SET state = 'exchanged' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
-const INSERT_SESSION: &str = "INSERT INTO sessions (id, registration, access, resource, account_id, account_label, \
+    "UPDATE authorizations SET state = 'exchanged' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
+const INSERT_SESSION: &str = "INSERT INTO sessions (id, authorization, access, resource, account_id, account_label, \
     client_name, granted, scopes, created_at, expires_at, refresh_expires_at) \
     VALUES ($1, $2, $3, 'r', 'a', $4, 'c', 'a b', 'a b', 1, 2, 3)";
 const INSERT_REFRESH: &str = "INSERT INTO refresh_tokens (refresh, session, generation, ends_at) VALUES ($1, $2, 0, 3)";
@@ -161,17 +161,17 @@ macro_rules! raw_sql_rates {
             let (pool, waiting) = (writer.clone(), Arc::clone(&waiting));
             async move {
                 let new = &waiting[number];
-                let (id, registration) = (new.session.id.as_str(), new.session.registration.as_str());
+                let (id, authorization) = (new.session.id.as_str(), new.session.authorization.as_str());
                 let mut transaction = pool.begin_with($begin).await.unwrap();
                 sqlx::query(EXCHANGE)
-                    .bind(registration)
+                    .bind(authorization)
                     .bind(after(2).as_millis())
                     .execute(&mut *transaction)
                     .await
                     .unwrap();
                 sqlx::query(INSERT_SESSION)
                     .bind(id)
-                    .bind(registration)
+                    .bind(authorization)
                     .bind(new.session.access.as_bytes().as_slice())
                     .bind($label)
                     .execute(&mut *transaction)

@@ -26,7 +26,7 @@ use common::{
     measure::{Case, Cost, costs, median},
     peers::{Inner, axum_login, boxed, call, es256, inner, least, one_block, own_middleware},
     service::service,
-    world::{forget_registrations, session, sessions, token},
+    world::{forget_authorizations, session, sessions, token},
 };
 use http::{
     HeaderName, HeaderValue, Request, StatusCode,
@@ -36,13 +36,13 @@ use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 use tower_agent_auth::{
     AgentAuth,
-    core::{
-        secret::{Access, Digest, Prefix},
-        session::Session,
-    },
     store::{
         CacheOptions, MemoryStore, SessionStore, StoreError,
-        conformance::fixtures::{registration, session_of},
+        conformance::fixtures::{authorization, session_of},
+    },
+    types::{
+        secret::{Access, Digest, Prefix},
+        session::Session,
     },
 };
 
@@ -84,7 +84,7 @@ fn ours<'c>(
     expected: StatusCode,
 ) -> Case<'c> {
     let layer = auth.require(scope);
-    let layer = if anonymous { layer.anonymous() } else { layer };
+    let layer = if anonymous { layer.without_principal() } else { layer };
     let mut guard = layer.layer(service_fn(inner as Inner));
     assert_eq!(call(&mut guard, input()).status(), expected, "{name}");
     Case::new(name, Some(over), input, move |request| call(&mut guard, request))
@@ -238,18 +238,18 @@ fn bytes(runtime: &Runtime) -> (f64, f64) {
         for number in 0..MILLION {
             runtime.block_on(session(&store, number, &token()));
             if number % 10_000 == 0 {
-                runtime.block_on(forget_registrations(&store));
+                runtime.block_on(forget_authorizations(&store));
             }
         }
     });
     // As the store has them: the resource is the configuration's; sets of scopes and names of clients are shared.
-    let first = session_of(&registration(), "acct_0").session;
+    let first = session_of(&authorization(), "acct_0").session;
     let mut sessions = Vec::with_capacity(SESSIONS);
     let (_, seen) = counted(|| {
         sessions.extend((0..SESSIONS).map(|number| {
             let (resource, scopes) = (Arc::clone(&first.resource), first.scopes.clone());
             let client = first.session.client.clone();
-            let own = session_of(&registration(), &format!("acct_{number:08}")).session;
+            let own = session_of(&authorization(), &format!("acct_{number:08}")).session;
             Arc::new(Session { resource, client, scopes, ..Session::clone(&own) })
         }));
     });

@@ -25,9 +25,9 @@ use tower::{Layer, ServiceExt};
 use tower_agent_auth::{
     AgentAuth, Config,
     accounts::{Accounts, AccountsError, SignedIn},
-    core::{id::AccountId, registration::Account},
     guard::{AgentSession, Owner, Rule},
     store::MemoryStore,
+    types::{authorization::Account, id::AccountId},
 };
 
 #[tokio::main]
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "/billing" => Some(Rule::owner_only()),
         _ => None,
     });
-    let app = auth.discovery().layer(policy.layer(tower::service_fn(answer)));
+    let app = auth.endpoints().layer(policy.layer(tower::service_fn(answer)));
 
     println!("listening on {url}\n\nTry: cargo run --example agent -- {url}/notes");
     loop {

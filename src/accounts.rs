@@ -3,7 +3,7 @@
 //! ```
 //! use http::request::Parts;
 //! use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
-//! use tower_agent_auth::core::{id::AccountId, registration::Account};
+//! use tower_agent_auth::types::{id::AccountId, authorization request::Account};
 //!
 //! /// A service whose reverse proxy has signed the human in already.
 //! struct SingleSignOn;
@@ -29,7 +29,7 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, request::Parts};
 
-use crate::core::{clock::Timestamp, id::AccountId, registration::Account};
+use crate::types::{authorization::Account, clock::Timestamp, id::AccountId};
 
 /// The host service's accounts.
 pub trait Accounts: Send + Sync + 'static {

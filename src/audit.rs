@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use tower_agent_auth::{audit::{AuditSink, Event}, core::clock::Timestamp};
+//! use tower_agent_auth::{audit::{AuditSink, Event}, types::clock::Timestamp};
 //!
 //! #[derive(Clone, Default)]
 //! struct Names(Arc<Mutex<Vec<&'static str>>>);
@@ -20,9 +20,9 @@
 
 use std::net::IpAddr;
 
-use crate::core::{
+use crate::types::{
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     scope::ScopeSet,
     session::RevokedBy,
     text::HumanText,
@@ -40,9 +40,9 @@ pub trait AuditSink: Send + Sync + 'static {
 pub enum Event {
     /// An agent asked for access.
     Registered {
-        /// The registration.
-        registration: RegistrationId,
-        /// Its [mode](crate::core::registration::Mode::as_str).
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// Its [mode](crate::types::authorization request::Mode::as_str).
         mode: &'static str,
         /// What the client calls itself.
         client: HumanText,
@@ -53,15 +53,15 @@ pub enum Event {
     },
     /// A signed-in human opened the approval page first.
     Viewed {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
         /// The account that it is bound to from now on.
         account: AccountId,
     },
     /// The human approved.
     Approved {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
         /// The scopes before.
@@ -71,15 +71,15 @@ pub enum Event {
     },
     /// The human refused.
     Denied {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
     },
     /// The agent came back and has its session.
     Redeemed {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
         /// The session.
         session: SessionId,
         /// The account.
@@ -89,13 +89,13 @@ pub enum Event {
     },
     /// A wrong code was presented for an approved login, and counted.
     CodeFailed {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
     },
     /// Too many wrong codes were presented: the login is over.
     Locked {
-        /// The registration.
-        registration: RegistrationId,
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
     },
     /// An agent refreshed its session.
     Refreshed {
@@ -186,21 +186,21 @@ impl AuditSink for TracingAudit {
         const TARGET: &str = "tower_agent_auth::audit";
         let name = event.name();
         match event {
-            Event::Registered { registration, mode, client, address, requested } => {
+            Event::Registered { authorization, mode, client, address, requested } => {
                 let address = address.map(tracing::field::display);
-                info!(target: TARGET, %at, name, %registration, mode, client = client.as_str(), address, %requested);
+                info!(target: TARGET, %at, name, %authorization, mode, client = client.as_str(), address, %requested);
             }
-            Event::Viewed { registration, account } => info!(target: TARGET, %at, name, %registration, %account),
-            Event::Approved { registration, account, requested, granted } => {
-                info!(target: TARGET, %at, name, %registration, %account, %requested, %granted);
+            Event::Viewed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Approved { authorization, account, requested, granted } => {
+                info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }
-            Event::Denied { registration, account } => info!(target: TARGET, %at, name, %registration, %account),
-            Event::Redeemed { registration, session, account, address } => {
+            Event::Denied { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Redeemed { authorization, session, account, address } => {
                 let address = address.map(tracing::field::display);
-                info!(target: TARGET, %at, name, %registration, %session, %account, address);
+                info!(target: TARGET, %at, name, %authorization, %session, %account, address);
             }
-            Event::CodeFailed { registration } => warn!(target: TARGET, %at, name, %registration),
-            Event::Locked { registration } => warn!(target: TARGET, %at, name, %registration),
+            Event::CodeFailed { authorization } => warn!(target: TARGET, %at, name, %authorization),
+            Event::Locked { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::Refreshed { session } => info!(target: TARGET, %at, name, %session),
             Event::RefreshRepeated { session } => info!(target: TARGET, %at, name, %session),
             Event::ReuseDetected { session } => warn!(target: TARGET, %at, name, %session),

@@ -5,34 +5,34 @@ use http::{Extensions, request::Parts};
 use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
-    address::{Addresses, Peer},
     audit::{AuditSink, NoAudit},
     ceremony::{self, Ceremony, CeremonyError},
     config::Problem,
-    core::{
+    dialect,
+    endpoints::{Context, EndpointsLayer, RouteTable},
+    guard::{self, GuardLayer, Requirement, Rule, Shared},
+    http::{ClientAddresses, PeerAddress},
+    observe,
+    store::LastUsedBuffer,
+    store::{
+        CeremonyStore, SessionStore,
+        erased::{Deadlines, DynCeremonyStore, DynSessionStore, WithDeadline},
+    },
+    types::{
         clock::{Clock, SystemClock},
         random::{OsRandom, Random},
     },
-    dialect,
-    discovery::{DiscoveryLayer, Site, Surface},
-    guard::{self, GuardLayer, Requirement, Rule, Shared},
-    observe,
-    store::{
-        CeremonyStore, SessionStore,
-        erased::{Deadlines, DynCeremonyStore, DynSessionStore, Timely},
-    },
-    uses::Uses,
 };
 
 /// Agent auth for one service: makes its layers. Cheap to clone.
 ///
-/// Three verbs: [`discovery`](Self::discovery) is what is public, [`require`](Self::require) is what an agent may do,
+/// Three verbs: [`discovery`](Self::endpoints) is what is public, [`require`](Self::require) is what an agent may do,
 /// [`owner_only`](Self::owner_only) is what no agent may ever do. See the [crate](crate) for a whole service.
 #[derive(Clone)]
 pub struct AgentAuth {
     config: Config,
     shared: Arc<Shared>,
-    surface: Arc<Surface>,
+    routes: Arc<RouteTable>,
     ceremony: Option<Ceremony>,
 }
 
@@ -53,8 +53,8 @@ impl AgentAuth {
 
     /// The layer that serves the documents, the endpoints and the pages. Put it outside routing: whatever is not its own
     /// goes to the inner service untouched.
-    pub fn discovery(&self) -> DiscoveryLayer {
-        DiscoveryLayer::new(Arc::clone(&self.surface))
+    pub fn endpoints(&self) -> EndpointsLayer {
+        EndpointsLayer::new(Arc::clone(&self.routes))
     }
 
     /// Guards a route: an agent needs all of these scopes, separated by spaces.
@@ -216,22 +216,22 @@ pub struct AgentAuthBuilder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
-    peer: Option<Arc<Peer>>,
+    peer: Option<Arc<PeerAddress>>,
 }
 
 impl AgentAuthBuilder {
-    /// Where registrations and sessions are kept.
+    /// Where authorization requests and sessions are kept.
     pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
-        let store = Arc::new(Timely { store, deadlines: self.deadlines() });
+        let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
         self.sessions = Some(Arc::clone(&store) as _);
         self.ceremonies = Some(store);
         self
     }
 
     /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
-    /// Discovery then serves the protected resource metadata alone.
+    /// Endpoints then serves the protected resource metadata alone.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
-        self.sessions = Some(Arc::new(Timely { store, deadlines: self.deadlines() }));
+        self.sessions = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
         self.ceremonies = None;
         self
     }
@@ -268,7 +268,7 @@ impl AgentAuthBuilder {
     /// How to find the peer's address in a request's extensions. Unless set, a `std::net::SocketAddr` is looked for there.
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
-    /// Without an address, registrations are capped in all only, and the approval page can't say where one came from.
+    /// Without an address, authorization requests are capped in all only, and the approval page can't say where one came from.
     pub fn peer_address(mut self, peer: impl Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.peer = Some(Arc::new(peer));
         self
@@ -292,9 +292,9 @@ impl AgentAuthBuilder {
         let Some(store) = sessions.filter(|_| missing.is_empty()) else {
             return Err(ConfigError::new(missing));
         };
-        let uses = Arc::new(Uses::default());
-        let addresses = Addresses::new(config.clone(), peer);
-        let site = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
+        let uses = Arc::new(LastUsedBuffer::default());
+        let addresses = ClientAddresses::new(config.clone(), peer);
+        let context = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
             let parts = ceremony::Parts {
                 config: config.clone(),
                 store,
@@ -304,7 +304,7 @@ impl AgentAuthBuilder {
                 audit: Arc::clone(&audit),
                 uses: Arc::clone(&uses),
             };
-            Arc::new(Site {
+            Arc::new(Context {
                 config: config.clone(),
                 ceremony: Ceremony::new(parts),
                 accounts,
@@ -313,18 +313,22 @@ impl AgentAuthBuilder {
                 audit: Arc::clone(&audit),
             })
         });
-        let ceremony = site.as_ref().map(|site| site.ceremony.clone());
-        let mut surface = Surface::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
-        if let Some(site) = &site {
-            let wires = dialect::wires(&config);
-            let served = surface.serve_ceremony(&config, site, &wires);
+        let ceremony = context.as_ref().map(|context| context.ceremony.clone());
+        let mut routes = RouteTable::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
+        if let Some(context) = &context {
+            let dialects = dialect::dialects(&config);
+            let served = routes.serve_ceremony(&config, context, &dialects);
             served.map_err(|error| unusable("auth_md.template", &error))?;
             #[cfg(feature = "pages")]
-            crate::pages::serve(&mut surface, site, &wires).map_err(|error| unusable("pages", &error))?;
+            crate::pages::serve(&mut routes, context, &dialects).map_err(|error| unusable("pages", &error))?;
+        }
+        let conflicts = routes.conflicts();
+        if !conflicts.is_empty() {
+            return Err(ConfigError::new(conflicts));
         }
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
         let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", &error))?;
-        Ok(AgentAuth { config, shared: Arc::new(shared), surface: Arc::new(surface), ceremony })
+        Ok(AgentAuth { config, shared: Arc::new(shared), routes: Arc::new(routes), ceremony })
     }
 }
 

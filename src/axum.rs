@@ -20,7 +20,7 @@
 //!     Router::new()
 //!         .route("/projects", get(projects).layer(auth.require("projects:read")))
 //!         .route("/billing", get(billing).layer(auth.owner_only()))
-//!         .layer(auth.discovery())
+//!         .layer(auth.endpoints())
 //! }
 //! ```
 //!
@@ -45,7 +45,7 @@
 //!         .route("/health", get(|| async { "ok" }))
 //!         .route("/projects/{id}", get(|| async { "a project" }))
 //!         .route_layer(policy)
-//!         .layer(auth.discovery()))
+//!         .layer(auth.endpoints()))
 //! }
 //! ```
 
@@ -58,7 +58,7 @@ use http::{StatusCode, request::Parts};
 
 use crate::{
     guard::{AgentSession, Owner},
-    reply::error_reply,
+    http::error_reply,
 };
 
 impl<S: Sync> FromRequestParts<S> for AgentSession {

@@ -12,7 +12,7 @@
 //! use axum::{Router, routing::get};
 //! use tower_agent_auth::{AgentAuth, Config, guard::AgentSession, store::MemoryStore};
 //! # use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
-//! # use tower_agent_auth::core::id::AccountId;
+//! # use tower_agent_auth::types::id::AccountId;
 //! # struct MyLogin;
 //! # impl Accounts for MyLogin {
 //! #     async fn current(&self, _: &http::request::Parts) -> Result<Option<SignedIn>, AccountsError> { Ok(None) }
@@ -37,7 +37,7 @@
 //!     Ok(Router::new()
 //!         .route("/projects", get(projects).layer(auth.require("projects:read")))
 //!         .route("/billing", get(|| async { "nothing due" }).layer(auth.owner_only()))
-//!         .layer(auth.discovery()))       // documents, ceremony endpoints and pages
+//!         .layer(auth.endpoints()))       // documents, ceremony endpoints and pages
 //! }
 //!
 //! async fn projects(agent: AgentSession) -> String {
@@ -52,7 +52,7 @@
 //! # Where to read on
 //!
 //! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions live.
-//! * [`guard`]: what is answered to whom. [`discovery`]: what is public. [`ceremony`]: how a registration becomes a session.
+//! * [`guard`]: what is answered to whom. [`discovery`]: what is public. [`ceremony`]: how an authorization request becomes a session.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: what happened. [`observe`]: metrics
 //!   and spans.
 //!
@@ -74,34 +74,32 @@
 //! | `full` | all of them | |
 //!
 //! A feature adds API and never changes behaviour, but for one that has no API: with `pages`,
-//! [`AgentAuth::discovery`] serves the pages as well. Without it the host serves the approval page itself, at the path
+//! [`AgentAuth::endpoints`] serves the pages as well. Without it the host serves the approval page itself, at the path
 //! below the issuer that the approval link names, over [`ceremony`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accounts;
-mod address;
 pub mod audit;
 mod auth;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
 pub mod ceremony;
-pub mod challenge;
 pub mod config;
-pub mod core;
 mod dialect;
-pub mod discovery;
+mod documents;
+pub mod endpoints;
 pub mod guard;
-mod limiter;
+mod http;
 pub mod observe;
 #[cfg(feature = "pages")]
 mod pages;
-mod reply;
 pub mod store;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub mod tonic;
-mod uses;
+pub mod types;
 
+pub use self::http::challenge;
 pub use auth::{AgentAuth, AgentAuthBuilder};
 pub use config::{Config, ConfigBuilder, ConfigError};

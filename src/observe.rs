@@ -5,7 +5,7 @@
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
 //! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner` or `nobody` for what passed, else the refusal's name | requests that a guard decided |
-//! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | what became of registrations and sessions |
+//! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | what became of authorization requests and sessions |
 //! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | how long a store took that had to be waited for |
 //!
 //! The counters of checks are taken from the recorder when [`AgentAuth`](crate::AgentAuth) is built, so that a check costs
@@ -30,7 +30,7 @@ use std::future::Future;
 
 use http::request::Parts;
 
-use crate::{guard::Refusal, reply::Answering, store::StoreError};
+use crate::{guard::Refusal, http::Answering, store::StoreError};
 
 /// Tells the recorder the unit and a help text of each metric.
 #[cfg(feature = "metrics")]
@@ -68,8 +68,8 @@ mod counting {
     use super::{CHECKS, Check, EVENTS};
     use crate::{
         audit::{AuditSink, Event},
-        core::clock::Timestamp,
         guard::Refusal,
+        types::clock::Timestamp,
     };
 
     /// The counters of token checks.

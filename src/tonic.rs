@@ -46,7 +46,7 @@ use ::tonic::{Request, Status, server::NamedService};
 use http::request::Parts;
 
 use crate::{
-    discovery::Discovery,
+    endpoints::Endpoints,
     guard::{AgentSession, Guard, Owner, Rule},
 };
 
@@ -145,7 +145,7 @@ impl<S: NamedService> NamedService for Guard<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: NamedService> NamedService for Discovery<S> {
+impl<S: NamedService> NamedService for Endpoints<S> {
     const NAME: &'static str = S::NAME;
 }
 

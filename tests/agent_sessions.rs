@@ -12,7 +12,7 @@ use sha2::Digest as _;
 use tower_agent_auth::{
     ConfigBuilder,
     audit::Event,
-    core::{clock::Clock as _, session::RevokedBy},
+    types::{clock::Clock as _, session::RevokedBy},
 };
 
 mod common;
@@ -825,7 +825,7 @@ async fn r77_within_the_grace_the_previous_token_gets_the_same_successor() {
     assert_eq!(refresh(&service, text(&first, "refresh_token")).await.status, StatusCode::UNAUTHORIZED);
     assert!(!works(&service, &third).await);
 
-    let strict = Service::with(config().refresh_grace(Duration::ZERO));
+    let strict = Service::with(config().lifetimes(|lifetimes| lifetimes.refresh_grace = Duration::ZERO));
     let first = session(&strict).await;
     let second = refresh(&strict, text(&first, "refresh_token")).await.json["agent_session"].clone();
     assert_eq!(refresh(&strict, text(&first, "refresh_token")).await.status, StatusCode::UNAUTHORIZED);
@@ -864,9 +864,9 @@ async fn r78_a_refresh_may_narrow_and_never_widens() {
 async fn r12_a_refresh_never_outlives_the_session() {
     let service = Service::with(
         config()
-            .access_lifetime(Duration::from_secs(3_600))
-            .refresh_lifetime(Duration::from_secs(7_200))
-            .session_lifetime(Duration::from_secs(9_000)),
+            .lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(3_600))
+            .lifetimes(|lifetimes| lifetimes.refresh = Duration::from_secs(7_200))
+            .lifetimes(|lifetimes| lifetimes.session = Duration::from_secs(9_000)),
     );
     let first = session(&service).await;
     service.clock.advance(6_000 * SECOND);
@@ -1147,7 +1147,7 @@ async fn r66_an_old_sign_in_approves_nothing() {
     assert_eq!(service.send(browse("ada", "/sessions")).await.status, StatusCode::OK);
 
     // A host that does not say when its human signed in is refused if the service asks for freshness.
-    let strict = Service::with(config().sign_in_lifetime(Duration::from_secs(60)));
+    let strict = Service::with(config().lifetimes(|lifetimes| lifetimes.sign_in = Some(Duration::from_secs(60))));
     let login = Login::start(&strict, &detached()).await;
     let page = strict.send(browse("ada", &login.path())).await;
     assert_eq!(page.header("location"), format!("/step-up?next={}", login.path()));
@@ -1191,7 +1191,10 @@ async fn r104_each_endpoint_has_its_rate_by_source() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers.contains_key("retry-after") && refused.text.contains("Too many requests"));
 
-    let off = Service::with(config().rates(|rates| rates.registrations = None).pending_caps(None, None));
+    let off = Service::with(config().limits(|limits| {
+        limits.rates.authorization_requests = None;
+        (limits.pending_per_source, limits.pending_total) = (None, None);
+    }));
     for _ in 0..200 {
         let request = common::from_address(as_cli("/agent-sessions/start", &detached()), "192.0.2.1");
         assert_eq!(off.send(request).await.status, StatusCode::CREATED);

@@ -15,15 +15,15 @@ use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_agent_auth::{
     AgentAuth, Config,
-    core::{
-        random::OsRandom,
-        secret::{Access, Digest, Prefix, Secret},
-        session::Session,
-    },
     guard::GuardLayer,
     store::{
         CachedStore, CeremonyStore, MemoryStore, SessionStore, StoreError,
-        conformance::fixtures::{account, after, approved, registration, session_with},
+        conformance::fixtures::{account, after, approved, authorization, session_with},
+    },
+    types::{
+        random::OsRandom,
+        secret::{Access, Digest, Prefix, Secret},
+        session::Session,
     },
 };
 
@@ -40,8 +40,8 @@ fn auth(store: impl SessionStore) -> AgentAuth {
 /// A store with a session of the scopes `a` and `b`, and its token.
 async fn store() -> (MemoryStore, String) {
     let (store, token) = (MemoryStore::new(), token());
-    let registration = approved(&store, "acct_1").await;
-    let new = session_with(&registration, "acct_1", token.digest());
+    let authorization = approved(&store, "acct_1").await;
+    let new = session_with(&authorization, "acct_1", token.digest());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     (store, token.expose().to_owned())
 }
@@ -49,7 +49,7 @@ async fn store() -> (MemoryStore, String) {
 #[test]
 fn a_session_in_memory_is_small() {
     const PLACES_FOR_A_MILLION: usize = 64 * 32_768;
-    let all = session_with(&registration(), "acct_00000000", token().digest()).session;
+    let all = session_with(&authorization(), "acct_00000000", token().digest()).session;
     let mut kept = None;
     let own = allocation_counter::measure(|| {
         kept = Some(Arc::new(Session { account: account("acct_00000001"), ..Session::clone(&all) }));
@@ -65,8 +65,8 @@ async fn sessions_in_memory_share_what_they_have_alike() {
     let store = MemoryStore::new();
     let mut found = Vec::new();
     for account in ["acct_1", "acct_2"] {
-        let registration = approved(&store, account).await;
-        let new = session_with(&registration, account, token().digest());
+        let authorization = approved(&store, account).await;
+        let new = session_with(&authorization, account, token().digest());
         assert!(store.redeem(&new, after(2)).await.unwrap());
         found.push(store.find_session(&new.session.access).await.unwrap().unwrap());
     }
@@ -109,7 +109,7 @@ async fn a_hit_allocates_for_the_extension_alone() {
         request
     };
     assert_eq!(allocations(&require, StatusCode::OK, populated), 1, "value");
-    assert_eq!(allocations(&require.anonymous(), StatusCode::OK, || request(&token)), 0);
+    assert_eq!(allocations(&require.without_principal(), StatusCode::OK, || request(&token)), 0);
 }
 
 /// A store that must always be waited for.
@@ -129,7 +129,7 @@ async fn a_hit_in_the_cache_allocates_no_more() {
     assert!(cached.find_session(&digest).await.unwrap().is_some());
     let require = auth(cached).require("a");
     assert_eq!(allocations(&require, StatusCode::OK, || request(&token)), 3);
-    assert_eq!(allocations(&require.anonymous(), StatusCode::OK, || request(&token)), 0);
+    assert_eq!(allocations(&require.without_principal(), StatusCode::OK, || request(&token)), 0);
 }
 
 #[tokio::test]

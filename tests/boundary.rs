@@ -120,7 +120,7 @@ async fn r84_a_route_without_a_class_never_sees_an_agent() {
     let app = Router::new()
         .route("/agent", any(|_: AgentSession| async {}))
         .route("/owner", any(|_: Owner| async {}))
-        .layer(service.auth.discovery());
+        .layer(service.auth.endpoints());
     for path in ["/agent", "/owner"] {
         for request in [bearer(Method::GET, path, &token), browse("ada", path)] {
             assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
@@ -190,7 +190,7 @@ async fn r86_an_agent_that_names_no_scope_asks_for_the_default_ones() {
         Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
     });
     let request = common::json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
-    let answer = Answer::read(auth.discovery().layer(inner).oneshot(request).await.unwrap()).await;
+    let answer = Answer::read(auth.endpoints().layer(inner).oneshot(request).await.unwrap()).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(
         answer.json["message"].as_str().unwrap().contains("`requested_scopes` is required: name one or more of: a")

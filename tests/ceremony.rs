@@ -11,7 +11,7 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_agent_auth::core::random::{OsRandom, Random, RandomError};
+use tower_agent_auth::types::random::{OsRandom, Random, RandomError};
 
 mod common;
 use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, config, from_address, json_request};
@@ -179,7 +179,7 @@ async fn r40_a_body_beyond_16_kib_is_refused_while_it_is_read() {
     let inner = tower::service_fn(|_: Request<Dripping>| async {
         Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
     });
-    let response = service.auth.discovery().layer(inner).oneshot(request).await.unwrap();
+    let response = service.auth.endpoints().layer(inner).oneshot(request).await.unwrap();
     let answer = Answer::read(response).await;
     assert_eq!((answer.status, answer.error()), (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"));
     assert!(sent.load(Ordering::SeqCst) <= (16 << 10) + 1024);
@@ -198,7 +198,8 @@ async fn r40_a_body_that_does_not_come_is_given_up_after_ten_seconds() {
 
 #[tokio::test]
 async fn r42_registrations_of_one_address_and_in_all_are_capped() {
-    let service = Service::with(config().pending_caps(Some(2), Some(3)));
+    let service =
+        Service::with(config().limits(|limits| (limits.pending_per_source, limits.pending_total) = (Some(2), Some(3))));
     let register = async |address: &str| {
         let request = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
         service.send(from_address(request, address)).await
@@ -215,7 +216,7 @@ async fn r42_registrations_of_one_address_and_in_all_are_capped() {
     // What is over makes room.
     service.clock.advance(600 * SECOND);
     assert_eq!(register("192.0.2.2").await.status, StatusCode::CREATED);
-    let unlimited = Service::with(config().pending_caps(Some(1), Some(1)).no_limits());
+    let unlimited = Service::with(config().limits(|limits| limits.pending_total = Some(1)).no_limits());
     for _ in 0..50 {
         let request = from_address(json_request("/agent/auth", "{\"type\":\"user_claimed\"}"), "192.0.2.1");
         assert_eq!(unlimited.send(request).await.status, StatusCode::CREATED);
@@ -531,7 +532,7 @@ fn failure() -> RandomError {
             Ok(())
         }
     }
-    tower_agent_auth::core::id::SessionId::generate(&Useless).unwrap_err()
+    tower_agent_auth::types::id::SessionId::generate(&Useless).unwrap_err()
 }
 
 async fn registrations_with(random: Broken) -> (Vec<Answer>, usize) {
@@ -542,7 +543,7 @@ async fn registrations_with(random: Broken) -> (Vec<Answer>, usize) {
         .random(random)
         .build()
         .unwrap();
-    let app = axum::Router::new().route("/x", axum::routing::get(|| async {})).layer(auth.discovery());
+    let app = axum::Router::new().route("/x", axum::routing::get(|| async {})).layer(auth.endpoints());
     let mut answers = Vec::new();
     for _ in 0..2 {
         let request = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");

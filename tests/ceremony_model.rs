@@ -12,15 +12,15 @@ use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
     ceremony::{Attempt, Ceremony, CeremonyError, Decision, Handover, Issued, Login, Refreshing, Request},
-    core::{
+    store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
+    types::{
+        authorization::{Account, State},
         clock::{Clock, ManualClock},
-        id::{RegistrationId, SessionId},
-        registration::{Account, State},
+        id::{AuthorizationRequestId, SessionId},
         scope::ScopeSet,
         session::Redeemer,
         text::HumanText,
     },
-    store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
 };
 
 mod common;
@@ -57,12 +57,13 @@ impl Stage {
         let config = config()
             .no_limits()
             .modes(|modes| modes.finish_code_alone = alone)
-            .registration_lifetime(seconds(REGISTRATION))
-            .code_lifetimes(seconds(EXCHANGE_CODE), seconds(FINISH_CODE))
-            .access_lifetime(seconds(ACCESS))
-            .refresh_lifetime(seconds(REFRESH))
-            .session_lifetime(seconds(SESSION))
-            .refresh_grace(seconds(GRACE));
+            .lifetimes(|lifetimes| lifetimes.authorization_request = seconds(REGISTRATION))
+            .lifetimes(|lifetimes| lifetimes.exchange_code = seconds(EXCHANGE_CODE))
+            .lifetimes(|lifetimes| lifetimes.finish_code = seconds(FINISH_CODE))
+            .lifetimes(|lifetimes| lifetimes.access = seconds(ACCESS))
+            .lifetimes(|lifetimes| lifetimes.refresh = seconds(REFRESH))
+            .lifetimes(|lifetimes| lifetimes.session = seconds(SESSION))
+            .lifetimes(|lifetimes| lifetimes.refresh_grace = seconds(GRACE));
         let auth = AgentAuth::builder(config.build().unwrap())
             .sessions(store)
             .accounts(accounts.clone())
@@ -126,11 +127,11 @@ struct ModelSession {
     revoked: bool,
 }
 
-/// A registration as the specification tells it.
+/// An authorization request as the specification tells it.
 #[derive(Debug)]
 struct Model {
     mode: Mode,
-    id: RegistrationId,
+    id: AuthorizationRequestId,
     /// The claim token or poll token.
     token: String,
     state: State,
@@ -138,7 +139,7 @@ struct Model {
     account: Option<&'static str>,
     /// The code that was handed out, and until when it is good.
     code: Option<(String, i64)>,
-    misses: u32,
+    failed_attempts: u32,
     session: Option<ModelSession>,
 }
 
@@ -154,16 +155,16 @@ impl Model {
         let (id, token) = match login {
             None => {
                 let registered = stage.ceremony.register(asked()).await.unwrap();
-                (registered.registration.id, registered.claim_token.expose().to_owned())
+                (registered.authorization.id, registered.claim_token.expose().to_owned())
             }
             Some(login) => {
                 let started = stage.ceremony.start_login(asked(), login).await.unwrap();
-                (started.registration.id, started.poll_token.expose().to_owned())
+                (started.authorization.id, started.poll_token.expose().to_owned())
             }
         };
         let expires_at = stage.now() + REGISTRATION;
-        let (state, account, code, misses, session) = (State::Pending, None, None, 0, None);
-        Self { mode, id, token, state, expires_at, account, code, misses, session }
+        let (state, account, code, failed_attempts, session) = (State::Pending, None, None, 0, None);
+        Self { mode, id, token, state, expires_at, account, code, failed_attempts, session }
     }
 
     fn state(&self, now: i64) -> State {
@@ -195,7 +196,7 @@ impl Model {
             }
             State::Approved => "issued",
             State::Denied => "denied",
-            State::Exchanged => {
+            State::Redeemed => {
                 let replay_ends = !matches!(self.mode, Mode::Detached | Mode::DetachedOrCode);
                 if let Some(session) = &mut self.session {
                     session.revoked |= replay_ends && now - session.created_at > 10_000;
@@ -210,8 +211,8 @@ impl Model {
 
     fn miss(&mut self, now: i64) -> &'static str {
         if self.state(now) == State::Approved {
-            self.misses += 1;
-            if self.misses == 5 {
+            self.failed_attempts += 1;
+            if self.failed_attempts == 5 {
                 self.state = State::Locked;
             }
         }
@@ -252,7 +253,7 @@ impl Model {
     }
 
     fn issued(&mut self, now: i64, issued: &Issued) {
-        self.state = State::Exchanged;
+        self.state = State::Redeemed;
         self.session = Some(ModelSession {
             id: issued.session.id.clone(),
             created_at: now,
@@ -272,7 +273,7 @@ impl Model {
             _ => stage.ceremony.poll(self.id.as_str(), &self.token).await.unwrap().state,
         };
         assert_eq!(state, self.state(now), "{context}");
-        assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
+        assert_eq!(self.session.is_some(), self.state == State::Redeemed, "{context}");
         let Some(session) = &self.session else { return };
         for (age, token) in session.access.iter().rev().enumerate() {
             let good = age == 0 && !session.revoked && now < session.access_end;
@@ -421,7 +422,7 @@ async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: boo
         Shown::Nothing => None,
     };
     let attempt = Attempt {
-        registration: model.id.as_str(),
+        authorization: model.id.as_str(),
         code: &presented,
         verifier: verifier_text.as_deref(),
         poll_token: poll_text.as_deref(),
@@ -536,11 +537,11 @@ where
     running.join_all().await
 }
 
-/// An approved registration, and what its agent presents.
+/// An approved authorization request, and what its agent presents.
 #[derive(Clone)]
 struct Approved {
     mode: Mode,
-    id: RegistrationId,
+    id: AuthorizationRequestId,
     token: String,
     code: String,
 }
@@ -568,7 +569,7 @@ async fn finish(ceremony: Ceremony, approved: Approved) -> Result<Issued, Ceremo
     let verifier = (*mode == Mode::Browser).then_some(VERIFIER);
     let poll_token = (*mode == Mode::FinishCode).then_some(token.as_str());
     let redeemer = Redeemer::default();
-    ceremony.exchange(&Attempt { registration: id.as_str(), code, verifier, poll_token, redeemer }).await
+    ceremony.exchange(&Attempt { authorization: id.as_str(), code, verifier, poll_token, redeemer }).await
 }
 
 async fn refreshed(ceremony: Ceremony, token: String) -> Result<Issued, CeremonyError> {
@@ -700,7 +701,10 @@ on_each_store! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r76_without_grace_no_token_of_a_raced_family_is_live() {
     let clock = ManualClock::at(START);
-    let config = config().no_limits().refresh_grace(Duration::ZERO).modes(|modes| modes.finish_code_alone = true);
+    let config = config()
+        .no_limits()
+        .lifetimes(|lifetimes| lifetimes.refresh_grace = Duration::ZERO)
+        .modes(|modes| modes.finish_code_alone = true);
     let auth = AgentAuth::builder(config.build().unwrap())
         .sessions(MemoryStore::new())
         .accounts(TestAccounts::default())

@@ -7,11 +7,11 @@ use http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use tower::{Layer, Service as _, ServiceExt};
 use tower_agent_auth::{
     challenge::Challenge,
-    core::{
+    guard::Refusal,
+    types::{
         random::OsRandom,
         secret::{Access, Prefix, Refresh},
     },
-    guard::Refusal,
 };
 
 mod common;

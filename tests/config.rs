@@ -34,7 +34,7 @@ description = "Change your experiments"
 implies = ["experiments:read"]
 
 [lifetimes]
-registration = "5m"
+authorization = "5m"
 exchange_code = "30s"
 finish_code = "5m"
 access = "15m"
@@ -57,7 +57,7 @@ pending_total = 100
 poll_interval = "2s"
 store_read = "100ms"
 store_write = "300ms"
-registrations_per_minute = 100
+authorization_requests_per_minute = 100
 polls_per_minute = 0
 redemptions_per_minute = 7
 refreshes_per_minute = 8
@@ -101,32 +101,39 @@ fn toml_json_and_the_builder_say_the_same() {
         .trusted_proxy("::1")
         .scope("experiments:read", "See your experiments", |scope| scope.by_default())
         .scope("experiments:write", "Change your experiments", |scope| scope.implies("experiments:read"))
-        .registration_lifetime(Duration::from_secs(300))
-        .access_lifetime(Duration::from_secs(900))
+        .lifetimes(|lifetimes| lifetimes.authorization_request = Duration::from_secs(300))
+        .lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(900))
         .dialects(&[Dialect::AgentAuth])
-        .refresh_lifetime(Duration::from_secs(7 * 86_400))
-        .session_lifetime(Duration::from_secs(30 * 86_400))
-        .code_lifetimes(Duration::from_secs(30), Duration::from_secs(300))
-        .refresh_grace(Duration::from_secs(5))
-        .sign_in_lifetime(Duration::from_secs(1_200))
+        .lifetimes(|lifetimes| lifetimes.refresh = Duration::from_secs(7 * 86_400))
+        .lifetimes(|lifetimes| lifetimes.session = Duration::from_secs(30 * 86_400))
+        .lifetimes(|lifetimes| {
+            lifetimes.exchange_code = Duration::from_secs(30);
+            lifetimes.finish_code = Duration::from_secs(300);
+        })
+        .lifetimes(|lifetimes| lifetimes.refresh_grace = Duration::from_secs(5))
+        .lifetimes(|lifetimes| lifetimes.sign_in = Some(Duration::from_secs(1_200)))
         .modes(|modes| {
             (modes.browser, modes.finish_code, modes.finish_code_alone) = (false, false, true);
             modes.callback_origins = vec!["https://app.example.com".into()];
         })
-        .pending_caps(Some(5), Some(100))
-        .history(Duration::from_secs(5 * 86_400))
-        .poll_interval(Duration::from_secs(2))
-        .store_deadlines(Duration::from_millis(100), Duration::from_millis(300))
-        .rates(|rates| {
-            rates.registrations = NonZeroU32::new(100);
+        .limits(|limits| (limits.pending_per_source, limits.pending_total) = (Some(5), Some(100)))
+        .lifetimes(|lifetimes| lifetimes.history = Duration::from_secs(5 * 86_400))
+        .limits(|limits| limits.poll_interval = Duration::from_secs(2))
+        .limits(|limits| {
+            limits.store_read = Duration::from_millis(100);
+            limits.store_write = Duration::from_millis(300);
+            let rates = &mut limits.rates;
+            rates.authorization_requests = NonZeroU32::new(100);
             rates.polls = None;
             rates.redemptions = NonZeroU32::new(7);
             rates.refreshes = NonZeroU32::new(8);
             rates.revocations = NonZeroU32::new(9);
             rates.pages = NonZeroU32::new(11);
         })
-        .prefixes("exa_", "exr_", "exc_")
-        .login_prefixes("exp_", "exe_", "exf_")
+        .prefixes(|prefixes| {
+            (prefixes.access, prefixes.refresh, prefixes.claim) = ("exa_".into(), "exr_".into(), "exc_".into());
+            (prefixes.poll, prefixes.exchange, prefixes.finish) = ("exp_".into(), "exe_".into(), "exf_".into());
+        })
         .auth_md_extra("Be kind.")
         .build()
         .unwrap();
@@ -164,7 +171,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         description = "C"
         colour = "red"
         [lifetimes]
-        registration = "2h"
+        authorization = "2h"
         access = 3600
         refresh = "0s"
         [limits]
@@ -195,7 +202,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         "scopes[1].implies",
         "scopes[2].name",
         "scopes[2].colour",
-        "lifetimes.registration",
+        "lifetimes.authorization",
         "lifetimes.access",
         "lifetimes.refresh",
         "lifetimes.access",
@@ -275,17 +282,34 @@ fn r12_r13_lifetimes_have_bounds() {
     let day = Duration::from_secs(86_400);
     for bad in [Duration::ZERO, Duration::from_millis(999), 31 * day, Duration::MAX] {
         assert!(
-            fields(&config().access_lifetime(bad).build().unwrap_err()).contains(&"lifetimes.access".into()),
+            fields(&config().lifetimes(|lifetimes| lifetimes.access = bad).build().unwrap_err())
+                .contains(&"lifetimes.access".into()),
             "{bad:?}"
         );
     }
-    assert_eq!(fields(&config().refresh_lifetime(91 * day).build().unwrap_err()), ["lifetimes.refresh"]);
-    assert_eq!(fields(&config().registration_lifetime(day).build().unwrap_err()), ["lifetimes.registration"]);
-    assert_eq!(fields(&config().history(Duration::ZERO).build().unwrap_err()), ["lifetimes.history"]);
-    let deadlines =
-        config().store_deadlines(Duration::from_millis(9), 61 * Duration::from_secs(1)).build().unwrap_err();
+    assert_eq!(
+        fields(&config().lifetimes(|lifetimes| lifetimes.refresh = 91 * day).build().unwrap_err()),
+        ["lifetimes.refresh"]
+    );
+    assert_eq!(
+        fields(&config().lifetimes(|lifetimes| lifetimes.authorization_request = day).build().unwrap_err()),
+        ["lifetimes.authorization_request"]
+    );
+    assert_eq!(
+        fields(&config().lifetimes(|lifetimes| lifetimes.history = Duration::ZERO).build().unwrap_err()),
+        ["lifetimes.history"]
+    );
+    let deadlines = config().limits(|limits| {
+        limits.store_read = Duration::from_millis(9);
+        limits.store_write = 61 * Duration::from_secs(1);
+    });
+    let deadlines = deadlines.build().unwrap_err();
     assert_eq!(fields(&deadlines), ["limits.store_read", "limits.store_write"]);
-    let shorter = config().access_lifetime(2 * day).refresh_lifetime(day).build().unwrap_err();
+    let shorter = config()
+        .lifetimes(|lifetimes| lifetimes.access = 2 * day)
+        .lifetimes(|lifetimes| lifetimes.refresh = day)
+        .build()
+        .unwrap_err();
     assert_eq!(fields(&shorter), ["lifetimes.access"]);
 }
 

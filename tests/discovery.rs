@@ -96,7 +96,7 @@ async fn r34_no_header_and_no_target_form_changes_a_url() {
 async fn r35_two_resources_have_a_document_each_and_their_challenges_name_it() {
     let api = Service::with(config().resource("https://api.example.com/api"));
     let mcp = Service::with(config().resource("https://api.example.com/mcp"));
-    let stacked = api.app.clone().layer(mcp.auth.discovery());
+    let stacked = api.app.clone().layer(mcp.auth.endpoints());
     let get = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
         Answer::read(tower::ServiceExt::oneshot(stacked.clone(), request).await.unwrap()).await
@@ -198,7 +198,7 @@ async fn r36_a_service_that_only_checks_tokens_has_the_protected_resource_metada
         .checks_only(tower_agent_auth::store::MemoryStore::new())
         .build()
         .unwrap();
-    let app = axum::Router::new().route("/x", axum::routing::get(|| async {})).layer(auth.discovery());
+    let app = axum::Router::new().route("/x", axum::routing::get(|| async {})).layer(auth.endpoints());
     let status = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
         tower::ServiceExt::oneshot(app.clone(), request).await.unwrap().status()

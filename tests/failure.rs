@@ -27,7 +27,7 @@ fn assert_unavailable(answer: &Answer, what: &str) {
     assert!(!answer.text.contains("connection refused"), "{what}: the cause is the host's to know");
 }
 
-/// A service with an approved registration, a pending one that is open, and a live session.
+/// A service with an approved authorization request, a pending one that is open, and a live session.
 struct Stage {
     service: Service,
     approved: Pending,
@@ -100,7 +100,12 @@ async fn r91_a_store_that_fails_at_any_call_is_503_and_nothing_has_changed() {
 #[tokio::test(start_paused = true)]
 async fn r92_a_store_that_hangs_is_503_at_its_deadline_and_no_task_is_left() {
     let patient = || config().no_limits();
-    let hasty = || patient().store_deadlines(Duration::from_millis(50), Duration::from_millis(200));
+    let hasty = || {
+        patient().limits(|limits| {
+            limits.store_read = Duration::from_millis(50);
+            limits.store_write = Duration::from_millis(200);
+        })
+    };
     for (config, read, write) in [(patient(), 2_000, 5_000), (hasty(), 50, 200)] {
         let mut stage = Stage::set().await;
         stage.service = stage.service.again(config);
@@ -152,7 +157,7 @@ async fn last_uses_are_written_every_few_seconds_and_when_the_service_stops() {
 #[tokio::test(start_paused = true)]
 async fn r99_housekeeping_forgets_what_ended_long_ago_and_goes_on_after_a_failure() {
     const DAY: Duration = Duration::from_secs(86_400);
-    let service = Service::with(config().no_limits().history(10 * DAY));
+    let service = Service::with(config().no_limits().lifetimes(|lifetimes| lifetimes.history = 10 * DAY));
     for _ in 0..501 {
         service.session("ada", &["projects:read"]).await;
     }

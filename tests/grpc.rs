@@ -95,7 +95,7 @@ impl Host {
         let layer = auth.policy(methods.into_policy());
         let book = Book::default();
         let server = NotesServer::new(book.clone());
-        let router = Server::builder().accept_http1(true).layer(auth.discovery()).layer(layer).add_service(server);
+        let router = Server::builder().accept_http1(true).layer(auth.endpoints()).layer(layer).add_service(server);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -307,5 +307,5 @@ fn layers_fit_a_tonic_server() {
     {
     }
     let auth: AgentAuth = Service::new().auth;
-    fits(auth.discovery().layer(auth.require("projects:read").layer(NotesServer::new(Book::default()))));
+    fits(auth.endpoints().layer(auth.require("projects:read").layer(NotesServer::new(Book::default()))));
 }

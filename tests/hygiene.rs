@@ -11,8 +11,8 @@ use serde_json::json;
 use tower_agent_auth::{
     AgentAuth,
     audit::TracingAudit,
-    core::clock::ManualClock,
     store::{CeremonyStore, SqliteStore},
+    types::clock::ManualClock,
 };
 
 mod common;
@@ -56,7 +56,7 @@ async fn r4_r7_no_secret_in_the_store_the_audit_or_any_debug_output() {
     assert_absent(&secrets, format!("{:?} {:#?}", service.store, service.store.memory).as_bytes(), "the memory store");
     assert_absent(&secrets, format!("{:?}", service.audit.events()).as_bytes(), "the audit events");
     let guard = tower::Layer::layer(&service.auth.require("projects:read"), ());
-    let debug = format!("{:?} {:?} {:?} {guard:?}", service.auth, service.auth.ceremony(), service.auth.discovery());
+    let debug = format!("{:?} {:?} {:?} {guard:?}", service.auth, service.auth.ceremony(), service.auth.endpoints());
     assert_absent(&secrets, debug.as_bytes(), "debug output");
     assert!(service.audit.names().contains(&"redeemed") && service.audit.names().contains(&"revoked"));
 }
@@ -81,17 +81,17 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
         .build()
         .unwrap();
     let ceremony = auth.ceremony().unwrap();
-    let name = tower_agent_auth::core::text::HumanText::new("Example Agent").unwrap();
+    let name = tower_agent_auth::types::text::HumanText::new("Example Agent").unwrap();
     let asked = ceremony.register(tower_agent_auth::ceremony::Request::by(name)).await.unwrap();
     let ada = account("ada");
-    let seen = ceremony.view(&asked.registration.id, &ada, None).await.unwrap();
-    let approve = tower_agent_auth::ceremony::Decision::Approve(seen.registration.requested);
+    let seen = ceremony.view(&asked.authorization.id, &ada, None).await.unwrap();
+    let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested);
     ceremony
-        .decide(&asked.registration.id, &tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser"), approve)
+        .decide(&asked.authorization.id, &tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser"), approve)
         .await
         .unwrap();
     let redeemed = ceremony
-        .redeem(asked.claim_token.expose(), &tower_agent_auth::core::session::Redeemer::default())
+        .redeem(asked.claim_token.expose(), &tower_agent_auth::types::session::Redeemer::default())
         .await
         .unwrap();
     assert_eq!(store.list_sessions(&ada.id, None, 10).await.unwrap().len(), 1);

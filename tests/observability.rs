@@ -177,7 +177,7 @@ async fn r8_spans_say_what_is_waited_for_and_no_secret() {
     drop(guard);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for expected in [
-        r#"agent_auth.endpoint{method=POST path="/agent/auth"}:agent_auth.store{call="create_registration"}"#,
+        r#"agent_auth.endpoint{method=POST path="/agent/auth"}:agent_auth.store{call="create_authorization"}"#,
         r#"agent_auth.store{call="redeem"}"#,
         r#"agent_auth.store{call="find_session"}"#,
     ] {

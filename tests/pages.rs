@@ -174,7 +174,7 @@ async fn r57_reading_never_approves_and_looking_ahead_opens_nothing() {
     let robot =
         Request::get(pending.path()).header("user-agent", "Slackbot-LinkExpanding 1.0").body(Body::empty()).unwrap();
     assert_eq!(service.send(robot).await.status, StatusCode::SEE_OTHER);
-    // None of them bound the registration: Ada can still open it.
+    // None of them bound the authorization request: Ada can still open it.
     for _ in 0..100 {
         let page = service
             .send(browse("ada", &format!("{}?decision=approve&scope=projects:read&approve=1", pending.path())))
@@ -204,8 +204,8 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
     let forged = [
         ("no token", post(&Form { csrf: String::new(), ..form.clone() })),
         ("a wrong token", post(&flipped)),
-        ("the token of another registration", post(&Form { cookie: form.cookie.clone(), ..foreign.clone() })),
-        ("the token and cookie of another registration", post(&foreign)),
+        ("the token of another authorization", post(&Form { cookie: form.cookie.clone(), ..foreign.clone() })),
+        ("the token and cookie of another authorization", post(&foreign)),
         ("the token of the sessions page", post(&sessions)),
         ("the cookie of another browser", post(&Form { cookie: foreign.cookie.clone(), ..form.clone() })),
         ("no cookie", with("cookie", "user=ada")),

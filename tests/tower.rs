@@ -20,11 +20,11 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 
 use tower_agent_auth::{
-    core::{
+    store::StoreError,
+    types::{
         secret::{Access, Digest},
         session::Session,
     },
-    store::StoreError,
 };
 
 mod common;
@@ -74,7 +74,7 @@ async fn r109_the_readied_instance_is_called_at_once_and_after_waiting() {
     let (inner, calls) = strict();
     let mut guard = service.auth.require("projects:read").layer(inner.clone());
     let mut owner = service.auth.owner_only().layer(inner.clone());
-    let mut discovery = service.auth.discovery().layer(inner);
+    let mut discovery = service.auth.endpoints().layer(inner);
     for waits in [false, true] {
         if waits {
             service.store.wait();
@@ -127,7 +127,7 @@ async fn r109_under_limit_buffer_and_load_shed_in_every_order() {
 async fn r109_back_pressure_passes_through() {
     let service = Service::new();
     let inner = ServiceBuilder::new().concurrency_limit(1).service(strict().0);
-    let layered = ServiceBuilder::new().layer(service.auth.discovery()).layer(service.auth.optional()).service(inner);
+    let layered = ServiceBuilder::new().layer(service.auth.endpoints()).layer(service.auth.optional()).service(inner);
     let (mut first, mut second) = (layered.clone(), layered);
     let mut context = Context::from_waker(Waker::noop());
     let poll = |service: &mut _, context: &mut Context<'_>| {
@@ -151,7 +151,7 @@ async fn r109_errors_of_the_inner_service_pass_through() {
         let guard = service.auth.require("projects:read").layer(inner);
         assert_eq!(guard.oneshot(bearer(http::Method::GET, "/", &token)).await.unwrap_err(), "the inner error");
     }
-    let discovery = service.auth.discovery().layer(inner);
+    let discovery = service.auth.endpoints().layer(inner);
     let request = Request::get("/x").body(Body::empty()).unwrap();
     assert_eq!(discovery.oneshot(request).await.unwrap_err(), "the inner error");
 }
@@ -219,7 +219,7 @@ async fn r109_a_call_that_is_dropped_drops_the_inner_call_and_gives_the_permit_b
     let held = Arc::new(AtomicUsize::new(0));
     let limited = ServiceBuilder::new().concurrency_limit(1).service(endless(Arc::clone(&held)));
     let mut guard = ServiceBuilder::new()
-        .layer(service.auth.discovery())
+        .layer(service.auth.endpoints())
         .layer(service.auth.require("projects:read"))
         .service(limited);
     for waits in [false, false, true, true] {
@@ -275,7 +275,7 @@ async fn r109_errors_of_readiness_pass_through() {
     }
     let auth = Service::new().auth;
     assert_eq!(auth.optional().layer(Broken).ready().await.map(drop), Err("not ready, ever"));
-    assert_eq!(auth.discovery().layer(Broken).ready().await.map(drop), Err("not ready, ever"));
+    assert_eq!(auth.endpoints().layer(Broken).ready().await.map(drop), Err("not ready, ever"));
 }
 
 /// A store that panics wherever it is asked.
@@ -286,7 +286,7 @@ impl tower_agent_auth::store::SessionStore for Panics {
         panic!("the store panics, as it was told")
     }
 
-    fn find_session_now(&self, _: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+    fn try_find_session(&self, _: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         panic!("the store panics at once, as it was told")
     }
 }
@@ -346,7 +346,7 @@ async fn r109_trailers_and_ends_of_bodies_are_handed_on() {
         let frames = tokio_stream::iter(frames.map(Ok::<_, Infallible>));
         Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(frames)))
     });
-    let stack = ServiceBuilder::new().layer(service.auth.discovery()).layer(service.auth.require("projects:read"));
+    let stack = ServiceBuilder::new().layer(service.auth.endpoints()).layer(service.auth.require("projects:read"));
     let response = stack.service(inner).oneshot(bearer(http::Method::GET, "/", &token)).await.unwrap();
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-end"], "yes");
@@ -358,11 +358,11 @@ fn layers_services_and_futures_can_be_sent_shared_and_cloned() {
     fn layer<T: Clone + Send + Sync + std::fmt::Debug + 'static>(_: T) {}
     let auth = Service::new().auth;
     layer(auth.clone());
-    layer(auth.discovery());
+    layer(auth.endpoints());
     layer(auth.owner_only());
     layer(auth.owner_only().layer(strict().0));
-    layer(auth.discovery().layer(strict().0));
+    layer(auth.endpoints().layer(strict().0));
     fn future<T: Send + 'static>(_: T) {}
     future(auth.owner_only().layer(strict().0).oneshot(Request::new(Body::empty())));
-    future(auth.discovery().layer(strict().0).oneshot(Request::new(Body::empty())));
+    future(auth.endpoints().layer(strict().0).oneshot(Request::new(Body::empty())));
 }

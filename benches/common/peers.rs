@@ -31,13 +31,13 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256, block_api::compress256};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_agent_auth::{
-    core::{
+    store::{MemoryStore, SessionStore, StoreError},
+    types::{
         clock::Timestamp,
         scope::Scope,
         secret::{Access, Digest},
         session::Session,
     },
-    store::{MemoryStore, SessionStore, StoreError},
 };
 use tower_oauth2_resource_server::{server::OAuth2ResourceServer, tenant::TenantConfiguration};
 use tower_sessions::SessionManagerLayer;

@@ -1,14 +1,14 @@
 //! A store with sessions.
 
 use tower_agent_auth::{
-    core::{
+    store::{
+        CeremonyStore, Cutoff, MemoryStore,
+        conformance::fixtures::{LIFE, NO_CAPS, after, approve, authorization, open, session_with},
+    },
+    types::{
         random::OsRandom,
         secret::{Access, Prefix, Secret},
         session::NewSession,
-    },
-    store::{
-        CeremonyStore, Cutoff, MemoryStore,
-        conformance::fixtures::{LIFE, NO_CAPS, after, approve, open, registration, session_with},
     },
 };
 
@@ -20,11 +20,11 @@ pub(crate) fn token() -> Secret<Access> {
 /// A session of an account of its own, with the scopes `a` and `b`, that has not ended for a long while.
 pub(crate) async fn session(store: &MemoryStore, number: usize, token: &Secret<Access>) -> NewSession {
     let account = format!("acct_{number:08}");
-    let registration = registration();
-    store.create_registration(&registration, NO_CAPS).await.unwrap();
-    store.transition(&registration.id, &open(&account), after(1)).await.unwrap();
-    store.transition(&registration.id, &approve(&account, "a b"), after(1)).await.unwrap();
-    let new = session_with(&registration, &account, token.digest());
+    let authorization = authorization();
+    store.create_authorization(&authorization, NO_CAPS).await.unwrap();
+    store.transition(&authorization.id, &open(&account), after(1)).await.unwrap();
+    store.transition(&authorization.id, &approve(&account, "a b"), after(1)).await.unwrap();
+    let new = session_with(&authorization, &account, token.digest());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     new
 }
@@ -38,14 +38,14 @@ pub(crate) async fn sessions(store: &MemoryStore, count: usize) -> Vec<Secret<Ac
         tokens.push(token);
         // Looking for what is over takes the longer the more there is.
         if number % (count / 10).max(10_000) == 0 {
-            forget_registrations(store).await;
+            forget_authorizations(store).await;
         }
     }
     tokens
 }
 
-/// Forgets what became of the sessions' registrations, as housekeeping does an hour later.
-pub(crate) async fn forget_registrations(store: &MemoryStore) {
-    let cutoff = Cutoff { registrations: after(LIFE), sessions: after(0) };
+/// Forgets what became of the sessions' authorization requests, as housekeeping does an hour later.
+pub(crate) async fn forget_authorizations(store: &MemoryStore) {
+    let cutoff = Cutoff { authorizations: after(LIFE), sessions: after(0) };
     assert!(!store.forget(&cutoff, usize::MAX).await.unwrap());
 }

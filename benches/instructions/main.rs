@@ -20,13 +20,13 @@ use http_body_util::Full;
 use sha2::block_api::compress256;
 use tower_agent_auth::{
     AgentAuth, Config,
-    core::{
-        random::OsRandom,
-        secret::{Access, Prefix},
-    },
     store::{
         CeremonyStore, MemoryStore,
         conformance::fixtures::{after, approved, session_with},
+    },
+    types::{
+        random::OsRandom,
+        secret::{Access, Prefix},
     },
 };
 use tower_layer::Layer;
@@ -83,8 +83,8 @@ fn main() {
     let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let registration = approved(&store, "acct_1").await;
-        let new = session_with(&registration, "acct_1", token.digest());
+        let authorization = approved(&store, "acct_1").await;
+        let new = session_with(&authorization, "acct_1", token.digest());
         assert!(store.redeem(&new, after(2)).await.unwrap());
     });
     let token = token.expose();
@@ -102,7 +102,7 @@ fn main() {
         "hash" => (0..many).for_each(|_| hash(black_box(token))),
         "bare" => times(token, None),
         "hit" => times(token, Some(&mut guard)),
-        "hit, principal off" => times(token, Some(&mut auth.require("a").anonymous().layer(Inner))),
+        "hit, principal off" => times(token, Some(&mut auth.require("a").without_principal().layer(Inner))),
         "malformed" => times(&malformed, Some(&mut guard)),
         "unknown" => times(unknown.expose(), Some(&mut guard)),
         "wrong scope" => times(token, Some(&mut auth.require("c").layer(Inner))),

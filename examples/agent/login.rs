@@ -11,7 +11,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tower_agent_auth::core::random::{OsRandom, Random};
+use tower_agent_auth::types::random::{OsRandom, Random};
 
 use crate::{
     Account, AgentSessionsBlock, AuthorizationServer, Mode, Options, Progress, Session,

@@ -152,16 +152,16 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
 
 /// Steps 3 to 6 as auth.md tells them.
 fn claim(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<Session, Failure> {
-    let registration = register(client, options, server)?;
-    step(3, &format!("registered as {:?}, asking for: {}", options.name, registration.scopes.join(" ")));
+    let authorization = register(client, options, server)?;
+    step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
-    println!("\n   {}\n", plain(&registration.claim_url));
+    println!("\n   {}\n", plain(&authorization.claim_url));
 
-    wait_for_approval(client, server, &registration)?;
+    wait_for_approval(client, server, &authorization)?;
     step(5, "was approved");
 
-    let claim = json!({ "claim_token": registration.claim_token });
+    let claim = json!({ "claim_token": authorization.claim_token });
     let answer = client.post(&server.agent_auth.claim_complete_uri, &claim)?.expect(StatusCode::OK)?;
     step(6, "completed the claim");
     answer.read()
@@ -246,7 +246,7 @@ fn metadata_of(issuer: &str) -> Result<String, Failure> {
 }
 
 #[derive(Deserialize)]
-struct Registration {
+struct AuthorizationRequest {
     claim_url: String,
     claim_token: String,
     expires_in: u64,
@@ -255,7 +255,7 @@ struct Registration {
     scopes: Vec<String>,
 }
 
-fn register(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<Registration, Failure> {
+fn register(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<AuthorizationRequest, Failure> {
     let mut body = json!({
         "type": "user_claimed",
         "requested_credential_type": "access_token",
@@ -275,7 +275,11 @@ struct ClaimStatus {
 }
 
 /// Asks as often as it may until the human has decided.
-fn wait_for_approval(client: &Client, server: &AuthorizationServer, asked: &Registration) -> Result<(), Failure> {
+fn wait_for_approval(
+    client: &Client,
+    server: &AuthorizationServer,
+    asked: &AuthorizationRequest,
+) -> Result<(), Failure> {
     let claim = json!({ "claim_token": asked.claim_token });
     let deadline = Instant::now() + Duration::from_secs(asked.expires_in);
     let mut interval = Duration::from_secs(asked.interval.max(1));

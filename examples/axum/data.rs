@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tower_agent_auth::core::{
+use tower_agent_auth::types::{
     clock::{Clock, SystemClock},
     id::AccountId,
 };

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tower_agent_auth::{
     Config,
     accounts::{Accounts, AccountsError, SignedIn},
-    core::{id::AccountId, registration::Account},
+    types::{authorization::Account, id::AccountId},
 };
 use tower_http::csrf::{self, CsrfLayer, ProtectionError};
 

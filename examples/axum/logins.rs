@@ -15,7 +15,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tower_agent_auth::core::random::{OsRandom, Random, RandomError};
+use tower_agent_auth::types::random::{OsRandom, Random, RandomError};
 
 use crate::options::Store;
 

@@ -81,8 +81,8 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
 /// Copies everything and tells how much that was.
 async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
     let copied = stores::copy(from, to).await?;
-    let (sessions, registrations) = (copied.sessions, copied.registrations);
-    writeln!(std::io::stdout(), "copied {sessions} sessions and {registrations} registrations that were not there")?;
+    let (sessions, authorizations) = (copied.sessions, copied.authorizations);
+    writeln!(std::io::stdout(), "copied {sessions} sessions and {authorizations} authorizations that were not there")?;
     Ok(())
 }
 

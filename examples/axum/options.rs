@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
 
-    /// Where to keep registrations and sessions: sqlite:FILE, postgres://…, redis://… or memory
+    /// Where to keep authorization requests and sessions: sqlite:FILE, postgres://…, redis://… or memory
     #[arg(long, value_name = "STORE", default_value = "sqlite:demo.db")]
     pub(crate) store: Store,
 
@@ -95,7 +95,7 @@ impl Options {
             builder = builder.resource(&url).issuer(&url);
         }
         if let Some(span) = self.access_ttl {
-            builder = builder.access_lifetime(span);
+            builder = builder.lifetimes(|lifetimes| lifetimes.access = span);
         }
         if self.no_limits {
             builder = builder.no_limits();

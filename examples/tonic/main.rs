@@ -27,10 +27,10 @@ use tower::Layer;
 use tower_agent_auth::{
     AgentAuth, Config,
     accounts::{Accounts, AccountsError, SignedIn},
-    core::{id::AccountId, registration::Account},
     guard::Rule,
     store::MemoryStore,
     tonic::{Methods, agent, owner},
+    types::{authorization::Account, id::AccountId},
 };
 
 use notes::{
@@ -70,7 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {url}\n\nTry: curl -i {url}/.well-known/oauth-protected-resource");
     Server::builder()
         .accept_http1(true) // for whoever reads the documents, and for the human's browser
-        .layer(auth.discovery())
+        .layer(auth.endpoints())
         .add_routes(Routes::from(notes.into_axum_router().route("/login", get(sign_in))))
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await?;

@@ -4,10 +4,10 @@ use super::{Ceremony, CeremonyError};
 use crate::{
     accounts::SignedIn,
     audit::Event,
-    core::{
+    types::{
+        authorization::{Account, Approval, AuthorizationRequest, Client, Code, CodeDigest, Mode, State, Transition},
         callback::Callback,
-        id::RegistrationId,
-        registration::{Account, Approval, Client, Code, CodeDigest, Mode, Registration, State, Transition},
+        id::AuthorizationRequestId,
         scope::ScopeSet,
         secret::{Exchange, Finish, Secret},
         session::SessionRecord,
@@ -27,15 +27,15 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct View {
-    /// The registration.
-    pub registration: Registration,
+    /// The authorization request.
+    pub authorization: AuthorizationRequest,
     /// Where it stands.
     pub state: State,
     /// What should make the human look twice.
     pub warnings: Vec<Warning>,
 }
 
-/// Something about a registration that should make a human look twice.
+/// Something about an authorization request that should make a human look twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -51,12 +51,12 @@ pub enum Warning {
     NewClient,
 }
 
-/// A registration that was decided, and what is to be handed over.
+/// An authorization request that was decided, and what is to be handed over.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Decided {
-    /// The registration.
-    pub registration: Registration,
+    /// The authorization request.
+    pub authorization: AuthorizationRequest,
     /// What the agent finishes with, in the modes in which that travels through the human's browser.
     pub handover: Option<Handover>,
 }
@@ -71,31 +71,31 @@ pub enum Handover {
 }
 
 impl Ceremony {
-    /// Shows a registration to a signed-in human, and binds it to their account: from now on no other account can decide.
+    /// Shows an authorization request to a signed-in human, and binds it to their account: from now on no other account can decide.
     ///
     /// # Errors
-    /// When there is no such registration, when another account opened it first, or when the service fails.
+    /// When there is no such authorization request, when another account opened it first, or when the service fails.
     pub async fn view(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         account: &Account,
         browser: Option<IpAddr>,
     ) -> Result<View, CeremonyError> {
-        let mut registration = self.by_id(id).await?;
+        let mut authorization = self.by_id(id).await?;
         let now = self.now();
-        if registration.account.is_none() && registration.state_at(now) == State::Pending {
+        if authorization.account.is_none() && authorization.state_at(now) == State::Pending {
             let open = Transition::Open(account.clone());
             if self.store.transition(id, &open, now).await? {
-                self.record(&Event::Viewed { registration: id.clone(), account: account.id.clone() });
+                self.record(&Event::Viewed { authorization: id.clone(), account: account.id.clone() });
             }
-            registration = self.by_id(id).await?;
+            authorization = self.by_id(id).await?;
         }
-        self.check_account(&registration, account)?;
-        let mut warnings = self.warnings(&registration.client, browser);
-        if registration.state_at(now) == State::Pending {
-            warnings.extend(self.novelty(&registration.client, account).await?);
+        self.check_account(&authorization, account)?;
+        let mut warnings = self.warnings(&authorization.client, browser);
+        if authorization.state_at(now) == State::Pending {
+            warnings.extend(self.novelty(&authorization.client, account).await?);
         }
-        Ok(View { state: registration.state_at(now), registration, warnings })
+        Ok(View { state: authorization.state_at(now), authorization, warnings })
     }
 
     /// Takes the decision of the human of the bound account.
@@ -106,23 +106,23 @@ impl Ceremony {
     /// for, or when the service fails. Nothing has changed then.
     pub async fn decide(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         human: &SignedIn,
         decision: Decision,
     ) -> Result<Decided, CeremonyError> {
         let account = &human.account;
-        let registration = self.by_id(id).await?;
-        self.check_account(&registration, account)?;
+        let authorization = self.by_id(id).await?;
+        self.check_account(&authorization, account)?;
         let (transition, event, handover) = match decision {
-            Decision::Approve(scopes) => self.approval(&registration, human, scopes).await?,
+            Decision::Approve(scopes) => self.approval(&authorization, human, scopes).await?,
             Decision::Deny => {
-                let event = Event::Denied { registration: id.clone(), account: account.id.clone() };
+                let event = Event::Denied { authorization: id.clone(), account: account.id.clone() };
                 (Transition::Deny(account.id.clone()), event, None)
             }
         };
         if self.store.transition(id, &transition, self.now()).await? {
             self.record(&event);
-            return Ok(Decided { registration: self.by_id(id).await?, handover });
+            return Ok(Decided { authorization: self.by_id(id).await?, handover });
         }
         match self.by_id(id).await?.state_at(self.now()) {
             State::Expired => Err(CeremonyError::Expired),
@@ -144,16 +144,16 @@ impl Ceremony {
 
     async fn approval(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         human: &SignedIn,
         scopes: ScopeSet,
     ) -> Result<(Transition, Event, Option<Handover>), CeremonyError> {
         let account = &human.account;
         self.check_sign_in(human)?;
-        if scopes.is_empty() || !scopes.is_subset(&registration.requested) {
+        if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
-        if let Mode::Browser { callback, .. } = &registration.mode {
+        if let Mode::Browser { callback, .. } = &authorization.mode {
             // Checked when the login started; whoever took an origin out of the configuration since means it.
             Callback::parse(callback.as_str(), &self.config.modes().callback_origins)
                 .map_err(|error| CeremonyError::Invalid { field: "callback_url", problem: error.to_string() })?;
@@ -162,15 +162,15 @@ impl Ceremony {
             return Err(CeremonyError::Inactive);
         }
         let event = Event::Approved {
-            registration: registration.id.clone(),
+            authorization: authorization.id.clone(),
             account: account.id.clone(),
-            requested: registration.requested.clone(),
+            requested: authorization.requested.clone(),
             granted: scopes.clone(),
         };
-        let (code, handover) = self.draw_code(&registration.mode)?.unzip();
-        let until = registration.expires_at;
+        let (code, handover) = self.draw_code(&authorization.mode)?.unzip();
+        let until = authorization.expires_at;
         let expires_at = match &code {
-            Some(code) if registration.mode.needs_code() => code.expires_at,
+            Some(code) if authorization.mode.needs_code() => code.expires_at,
             Some(code) => code.expires_at.max(until),
             None => until,
         };
@@ -195,12 +195,12 @@ impl Ceremony {
         Ok(None)
     }
 
-    /// A registration is shown to, and decided by, the account that opened it.
-    fn check_account(&self, registration: &Registration, account: &Account) -> Result<(), CeremonyError> {
-        match &registration.account {
+    /// An authorization request is shown to, and decided by, the account that opened it.
+    fn check_account(&self, authorization: &AuthorizationRequest, account: &Account) -> Result<(), CeremonyError> {
+        match &authorization.account {
             Some(bound) if bound.id == account.id => Ok(()),
             // Nobody opened it in time: whoever comes now may know that much.
-            None if registration.state_at(self.now()) == State::Expired => Err(CeremonyError::Expired),
+            None if authorization.state_at(self.now()) == State::Expired => Err(CeremonyError::Expired),
             _ => Err(CeremonyError::WrongAccount),
         }
     }
@@ -225,7 +225,7 @@ impl Ceremony {
             _ => false,
         };
         let deceptive = client.name.looks_deceptive()
-            || client.label.as_ref().is_some_and(crate::core::text::HumanText::looks_deceptive);
+            || client.label.as_ref().is_some_and(crate::types::text::HumanText::looks_deceptive);
         let all = [
             (Warning::DeceptiveName, deceptive),
             (Warning::OfficialName, reserved.iter().any(|word| name.contains(word.as_str()))),

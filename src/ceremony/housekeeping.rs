@@ -67,7 +67,7 @@ impl Ceremony {
     /// Forgets what ended long ago, until nothing is left to forget or the store fails.
     async fn forget(&self) {
         let before = |span| self.now().before(span);
-        let cutoff = Cutoff { registrations: before(REMEMBERED), sessions: before(self.config.lifetimes().history) };
+        let cutoff = Cutoff { authorizations: before(REMEMBERED), sessions: before(self.config.lifetimes().history) };
         loop {
             match self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await {
                 Ok(true) => sleep(PAUSE).await,

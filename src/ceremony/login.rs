@@ -1,11 +1,11 @@
 use super::{Attempt, Ceremony, CeremonyError, Request};
 use crate::{
     audit::Event,
-    core::{
+    types::{
+        authorization::{Account, AuthorizationRequest, CodeDigest, Mode, State, Transition},
         callback::Callback,
-        id::RegistrationId,
+        id::AuthorizationRequestId,
         pkce::CodeChallenge,
-        registration::{Account, CodeDigest, Mode, Registration, State, Transition},
         secret::{Exchange, Poll, Secret},
     },
 };
@@ -34,8 +34,8 @@ pub enum Login {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
-    /// The registration.
-    pub registration: Registration,
+    /// The authorization request.
+    pub authorization: AuthorizationRequest,
     /// What the agent asks with. It is delivered here and never again.
     pub poll_token: Secret<Poll>,
 }
@@ -44,7 +44,7 @@ pub struct Started {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Polled {
-    /// Where the registration stands.
+    /// Where the authorization request stands.
     pub state: State,
     /// What the agent redeems, once a detached login is approved.
     pub exchange_code: Option<Secret<Exchange>>,
@@ -63,7 +63,7 @@ impl Ceremony {
             Login::Browser { callback, state, challenge } => Some(self.bind(callback, state.as_deref(), challenge)?),
             Login::Detached | Login::FinishCode => None,
         };
-        let draw = |id: &RegistrationId| {
+        let draw = |id: &AuthorizationRequestId| {
             let poll_token = self.config.prefixes().poll.generate(&*self.random)?;
             let poll = poll_token.digest();
             let mode = match (&login, &bound) {
@@ -79,8 +79,8 @@ impl Ceremony {
             };
             Ok((mode, poll_token))
         };
-        let (registration, poll_token) = self.create(&request, draw).await?;
-        Ok(Started { registration, poll_token })
+        let (authorization, poll_token) = self.create(&request, draw).await?;
+        Ok(Started { authorization, poll_token })
     }
 
     /// Tells an agent what has become of its login. It changes and consumes nothing.
@@ -88,18 +88,18 @@ impl Ceremony {
     /// # Errors
     /// When id and poll token are not of one login, when the agent asks far too often, or when the service fails.
     pub async fn poll(&self, id: &str, poll_token: &str) -> Result<Polled, CeremonyError> {
-        let registration = self.attempted(id).await?;
-        if !self.is_poll_token(&registration, poll_token) {
+        let authorization = self.attempted(id).await?;
+        if !self.is_poll_token(&authorization, poll_token) {
             return Err(CeremonyError::WrongCode);
         }
-        self.pace.poll(&registration.id).map_err(|wait| CeremonyError::TooFast { wait })?;
-        let state = registration.state_at(self.now());
+        self.pace.poll(&authorization.id).map_err(|wait| CeremonyError::TooFast { wait })?;
+        let state = authorization.state_at(self.now());
         let approved = state == State::Approved;
-        let exchange_code = match registration.mode {
-            Mode::Detached { .. } if approved => Some(self.exchange_code(poll_token, &registration.id)?),
+        let exchange_code = match authorization.mode {
+            Mode::Detached { .. } if approved => Some(self.exchange_code(poll_token, &authorization.id)?),
             _ => None,
         };
-        Ok(Polled { state, exchange_code, account: registration.account.filter(|_| approved) })
+        Ok(Polled { state, exchange_code, account: authorization.account.filter(|_| approved) })
     }
 
     /// Turns an approved login into a session, once. Of any number of callers at once exactly one gets it.
@@ -109,11 +109,11 @@ impl Ceremony {
     /// the service fails. Where a code was guessed at by whoever held the other half of the proof, that is counted, and
     /// the fifth time locks the login.
     pub async fn exchange(&self, attempt: &Attempt<'_>) -> Result<super::Issued, CeremonyError> {
-        let registration = self.attempted(attempt.registration).await?;
-        match self.weigh(&registration, attempt)? {
-            Weight::Holds => self.issue(&registration, &attempt.redeemer).await,
+        let authorization = self.attempted(attempt.authorization).await?;
+        match self.weigh(&authorization, attempt)? {
+            Weight::Holds => self.issue(&authorization, &attempt.redeemer).await,
             Weight::HalfHolds => {
-                self.miss(&registration).await?;
+                self.miss(&authorization).await?;
                 Err(CeremonyError::WrongCode)
             }
             Weight::Nothing => Err(CeremonyError::WrongCode),
@@ -122,9 +122,9 @@ impl Ceremony {
 
     /// Whether this is the finish code that the human was shown who approved.
     #[must_use]
-    pub fn is_finish_code(&self, registration: &Registration, code: &str) -> bool {
+    pub fn is_finish_code(&self, authorization: &AuthorizationRequest, code: &str) -> bool {
         let digest = self.config.prefixes().finish.digest(code.as_bytes());
-        match (registration.code.map(|code| code.digest), digest) {
+        match (authorization.code.map(|code| code.digest), digest) {
             (Some(CodeDigest::Finish(handed_out)), Some(digest)) => handed_out.matches(&digest),
             _ => false,
         }
@@ -162,36 +162,36 @@ impl Ceremony {
 
     /// The exchange code of a detached login: it follows from the poll token, so that asking for it changes nothing, and
     /// that nobody learns it from the store.
-    fn exchange_code(&self, poll_token: &str, id: &RegistrationId) -> Result<Secret<Exchange>, CeremonyError> {
+    fn exchange_code(&self, poll_token: &str, id: &AuthorizationRequestId) -> Result<Secret<Exchange>, CeremonyError> {
         Ok(self.config.prefixes().exchange.derive(poll_token, b"", id.as_str())?)
     }
 
-    /// The registration that somebody claims to hold a secret of; it is not told whether there is one.
-    async fn attempted(&self, id: &str) -> Result<Registration, CeremonyError> {
-        let id = RegistrationId::parse(id).ok_or(CeremonyError::WrongCode)?;
+    /// The authorization request that somebody claims to hold a secret of; it is not told whether there is one.
+    async fn attempted(&self, id: &str) -> Result<AuthorizationRequest, CeremonyError> {
+        let id = AuthorizationRequestId::parse(id).ok_or(CeremonyError::WrongCode)?;
         self.by_id(&id).await.map_err(|error| match error {
-            CeremonyError::UnknownRegistration => CeremonyError::WrongCode,
+            CeremonyError::UnknownAuthorization => CeremonyError::WrongCode,
             other => other,
         })
     }
 
-    fn is_poll_token(&self, registration: &Registration, presented: &str) -> bool {
+    fn is_poll_token(&self, authorization: &AuthorizationRequest, presented: &str) -> bool {
         let digest = self.config.prefixes().poll.digest(presented.as_bytes());
-        registration.mode.poll().zip(digest).is_some_and(|(poll, digest)| poll.matches(&digest))
+        authorization.mode.poll().zip(digest).is_some_and(|(poll, digest)| poll.matches(&digest))
     }
 
-    fn weigh(&self, registration: &Registration, attempt: &Attempt<'_>) -> Result<Weight, CeremonyError> {
+    fn weigh(&self, authorization: &AuthorizationRequest, attempt: &Attempt<'_>) -> Result<Weight, CeremonyError> {
         let prefixes = self.config.prefixes();
-        if !matches!(registration.mode, Mode::Browser { .. }) && attempt.verifier.is_some() {
+        if !matches!(authorization.mode, Mode::Browser { .. }) && attempt.verifier.is_some() {
             let problem = "is not for this login: it was started without a code challenge".into();
             return Err(CeremonyError::Invalid { field: "code_verifier", problem });
         }
-        let holds_poll_token = attempt.poll_token.map(|token| self.is_poll_token(registration, token));
+        let holds_poll_token = attempt.poll_token.map(|token| self.is_poll_token(authorization, token));
         if holds_poll_token == Some(false) {
             return Ok(Weight::Nothing);
         }
-        let handed_out = registration.code.map(|code| code.digest);
-        match &registration.mode {
+        let handed_out = authorization.code.map(|code| code.digest);
+        match &authorization.mode {
             Mode::Claim { .. } => Ok(Weight::Nothing),
             Mode::Browser { challenge, .. } => {
                 let meets = attempt.verifier.is_some_and(|verifier| challenge.is_met_by(verifier));
@@ -206,18 +206,18 @@ impl Ceremony {
                 if holds_poll_token.is_none() {
                     return Err(CeremonyError::PollTokenRequired);
                 }
-                Ok(Weight::of(handed_out.is_none() || self.is_finish_code(registration, attempt.code), true))
+                Ok(Weight::of(handed_out.is_none() || self.is_finish_code(authorization, attempt.code), true))
             }
             Mode::Detached { exchange, finish_code, .. } => {
                 let digest = prefixes.exchange.digest(attempt.code.as_bytes());
                 if digest.is_some_and(|digest| exchange.matches(&digest)) {
                     return Ok(Weight::Holds);
                 }
-                match registration.code {
+                match authorization.code {
                     None if *finish_code => Ok(Weight::Holds),
-                    Some(code) if self.is_finish_code(registration, attempt.code) => {
+                    Some(code) if self.is_finish_code(authorization, attempt.code) => {
                         let late = code.expires_at.has_passed(self.now());
-                        if late && registration.state_at(self.now()) == State::Approved {
+                        if late && authorization.state_at(self.now()) == State::Approved {
                             return Err(CeremonyError::Expired);
                         }
                         Ok(Weight::Holds)
@@ -231,13 +231,13 @@ impl Ceremony {
     }
 
     /// Counts a wrong code, before anybody is told that it was wrong.
-    async fn miss(&self, registration: &Registration) -> Result<(), CeremonyError> {
-        if !self.store.transition(&registration.id, &Transition::Miss, self.now()).await? {
+    async fn miss(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
+        if !self.store.transition(&authorization.id, &Transition::FailedAttempt, self.now()).await? {
             return Ok(());
         }
-        self.record(&Event::CodeFailed { registration: registration.id.clone() });
-        if self.by_id(&registration.id).await?.state_at(self.now()) == State::Locked {
-            self.record(&Event::Locked { registration: registration.id.clone() });
+        self.record(&Event::CodeFailed { authorization: authorization.id.clone() });
+        if self.by_id(&authorization.id).await?.state_at(self.now()) == State::Locked {
+            self.record(&Event::Locked { authorization: authorization.id.clone() });
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The ceremony: the state machine that takes a registration to a session. All rules live here, once; it knows no JSON
+//! The ceremony: the state machine that takes an authorization request to a session. All rules live here, once; it knows no JSON
 //! and no header. The dialects and the pages only translate.
 //!
 //! | verb | who | file |
@@ -17,7 +17,7 @@
 //! ```
 //! # use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
 //! # use tower_agent_auth::accounts::{Accounts, AccountsError};
-//! # use tower_agent_auth::core::id::AccountId;
+//! # use tower_agent_auth::types::id::AccountId;
 //! # struct Nobody;
 //! # impl Accounts for Nobody {
 //! #     async fn current(&self, _: &http::request::Parts) -> Result<Option<SignedIn>, AccountsError> { Ok(None) }
@@ -26,7 +26,7 @@
 //! # }
 //! use tower_agent_auth::accounts::SignedIn;
 //! use tower_agent_auth::ceremony::{Decision, Request};
-//! use tower_agent_auth::core::{registration::Account, session::Redeemer, text::HumanText};
+//! use tower_agent_auth::types::{authorization request::Account, session::Redeemer, text::HumanText};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,9 +39,9 @@
 //! let asked = ceremony.register(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account { id: AccountId::new("42")?, label: "ada@example.com".into() };
 //! let human = SignedIn::new(human, "the id of their browser session");
-//! let seen = ceremony.view(&asked.registration.id, human.account(), None).await?;
-//! let scopes = seen.registration.requested.clone();
-//! ceremony.decide(&asked.registration.id, &human, Decision::Approve(scopes)).await?;
+//! let seen = ceremony.view(&asked.authorization request.id, human.account(), None).await?;
+//! let scopes = seen.authorization request.requested.clone();
+//! ceremony.decide(&asked.authorization request.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
 //! assert_eq!(issued.session.account, *human.account());
 //!
@@ -57,19 +57,20 @@ use crate::{
     Config,
     accounts::{AccountsError, DynAccounts},
     audit::{AuditSink, Event},
-    core::{
+    store::LastUsedBuffer,
+    store::{AuthorizationKey, StoreError, erased::DynCeremonyStore},
+    types::{
+        authorization::{AuthorizationRequest, State},
         clock::{Clock, Timestamp},
-        id::RegistrationId,
+        id::AuthorizationRequestId,
         random::{Random, RandomError},
-        registration::{Registration, State},
         secret::{Claim, Digest},
     },
-    store::{RegistrationKey, StoreError, erased::DynCeremonyStore},
-    uses::Uses,
 };
 
 mod decide;
 mod housekeeping;
+pub(crate) mod limiter;
 mod login;
 mod pace;
 mod redeem;
@@ -84,6 +85,8 @@ pub use refresh::Refreshing;
 pub use register::{Registered, Request, Status};
 pub use sessions::Page;
 
+pub(crate) use limiter::Limiter;
+
 /// How often a new secret is drawn when the store says that one is taken.
 const DRAWS: usize = 3;
 
@@ -96,7 +99,7 @@ pub struct Ceremony {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
-    uses: Arc<Uses>,
+    uses: Arc<LastUsedBuffer>,
     pace: Arc<pace::Pace>,
 }
 
@@ -108,7 +111,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) uses: Arc<Uses>,
+    pub(crate) uses: Arc<LastUsedBuffer>,
 }
 
 impl Ceremony {
@@ -128,16 +131,16 @@ impl Ceremony {
         self.audit.record(self.now(), event);
     }
 
-    async fn by_id(&self, id: &RegistrationId) -> Result<Registration, CeremonyError> {
-        let key = RegistrationKey::Id(id.clone());
-        self.store.find_registration(&key).await?.ok_or(CeremonyError::UnknownRegistration)
+    async fn by_id(&self, id: &AuthorizationRequestId) -> Result<AuthorizationRequest, CeremonyError> {
+        let key = AuthorizationKey::Id(id.clone());
+        self.store.find_authorization(&key).await?.ok_or(CeremonyError::UnknownAuthorization)
     }
 
-    async fn by_claim(&self, claim_token: &str) -> Result<Registration, CeremonyError> {
+    async fn by_claim(&self, claim_token: &str) -> Result<AuthorizationRequest, CeremonyError> {
         let claim: Digest<Claim> =
             self.config.prefixes().claim.digest(claim_token.as_bytes()).ok_or(CeremonyError::UnknownClaim)?;
-        let key = RegistrationKey::Claim(claim);
-        self.store.find_registration(&key).await?.ok_or(CeremonyError::UnknownClaim)
+        let key = AuthorizationKey::Claim(claim);
+        self.store.find_authorization(&key).await?.ok_or(CeremonyError::UnknownClaim)
     }
 }
 
@@ -167,18 +170,18 @@ pub enum CeremonyError {
         /// All that may be asked for.
         offered: String,
     },
-    /// Too many registrations from one address wait for their humans. The fault is the agent's, or its neighbour's.
+    /// Too many authorization requests from one address wait for their humans. The fault is the agent's, or its neighbour's.
     #[error("too many requests for access from your network are waiting for their humans; finish one or try later")]
     TooManyFromSource,
-    /// Too many registrations wait in all. The fault is nobody's in particular.
+    /// Too many authorization requests wait in all. The fault is nobody's in particular.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
     /// The claim token is malformed or unknown. The fault is the agent's.
-    #[error("the claim token is malformed or unknown; send the one that the registration answered, or register anew")]
+    #[error("the claim token is malformed or unknown; send the one that the authorization answered, or register anew")]
     UnknownClaim,
-    /// No registration of that id. The fault is whoever made the link's.
+    /// No authorization request of that id. The fault is whoever made the link's.
     #[error("there is no such request for access")]
-    UnknownRegistration,
+    UnknownAuthorization,
     /// The human has not decided yet.
     #[error("your human has not decided yet; show them the approval link and ask again after {} seconds", interval.as_secs())]
     Pending {
@@ -197,7 +200,7 @@ pub enum CeremonyError {
         /// The mode in words.
         mode: &'static str,
     },
-    /// The registration is unknown, or what was presented for it is wrong. Which of them, nobody is told.
+    /// The authorization request is unknown, or what was presented for it is wrong. Which of them, nobody is told.
     #[error("invalid auth request, code or token; send what the login answered exactly, or start a new login")]
     WrongCode,
     /// The login is finished by finish code and poll token, and the poll token was not sent. The fault is the agent's.
@@ -267,22 +270,22 @@ impl CeremonyError {
 impl Ceremony {
     /// Notes that an agent asks by its claim token, while that is what matters: `Err` if it is too soon, either way the
     /// interval to keep.
-    fn ask(&self, registration: &Registration) -> (State, Result<Duration, Duration>) {
+    fn ask(&self, authorization: &AuthorizationRequest) -> (State, Result<Duration, Duration>) {
         let (now, interval) = (self.now(), self.config.limits().poll_interval);
-        match registration.state_at(now) {
-            State::Pending => (State::Pending, self.pace.ask(registration, now)),
+        match authorization.state_at(now) {
+            State::Pending => (State::Pending, self.pace.ask(authorization, now)),
             state => (state, Ok(interval)),
         }
     }
 
-    /// What a registration that is not approved answers to whoever wants to redeem it.
-    fn for_state(&self, registration: &Registration, state: State) -> CeremonyError {
+    /// What an authorization request that is not approved answers to whoever wants to redeem it.
+    fn for_state(&self, authorization: &AuthorizationRequest, state: State) -> CeremonyError {
         match state {
             State::Pending | State::Approved => {
-                CeremonyError::Pending { interval: self.pace.interval(&registration.id) }
+                CeremonyError::Pending { interval: self.pace.interval(&authorization.id) }
             }
             State::Denied => CeremonyError::Denied,
-            State::Exchanged => CeremonyError::AlreadyClaimed,
+            State::Redeemed => CeremonyError::AlreadyClaimed,
             State::Revoked => CeremonyError::Revoked,
             State::Locked => CeremonyError::Locked,
             State::Expired => CeremonyError::Expired,

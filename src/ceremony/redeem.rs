@@ -3,20 +3,20 @@ use std::{sync::Arc, time::Duration};
 use super::{Ceremony, CeremonyError, DRAWS};
 use crate::{
     audit::Event,
-    core::{
+    store::{RevokeTarget, StoreError, StoreErrorKind},
+    types::{
+        authorization::{Account, AuthorizationRequest, Mode, State, Transition},
         id::SessionId,
-        registration::{Account, Mode, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Refresh, Secret},
         session::{NewSession, Noted, Redeemer, RevokedBy, Session, SessionRecord},
     },
-    store::{RevokeTarget, StoreError, StoreErrorKind},
 };
 
 /// For so long a claim that is completed twice is taken for a request that was sent twice.
-const SENT_TWICE: Duration = Duration::from_secs(10);
+const REPLAY_GRACE: Duration = Duration::from_secs(10);
 
-/// A session and its secrets, for the agent that redeemed a registration or refreshed a session. The secrets are delivered
+/// A session and its secrets, for the agent that redeemed an authorization request or refreshed a session. The secrets are delivered
 /// here and never again.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -32,8 +32,8 @@ pub struct Issued {
 /// What an agent presents that redeems a login.
 #[derive(Clone, Debug, Default)]
 pub struct Attempt<'a> {
-    /// The registration's id.
-    pub registration: &'a str,
+    /// The authorization request's id.
+    pub authorization: &'a str,
     /// The exchange code or finish code.
     pub code: &'a str,
     /// The code verifier, for a live browser login.
@@ -45,67 +45,67 @@ pub struct Attempt<'a> {
 }
 
 impl Ceremony {
-    /// Turns an approved registration into a session, once. Of any number of callers at once exactly one gets it.
+    /// Turns an approved authorization request into a session, once. Of any number of callers at once exactly one gets it.
     ///
     /// A claim token that comes back later than 10 seconds after it was redeemed ends the session: either the answer was
     /// lost, and nobody has its secrets, or two hold the claim token (RFC 6749 section 4.1.2).
     ///
     /// # Errors
-    /// When the claim token is unknown, when the registration is not approved, when the account may no longer be acted
+    /// When the claim token is unknown, when the authorization request is not approved, when the account may no longer be acted
     /// for, or when the service fails.
     pub async fn redeem(&self, claim_token: &str, redeemer: &Redeemer) -> Result<Issued, CeremonyError> {
-        let registration = self.by_claim(claim_token).await?;
-        let (_, asked) = self.ask(&registration);
+        let authorization = self.by_claim(claim_token).await?;
+        let (_, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
-        self.issue(&registration, redeemer).await
+        self.issue(&authorization, redeemer).await
     }
 
-    /// Issues the session of a registration whose secret was presented.
+    /// Issues the session of an authorization request whose secret was presented.
     pub(super) async fn issue(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         redeemer: &Redeemer,
     ) -> Result<Issued, CeremonyError> {
-        let state = registration.state_at(self.now());
-        if state == State::Exchanged {
-            self.end_if_replayed(registration).await?;
+        let state = authorization.state_at(self.now());
+        if state == State::Redeemed {
+            self.end_if_replayed(authorization).await?;
         }
-        let (State::Approved, Some(account), Some(granted)) = (state, &registration.account, registration.granted())
+        let (State::Approved, Some(account), Some(granted)) = (state, &authorization.account, authorization.granted())
         else {
-            return Err(self.for_state(registration, state));
+            return Err(self.for_state(authorization, state));
         };
         if !self.accounts.is_active(&account.id).await? {
-            self.store.transition(&registration.id, &Transition::Revoke, self.now()).await?;
+            self.store.transition(&authorization.id, &Transition::Revoke, self.now()).await?;
             return Err(CeremonyError::Denied);
         }
         for _ in 0..DRAWS {
-            let (new, access_token, refresh_token) = self.draw_session(registration, account, granted, redeemer)?;
+            let (new, access_token, refresh_token) = self.draw_session(authorization, account, granted, redeemer)?;
             match self.store.redeem(&new, new.session.created_at).await {
                 Ok(true) => return Ok(self.issued(new.session, access_token, refresh_token)),
                 Ok(false) => {
-                    let state = self.by_id(&registration.id).await?.state_at(self.now());
-                    return Err(self.for_state(registration, state));
+                    let state = self.by_id(&authorization.id).await?.state_at(self.now());
+                    return Err(self.for_state(authorization, state));
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        // What is taken every time is not a secret but the registration: it was redeemed.
-        match self.by_id(&registration.id).await?.state_at(self.now()) {
-            State::Exchanged => Err(CeremonyError::AlreadyClaimed),
+        // What is taken every time is not a secret but the authorization request: it was redeemed.
+        match self.by_id(&authorization.id).await?.state_at(self.now()) {
+            State::Redeemed => Err(CeremonyError::AlreadyClaimed),
             _ => Err(StoreError::new(StoreErrorKind::Conflict).into()),
         }
     }
 
-    /// Ends the session of a registration that is redeemed again, unless it was just now. A detached login is left alone:
+    /// Ends the session of an authorization request that is redeemed again, unless it was just now. A detached login is left alone:
     /// clients exist that are handed its code twice by their human, and a code that works alone may be presented by
     /// anybody who reads it.
-    async fn end_if_replayed(&self, registration: &Registration) -> Result<(), CeremonyError> {
-        if matches!(registration.mode, Mode::Detached { .. }) {
+    async fn end_if_replayed(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
+        if matches!(authorization.mode, Mode::Detached { .. }) {
             return Ok(());
         }
-        let Some(session) = self.store.session_of(&registration.id).await? else { return Ok(()) };
-        if session.revoked.is_some() || self.now().since(session.created_at) <= SENT_TWICE {
+        let Some(session) = self.store.session_of(&authorization.id).await? else { return Ok(()) };
+        if session.revoked.is_some() || self.now().since(session.created_at) <= REPLAY_GRACE {
             return Ok(());
         }
         self.record(&Event::ReuseDetected { session: session.id.clone() });
@@ -115,7 +115,7 @@ impl Ceremony {
 
     fn draw_session(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         account: &Account,
         granted: &ScopeSet,
         redeemer: &Redeemer,
@@ -129,15 +129,15 @@ impl Ceremony {
             access: access_token.digest(),
             resource: self.config.shared_resource(),
             account: account.clone(),
-            client: registration.client.name.clone(),
+            client: authorization.client.name.clone(),
             scopes: granted.clone(),
             expires_at: self.access_end(created_at),
             noted: Noted::default(),
         };
         let record = SessionRecord {
             session: Arc::new(session),
-            registration: registration.id.clone(),
-            client: registration.client.clone(),
+            authorization: authorization.id.clone(),
+            client: authorization.client.clone(),
             granted: granted.clone(),
             created_at,
             redeemer: redeemer.clone(),
@@ -151,7 +151,7 @@ impl Ceremony {
 
     fn issued(&self, session: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
         self.record(&Event::Redeemed {
-            registration: session.registration.clone(),
+            authorization: session.authorization.clone(),
             session: session.id.clone(),
             account: session.account.id.clone(),
             address: session.redeemer.address,

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use super::{Ceremony, CeremonyError, DRAWS, Issued};
 use crate::{
     audit::Event,
-    core::{
+    store::{RevokeTarget, StoreError, StoreErrorKind},
+    types::{
         clock::Timestamp,
         secret::{Access, Refresh, Secret},
-        session::{Lineage, RevokedBy, Rotation, Salt, Session, SessionRecord},
+        session::{RefreshTokenState, RevokedBy, Rotation, Salt, Session, SessionRecord},
     },
-    store::{RevokeTarget, StoreError, StoreErrorKind},
 };
 
 /// What an agent presents that refreshes its session.
@@ -80,7 +80,7 @@ impl Ceremony {
     }
 
     /// A used refresh token: the answer again if it may have been lost, else the end of the session.
-    async fn used_up(&self, token: &str, lineage: &Lineage) -> Result<Issued, CeremonyError> {
+    async fn used_up(&self, token: &str, lineage: &RefreshTokenState) -> Result<Issued, CeremonyError> {
         let session = &lineage.session;
         let grace = self.config.lifetimes().refresh_grace;
         let previous = lineage.last.filter(|last| lineage.age == 1 && self.now().since(last.at) < grace);

@@ -3,14 +3,14 @@ use std::{net::IpAddr, time::Duration};
 use super::{Ceremony, CeremonyError, DRAWS};
 use crate::{
     audit::Event,
-    core::{
-        id::RegistrationId,
-        registration::{Client, Decision, Mode, Registration, State},
+    store::{Creation, PendingCaps, StoreError, StoreErrorKind},
+    types::{
+        authorization::{AuthorizationRequest, Client, Decision, Mode, State},
+        id::AuthorizationRequestId,
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
         text::HumanText,
     },
-    store::{Creation, PendingCaps, StoreError, StoreErrorKind},
 };
 
 /// An agent's request for access.
@@ -76,8 +76,8 @@ impl Request {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Registered {
-    /// The registration.
-    pub registration: Registration,
+    /// The authorization request.
+    pub authorization: AuthorizationRequest,
     /// What the agent redeems after approval. It is delivered here and never again.
     pub claim_token: Secret<Claim>,
     /// How long is left.
@@ -86,12 +86,12 @@ pub struct Registered {
     pub interval: Duration,
 }
 
-/// What an agent is told that asks what has become of its registration.
+/// What an agent is told that asks what has become of its authorization request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The registration.
-    pub registration: RegistrationId,
+    /// The authorization request.
+    pub authorization: AuthorizationRequestId,
     /// Where it stands.
     pub state: State,
     /// How long is left; zero if it is over.
@@ -106,33 +106,33 @@ impl Ceremony {
     /// # Errors
     /// When the request can't be used, when too many wait, or when the service fails.
     pub async fn register(&self, request: Request) -> Result<Registered, CeremonyError> {
-        let draw = |_: &RegistrationId| {
+        let draw = |_: &AuthorizationRequestId| {
             let claim_token = self.config.prefixes().claim.generate(&*self.random)?;
             Ok((Mode::Claim { claim: claim_token.digest() }, claim_token))
         };
-        let (registration, claim_token) = self.create(&request, draw).await?;
-        let expires_in = registration.expires_at.since(registration.created_at);
-        Ok(Registered { registration, claim_token, expires_in, interval: self.config.limits().poll_interval })
+        let (authorization, claim_token) = self.create(&request, draw).await?;
+        let expires_in = authorization.expires_at.since(authorization.created_at);
+        Ok(Registered { authorization, claim_token, expires_in, interval: self.config.limits().poll_interval })
     }
 
-    /// Keeps a new registration of the mode that is drawn for it.
+    /// Keeps a new authorization request of the mode that is drawn for it.
     pub(super) async fn create<S>(
         &self,
         request: &Request,
-        draw: impl Fn(&RegistrationId) -> Result<(Mode, S), CeremonyError>,
-    ) -> Result<(Registration, S), CeremonyError> {
+        draw: impl Fn(&AuthorizationRequestId) -> Result<(Mode, S), CeremonyError>,
+    ) -> Result<(AuthorizationRequest, S), CeremonyError> {
         let requested = self.requested(request)?;
         self.check_method(&request.client)?;
         let limits = self.config.limits();
         let caps = PendingCaps { per_source: limits.pending_per_source, total: limits.pending_total };
         for _ in 0..DRAWS {
-            let id = RegistrationId::generate(&*self.random)?;
+            let id = AuthorizationRequestId::generate(&*self.random)?;
             let (mode, secret) = draw(&id)?;
-            let registration = self.pending(id, mode, request, &requested);
-            match self.store.create_registration(&registration, caps).await? {
+            let authorization = self.pending(id, mode, request, &requested);
+            match self.store.create_authorization(&authorization, caps).await? {
                 Creation::Created => {
-                    self.record_registered(&registration);
-                    return Ok((registration, secret));
+                    self.record_requested(&authorization);
+                    return Ok((authorization, secret));
                 }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),
                 Creation::Full => return Err(CeremonyError::TooManyPending),
@@ -142,18 +142,18 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Tells an agent what has become of its registration. It consumes nothing, and reveals nothing but the state.
+    /// Tells an agent what has become of its authorization request. It consumes nothing, and reveals nothing but the state.
     ///
     /// # Errors
     /// When the claim token is unknown, when the agent asks too often while its human decides, or when the service fails.
     pub async fn status(&self, claim_token: &str) -> Result<Status, CeremonyError> {
-        let registration = self.by_claim(claim_token).await?;
-        let (state, asked) = self.ask(&registration);
+        let authorization = self.by_claim(claim_token).await?;
+        let (state, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
         let over = !matches!(state, State::Pending | State::Approved);
-        let expires_in = if over { Duration::ZERO } else { registration.expires_at.since(self.now()) };
-        let interval = self.pace.interval(&registration.id);
-        Ok(Status { registration: registration.id, state, expires_in, interval })
+        let expires_in = if over { Duration::ZERO } else { authorization.expires_at.since(self.now()) };
+        let interval = self.pace.interval(&authorization.id);
+        Ok(Status { authorization: authorization.id, state, expires_in, interval })
     }
 
     fn requested(&self, request: &Request) -> Result<ScopeSet, CeremonyError> {
@@ -189,29 +189,35 @@ impl Ceremony {
         }
     }
 
-    fn pending(&self, id: RegistrationId, mode: Mode, request: &Request, requested: &ScopeSet) -> Registration {
+    fn pending(
+        &self,
+        id: AuthorizationRequestId,
+        mode: Mode,
+        request: &Request,
+        requested: &ScopeSet,
+    ) -> AuthorizationRequest {
         let created_at = self.now();
-        Registration {
+        AuthorizationRequest {
             id,
             mode,
             client: request.client.clone(),
             requested: requested.clone(),
             created_at,
-            expires_at: created_at.after(self.config.lifetimes().registration),
+            expires_at: created_at.after(self.config.lifetimes().authorization_request),
             account: None,
             decision: Decision::Undecided,
             code: None,
-            misses: 0,
+            failed_attempts: 0,
         }
     }
 
-    fn record_registered(&self, registration: &Registration) {
+    fn record_requested(&self, authorization: &AuthorizationRequest) {
         self.record(&Event::Registered {
-            registration: registration.id.clone(),
-            mode: registration.mode.as_str(),
-            client: registration.client.name.clone(),
-            address: registration.client.address,
-            requested: registration.requested.clone(),
+            authorization: authorization.id.clone(),
+            mode: authorization.mode.as_str(),
+            client: authorization.client.name.clone(),
+            address: authorization.client.address,
+            requested: authorization.requested.clone(),
         });
     }
 }

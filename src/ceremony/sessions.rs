@@ -3,11 +3,11 @@ use std::sync::Arc;
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
-    core::{
-        id::{AccountId, RegistrationId, SessionId},
+    store::RevokeTarget,
+    types::{
+        id::{AccountId, AuthorizationRequestId, SessionId},
         session::{RevokedBy, Session, SessionRecord},
     },
-    store::RevokeTarget,
 };
 
 /// The most sessions on one page of the list.
@@ -37,12 +37,15 @@ impl Ceremony {
         Ok(Page { sessions, next })
     }
 
-    /// The session that a registration became, if it did.
+    /// The session that an authorization request became, if it did.
     ///
     /// # Errors
     /// When the service fails.
-    pub async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, CeremonyError> {
-        Ok(self.store.session_of(registration).await?)
+    pub async fn session_of(
+        &self,
+        authorization: &AuthorizationRequestId,
+    ) -> Result<Option<SessionRecord>, CeremonyError> {
+        Ok(self.store.session_of(authorization).await?)
     }
 
     /// All that is kept of an agent's own session, unless it was revoked meanwhile.

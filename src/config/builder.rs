@@ -1,10 +1,10 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::num::NonZeroU32;
 
 use serde_json::Value;
 
 use super::{
-    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, Problem, Rates, Settings, check::Check,
-    origin_of, reader::Reader,
+    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Problem, Rates, Settings,
+    check::Check, origin_of, reader::Reader,
 };
 
 /// A configuration in the making. Nothing is checked before [`build`](Self::build), which reports all problems at once.
@@ -36,7 +36,7 @@ pub struct ConfigBuilder {
     lifetimes: Lifetimes,
     modes: Modes,
     limits: Limits,
-    prefixes: [Option<String>; 6],
+    prefixes: PrefixNames,
     auth_md: AuthMd,
     problems: Vec<Problem>,
 }
@@ -166,46 +166,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a human has to decide and the agent to come back.
-    pub fn registration_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.registration = span;
-        self
-    }
-
-    /// How long an access token is good.
-    pub fn access_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.access = span;
-        self
-    }
-
-    /// How long a refresh token is good.
-    pub fn refresh_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.refresh = span;
-        self
-    }
-
-    /// How long a session lives, however often it is refreshed.
-    pub fn session_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.session = span;
-        self
-    }
-
-    /// How long an exchange code and a finish code are good.
-    pub fn code_lifetimes(mut self, exchange: Duration, finish: Duration) -> Self {
-        self.lifetimes.exchange_code = exchange;
-        self.lifetimes.finish_code = finish;
-        self
-    }
-
-    /// How long a refresh token that was just used up still answers the same successor; zero turns it off.
-    pub fn refresh_grace(mut self, span: Duration) -> Self {
-        self.lifetimes.refresh_grace = span;
-        self
-    }
-
-    /// How fresh a human's sign-in must be to approve; see [`Lifetimes::sign_in`].
-    pub fn sign_in_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.sign_in = Some(span);
+    /// How long things last: `.lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(600))`.
+    pub fn lifetimes(mut self, with: impl FnOnce(&mut Lifetimes)) -> Self {
+        with(&mut self.lifetimes);
         self
     }
 
@@ -215,34 +178,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// How many requests of each kind one source may send in a minute.
-    pub fn rates(mut self, with: impl FnOnce(&mut Rates)) -> Self {
-        with(&mut self.limits.rates);
-        self
-    }
-
-    /// Pending registrations from one source and in all; `None` is no cap.
-    pub fn pending_caps(mut self, per_source: Option<u32>, total: Option<u32>) -> Self {
-        self.limits.pending_per_source = per_source;
-        self.limits.pending_total = total;
-        self
-    }
-
-    /// How often an agent may ask while its human decides.
-    pub fn poll_interval(mut self, span: Duration) -> Self {
-        self.limits.poll_interval = span;
-        self
-    }
-
-    /// How long the store may take to find something, and to change something.
-    pub fn store_deadlines(mut self, read: Duration, write: Duration) -> Self {
-        (self.limits.store_read, self.limits.store_write) = (read, write);
-        self
-    }
-
-    /// How long a session is listed after it ended.
-    pub fn history(mut self, span: Duration) -> Self {
-        self.lifetimes.history = span;
+    /// How much may be asked of the service at a time: `.limits(|limits| limits.pending_total = Some(500))`.
+    pub fn limits(mut self, with: impl FnOnce(&mut Limits)) -> Self {
+        with(&mut self.limits);
         self
     }
 
@@ -255,19 +193,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// How access, refresh and claim tokens begin.
-    pub fn prefixes(mut self, access: &str, refresh: &str, claim: &str) -> Self {
-        for (slot, prefix) in self.prefixes.iter_mut().zip([access, refresh, claim]) {
-            *slot = Some(prefix.into());
-        }
-        self
-    }
-
-    /// How poll tokens, exchange codes and finish codes begin.
-    pub fn login_prefixes(mut self, poll: &str, exchange: &str, finish: &str) -> Self {
-        for (slot, prefix) in self.prefixes.iter_mut().skip(3).zip([poll, exchange, finish]) {
-            *slot = Some(prefix.into());
-        }
+    /// How secrets begin: `.prefixes(|prefixes| prefixes.access = "exa_".into())`.
+    pub fn prefixes(mut self, with: impl FnOnce(&mut PrefixNames)) -> Self {
+        with(&mut self.prefixes);
         self
     }
 
@@ -324,7 +252,7 @@ impl ConfigBuilder {
             lifetimes: self.lifetimes,
             modes: self.modes,
             limits: self.limits,
-            prefixes: check.prefixes(self.prefixes),
+            prefixes: check.prefixes(&self.prefixes),
             auth_md: self.auth_md,
         }
     }
@@ -371,7 +299,7 @@ impl ConfigBuilder {
             });
         });
         reader.table("lifetimes", |lifetimes| {
-            set(&mut self.lifetimes.registration, lifetimes.duration("registration"));
+            set(&mut self.lifetimes.authorization_request, lifetimes.duration("authorization_request"));
             set(&mut self.lifetimes.access, lifetimes.duration("access"));
             set(&mut self.lifetimes.refresh, lifetimes.duration("refresh"));
             set(&mut self.lifetimes.session, lifetimes.duration("session"));
@@ -396,7 +324,7 @@ impl ConfigBuilder {
             set(&mut self.limits.store_write, limits.duration("store_write"));
             let rates = &mut self.limits.rates;
             let all = [
-                ("registrations_per_minute", &mut rates.registrations),
+                ("authorization_requests_per_minute", &mut rates.authorization_requests),
                 ("polls_per_minute", &mut rates.polls),
                 ("redemptions_per_minute", &mut rates.redemptions),
                 ("refreshes_per_minute", &mut rates.refreshes),
@@ -408,8 +336,12 @@ impl ConfigBuilder {
             }
         });
         reader.table("prefixes", |prefixes| {
-            self.prefixes =
-                ["access", "refresh", "claim", "poll", "exchange", "finish"].map(|field| prefixes.string(field));
+            set(&mut self.prefixes.access, prefixes.string("access"));
+            set(&mut self.prefixes.refresh, prefixes.string("refresh"));
+            set(&mut self.prefixes.claim, prefixes.string("claim"));
+            set(&mut self.prefixes.poll, prefixes.string("poll"));
+            set(&mut self.prefixes.exchange, prefixes.string("exchange"));
+            set(&mut self.prefixes.finish, prefixes.string("finish"));
         });
         reader.table("auth_md", |auth_md| {
             self.auth_md = AuthMd { extra: auth_md.string("extra"), template: auth_md.string("template") };

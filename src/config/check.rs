@@ -4,15 +4,16 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::{
-    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, Prefixes, Problem, builder::ScopeBuilder, origin_of, path_of,
+    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, builder::ScopeBuilder,
+    origin_of, path_of,
 };
-use crate::core::{
+use crate::types::{
     scope::{Catalogue, CatalogueEntry, Scope},
     secret::{Kind, Prefix},
     text::HumanText,
 };
 
-const MAX_REGISTRATION: Duration = Duration::from_secs(30 * 60);
+const MAX_AUTHORIZATION_REQUEST: Duration = Duration::from_secs(30 * 60);
 const MAX_ACCESS: Duration = Duration::from_secs(30 * 86_400);
 const MAX_REFRESH: Duration = Duration::from_secs(90 * 86_400);
 const MAX_SESSION: Duration = Duration::from_secs(366 * 86_400);
@@ -122,7 +123,7 @@ impl Check {
 
     pub(super) fn lifetimes(&mut self, lifetimes: Lifetimes) {
         let all = [
-            ("lifetimes.registration", lifetimes.registration, MAX_REGISTRATION),
+            ("lifetimes.authorization_request", lifetimes.authorization_request, MAX_AUTHORIZATION_REQUEST),
             ("lifetimes.access", lifetimes.access, MAX_ACCESS),
             ("lifetimes.refresh", lifetimes.refresh, MAX_REFRESH),
             ("lifetimes.session", lifetimes.session, MAX_SESSION),
@@ -268,36 +269,29 @@ impl Check {
         kept
     }
 
-    pub(super) fn prefixes(&mut self, given: [Option<String>; 6]) -> Prefixes {
-        let [access, refresh, claim, poll, exchange, finish] = given;
-        let prefixes = Prefixes {
-            access: self.prefix("prefixes.access", access, "aas_"),
-            refresh: self.prefix("prefixes.refresh", refresh, "aar_"),
-            claim: self.prefix("prefixes.claim", claim, "clm_"),
-            poll: self.prefix("prefixes.poll", poll, "aap_"),
-            exchange: self.prefix("prefixes.exchange", exchange, "aae_"),
-            finish: self.prefix("prefixes.finish", finish, "aaf_"),
-        };
-        let all = [
-            prefixes.access.as_str(),
-            prefixes.refresh.as_str(),
-            prefixes.claim.as_str(),
-            prefixes.poll.as_str(),
-            prefixes.exchange.as_str(),
-            prefixes.finish.as_str(),
-        ];
-        if (1..all.len()).any(|index| all[..index].contains(&all[index])) {
-            self.note("prefixes", all.join(" "), "must all differ");
+    pub(super) fn prefixes(&mut self, names: &PrefixNames) -> Prefixes {
+        let all = names.all();
+        for (index, (field, name)) in all.iter().enumerate() {
+            if let Some((other, _)) = all[..index].iter().find(|(_, other)| other == name) {
+                self.note(*field, name, format!("is the prefix of {other} as well; the prefixes must all differ"));
+            }
         }
-        prefixes
+        let fallback = PrefixNames::default();
+        Prefixes {
+            access: self.prefix("prefixes.access", &names.access, &fallback.access),
+            refresh: self.prefix("prefixes.refresh", &names.refresh, &fallback.refresh),
+            claim: self.prefix("prefixes.claim", &names.claim, &fallback.claim),
+            poll: self.prefix("prefixes.poll", &names.poll, &fallback.poll),
+            exchange: self.prefix("prefixes.exchange", &names.exchange, &fallback.exchange),
+            finish: self.prefix("prefixes.finish", &names.finish, &fallback.finish),
+        }
     }
 
-    #[expect(clippy::expect_used, reason = "the fallback is one of the literals above, each of the right form")]
-    fn prefix<K: Kind>(&mut self, field: &str, text: Option<String>, fallback: &str) -> Prefix<K> {
-        let text = text.unwrap_or_else(|| fallback.to_owned());
-        Prefix::new(&text).unwrap_or_else(|error| {
-            self.note(field, &text, error.to_string());
-            Prefix::new(fallback).expect("a literal of the right form")
+    #[expect(clippy::expect_used, reason = "the fallback is a default, which has the right form")]
+    fn prefix<K: Kind>(&mut self, field: &str, name: &str, fallback: &str) -> Prefix<K> {
+        Prefix::new(name).unwrap_or_else(|error| {
+            self.note(field, name, error.to_string());
+            Prefix::new(fallback).expect("a default has the right form")
         })
     }
 }

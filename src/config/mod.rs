@@ -43,7 +43,7 @@
 //! | `challenge_scope` | whether the challenge without credentials names the route's scopes | `false` |
 //! | `sessions_path` | where the human's sessions page is, below the issuer | `/agent/sessions` |
 //! | `trusted_proxies` | networks whose `X-Forwarded-For` is believed | `[]` |
-//! | `lifetimes.registration` | how long a human has to decide and the agent to come back; at most 30 minutes | `10m` |
+//! | `lifetimes.authorization_request` | how long a human has to decide and the agent to come back; at most 30 minutes | `10m` |
 //! | `lifetimes.exchange_code` | how long the exchange code of a live browser login is good; at most 10 minutes | `1m` |
 //! | `lifetimes.finish_code` | how long a finish code is good; at most 10 minutes | `10m` |
 //! | `lifetimes.access` | how long an access token is good; at most 30 days | `1h` |
@@ -57,11 +57,11 @@
 //! | `modes.finish_code` | whether a human may carry a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is good without the poll token; see [`Modes::finish_code_alone`] | `false` |
 //! | `modes.callback_origins` | https origins that a live browser login may call back, beside loopback | `[]` |
-//! | `limits.pending_per_source` | pending registrations from one address (IPv6: from one /64) | `20` |
-//! | `limits.pending_total` | pending registrations in all | `10000` |
+//! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64) | `20` |
+//! | `limits.pending_total` | pending authorization requests in all | `10000` |
 //! | `limits.poll_interval` | how often an agent may ask while its human decides | `5s` |
-//! | `limits.registrations_per_minute` | registrations from one address (IPv6: from one /64); 0 is no limit | `10` |
-//! | `limits.polls_per_minute` | askings what became of a registration, from one address | `600` |
+//! | `limits.authorization_requests_per_minute` | authorization requests from one address (IPv6: from one /64); 0 is no limit | `10` |
+//! | `limits.polls_per_minute` | status polls from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
 //! | `limits.store_read`, `.store_write` | how long the store may take to find something, or to change it; at most a minute | `2s`, `5s` |
@@ -74,8 +74,8 @@ use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::core::{
-    id::RegistrationId,
+use crate::types::{
+    id::AuthorizationRequestId,
     scope::{Catalogue, ScopeSet},
     secret::{Access, Claim, Exchange, Finish, Poll, Prefix, Refresh},
     text::HumanText,
@@ -248,9 +248,9 @@ impl Config {
         self.catalogue().entries().iter().map(|entry| entry.scope.clone()).collect()
     }
 
-    /// The URL at which a human decides about a registration. It holds no secret.
+    /// The URL at which a human decides about an authorization request. It holds no secret.
     #[must_use]
-    pub fn approval_url(&self, id: &RegistrationId) -> String {
+    pub fn approval_url(&self, id: &AuthorizationRequestId) -> String {
         self.url(&format!("{APPROVAL_PATH}{id}"))
     }
 
@@ -291,7 +291,7 @@ impl Config {
     }
 }
 
-/// Where humans decide, below the issuer: one more segment, the registration's id.
+/// Where humans decide, below the issuer: one more segment, the authorization request's id.
 pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
@@ -340,7 +340,7 @@ impl Dialect {
 #[non_exhaustive]
 pub struct Lifetimes {
     /// How long a human has to decide and the agent to come back.
-    pub registration: Duration,
+    pub authorization_request: Duration,
     /// How long the exchange code of a live browser login is good: it travels from one program to another.
     pub exchange_code: Duration,
     /// How long a finish code is good, which a human carries.
@@ -366,7 +366,7 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
-            registration: Duration::from_secs(600),
+            authorization_request: Duration::from_secs(600),
             exchange_code: Duration::from_secs(60),
             finish_code: Duration::from_secs(600),
             access: Duration::from_secs(3_600),
@@ -414,9 +414,9 @@ impl Default for Modes {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Pending registrations from one source. `None` is no cap.
+    /// Pending authorization requests from one source. `None` is no cap.
     pub pending_per_source: Option<u32>,
-    /// Pending registrations in all. `None` is no cap.
+    /// Pending authorization requests in all. `None` is no cap.
     pub pending_total: Option<u32>,
     /// How often an agent may ask while its human decides.
     pub poll_interval: Duration,
@@ -435,9 +435,9 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Registrations.
-    pub registrations: Option<NonZeroU32>,
-    /// Askings what became of a registration.
+    /// Authorization requests.
+    pub authorization_requests: Option<NonZeroU32>,
+    /// Status polls.
     pub polls: Option<NonZeroU32>,
     /// Redemptions, and attempts at one.
     pub redemptions: Option<NonZeroU32>,
@@ -451,14 +451,20 @@ pub struct Rates {
 
 impl Rates {
     /// No limit at all.
-    pub const NONE: Self =
-        Self { registrations: None, polls: None, redemptions: None, refreshes: None, revocations: None, pages: None };
+    pub const NONE: Self = Self {
+        authorization_requests: None,
+        polls: None,
+        redemptions: None,
+        refreshes: None,
+        revocations: None,
+        pages: None,
+    };
 }
 
 impl Default for Rates {
     fn default() -> Self {
         Self {
-            registrations: NonZeroU32::new(10),
+            authorization_requests: NonZeroU32::new(10),
             polls: NonZeroU32::new(600),
             redemptions: NonZeroU32::new(60),
             refreshes: NonZeroU32::new(60),
@@ -479,6 +485,51 @@ impl Default for Limits {
             store_read: Duration::from_secs(2),
             store_write: Duration::from_secs(5),
         }
+    }
+}
+
+/// How secrets begin, as a configuration names it before it is checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct PrefixNames {
+    /// Of access tokens: `aas_` unless set.
+    pub access: String,
+    /// Of refresh tokens: `aar_` unless set.
+    pub refresh: String,
+    /// Of claim tokens: `clm_` unless set.
+    pub claim: String,
+    /// Of poll tokens: `aap_` unless set.
+    pub poll: String,
+    /// Of exchange codes: `aae_` unless set.
+    pub exchange: String,
+    /// Of finish codes: `aaf_` unless set.
+    pub finish: String,
+}
+
+impl Default for PrefixNames {
+    fn default() -> Self {
+        Self {
+            access: "aas_".into(),
+            refresh: "aar_".into(),
+            claim: "clm_".into(),
+            poll: "aap_".into(),
+            exchange: "aae_".into(),
+            finish: "aaf_".into(),
+        }
+    }
+}
+
+impl PrefixNames {
+    /// Each prefix with its field of the configuration.
+    fn all(&self) -> [(&'static str, &str); 6] {
+        [
+            ("prefixes.access", &self.access),
+            ("prefixes.refresh", &self.refresh),
+            ("prefixes.claim", &self.claim),
+            ("prefixes.poll", &self.poll),
+            ("prefixes.exchange", &self.exchange),
+            ("prefixes.finish", &self.finish),
+        ]
     }
 }
 

@@ -14,10 +14,10 @@ use crate::{
     Config,
     ceremony::{self, CeremonyError, Issued, Registered, Status},
     config::APPROVAL_PATH,
-    core::registration::State,
-    discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
-    guard::Credentials,
-    reply::{Answering, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
+    documents::{Metadata, auth_md},
+    endpoints::{Context, Dialect, Endpoint, RateClass},
+    http::{Answering, Credentials, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
+    types::authorization::State,
 };
 
 const REGISTER: &str = "/agent/auth";
@@ -25,19 +25,19 @@ const CLAIM: &str = "/agent/auth/claim";
 const COMPLETE: &str = "/agent/auth/claim/complete";
 const REVOKE: &str = "/agent/auth/revoke";
 
-/// The only kind of registration that this dialect takes.
+/// The only kind of authorization request that this dialect takes.
 const USER_CLAIMED: &str = "user_claimed";
 /// The only kind of credential that this dialect issues.
 const ACCESS_TOKEN: &str = "access_token";
 /// `/agent/auth…`: register, ask, complete, revoke.
-pub(super) struct AgentAuthWire;
+pub(super) struct AgentAuthDialect;
 
-impl Wire for AgentAuthWire {
-    fn endpoints(&self, site: &Arc<Site>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+impl Dialect for AgentAuthDialect {
+    fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
         let verbs =
             [(REGISTER, Verb::Register), (CLAIM, Verb::Claim), (COMPLETE, Verb::Complete), (REVOKE, Verb::Revoke)];
         let endpoint =
-            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Post { verb, site: Arc::clone(site) })) };
+            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Post { verb, context: Arc::clone(context) })) };
         verbs.into_iter().map(endpoint).collect()
     }
 
@@ -78,7 +78,7 @@ impl Wire for AgentAuthWire {
                 refresh_prefix => config.prefixes().refresh.as_str().to_owned(),
                 claim_prefix => config.prefixes().claim.as_str().to_owned(),
                 refreshes => config.refreshes(),
-                registration_seconds => lifetimes.registration.as_secs(),
+                registration_seconds => lifetimes.authorization_request.as_secs(),
                 access_seconds => lifetimes.access.as_secs(),
                 interval => config.limits().poll_interval.as_secs(),
             },
@@ -96,7 +96,7 @@ enum Verb {
 
 struct Post {
     verb: Verb,
-    site: Arc<Site>,
+    context: Arc<Context>,
 }
 
 impl Endpoint for Post {
@@ -105,32 +105,34 @@ impl Endpoint for Post {
         &METHODS
     }
 
-    fn rated(&self) -> Option<Rated> {
+    fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
-            Verb::Register => Rated::Registration,
-            Verb::Claim => Rated::Poll,
-            Verb::Complete => Rated::Redemption,
-            Verb::Revoke => Rated::Revocation,
+            Verb::Register => RateClass::AuthorizationRequest,
+            Verb::Claim => RateClass::Poll,
+            Verb::Complete => RateClass::Redemption,
+            Verb::Revoke => RateClass::Revocation,
         })
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
-        let (verb, site) = (self.verb, Arc::clone(&self.site));
-        Box::pin(async move { answer(verb, &site, &request).await.unwrap_or_else(|refused| refuse(&site, refused)) })
+        let (verb, context) = (self.verb, Arc::clone(&self.context));
+        Box::pin(
+            async move { answer(verb, &context, &request).await.unwrap_or_else(|refused| refuse(&context, refused)) },
+        )
     }
 }
 
-async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    refuse_pages(site, request.headers())?;
+async fn answer(verb: Verb, context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    refuse_pages(context, request.headers())?;
     match verb {
-        Verb::Register => register(site, request).await,
-        Verb::Claim => claim(site, request).await,
-        Verb::Complete => complete(site, request).await,
-        Verb::Revoke => revoke(site, request).await,
+        Verb::Register => register(context, request).await,
+        Verb::Claim => claim(context, request).await,
+        Verb::Complete => complete(context, request).await,
+        Verb::Revoke => revoke(context, request).await,
     }
 }
 
-async fn register(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     check_type(&fields)?;
     if fields.text("requested_credential_type")?.is_some_and(|kind| kind != ACCESS_TOKEN) {
@@ -140,18 +142,18 @@ async fn register(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refuse
         .label(fields.human_text("label")?)
         .method(fields.human_text("claim_method")?)
         .scopes(fields.texts("requested_scopes")?)
-        .address(site.client_address(request));
-    let Registered { registration, claim_token, expires_in, interval } = site.ceremony.register(asked).await?;
+        .address(context.client_address(request));
+    let Registered { authorization, claim_token, expires_in, interval } = context.ceremony.register(asked).await?;
     let body = json!({
-        "registration_id": registration.id.as_str(),
+        "registration_id": authorization.id.as_str(),
         "registration_type": USER_CLAIMED,
         "status": "pending",
-        "claim_url": site.config.approval_url(&registration.id),
+        "claim_url": context.config.approval_url(&authorization.id),
         "claim_token": claim_token.expose(),
-        "claim_token_expires": registration.expires_at.to_string(),
+        "claim_token_expires": authorization.expires_at.to_string(),
         "expires_in": expires_in.as_secs(),
         "interval": interval.as_secs(),
-        "scopes": registration.requested.names(),
+        "scopes": authorization.requested.names(),
     });
     Ok(json_reply(StatusCode::CREATED, &body))
 }
@@ -171,12 +173,12 @@ fn check_type(fields: &Fields) -> Result<(), Refused> {
     }
 }
 
-async fn claim(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
-    let status = site.ceremony.status(fields.required("claim_token")?).await;
-    let Status { registration, state, expires_in, interval } = status?;
+    let status = context.ceremony.status(fields.required("claim_token")?).await;
+    let Status { authorization, state, expires_in, interval } = status?;
     let body = json!({
-        "registration_id": registration.as_str(),
+        "registration_id": authorization.as_str(),
         "status": wire_name(state),
         "expires_in": expires_in.as_secs(),
         "interval": interval.as_secs(),
@@ -184,14 +186,14 @@ async fn claim(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> 
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-async fn complete(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
-    let issued = site.ceremony.redeem(fields.required("claim_token")?, &site.redeemer(request)).await;
+    let issued = context.ceremony.redeem(fields.required("claim_token")?, &context.redeemer(request)).await;
     let Issued { session, access_token, refresh_token } = issued?;
     let expires = session.expires_at.to_string();
     let body = json!({
-        "registration_id": session.registration.as_str(),
-        "status": wire_name(State::Exchanged),
+        "registration_id": session.authorization.as_str(),
+        "status": wire_name(State::Redeemed),
         "credential_type": ACCESS_TOKEN,
         "credential": access_token.expose(),
         "credential_expires": expires,
@@ -208,9 +210,9 @@ async fn complete(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refuse
 }
 
 /// RFC 7009: 200 whatever the token was, once the store has answered.
-async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let token = revoked_token(request)?;
-    site.ceremony.revoke_token(&token).await?;
+    context.ceremony.revoke_token(&token).await?;
     let mut reply = Response::new(Bytes::new());
     no_store(&mut reply);
     Ok(reply)
@@ -250,31 +252,31 @@ const fn wire_name(state: State) -> &'static str {
         State::Pending => "pending",
         State::Approved => "approved",
         State::Denied => "denied",
-        State::Exchanged => "claimed",
+        State::Redeemed => "claimed",
         // Only logins that are finished by code can be locked.
         State::Revoked | State::Locked => "revoked",
         State::Expired => "expired",
     }
 }
 
-fn refuse(site: &Site, refused: Refused) -> Reply {
+fn refuse(context: &Context, refused: Refused) -> Reply {
     match refused {
         Refused::Wire(status, code, text) => error_reply(status, code, &text),
-        Refused::SignedOut => refused_by_ceremony(site, &CeremonyError::UnknownClaim),
-        Refused::Ceremony(error) => refused_by_ceremony(site, &error),
+        Refused::SignedOut => refused_by_ceremony(context, &CeremonyError::UnknownClaim),
+        Refused::Ceremony(error) => refused_by_ceremony(context, &error),
     }
 }
 
-fn refused_by_ceremony(site: &Site, error: &CeremonyError) -> Reply {
+fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
     if error.is_unavailable() {
-        site.note_failure(error);
-        return unavailable(jitter(site.ceremony.now()));
+        context.note_failure(error);
+        return unavailable(jitter(context.ceremony.now()));
     }
     let (status, code) = match error {
         CeremonyError::UnknownScope { .. } => (StatusCode::BAD_REQUEST, "invalid_scope"),
         CeremonyError::TooManyFromSource => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
         CeremonyError::TooManyPending => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-        CeremonyError::UnknownClaim | CeremonyError::UnknownRegistration => {
+        CeremonyError::UnknownClaim | CeremonyError::UnknownAuthorization => {
             (StatusCode::UNAUTHORIZED, "invalid_claim_token")
         }
         CeremonyError::Pending { .. } => (StatusCode::BAD_REQUEST, "authorization_pending"),
@@ -295,11 +297,11 @@ fn refused_by_ceremony(site: &Site, error: &CeremonyError) -> Reply {
         }
         CeremonyError::TooManyFromSource | CeremonyError::TooManyPending => {
             let mut reply = error_reply(status, code, &text);
-            retry_after(&mut reply, busy(site));
+            retry_after(&mut reply, busy(context));
             reply
         }
-        CeremonyError::UnknownClaim | CeremonyError::UnknownRegistration => {
-            challenged(site, error_reply(status, code, &text))
+        CeremonyError::UnknownClaim | CeremonyError::UnknownAuthorization => {
+            challenged(context, error_reply(status, code, &text))
         }
         _ => error_reply(status, code, &text),
     }

@@ -13,18 +13,18 @@ use super::{
 use crate::{
     Config,
     accounts::head_of,
+    ceremony::limiter,
     ceremony::{self, Attempt, CeremonyError, Issued, Login, Polled, Refreshing, Started},
-    core::{
+    documents::{Metadata, auth_md},
+    endpoints::{Context, Dialect, Endpoint, RateClass},
+    http::{Answering, Credentials, Reply, jitter, json_reply, retry_after},
+    types::{
+        authorization::State,
         clock::Timestamp,
         id::{AccountId, SessionId},
-        registration::State,
         session::{Session, SessionRecord, SessionState},
         text::HumanText,
     },
-    discovery::{Endpoint, Metadata, Rated, Site, Wire, auth_md},
-    guard::Credentials,
-    limiter,
-    reply::{Answering, Reply, jitter, json_reply, retry_after},
 };
 
 const START: &str = "/agent-sessions/start";
@@ -36,10 +36,10 @@ const REVOKE: &str = "/agent-sessions/revoke";
 const LIST: &str = "/account/agent-sessions";
 
 /// `/agent-sessions/…` and `/account/agent-sessions`: start, poll, exchange, refresh, revoke, list.
-pub(super) struct AgentSessionsWire;
+pub(super) struct AgentSessionsDialect;
 
-impl Wire for AgentSessionsWire {
-    fn endpoints(&self, site: &Arc<Site>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+impl Dialect for AgentSessionsDialect {
+    fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
         let verbs = [
             (START, Verb::Start),
             (POLL, Verb::Poll),
@@ -49,7 +49,7 @@ impl Wire for AgentSessionsWire {
             (LIST, Verb::List),
         ];
         let endpoint =
-            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, site: Arc::clone(site) })) };
+            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, context: Arc::clone(context) })) };
         verbs.into_iter().map(endpoint).collect()
     }
 
@@ -127,7 +127,7 @@ enum Verb {
 
 struct Call {
     verb: Verb,
-    site: Arc<Site>,
+    context: Arc<Context>,
 }
 
 impl Endpoint for Call {
@@ -140,13 +140,13 @@ impl Endpoint for Call {
         }
     }
 
-    fn rated(&self) -> Option<Rated> {
+    fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
-            Verb::Start => Rated::Registration,
-            Verb::Poll => Rated::Poll,
-            Verb::Exchange => Rated::Redemption,
-            Verb::Refresh => Rated::Refresh,
-            Verb::Revoke | Verb::List => Rated::Revocation,
+            Verb::Start => RateClass::AuthorizationRequest,
+            Verb::Poll => RateClass::Poll,
+            Verb::Exchange => RateClass::Redemption,
+            Verb::Refresh => RateClass::Refresh,
+            Verb::Revoke | Verb::List => RateClass::Revocation,
         })
     }
 
@@ -155,49 +155,51 @@ impl Endpoint for Call {
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
-        let (verb, site) = (self.verb, Arc::clone(&self.site));
-        Box::pin(async move { answer(verb, &site, &request).await.unwrap_or_else(|refused| refuse(&site, refused)) })
+        let (verb, context) = (self.verb, Arc::clone(&self.context));
+        Box::pin(
+            async move { answer(verb, &context, &request).await.unwrap_or_else(|refused| refuse(&context, refused)) },
+        )
     }
 }
 
-async fn answer(verb: Verb, site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    refuse_pages(site, request.headers())?;
+async fn answer(verb: Verb, context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    refuse_pages(context, request.headers())?;
     match verb {
-        Verb::Start => start(site, request).await,
-        Verb::Poll => poll(site, request).await,
-        Verb::Exchange => exchange(site, request).await,
-        Verb::Refresh => refresh(site, request).await,
-        Verb::Revoke => revoke(site, request).await,
-        Verb::List => list(site, request).await,
+        Verb::Start => start(context, request).await,
+        Verb::Poll => poll(context, request).await,
+        Verb::Exchange => exchange(context, request).await,
+        Verb::Refresh => refresh(context, request).await,
+        Verb::Revoke => revoke(context, request).await,
+        Verb::List => list(context, request).await,
     }
 }
 
-async fn start(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn start(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let kind = fields.human_text("client_type")?;
     let kind = kind.ok_or_else(|| invalid("`client_type` is required: send a string such as \"cli\""))?;
     let mode = fields.text("mode")?.unwrap_or(INTERACTIVE);
-    let login = login(site, &fields, mode)?;
+    let login = login(context, &fields, mode)?;
     let asked = ceremony::Request::by(client_name(&fields)?)
         .label(fields.human_text("label")?)
         .kind(Some(kind), fields.human_text("client_instance_id")?)
         .scopes(fields.texts("scopes")?)
         .scopes_field("scopes")
-        .address(site.client_address(request));
-    let Started { registration, poll_token } = site.ceremony.start_login(asked, login).await?;
+        .address(context.client_address(request));
+    let Started { authorization, poll_token } = context.ceremony.start_login(asked, login).await?;
     let body = json!({
         "ok": true,
-        "auth_request_id": registration.id.as_str(),
-        "authorize_url": site.config.url(&format!("{AUTHORIZE}{}", registration.id)),
+        "auth_request_id": authorization.id.as_str(),
+        "authorize_url": context.config.url(&format!("{AUTHORIZE}{}", authorization.id)),
         "poll_token": poll_token.expose(),
         "mode": mode,
-        "expires_at": registration.expires_at.as_millis(),
-        "scopes": registration.requested.names(),
+        "expires_at": authorization.expires_at.as_millis(),
+        "scopes": authorization.requested.names(),
     });
     Ok(json_reply(StatusCode::CREATED, &body))
 }
 
-fn login(site: &Site, fields: &Fields, mode: &str) -> Result<Login, Refused> {
+fn login(context: &Context, fields: &Fields, mode: &str) -> Result<Login, Refused> {
     if mode == INTERACTIVE {
         return Ok(Login::Browser {
             callback: fields.required("callback_url")?.to_owned(),
@@ -208,7 +210,7 @@ fn login(site: &Site, fields: &Fields, mode: &str) -> Result<Login, Refused> {
     let login = match mode {
         DETACHED => Login::Detached,
         FINISH_CODE => Login::FinishCode,
-        _ => return Err(invalid(format!("`mode` must be one of: {}", modes(&site.config).join(", ")))),
+        _ => return Err(invalid(format!("`mode` must be one of: {}", modes(&context.config).join(", ")))),
     };
     match ["callback_url", "code_challenge", "state"].into_iter().find(|field| fields.is_there(field)) {
         Some(field) => Err(invalid(format!("`{field}` is for the mode interactive only; leave it out"))),
@@ -216,14 +218,14 @@ fn login(site: &Site, fields: &Fields, mode: &str) -> Result<Login, Refused> {
     }
 }
 
-async fn poll(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn poll(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
-    let polled = site.ceremony.poll(fields.required("auth_request_id")?, fields.required("poll_token")?).await;
+    let polled = context.ceremony.poll(fields.required("auth_request_id")?, fields.required("poll_token")?).await;
     let Polled { state, exchange_code, account } = polled?;
     let (status, text) = match state {
         State::Pending => ("pending", None),
         State::Approved => ("approved", None),
-        State::Exchanged => ("exchanged", None),
+        State::Redeemed => ("exchanged", None),
         State::Denied | State::Revoked | State::Locked => ("revoked", Some(over(state))),
         State::Expired => ("expired", Some(over(state))),
     };
@@ -256,17 +258,17 @@ const fn over(state: State) -> (&'static str, &'static str) {
     }
 }
 
-async fn exchange(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn exchange(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let attempt = Attempt {
-        registration: fields.required("auth_request_id")?,
+        authorization: fields.required("auth_request_id")?,
         code: fields.required("exchange_code")?,
         verifier: fields.text("code_verifier")?,
         poll_token: fields.text("poll_token")?,
-        redeemer: site.redeemer(request),
+        redeemer: context.redeemer(request),
     };
-    let issued = site.ceremony.exchange(&attempt).await?;
-    let account = account(site, &issued.session).await?;
+    let issued = context.ceremony.exchange(&attempt).await?;
+    let account = account(context, &issued.session).await?;
     let mut session = tokens(&issued);
     session.insert("id".into(), json!(issued.session.id.as_str()));
     let body = json!({ "ok": true, "agent_session": session, "account": account });
@@ -274,15 +276,15 @@ async fn exchange(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refuse
 }
 
 /// A dead access token may come along as bearer; it does not matter.
-async fn refresh(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
+async fn refresh(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let asked = Refreshing {
         token: fields.required("refresh_token")?,
         scopes: fields.texts("scopes")?,
         resource: fields.text("resource")?,
     };
-    let issued = site.ceremony.refresh(&asked).await?;
-    let account = account(site, &issued.session).await?;
+    let issued = context.ceremony.refresh(&asked).await?;
+    let account = account(context, &issued.session).await?;
     let mut session = tokens(&issued);
     session.insert("session_id".into(), json!(issued.session.id.as_str()));
     session.insert("account".into(), account);
@@ -301,11 +303,11 @@ fn tokens(issued: &Issued) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-async fn account(site: &Site, session: &Session) -> Result<Value, Refused> {
+async fn account(context: &Context, session: &Session) -> Result<Value, Refused> {
     let account = &session.account;
     // What was issued must arrive: the plan is only there to be shown.
-    let tier = site.accounts.tier(&account.id).await.unwrap_or_else(|error| {
-        site.note_failure(&error);
+    let tier = context.accounts.tier(&account.id).await.unwrap_or_else(|error| {
+        context.note_failure(&error);
         "free".into()
     });
     Ok(json!({
@@ -319,11 +321,11 @@ enum Asker {
     Human(AccountId),
 }
 
-async fn asker(site: &Site, request: &Request<Bytes>) -> Result<Asker, Refused> {
+async fn asker(context: &Context, request: &Request<Bytes>) -> Result<Asker, Refused> {
     match Credentials::of(request.headers()) {
-        Credentials::Bearer(token) => site.ceremony.session(token).await?.map(Asker::Agent),
+        Credentials::Bearer(token) => context.ceremony.session(token).await?.map(Asker::Agent),
         Credentials::None => {
-            let current = Arc::clone(&site.accounts).current(head_of(request)).await;
+            let current = Arc::clone(&context.accounts).current(head_of(request)).await;
             current.map_err(CeremonyError::from)?.map(|human| Asker::Human(human.account.id))
         }
         Credentials::Ambiguous => return Err(invalid("send one `Authorization` header")),
@@ -331,15 +333,15 @@ async fn asker(site: &Site, request: &Request<Bytes>) -> Result<Asker, Refused> 
     .ok_or(Refused::SignedOut)
 }
 
-async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    let asker = asker(site, request).await?;
+async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let asker = asker(context, request).await?;
     let fields = Fields::read(request.headers(), request.body())?;
     let wanted = fields.required("session_id")?;
     let not_yours = || Refused::Wire(StatusCode::NOT_FOUND, "NOT_FOUND", "you have no such active session".into());
     let id = SessionId::parse(wanted).ok_or_else(not_yours)?;
     let ended = match asker {
-        Asker::Agent(own) => own.id == id && site.ceremony.revoke_own(&own).await?,
-        Asker::Human(account) => site.ceremony.revoke_session(&account, &id).await?,
+        Asker::Agent(own) => own.id == id && context.ceremony.revoke_own(&own).await?,
+        Asker::Human(account) => context.ceremony.revoke_session(&account, &id).await?,
     };
     if !ended {
         return Err(not_yours());
@@ -347,22 +349,22 @@ async fn revoke(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused>
     Ok(json_reply(StatusCode::OK, &json!({ "ok": true, "session_id": wanted })))
 }
 
-async fn list(site: &Site, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    let now = site.ceremony.now();
+async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let now = context.ceremony.now();
     // What is listed is as fresh as it can be.
-    site.ceremony.write_uses().await?;
-    let body = match asker(site, request).await? {
+    context.ceremony.write_uses().await?;
+    let body = match asker(context, request).await? {
         Asker::Agent(own) => {
-            let own = site.ceremony.own_record(&own).await?.ok_or(Refused::SignedOut)?;
+            let own = context.ceremony.own_record(&own).await?.ok_or(Refused::SignedOut)?;
             json!({ "sessions": [entry(&own, now)] })
         }
         Asker::Human(account) => {
             let query = request.uri().query().unwrap_or_default();
             let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
             let after = after.and_then(|(_, id)| SessionId::parse(&id));
-            let page = site.ceremony.sessions(&account, after.as_ref()).await?;
+            let page = context.ceremony.sessions(&account, after.as_ref()).await?;
             let sessions: Vec<Value> = page.sessions.iter().map(|session| entry(session, now)).collect();
-            let next = page.next.map(|next| site.config.url(&format!("{LIST}?after={next}")));
+            let next = page.next.map(|next| context.config.url(&format!("{LIST}?after={next}")));
             json!({ "sessions": sessions, "next": next })
         }
     };
@@ -391,23 +393,23 @@ fn entry(session: &SessionRecord, now: Timestamp) -> Value {
     })
 }
 
-fn refuse(site: &Site, refused: Refused) -> Reply {
+fn refuse(context: &Context, refused: Refused) -> Reply {
     match refused {
         Refused::Wire(status, code, text) => error(status, &code.to_uppercase(), &text),
         Refused::SignedOut => challenged(
-            site,
+            context,
             error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "log in: the access token is missing, expired or revoked"),
         ),
-        Refused::Ceremony(error) => refused_by_ceremony(site, &error),
+        Refused::Ceremony(error) => refused_by_ceremony(context, &error),
     }
 }
 
-fn refused_by_ceremony(site: &Site, refused: &CeremonyError) -> Reply {
+fn refused_by_ceremony(context: &Context, refused: &CeremonyError) -> Reply {
     if refused.is_unavailable() {
-        site.note_failure(refused);
+        context.note_failure(refused);
         let text = "the service can't do this right now; keep what you have and try again later";
         let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", text);
-        retry_after(&mut reply, jitter(site.ceremony.now()));
+        retry_after(&mut reply, jitter(context.ceremony.now()));
         return reply;
     }
     let text = refused.to_string();
@@ -425,19 +427,19 @@ fn refused_by_ceremony(site: &Site, refused: &CeremonyError) -> Reply {
         CeremonyError::AlreadyClaimed => {
             error(StatusCode::CONFLICT, "AUTH_REQUEST_ALREADY_EXCHANGED", "auth request already exchanged")
         }
-        CeremonyError::WrongCode => challenged(site, error(StatusCode::UNAUTHORIZED, "INVALID_AUTH_REQUEST", &text)),
+        CeremonyError::WrongCode => challenged(context, error(StatusCode::UNAUTHORIZED, "INVALID_AUTH_REQUEST", &text)),
         CeremonyError::InvalidRefresh => {
-            challenged(site, error(StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN", &text))
+            challenged(context, error(StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN", &text))
         }
         CeremonyError::Denied => gone(State::Denied),
         CeremonyError::Revoked => gone(State::Revoked),
         CeremonyError::Locked => gone(State::Locked),
         CeremonyError::Expired => gone(State::Expired),
         CeremonyError::TooFast { wait } => too_many(limiter::seconds(*wait)),
-        CeremonyError::TooManyFromSource => too_many(busy(site)),
+        CeremonyError::TooManyFromSource => too_many(busy(context)),
         CeremonyError::TooManyPending => {
             let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", &text);
-            retry_after(&mut reply, busy(site));
+            retry_after(&mut reply, busy(context));
             reply
         }
         _ => error(StatusCode::BAD_REQUEST, "INVALID_REQUEST", &text),

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::{ceremony::CeremonyError, core::text::HumanText};
+use crate::{ceremony::CeremonyError, types::text::HumanText};
 
 /// How deep a body may nest.
 const DEPTH: usize = 16;

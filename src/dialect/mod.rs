@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use crate::{
     Config,
     challenge::Challenge,
-    config::Dialect,
-    core::text::HumanText,
-    discovery::{Site, Wire},
-    reply::{Reply, jitter},
+    config,
+    endpoints::{Context, Dialect},
+    http::{Reply, jitter},
+    types::text::HumanText,
 };
 
 mod agent_auth;
@@ -21,14 +21,14 @@ mod fields;
 use fields::{Fields, Refused, invalid};
 
 /// The wire formats that are on.
-pub(crate) fn wires(config: &Config) -> Vec<&'static dyn Wire> {
-    let wire = |dialect: &Dialect| -> &'static dyn Wire {
-        match dialect {
-            Dialect::AgentAuth => &agent_auth::AgentAuthWire,
-            Dialect::AgentSessions => &agent_sessions::AgentSessionsWire,
+pub(crate) fn dialects(config: &Config) -> Vec<&'static dyn Dialect> {
+    let dialect = |name: &config::Dialect| -> &'static dyn Dialect {
+        match name {
+            config::Dialect::AgentAuth => &agent_auth::AgentAuthDialect,
+            config::Dialect::AgentSessions => &agent_sessions::AgentSessionsDialect,
         }
     };
-    config.dialects().iter().map(wire).collect()
+    config.dialects().iter().map(dialect).collect()
 }
 
 /// The name of a client that gave none.
@@ -45,8 +45,8 @@ fn client_name(fields: &Fields) -> Result<HumanText, Refused> {
 }
 
 /// The endpoints are for programs, not for web pages of other sites.
-fn refuse_pages(site: &Site, headers: &HeaderMap) -> Result<(), Refused> {
-    if !site.is_cross_site(headers) {
+fn refuse_pages(context: &Context, headers: &HeaderMap) -> Result<(), Refused> {
+    if !context.is_cross_site(headers) {
         return Ok(());
     }
     let text = "this is not for pages of other sites; call it from a program";
@@ -54,13 +54,13 @@ fn refuse_pages(site: &Site, headers: &HeaderMap) -> Result<(), Refused> {
 }
 
 /// How long to wait where too many wait.
-fn busy(site: &Site) -> u64 {
-    BUSY + jitter(site.ceremony.now())
+fn busy(context: &Context) -> u64 {
+    BUSY + jitter(context.ceremony.now())
 }
 
 /// RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where one begins anew.
-fn challenged(site: &Site, mut reply: Reply) -> Reply {
-    let challenge = Challenge::bearer().with("resource_metadata", &site.config.protected_resource_metadata_url());
+fn challenged(context: &Context, mut reply: Reply) -> Reply {
+    let challenge = Challenge::bearer().with("resource_metadata", &context.config.protected_resource_metadata_url());
     let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     reply

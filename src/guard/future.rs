@@ -15,7 +15,7 @@ use super::{
     refusal::{Answer, Told},
     shared::{Lookup, Verdict},
 };
-use crate::{challenge::Challenge, reply::poll_caught};
+use crate::{challenge::Challenge, http::poll_caught};
 
 pin_project! {
     /// The future of a [`Guard`](super::Guard). It is boxed only where the store really has to be waited for.

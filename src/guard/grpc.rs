@@ -5,7 +5,7 @@ use http::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Refusal;
-use crate::reply::Reply;
+use crate::http::Reply;
 
 /// Whether a POST is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is another protocol.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {

@@ -36,7 +36,7 @@ impl GuardLayer {
     /// The same guard, which does not put into the request's extensions who called: for a service that never asks, and
     /// spares the allocations. Handlers then find neither an [`AgentSession`](super::AgentSession) nor an
     /// [`Owner`](super::Owner); the extractors refuse.
-    pub const fn anonymous(mut self) -> Self {
+    pub const fn without_principal(mut self) -> Self {
         self.tells = false;
         self
     }

@@ -14,7 +14,7 @@
 //! [`AgentSession`] or an [`Owner`]. Both come from a check that was passed, and from nowhere else:
 //!
 //! ```compile_fail
-//! # fn forge(session: std::sync::Arc<tower_agent_auth::core::session::Session>) {
+//! # fn forge(session: std::sync::Arc<tower_agent_auth::types::session::Session>) {
 //! let forged = tower_agent_auth::guard::AgentSession { session };
 //! # }
 //! ```
@@ -76,11 +76,9 @@
 //! # In which order to stack
 //!
 //! CORS outermost, so that a preflight is answered before it needs a token and refusals carry its headers; then
-//! [`discovery`](crate::AgentAuth::discovery); then routing; and the guards around the handlers, inside routing, so that
+//! [`discovery`](crate::AgentAuth::endpoints); then routing; and the guards around the handlers, inside routing, so that
 //! what is decided is the class of the handler that will run, not the spelling of a URL.
 
-mod bearer;
-mod body;
 mod future;
 mod grpc;
 mod layer;
@@ -89,7 +87,7 @@ mod refusal;
 mod service;
 mod shared;
 
-pub use body::GuardBody;
+pub use crate::http::GuardBody;
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
@@ -97,6 +95,5 @@ pub use refusal::Refusal;
 pub use service::Guard;
 pub use shared::{AgentSession, Owner};
 
-pub(crate) use bearer::{Credentials, has_query_token};
 pub(crate) use policy::{Kind, Requirement};
 pub(crate) use shared::{Parts, Shared};

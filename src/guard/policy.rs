@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
-    core::scope::ScopeSet,
+    types::scope::ScopeSet,
 };
 
 /// The class of a route: who may call it. Made by [`AgentAuth`](crate::AgentAuth); a

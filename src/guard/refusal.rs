@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     challenge::{Challenge, ChallengeError},
-    core::clock::Timestamp,
-    reply::{JITTERS, Reply, UNAVAILABLE, error_reply, for_method, jitter, unavailable},
+    http::{JITTERS, Reply, UNAVAILABLE, error_reply, for_method, jitter, unavailable},
+    types::clock::Timestamp,
 };
 
 /// Why a guard refused a request. The body of the response [tells it](super::GuardBody::refusal) to outer layers.

@@ -3,26 +3,25 @@ use std::{fmt, ops::Deref, sync::Arc, task::Poll};
 use http::{Extensions, HeaderMap, Method, Request};
 
 use super::{
-    Credentials, Refusal, has_query_token,
+    Refusal,
     policy::Kind,
     refusal::{Answer, Refusals, Told},
 };
 use crate::{
     Config,
     accounts::{AccountsError, DynAccounts, SignedIn, head_of},
-    address::Addresses,
     audit::{AuditSink, Event},
     challenge::ChallengeError,
-    core::{
+    http::{Answering, ClientAddresses, Credentials, has_query_token},
+    observe::{Check, Checks},
+    store::LastUsedBuffer,
+    store::{StoreError, erased::DynSessionStore},
+    types::{
+        authorization::Account,
         clock::{Clock, Timestamp},
-        registration::Account,
         secret::{Access, Digest, Prefix},
         session::{Session, Use},
     },
-    observe::{Check, Checks},
-    reply::Answering,
-    store::{StoreError, erased::DynSessionStore},
-    uses::Uses,
 };
 
 /// The agent session that a request was let pass with. It comes from a guard, and from nowhere else.
@@ -59,8 +58,8 @@ pub(crate) struct Shared {
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
-    uses: Arc<Uses>,
-    addresses: Addresses,
+    uses: Arc<LastUsedBuffer>,
+    addresses: ClientAddresses,
     prefix: Prefix<Access>,
     resource: Arc<str>,
     refusals: Refusals,
@@ -73,8 +72,8 @@ pub(crate) struct Parts {
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) uses: Arc<Uses>,
-    pub(crate) addresses: Addresses,
+    pub(crate) uses: Arc<LastUsedBuffer>,
+    pub(crate) addresses: ClientAddresses,
 }
 
 /// What to do with a request, as far as that is known at once.
@@ -152,7 +151,7 @@ impl Shared {
     }
 
     fn authenticate<B>(&self, digest: Digest<Access>, request: &Request<B>, rule: Option<&Kind>) -> Verdict {
-        match self.store.find_now(&digest) {
+        match self.store.try_find(&digest) {
             Poll::Ready(found) => self.admit(found, request, rule),
             Poll::Pending => Verdict::Ask(Lookup::Session(Arc::clone(&self.store).find(digest))),
         }

@@ -3,7 +3,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header::REFRESH};
 use minijinja::{Value, context};
 
 use super::{
-    Desk, PageError,
+    PageError, Pages,
     csrf::{self, FormKey},
     finish,
     form::Form,
@@ -14,91 +14,91 @@ use crate::{
     accounts::SignedIn,
     ceremony::{CeremonyError, Decided, Decision, Handover, View, Warning},
     config::origin_of,
-    core::{
+    http::Reply,
+    types::{
+        authorization::{AuthorizationRequest, Mode, State},
         callback::Callback,
-        id::RegistrationId,
-        registration::{Mode, Registration, State},
+        id::AuthorizationRequestId,
         scope::{Scope, ScopeSet},
         secret::{Exchange, Secret},
         session::SessionState,
     },
-    reply::Reply,
 };
 
 /// Shows who asks for what, and takes the human's decision.
-pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>, parent: &str) -> Result<Reply, PageError> {
+pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>, parent: &str) -> Result<Reply, PageError> {
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let id = RegistrationId::parse(last).ok_or(CeremonyError::UnknownRegistration)?;
-    let path = desk.site.config.path(&format!("{parent}{id}"));
-    let human = desk.human(request, path.clone()).await?;
+    let id = AuthorizationRequestId::parse(last).ok_or(CeremonyError::UnknownAuthorization)?;
+    let path = pages.context.config.path(&format!("{parent}{id}"));
+    let human = pages.human(request, path.clone()).await?;
     if *request.method() == Method::POST {
-        return decide(desk, request, &id, &human, &path).await;
+        return decide(pages, request, &id, &human, &path).await;
     }
-    let browser = desk.site.client_address(request);
-    let view = desk.site.ceremony.view(&id, &human.account, browser).await?;
-    let registration = &view.registration;
+    let browser = pages.context.client_address(request);
+    let view = pages.context.ceremony.view(&id, &human.account, browser).await?;
+    let authorization = &view.authorization;
     match view.state {
-        State::Pending if desk.site.ceremony.check_sign_in(&human).is_err() => {
+        State::Pending if pages.context.ceremony.check_sign_in(&human).is_err() => {
             Err(PageError::StepUp { return_to: path })
         }
-        State::Pending => ask(desk, request, &human, &view, path),
-        State::Approved if registration.mode.has_finish_code() => finish::show(desk, request, registration, &path),
-        State::Exchanged => collected(desk, request, &human, registration).await,
-        state => desk.show(status(state), &outcome(desk, state, registration)),
+        State::Pending => ask(pages, request, &human, &view, path),
+        State::Approved if authorization.mode.has_finish_code() => finish::show(pages, request, authorization, &path),
+        State::Redeemed => collected(pages, request, &human, authorization).await,
+        state => pages.show(status(state), &outcome(pages, state, authorization)),
     }
 }
 
 async fn decide(
-    desk: &Desk,
+    pages: &Pages,
     request: &Request<Bytes>,
-    id: &RegistrationId,
+    id: &AuthorizationRequestId,
     human: &SignedIn,
     path: &str,
 ) -> Result<Reply, PageError> {
     let form = Form::read(request)?;
-    csrf::check(desk, request.headers(), human, id.as_str(), form.one("csrf"))?;
+    csrf::check(pages, request.headers(), human, id.as_str(), form.one("csrf"))?;
     let decision = match form.one("decision") {
         Some("approve") => Decision::Approve(ticked(&form)?),
         Some("deny") => Decision::Deny,
         _ => return Err(PageError::Form("must have one `decision`, approve or deny")),
     };
-    let decided = desk.site.ceremony.decide(id, human, decision).await;
-    let Decided { registration, handover, .. } = decided.map_err(|error| match error {
+    let decided = pages.context.ceremony.decide(id, human, decision).await;
+    let Decided { authorization, handover, .. } = decided.map_err(|error| match error {
         CeremonyError::SignInTooOld => PageError::StepUp { return_to: path.to_owned() },
         error => error.into(),
     })?;
-    match (handover, &registration.mode) {
+    match (handover, &authorization.mode) {
         (Some(Handover::Exchange(code)), Mode::Browser { callback, state, .. }) => {
-            call_back(desk, &registration, callback, state.as_deref(), &code)
+            call_back(pages, &authorization, callback, state.as_deref(), &code)
         }
         (Some(Handover::Finish(code)), _) => {
-            let mut reply = desk.see_other(path)?;
-            finish::keep(desk, &mut reply, path, &code);
+            let mut reply = pages.see_other(path)?;
+            finish::keep(pages, &mut reply, path, &code);
             Ok(reply)
         }
-        _ => desk.see_other(path),
+        _ => pages.see_other(path),
     }
 }
 
 /// Sends the browser on to the agent. A content security policy can't name an IPv6 address, so that a redirect to one
 /// would be blocked: there the page that is answered goes on by itself.
 fn call_back(
-    desk: &Desk,
-    registration: &Registration,
+    pages: &Pages,
+    authorization: &AuthorizationRequest,
     callback: &Callback,
     state: Option<&str>,
     code: &Secret<Exchange>,
 ) -> Result<Reply, PageError> {
-    let mut parameters = vec![("request_id", registration.id.as_str()), ("exchange_code", code.expose())];
+    let mut parameters = vec![("request_id", authorization.id.as_str()), ("exchange_code", code.expose())];
     parameters.extend(state.map(|state| ("state", state)));
-    parameters.push(("iss", desk.site.config.issuer()));
+    parameters.push(("iss", pages.context.config.issuer()));
     let url = callback.with(&parameters);
     if !callback.is_ipv6() {
-        return desk.see_other(&url);
+        return pages.see_other(&url);
     }
     let link = Link { href: url.clone(), text: "Go back to your agent" };
     let message = Message::new(Tone::Good, "Approved").line("You are being sent back to your agent.").link(link);
-    let mut reply = desk.show(StatusCode::OK, &message)?;
+    let mut reply = pages.show(StatusCode::OK, &message)?;
     if let Ok(refresh) = HeaderValue::try_from(format!("0;url={url}")) {
         reply.headers_mut().insert(REFRESH, refresh);
     }
@@ -116,16 +116,16 @@ fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
 }
 
 fn ask(
-    desk: &Desk,
+    pages: &Pages,
     request: &Request<Bytes>,
     human: &SignedIn,
     view: &View,
     action: String,
 ) -> Result<Reply, PageError> {
-    let key = FormKey::of(desk, request.headers())?;
-    let registration = &view.registration;
-    let client = &registration.client;
-    let now = desk.site.ceremony.now();
+    let key = FormKey::of(pages, request.headers())?;
+    let authorization = &view.authorization;
+    let client = &authorization.client;
+    let now = pages.context.ceremony.now();
     let content = context! {
         account => context! { label => human.account.label.clone() },
         client => context! {
@@ -135,31 +135,31 @@ fn ask(
             method => client.method.as_ref().map(ToString::to_string),
         },
         warnings => view.warnings.iter().map(|warning| warn(*warning)).collect::<Vec<&str>>(),
-        scopes => scopes(desk, registration),
-        lifetime => lifetime(desk),
-        handover => handover(&registration.mode),
+        scopes => scopes(pages, authorization),
+        lifetime => lifetime(pages),
+        handover => handover(&authorization.mode),
         asked => context! {
-            ago => words::ago(registration.created_at, now),
-            at => words::time(registration.created_at),
+            ago => words::ago(authorization.created_at, now),
+            at => words::time(authorization.created_at),
         },
-        expires_in => words::about(registration.expires_at.since(now)),
+        expires_in => words::about(authorization.expires_at.since(now)),
         action,
-        csrf => key.token(human, registration.id.as_str()),
-        sessions_url => desk.sessions_path(),
+        csrf => key.token(human, authorization.id.as_str()),
+        sessions_url => pages.sessions_path(),
     };
-    let callback = match &registration.mode {
+    let callback = match &authorization.mode {
         Mode::Browser { callback, .. } if !callback.is_ipv6() => Some(callback.location()),
         _ => None,
     };
     let allowed = Allowed { form_action: callback, script: false };
-    let mut reply = desk.renderer.page(&*desk.site.random, StatusCode::OK, "approval.html", content, allowed)?;
-    key.keep(desk, &mut reply);
+    let mut reply = pages.renderer.page(&*pages.context.random, StatusCode::OK, "approval.html", content, allowed)?;
+    key.keep(pages, &mut reply);
     Ok(reply)
 }
 
 /// How long the access lasts, and what happens then.
-fn lifetime(desk: &Desk) -> Value {
-    let (config, lifetimes) = (&desk.site.config, desk.site.config.lifetimes());
+fn lifetime(pages: &Pages) -> Value {
+    let (config, lifetimes) = (&pages.context.config, pages.context.config.lifetimes());
     if !config.refreshes() {
         return context! { at_most => words::span(lifetimes.access) };
     }
@@ -181,9 +181,9 @@ fn handover(mode: &Mode) -> String {
 }
 
 /// The requested scopes in the catalogue's order, each with its sentence.
-fn scopes(desk: &Desk, registration: &Registration) -> Vec<Value> {
-    let entries = desk.site.config.catalogue().entries().iter();
-    let requested = entries.filter(|entry| registration.requested.contains(&entry.scope));
+fn scopes(pages: &Pages, authorization: &AuthorizationRequest) -> Vec<Value> {
+    let entries = pages.context.config.catalogue().entries().iter();
+    let requested = entries.filter(|entry| authorization.requested.contains(&entry.scope));
     requested
         .map(|entry| {
             context! { name => entry.scope.to_string(), description => entry.description.clone(), checked => true }
@@ -214,16 +214,16 @@ const fn status(state: State) -> StatusCode {
 
 /// Says who collected the access, from where and when, and lets the human take it back at once.
 async fn collected(
-    desk: &Desk,
+    pages: &Pages,
     request: &Request<Bytes>,
     human: &SignedIn,
-    registration: &Registration,
+    authorization: &AuthorizationRequest,
 ) -> Result<Reply, PageError> {
-    let Some(session) = desk.site.ceremony.session_of(&registration.id).await? else {
-        return desk.show(StatusCode::OK, &outcome(desk, State::Exchanged, registration));
+    let Some(session) = pages.context.ceremony.session_of(&authorization.id).await? else {
+        return pages.show(StatusCode::OK, &outcome(pages, State::Redeemed, authorization));
     };
-    let now = desk.site.ceremony.now();
-    let key = FormKey::of(desk, request.headers())?;
+    let now = pages.context.ceremony.now();
+    let key = FormKey::of(pages, request.headers())?;
     let content = context! {
         client => session.client.name.to_string(),
         granted => session.granted.names().join(", "),
@@ -234,20 +234,20 @@ async fn collected(
         active => session.state_at(now) == SessionState::Active,
         session => session.id.to_string(),
         csrf => key.token(human, sessions::SUBJECT),
-        sessions_url => desk.sessions_path(),
+        sessions_url => pages.sessions_path(),
     };
-    let random = &*desk.site.random;
-    let mut reply = desk.renderer.page(random, StatusCode::OK, "collected.html", content, Allowed::default())?;
-    key.keep(desk, &mut reply);
+    let random = &*pages.context.random;
+    let mut reply = pages.renderer.page(random, StatusCode::OK, "collected.html", content, Allowed::default())?;
+    key.keep(pages, &mut reply);
     Ok(reply)
 }
 
-fn outcome(desk: &Desk, state: State, registration: &Registration) -> Message {
+fn outcome(pages: &Pages, state: State, authorization: &AuthorizationRequest) -> Message {
     let message = match state {
         State::Approved => Message::new(Tone::Good, "Approved")
             .line("Go back to your agent. It collects its access by itself; you can close this page.")
             .line("You can take it back at any time on the sessions page."),
-        State::Exchanged => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
+        State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
         State::Locked => Message::new(Tone::Bad, "This request is locked")
             .line("Wrong codes were presented for it too often, so the agent got no access.")
             .line("Somebody may have guessed. If you still want it, tell the agent to ask again."),
@@ -258,11 +258,11 @@ fn outcome(desk: &Desk, state: State, registration: &Registration) -> Message {
         State::Expired | State::Pending => Message::new(Tone::Neutral, "This request has expired")
             .line("The time ran out, so the agent got no access. If you still want it, tell the agent to ask again."),
     };
-    let message = match registration.granted() {
+    let message = match authorization.granted() {
         Some(granted) if state != State::Expired => {
-            message.fact("Agent", registration.client.name.to_string()).fact("May", granted.names().join(", "))
+            message.fact("Agent", authorization.client.name.to_string()).fact("May", granted.names().join(", "))
         }
         _ => message,
     };
-    message.link(desk.sessions_link())
+    message.link(pages.sessions_link())
 }

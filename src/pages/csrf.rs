@@ -6,8 +6,8 @@ use http::{
 };
 use sha2::Sha256;
 
-use super::{Desk, PageError};
-use crate::{accounts::SignedIn, core::random::push_base62, reply::Reply};
+use super::{PageError, Pages};
+use crate::{accounts::SignedIn, http::Reply, types::random::push_base62};
 
 /// 256 bits.
 const KEY: usize = 43;
@@ -21,12 +21,12 @@ pub(super) struct FormKey {
 
 impl FormKey {
     /// The browser's key, or a new one.
-    pub(super) fn of(desk: &Desk, headers: &HeaderMap) -> Result<Self, PageError> {
-        if let Some(key) = read(headers, cookie_name(desk)) {
+    pub(super) fn of(pages: &Pages, headers: &HeaderMap) -> Result<Self, PageError> {
+        if let Some(key) = read(headers, cookie_name(pages)) {
             return Ok(Self { key, is_new: false });
         }
         let mut key = String::new();
-        push_base62(&mut key, KEY, &*desk.site.random)?;
+        push_base62(&mut key, KEY, &*pages.context.random)?;
         Ok(Self { key, is_new: true })
     }
 
@@ -36,12 +36,12 @@ impl FormKey {
     }
 
     /// Hands a new key to the browser.
-    pub(super) fn keep(&self, desk: &Desk, reply: &mut Reply) {
+    pub(super) fn keep(&self, pages: &Pages, reply: &mut Reply) {
         if !self.is_new {
             return;
         }
-        let secure = if desk.site.config.is_https() { "; Secure" } else { "" };
-        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_name(desk), self.key);
+        let secure = if pages.context.config.is_https() { "; Secure" } else { "" };
+        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_name(pages), self.key);
         if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
             cookie.set_sensitive(true);
             reply.headers_mut().append(SET_COOKIE, cookie);
@@ -52,14 +52,14 @@ impl FormKey {
 /// Checks that a form was made by a page of ours, for this browser, this human and this subject. That it was not sent by
 /// another site has been checked before.
 pub(super) fn check(
-    desk: &Desk,
+    pages: &Pages,
     headers: &HeaderMap,
     human: &SignedIn,
     subject: &str,
     token: Option<&str>,
 ) -> Result<(), PageError> {
     let (Some(key), Some(token)) =
-        (read(headers, cookie_name(desk)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
+        (read(headers, cookie_name(pages)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
     else {
         return Err(PageError::Forged);
     };
@@ -68,8 +68,8 @@ pub(super) fn check(
 }
 
 /// Only a service over TLS can have the prefix that no sibling domain can set (RFC 6265bis section 4.1.3).
-fn cookie_name(desk: &Desk) -> &'static str {
-    if desk.site.config.is_https() { "__Host-agent_auth_form" } else { "agent_auth_form" }
+fn cookie_name(pages: &Pages) -> &'static str {
+    if pages.context.config.is_https() { "__Host-agent_auth_form" } else { "agent_auth_form" }
 }
 
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {

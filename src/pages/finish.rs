@@ -3,26 +3,26 @@ use http::{HeaderValue, Request, StatusCode, header::SET_COOKIE};
 use minijinja::context;
 
 use super::{
-    Desk, PageError,
+    PageError, Pages,
     csrf::cookie,
     render::{Allowed, Message, Tone},
     words,
 };
 use crate::{
-    core::{
-        registration::{Mode, Registration},
+    http::Reply,
+    types::{
+        authorization::{AuthorizationRequest, Mode},
         secret::{Finish, Secret},
     },
-    reply::Reply,
 };
 
 /// Keeps the finish code in the browser that approved, for this one page: the server keeps its digest only.
 const COOKIE: &str = "agent_auth_finish";
 
 /// Hands the code to the browser that approved.
-pub(super) fn keep(desk: &Desk, reply: &mut Reply, path: &str, code: &Secret<Finish>) {
-    let secure = if desk.site.config.is_https() { "; Secure" } else { "" };
-    let seconds = desk.site.config.lifetimes().finish_code.as_secs();
+pub(super) fn keep(pages: &Pages, reply: &mut Reply, path: &str, code: &Secret<Finish>) {
+    let secure = if pages.context.config.is_https() { "; Secure" } else { "" };
+    let seconds = pages.context.config.lifetimes().finish_code.as_secs();
     let cookie =
         format!("{COOKIE}={}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", code.expose());
     if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
@@ -33,35 +33,35 @@ pub(super) fn keep(desk: &Desk, reply: &mut Reply, path: &str, code: &Secret<Fin
 
 /// Shows the code to the human who approved, and a message with it that is ready for the agent.
 pub(super) fn show(
-    desk: &Desk,
+    pages: &Pages,
     request: &Request<Bytes>,
-    registration: &Registration,
+    authorization: &AuthorizationRequest,
     path: &str,
 ) -> Result<Reply, PageError> {
-    let ceremony = &desk.site.ceremony;
+    let ceremony = &pages.context.ceremony;
     let now = ceremony.now();
-    let by_itself = matches!(registration.mode, Mode::Detached { .. });
+    let by_itself = matches!(authorization.mode, Mode::Detached { .. });
     // Another site of the same domain can set a cookie too; what it says is shown only if it is the code.
-    let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(registration, code));
-    let left = registration.code.map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
+    let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(authorization, code));
+    let left = authorization.code.map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
     let (Some(code), Some(left)) = (code, left) else {
         let line = if by_itself {
             "Go back to your agent. It collects its access by itself; you can close this page."
         } else {
             "The code for the agent is shown for a few minutes, and only in the browser in which you approved."
         };
-        let message = Message::new(Tone::Good, "Approved").line(line).link(desk.sessions_link());
-        return desk.show(StatusCode::OK, &message);
+        let message = Message::new(Tone::Good, "Approved").line(line).link(pages.sessions_link());
+        return pages.show(StatusCode::OK, &message);
     };
     let content = context! {
-        client => registration.client.name.to_string(),
-        message => format!("{} finish code:\n{code}", desk.site.config.name()),
+        client => authorization.client.name.to_string(),
+        message => format!("{} finish code:\n{code}", pages.context.config.name()),
         code,
         left => words::about(left),
         by_itself,
         path,
-        sessions_url => desk.sessions_path(),
+        sessions_url => pages.sessions_path(),
     };
     let allowed = Allowed { form_action: None, script: true };
-    desk.renderer.page(&*desk.site.random, StatusCode::OK, "finish.html", content, allowed)
+    pages.renderer.page(&*pages.context.random, StatusCode::OK, "finish.html", content, allowed)
 }

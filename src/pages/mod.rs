@@ -15,8 +15,8 @@ use http::{
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
-    discovery::{Endpoint, Rated, Site, Surface, Wire},
-    reply::{Answering, Reply},
+    endpoints::{Context, Dialect, Endpoint, RateClass, RouteTable},
+    http::{Answering, Reply},
 };
 
 mod approval;
@@ -33,23 +33,23 @@ static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
 /// Serves the pages of one service.
 pub(crate) fn serve(
-    surface: &mut Surface,
-    site: &Arc<Site>,
-    wires: &[&'static dyn Wire],
+    routes: &mut RouteTable,
+    context: &Arc<Context>,
+    dialects: &[&'static dyn Dialect],
 ) -> Result<(), minijinja::Error> {
-    let config = &site.config;
-    let desk = Arc::new(Desk { site: Arc::clone(site), renderer: Renderer::new(config)? });
-    let page = |kind| Arc::new(Page { kind, desk: Arc::clone(&desk) });
-    for parent in wires.iter().map(|wire| wire.approval_path()) {
-        surface.serve_below(config.path(parent), page(Kind::Approval { parent }));
+    let config = &context.config;
+    let pages = Arc::new(Pages { context: Arc::clone(context), renderer: Renderer::new(config)? });
+    let page = |kind| Arc::new(Page { kind, pages: Arc::clone(&pages) });
+    for parent in dialects.iter().map(|dialect| dialect.approval_path()) {
+        routes.serve_below(config.path(parent), "the approval page", page(Kind::Approval { parent }));
     }
-    surface.serve(config.path(config.sessions_path()), page(Kind::Sessions));
+    routes.serve("sessions_path", config.path(config.sessions_path()), "the sessions page", page(Kind::Sessions));
     Ok(())
 }
 
 /// What the pages work with.
-struct Desk {
-    site: Arc<Site>,
+struct Pages {
+    context: Arc<Context>,
     renderer: Renderer,
 }
 
@@ -64,7 +64,7 @@ enum Kind {
 
 struct Page {
     kind: Kind,
-    desk: Arc<Desk>,
+    pages: Arc<Pages>,
 }
 
 impl Endpoint for Page {
@@ -72,31 +72,31 @@ impl Endpoint for Page {
         &METHODS
     }
 
-    fn rated(&self) -> Option<Rated> {
-        Some(Rated::Page)
+    fn rate_class(&self) -> Option<RateClass> {
+        Some(RateClass::Page)
     }
 
     fn too_many(&self, seconds: u64) -> Reply {
         let message = Message::new(Tone::Neutral, "Too many requests")
             .line(format!("Your network asks for these pages too often. Try again in {seconds} seconds."));
-        let shown = self.desk.show(StatusCode::TOO_MANY_REQUESTS, &message);
-        let mut reply = shown.unwrap_or_else(|_| self.desk.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
-        crate::reply::retry_after(&mut reply, seconds);
+        let shown = self.pages.show(StatusCode::TOO_MANY_REQUESTS, &message);
+        let mut reply = shown.unwrap_or_else(|_| self.pages.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
+        crate::http::retry_after(&mut reply, seconds);
         reply
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
-        let (kind, desk) = (self.kind, Arc::clone(&self.desk));
+        let (kind, pages) = (self.kind, Arc::clone(&self.pages));
         Box::pin(async move {
-            let refused = match desk.check_channel(&request) {
-                Ok(()) if *request.method() == Method::HEAD => Ok(desk.renderer.empty(StatusCode::OK)),
+            let refused = match pages.check_channel(&request) {
+                Ok(()) if *request.method() == Method::HEAD => Ok(pages.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
-                    Kind::Approval { parent } => approval::answer(&desk, &request, parent).await,
-                    Kind::Sessions => sessions::answer(&desk, &request).await,
+                    Kind::Approval { parent } => approval::answer(&pages, &request, parent).await,
+                    Kind::Sessions => sessions::answer(&pages, &request).await,
                 },
                 Err(refusal) => Err(refusal),
             };
-            refused.unwrap_or_else(|refusal| desk.refuse(&refusal))
+            refused.unwrap_or_else(|refusal| pages.refuse(&refusal))
         })
     }
 }
@@ -127,14 +127,14 @@ impl<E: Into<CeremonyError>> From<E> for PageError {
     }
 }
 
-impl Desk {
+impl Pages {
     /// What can be told before anybody asks who the human is.
     fn check_channel(&self, request: &Request<Bytes>) -> Result<(), PageError> {
         let headers = request.headers();
         if headers.contains_key(AUTHORIZATION) {
             return Err(PageError::HasAuthorization);
         }
-        if *request.method() == Method::POST && self.site.is_cross_site(headers) {
+        if *request.method() == Method::POST && self.context.is_cross_site(headers) {
             return Err(PageError::Forged);
         }
         if looks_ahead(headers) { Err(PageError::Prefetch) } else { Ok(()) }
@@ -142,12 +142,12 @@ impl Desk {
 
     /// Who is signed in; whoever is not goes to sign in and comes back to `return_to`, a path that this crate built.
     async fn human(&self, request: &Request<Bytes>, return_to: String) -> Result<SignedIn, PageError> {
-        let found = Arc::clone(&self.site.accounts).current(head_of(request)).await?;
+        let found = Arc::clone(&self.context.accounts).current(head_of(request)).await?;
         found.ok_or(PageError::SignedOut { return_to })
     }
 
     fn show(&self, status: StatusCode, message: &Message) -> Result<Reply, PageError> {
-        self.renderer.message(&*self.site.random, status, message)
+        self.renderer.message(&*self.context.random, status, message)
     }
 
     fn see_other(&self, location: &str) -> Result<Reply, PageError> {
@@ -160,8 +160,8 @@ impl Desk {
     fn refuse(&self, error: &PageError) -> Reply {
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
-            PageError::SignedOut { return_to } => self.see_other(&self.site.accounts.login_url(return_to)),
-            PageError::StepUp { return_to } => self.see_other(&self.site.accounts.step_up_url(return_to)),
+            PageError::SignedOut { return_to } => self.see_other(&self.context.accounts.login_url(return_to)),
+            PageError::StepUp { return_to } => self.see_other(&self.context.accounts.step_up_url(return_to)),
             PageError::HasAuthorization => self.show(
                 StatusCode::BAD_REQUEST,
                 &Message::new(Tone::Bad, "This page is for people")
@@ -179,7 +179,7 @@ impl Desk {
             ),
             PageError::Ceremony(error) => self.refused_by_ceremony(error),
             PageError::Template(error) => {
-                self.site.note_failure(error);
+                self.context.note_failure(error);
                 Ok(self.renderer.empty(StatusCode::SERVICE_UNAVAILABLE))
             }
         };
@@ -188,7 +188,7 @@ impl Desk {
 
     fn refused_by_ceremony(&self, error: &CeremonyError) -> Result<Reply, PageError> {
         let (status, message) = match error {
-            CeremonyError::UnknownRegistration => (
+            CeremonyError::UnknownAuthorization => (
                 StatusCode::NOT_FOUND,
                 Message::new(Tone::Neutral, "There is nothing to decide here")
                     .line("No request for access has this address. Check the link that your agent gave you."),
@@ -226,13 +226,13 @@ impl Desk {
                     .line("Go back and tick at least one of the things that the agent asked for, or deny."),
             ),
             error => {
-                self.site.note_failure(error);
+                self.context.note_failure(error);
                 let mut reply = self.show(
                     StatusCode::SERVICE_UNAVAILABLE,
                     &Message::new(Tone::Neutral, "This can’t be shown right now")
                         .line("The service could not look it up. Nothing was changed. Try again in a few seconds."),
                 )?;
-                crate::reply::retry_after(&mut reply, crate::reply::jitter(self.site.ceremony.now()));
+                crate::http::retry_after(&mut reply, crate::http::jitter(self.context.ceremony.now()));
                 return Ok(reply);
             }
         };
@@ -244,7 +244,7 @@ impl Desk {
     }
 
     fn sessions_path(&self) -> String {
-        self.site.config.path(self.site.config.sessions_path())
+        self.context.config.path(self.context.config.sessions_path())
     }
 }
 

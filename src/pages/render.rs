@@ -12,9 +12,9 @@ use super::{PageError, bare};
 use crate::{
     Config,
     config::origin_of,
-    core::random::{Random, push_base62},
-    discovery::auth_md,
-    reply::Reply,
+    documents::auth_md,
+    http::Reply,
+    types::random::{Random, push_base62},
 };
 
 /// 128 bits and more, for each answer anew.

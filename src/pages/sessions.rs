@@ -3,7 +3,7 @@ use http::{Method, Request, StatusCode};
 use minijinja::{Value, context};
 
 use super::{
-    Desk, PageError,
+    PageError, Pages,
     csrf::{self, FormKey},
     form::Form,
     render::Allowed,
@@ -11,66 +11,66 @@ use super::{
 };
 use crate::{
     accounts::SignedIn,
-    core::{
+    http::Reply,
+    types::{
         clock::Timestamp,
         id::SessionId,
         session::{RevokedBy, SessionRecord, SessionState},
     },
-    reply::Reply,
 };
 
 /// What the forms of this page are about.
 pub(super) const SUBJECT: &str = "sessions";
 
 /// Lists every session of the account, and revokes one or all.
-pub(super) async fn answer(desk: &Desk, request: &Request<Bytes>) -> Result<Reply, PageError> {
-    let human = desk.human(request, desk.sessions_path()).await?;
+pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Reply, PageError> {
+    let human = pages.human(request, pages.sessions_path()).await?;
     if *request.method() == Method::POST {
-        return revoke(desk, request, &human).await;
+        return revoke(pages, request, &human).await;
     }
     let query = request.uri().query().unwrap_or_default();
     let field =
         |name: &str| form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value);
     let after = field("after").and_then(|id| SessionId::parse(&id));
-    let page = desk.site.ceremony.sessions(&human.account.id, after.as_ref()).await?;
-    let key = FormKey::of(desk, request.headers())?;
-    let now = desk.site.ceremony.now();
-    let path = desk.sessions_path();
+    let page = pages.context.ceremony.sessions(&human.account.id, after.as_ref()).await?;
+    let key = FormKey::of(pages, request.headers())?;
+    let now = pages.context.ceremony.now();
+    let path = pages.sessions_path();
     let active = page.sessions.iter().filter(|session| session.state_at(now) == SessionState::Active).count();
     let content = context! {
         account => context! { label => human.account.label.clone() },
-        sessions => page.sessions.iter().map(|session| show(desk, session, now)).collect::<Vec<Value>>(),
+        sessions => page.sessions.iter().map(|session| show(pages, session, now)).collect::<Vec<Value>>(),
         notice => field("done").and_then(|done| notice(&done)),
         active_count => active,
         csrf => key.token(&human, SUBJECT),
         next_url => page.next.map(|next| format!("{path}?after={next}")),
         action => path,
     };
-    let random = &*desk.site.random;
-    let mut reply = desk.renderer.page(random, StatusCode::OK, "sessions.html", content, Allowed::default())?;
-    key.keep(desk, &mut reply);
+    let random = &*pages.context.random;
+    let mut reply = pages.renderer.page(random, StatusCode::OK, "sessions.html", content, Allowed::default())?;
+    key.keep(pages, &mut reply);
     Ok(reply)
 }
 
-async fn revoke(desk: &Desk, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
+async fn revoke(pages: &Pages, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
     let form = Form::read(request)?;
-    csrf::check(desk, request.headers(), human, SUBJECT, form.one("csrf"))?;
+    csrf::check(pages, request.headers(), human, SUBJECT, form.one("csrf"))?;
     let account = &human.account.id;
     let done = match form.one("decision") {
         Some("revoke") => {
             let id = form.one("session").and_then(SessionId::parse);
             let id = id.ok_or(PageError::Form("must have one `session`"))?;
-            if desk.site.ceremony.revoke_session(account, &id).await? { "revoked" } else { "gone" }
+            if pages.context.ceremony.revoke_session(account, &id).await? { "revoked" } else { "gone" }
         }
         Some("revoke_all") => {
-            desk.site.ceremony.revoke_all(account).await?;
+            pages.context.ceremony.revoke_all(account).await?;
             "revoked_all"
         }
         _ => {
             return Err(PageError::Form("must have one `decision`, revoke or revoke_all"));
         }
     };
-    desk.see_other(&format!("{}?done={done}", desk.sessions_path()))
+    pages.see_other(&format!("{}?done={done}", pages.sessions_path()))
 }
 
 fn notice(done: &str) -> Option<&'static str> {
@@ -91,9 +91,9 @@ const fn ended_by(by: RevokedBy) -> &'static str {
     }
 }
 
-fn show(desk: &Desk, session: &SessionRecord, now: Timestamp) -> Value {
+fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
     let state = session.state_at(now);
-    let catalogue = desk.site.config.catalogue();
+    let catalogue = pages.context.config.catalogue();
     let scopes = session.granted.iter().map(|scope| {
         let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
         context! { name => scope.to_string(), description }

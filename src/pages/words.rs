@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::core::clock::Timestamp;
+use crate::types::clock::Timestamp;
 
 /// A span in words, in its two largest units, rounded down: `1 hour 30 minutes`.
 pub(super) fn span(span: Duration) -> String {

@@ -12,15 +12,15 @@ use quick_cache::{Lifecycle, UnitWeighter, sync::Cache as Entries};
 use tokio::{sync::OnceCell, task::AbortHandle, time::Instant};
 
 use super::{
-    CeremonyStore, Creation, Cutoff, Notice, Notices, PendingCaps, RegistrationKey, RevokeTarget, SessionStore,
+    AuthorizationKey, CeremonyStore, Creation, Cutoff, Notice, Notices, PendingCaps, RevokeTarget, SessionStore,
     StoreError,
 };
-use crate::core::{
+use crate::types::{
+    authorization::{AuthorizationRequest, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 /// How stale an answer may be at most, whatever is asked for.
@@ -145,7 +145,7 @@ async fn listen(mut notices: Notices, cache: Weak<Cache>) {
 
 impl<S: SessionStore> SessionStore for CachedStore<S> {
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
-        if let Poll::Ready(known) = self.find_session_now(access) {
+        if let Poll::Ready(known) = self.try_find_session(access) {
             return Ok(known);
         }
         let lookup = self.cache.join(access);
@@ -156,10 +156,10 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
         Ok(found)
     }
 
-    fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+    fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         match self.cache.get(access) {
             Some(session) => Poll::Ready(Some(session)),
-            None => self.store.find_session_now(access),
+            None => self.store.try_find_session(access),
         }
     }
 
@@ -169,21 +169,21 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
 }
 
 impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
-    async fn create_registration(
+    async fn create_authorization(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
-        self.store.create_registration(registration, caps).await
+        self.store.create_authorization(authorization, caps).await
     }
 
-    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
-        self.store.find_registration(key).await
+    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
+        self.store.find_authorization(key).await
     }
 
     async fn transition(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         transition: &Transition,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
@@ -194,15 +194,15 @@ impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
         self.store.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.session_of(registration).await
+    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
+        self.store.session_of(authorization).await
     }
 
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         self.store.find_record(session).await
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         self.store.find_refresh(refresh).await
     }
 

@@ -1,18 +1,20 @@
-//! A registration and a session as columns: how each engine that keeps rows writes them down and reads them back. Each
+//! An authorization request and a session as columns: how each engine that keeps rows writes them down and reads them back. Each
 //! function takes or gives the columns in the order of its list.
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::{Kept, RefreshToken, StoreError, StoreErrorKind};
-use crate::core::{
+use crate::types::{
+    authorization::{Account, AuthorizationRequest, Client, Code, CodeDigest, Decision, Mode},
     callback::Callback,
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     pkce::CodeChallenge,
-    registration::{Account, Client, Code, CodeDigest, Decision, Mode, Registration},
     scope::ScopeSet,
     secret::{Digest, Kind},
-    session::{Lineage, Noted, Redeemer, Refreshed, Revocation, RevokedBy, Salt, Session, SessionRecord, Use},
+    session::{
+        Noted, Redeemer, RefreshTokenState, Refreshed, Revocation, RevokedBy, Salt, Session, SessionRecord, Use,
+    },
     text::HumanText,
 };
 
@@ -156,7 +158,7 @@ impl Values {
     }
 
     /// The columns of [`REGISTRATION`].
-    pub(super) fn registration(new: &Registration) -> Self {
+    pub(super) fn authorization(new: &AuthorizationRequest) -> Self {
         let (callback, state, challenge) = match &new.mode {
             Mode::Browser { callback, state, challenge, .. } => {
                 (Some(callback.as_str()), state.as_deref(), Some(challenge.as_bytes().as_slice()))
@@ -184,7 +186,7 @@ impl Values {
             .text(state_of(&new.decision))
             .scopes(new.granted())
             .code(new.code.as_ref())
-            .integer(i64::from(new.misses))
+            .integer(i64::from(new.failed_attempts))
             .text(source(new).as_deref())
     }
 
@@ -201,7 +203,7 @@ impl Values {
             .instant(new.last_use.map(|last| last.at))
             .instant(new.revoked.map(|revoked| revoked.at))
             .text(new.revoked.map(|revoked| revoked.by.as_str()))
-            .text(new.registration.as_str())
+            .text(new.authorization.as_str())
             .client_beside_its_name(&new.client)
             .scopes(&new.granted)
             .instant(new.created_at)
@@ -212,9 +214,9 @@ impl Values {
     }
 }
 
-/// Whom the caps count a registration against.
-pub(super) fn source(registration: &Registration) -> Option<String> {
-    registration.client.source().map(|source| source.to_string())
+/// Whom the caps count an authorization request against.
+pub(super) fn source(authorization: &AuthorizationRequest) -> Option<String> {
+    authorization.client.source().map(|source| source.to_string())
 }
 
 pub(super) fn state_of(decision: &Decision) -> &'static str {
@@ -222,7 +224,7 @@ pub(super) fn state_of(decision: &Decision) -> &'static str {
         Decision::Undecided => "pending",
         Decision::Approved(_) => "approved",
         Decision::Denied => "denied",
-        Decision::Exchanged(_) => "exchanged",
+        Decision::Redeemed(_) => "exchanged",
         Decision::Revoked => "revoked",
         Decision::Locked => "locked",
     }
@@ -236,12 +238,12 @@ pub(super) trait Row {
     fn bytes(&self, index: usize) -> Result<Option<&[u8]>, StoreError>;
 }
 
-pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
+pub(super) fn authorization(row: &impl Row) -> Result<AuthorizationRequest, StoreError> {
     let mut fields = Fields::new(row, &REGISTRATION);
-    let id = fields.parse(RegistrationId::parse)?;
+    let id = fields.parse(AuthorizationRequestId::parse)?;
     let mode = fields.mode()?;
     let name = fields.parse(human_text)?;
-    Ok(Registration {
+    Ok(AuthorizationRequest {
         id,
         client: fields.client(name)?,
         requested: fields.parse(scopes)?,
@@ -250,7 +252,7 @@ pub(super) fn registration(row: &impl Row) -> Result<Registration, StoreError> {
         account: fields.optional_account()?,
         decision: fields.decision()?,
         code: fields.code(&mode)?,
-        misses: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
+        failed_attempts: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
         mode,
     })
 }
@@ -267,11 +269,11 @@ pub(super) fn record(row: &impl Row) -> Result<SessionRecord, StoreError> {
 }
 
 /// The columns of a session, and behind them how many refreshes ago the token was used up, and the last refresh.
-pub(super) fn lineage(row: &impl Row) -> Result<Lineage, StoreError> {
+pub(super) fn lineage(row: &impl Row) -> Result<RefreshTokenState, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
     let session = fields.record()?;
     let age = fields.integer()?;
-    Ok(Lineage { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
+    Ok(RefreshTokenState { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
 }
 
 /// The columns of a session, and behind them its last refresh.
@@ -375,7 +377,7 @@ impl<'r, R: Row> Fields<'r, R> {
     fn record(&mut self) -> Result<SessionRecord, StoreError> {
         let (session, last_use, revoked) = self.session()?;
         Ok(SessionRecord {
-            registration: self.parse(RegistrationId::parse)?,
+            authorization: self.parse(AuthorizationRequestId::parse)?,
             client: self.client(session.client.clone())?,
             granted: self.parse(scopes)?,
             created_at: self.instant()?,
@@ -468,7 +470,7 @@ impl<'r, R: Row> Fields<'r, R> {
             ("pending", None) => Ok(Decision::Undecided),
             ("approved", Some(granted)) => Ok(Decision::Approved(granted)),
             ("denied", None) => Ok(Decision::Denied),
-            ("exchanged", Some(granted)) => Ok(Decision::Exchanged(granted)),
+            ("exchanged", Some(granted)) => Ok(Decision::Redeemed(granted)),
             ("revoked", None) => Ok(Decision::Revoked),
             ("locked", None) => Ok(Decision::Locked),
             _ => Err(self.garbage()),

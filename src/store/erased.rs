@@ -13,24 +13,24 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    AuthorizationKey, CeremonyStore, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore, StoreError,
     StoreErrorKind,
 };
 use crate::{
-    core::{
-        clock::Timestamp,
-        id::{AccountId, RegistrationId, SessionId},
-        registration::{Registration, Transition},
-        secret::{Access, Digest, Refresh},
-        session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
-    },
     observe,
+    types::{
+        authorization::{AuthorizationRequest, Transition},
+        clock::Timestamp,
+        id::{AccountId, AuthorizationRequestId, SessionId},
+        secret::{Access, Digest, Refresh},
+        session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    },
 };
 
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 pub(crate) trait DynSessionStore: Send + Sync {
-    fn find_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>>;
+    fn try_find(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>>;
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>>;
 }
 
@@ -42,12 +42,12 @@ pub(crate) struct Deadlines {
 }
 
 /// A store whose every call has a deadline.
-pub(crate) struct Timely<S> {
+pub(crate) struct WithDeadline<S> {
     pub(crate) store: S,
     pub(crate) deadlines: Deadlines,
 }
 
-async fn timely<T>(
+async fn with_deadline<T>(
     call: &'static str,
     deadline: Duration,
     answer: impl Future<Output = Result<T, StoreError>> + Send,
@@ -60,15 +60,17 @@ async fn timely<T>(
 #[error("the session store did not answer within {}", humantime::format_duration(*.0))]
 struct Late(Duration);
 
-impl<S: SessionStore> DynSessionStore for Timely<S> {
-    fn find_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+impl<S: SessionStore> DynSessionStore for WithDeadline<S> {
+    fn try_find(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         // A store that panics here is waited for instead, where a panic is one request's failure.
-        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.store.find_session_now(access)));
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.store.try_find_session(access)));
         answer.unwrap_or(Poll::Pending)
     }
 
     fn find(self: Arc<Self>, access: Digest<Access>) -> Answer<'static, Option<Arc<Session>>> {
-        Box::pin(async move { timely("find_session", self.deadlines.read, self.store.find_session(&access)).await })
+        Box::pin(
+            async move { with_deadline("find_session", self.deadlines.read, self.store.find_session(&access)).await },
+        )
     }
 }
 
@@ -79,26 +81,26 @@ macro_rules! ceremony_store {
             $(fn $name<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer>;)*
         }
 
-        impl<S: CeremonyStore> DynCeremonyStore for Timely<S> {
+        impl<S: CeremonyStore> DynCeremonyStore for WithDeadline<S> {
             fn find_session<'a>(&'a self, access: &'a Digest<Access>) -> Answer<'a, Option<Arc<Session>>> {
-                Box::pin(timely("find_session", self.deadlines.read, self.store.find_session(access)))
+                Box::pin(with_deadline("find_session", self.deadlines.read, self.store.find_session(access)))
             }
 
             $(fn $name<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer> {
-                Box::pin(timely(stringify!($name), self.deadlines.$kind, self.store.$name($($argument),*)))
+                Box::pin(with_deadline(stringify!($name), self.deadlines.$kind, self.store.$name($($argument),*)))
             })*
         }
     };
 }
 
 ceremony_store! {
-    write create_registration(registration: &'a Registration, caps: PendingCaps) -> Creation;
-    read find_registration(key: &'a RegistrationKey) -> Option<Registration>;
-    write transition(id: &'a RegistrationId, transition: &'a Transition, at: Timestamp) -> bool;
+    write create_authorization(authorization: &'a AuthorizationRequest, caps: PendingCaps) -> Creation;
+    read find_authorization(key: &'a AuthorizationKey) -> Option<AuthorizationRequest>;
+    write transition(id: &'a AuthorizationRequestId, transition: &'a Transition, at: Timestamp) -> bool;
     write redeem(new: &'a NewSession, at: Timestamp) -> bool;
-    read session_of(registration: &'a RegistrationId) -> Option<SessionRecord>;
+    read session_of(authorization: &'a AuthorizationRequestId) -> Option<SessionRecord>;
     read find_record(session: &'a SessionId) -> Option<SessionRecord>;
-    read find_refresh(refresh: &'a Digest<Refresh>) -> Option<Lineage>;
+    read find_refresh(refresh: &'a Digest<Refresh>) -> Option<RefreshTokenState>;
     write rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
     read list_sessions(account: &'a AccountId, before: Option<&'a SessionId>, limit: usize) -> Vec<SessionRecord>;
     write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;

@@ -11,16 +11,16 @@ mod table;
 
 use self::table::Table;
 use super::{
-    CeremonyStore, Creation, Cutoff, PendingCaps, REMEMBERED, RegistrationKey, RevokeTarget, SessionStore, StoreError,
+    AuthorizationKey, CeremonyStore, Creation, Cutoff, PendingCaps, REMEMBERED, RevokeTarget, SessionStore, StoreError,
     StoreErrorKind,
 };
-use crate::core::{
+use crate::types::{
+    authorization::{AuthorizationRequest, Client, State, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Client, Registration, State, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     scope::ScopeSet,
     secret::{Access, Claim, Digest, Refresh},
-    session::{Lineage, NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
 };
 
@@ -31,11 +31,11 @@ use crate::core::{
 /// different tokens without standing in each other's way.
 ///
 /// ```
-/// use tower_agent_auth::{core::secret::Digest, store::{MemoryStore, SessionStore}};
+/// use tower_agent_auth::{types::secret::Digest, store::{MemoryStore, SessionStore}};
 /// use std::task::Poll;
 ///
 /// let store = MemoryStore::new();
-/// assert_eq!(store.find_session_now(&Digest::from_bytes([0; 32])), Poll::Ready(None));
+/// assert_eq!(store.try_find_session(&Digest::from_bytes([0; 32])), Poll::Ready(None));
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryStore(Arc<Memory>);
@@ -74,21 +74,21 @@ impl Default for MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    registrations: HashMap<RegistrationId, Registration>,
-    claims: HashMap<Digest<Claim>, RegistrationId>,
-    /// All registrations in the order in which they expire, so that old ones leave without a scan.
-    by_expiry: BTreeSet<(Timestamp, RegistrationId)>,
+    authorizations: HashMap<AuthorizationRequestId, AuthorizationRequest>,
+    claims: HashMap<Digest<Claim>, AuthorizationRequestId>,
+    /// All authorization requests in the order in which they expire, so that old ones leave without a scan.
+    by_expiry: BTreeSet<(Timestamp, AuthorizationRequestId)>,
     /// The undecided ones, and whom each counts against.
-    pending: BTreeMap<(Timestamp, RegistrationId), Option<IpNet>>,
+    pending: BTreeMap<(Timestamp, AuthorizationRequestId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
-    /// Every session, revoked ones too, by its id. No id, registration or digest of a session that stands here is used twice.
+    /// Every session, revoked ones too, by its id. No id, authorization request or digest of a session that stands here is used twice.
     sessions: HashMap<SessionId, Box<Kept>>,
     access: Arc<Table>,
     /// The access tokens of those that were revoked.
     ended: HashSet<Digest<Access>>,
     /// Refresh tokens of every generation.
     refresh: HashMap<Digest<Refresh>, RefreshToken>,
-    redeemed: HashMap<RegistrationId, SessionId>,
+    redeemed: HashMap<AuthorizationRequestId, SessionId>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
     /// Sets of scopes, each once for all sessions that have it.
@@ -128,14 +128,14 @@ struct RefreshToken {
 }
 
 impl Tables {
-    fn create(&mut self, registration: &Registration, caps: PendingCaps) -> Creation {
-        self.sweep(registration.created_at);
-        let claim = registration.mode.claim();
+    fn create(&mut self, authorization: &AuthorizationRequest, caps: PendingCaps) -> Creation {
+        self.sweep(authorization.created_at);
+        let claim = authorization.mode.claim();
         let claimed = claim.is_some_and(|claim| self.claims.contains_key(claim));
-        if claimed || self.registrations.contains_key(&registration.id) {
+        if claimed || self.authorizations.contains_key(&authorization.id) {
             return Creation::Conflict;
         }
-        let source = registration.client.source();
+        let source = authorization.client.source();
         let from_source = source.and_then(|source| self.pending_by_source.get(&source)).copied();
         if source.is_some() && caps.per_source.is_some_and(|cap| from_source.unwrap_or(0) >= cap) {
             return Creation::SourceFull;
@@ -146,16 +146,16 @@ impl Tables {
         if let Some(source) = source {
             *self.pending_by_source.entry(source).or_default() += 1;
         }
-        self.pending.insert((registration.expires_at, registration.id.clone()), source);
-        self.by_expiry.insert((registration.expires_at, registration.id.clone()));
+        self.pending.insert((authorization.expires_at, authorization.id.clone()), source);
+        self.by_expiry.insert((authorization.expires_at, authorization.id.clone()));
         if let Some(claim) = claim {
-            self.claims.insert(*claim, registration.id.clone());
+            self.claims.insert(*claim, authorization.id.clone());
         }
-        self.registrations.insert(registration.id.clone(), registration.clone());
+        self.authorizations.insert(authorization.id.clone(), authorization.clone());
         Creation::Created
     }
 
-    /// Takes what expired undecided out of the count, and forgets old registrations.
+    /// Takes what expired undecided out of the count, and forgets old authorization requests.
     fn sweep(&mut self, now: Timestamp) {
         while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
             if !expires_at.has_passed(now) {
@@ -164,11 +164,11 @@ impl Tables {
             let (id, expires_at) = (id.clone(), *expires_at);
             self.settle(&id, expires_at);
         }
-        self.forget_registrations(now.before(REMEMBERED), usize::MAX);
+        self.forget_authorizations(now.before(REMEMBERED), usize::MAX);
     }
 
-    /// Takes a registration that is decided or over out of the count of pending ones.
-    fn settle(&mut self, id: &RegistrationId, expires_at: Timestamp) {
+    /// Takes an authorization request that is decided or over out of the count of pending ones.
+    fn settle(&mut self, id: &AuthorizationRequestId, expires_at: Timestamp) {
         let Some(Some(source)) = self.pending.remove(&(expires_at, id.clone())) else { return };
         if let Some(count) = self.pending_by_source.get_mut(&source) {
             *count -= 1;
@@ -178,13 +178,13 @@ impl Tables {
         }
     }
 
-    fn transition(&mut self, id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool {
-        let Some(registration) = self.registrations.get_mut(id) else { return false };
-        let expired_at = registration.expires_at;
-        if !registration.apply(transition.clone(), at) {
+    fn transition(&mut self, id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool {
+        let Some(authorization) = self.authorizations.get_mut(id) else { return false };
+        let expired_at = authorization.expires_at;
+        if !authorization.apply(transition.clone(), at) {
             return false;
         }
-        let (state, expires_at) = (registration.state_at(at), registration.expires_at);
+        let (state, expires_at) = (authorization.state_at(at), authorization.expires_at);
         if state != State::Pending {
             self.settle(id, expired_at);
         }
@@ -200,18 +200,18 @@ impl Tables {
         let taken = self.sessions.contains_key(&record.id)
             || self.is_taken(&record.access)
             || self.refresh.contains_key(refresh)
-            || self.redeemed.contains_key(&record.registration);
-        let Some(registration) = self.registrations.get_mut(&record.registration) else {
+            || self.redeemed.contains_key(&record.authorization);
+        let Some(authorization) = self.authorizations.get_mut(&record.authorization) else {
             return Ok(false);
         };
-        if registration.state_at(at) != State::Approved {
+        if authorization.state_at(at) != State::Approved {
             return Ok(false);
         }
         if taken {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        registration.exchange(at);
-        self.redeemed.insert(record.registration.clone(), record.id.clone());
+        authorization.redeem(at);
+        self.redeemed.insert(record.authorization.clone(), record.id.clone());
         let first = RefreshToken { session: record.id.clone(), generation: 0, ends_at: record.refresh_expires_at };
         self.refresh.insert(*refresh, first);
         self.accounts.entry(record.account.id.clone()).or_default().push(record.id.clone());
@@ -235,10 +235,14 @@ impl Tables {
         SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }
 
-    fn lineage(&self, refresh: &Digest<Refresh>) -> Option<Lineage> {
+    fn lineage(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
         let token = self.refresh.get(refresh)?;
         let kept = self.sessions.get(&token.session)?;
-        Some(Lineage { session: kept.record.clone(), age: kept.generation - token.generation, last: kept.refreshed })
+        Some(RefreshTokenState {
+            session: kept.record.clone(),
+            age: kept.generation - token.generation,
+            last: kept.refreshed,
+        })
     }
 
     fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
@@ -302,9 +306,9 @@ impl Tables {
     }
 
     fn revoke_approved(&mut self, account: &AccountId, at: Timestamp) {
-        for registration in self.registrations.values_mut() {
-            if registration.account.as_ref().is_some_and(|bound| bound.id == *account) {
-                registration.apply(Transition::Revoke, at);
+        for authorization in self.authorizations.values_mut() {
+            if authorization.account.as_ref().is_some_and(|bound| bound.id == *account) {
+                authorization.apply(Transition::Revoke, at);
             }
         }
     }
@@ -329,15 +333,15 @@ impl Tables {
         record.noted.advance(new.at);
     }
 
-    /// Takes registrations away that expired at `until` or before, at most `limit`; whether there may be more.
-    fn forget_registrations(&mut self, until: Timestamp, limit: usize) -> bool {
+    /// Takes authorization requests away that expired at `until` or before, at most `limit`; whether there may be more.
+    fn forget_authorizations(&mut self, until: Timestamp, limit: usize) -> bool {
         for _ in 0..limit {
             let Some((expires_at, id)) = self.by_expiry.first().cloned() else { return false };
             if !expires_at.has_passed(until) {
                 return false;
             }
             self.settle(&id, expires_at);
-            if let Some(claim) = self.registrations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
+            if let Some(claim) = self.authorizations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
                 self.claims.remove(claim);
             }
             self.by_expiry.remove(&(expires_at, id));
@@ -350,7 +354,7 @@ impl Tables {
         let record = &kept.record;
         self.access.remove(&record.access);
         self.ended.remove(&record.access);
-        self.redeemed.remove(&record.registration);
+        self.redeemed.remove(&record.authorization);
         if let Some(ids) = self.accounts.get_mut(&record.account.id) {
             ids.retain(|known| known != id);
             if ids.is_empty() {
@@ -379,32 +383,32 @@ impl SessionStore for MemoryStore {
         Ok(self.0.access.get(access))
     }
 
-    fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+    fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         Poll::Ready(self.0.access.get(access))
     }
 }
 
 impl CeremonyStore for MemoryStore {
-    async fn create_registration(
+    async fn create_authorization(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
-        Ok(self.write().create(registration, caps))
+        Ok(self.write().create(authorization, caps))
     }
 
-    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
         let tables = self.read();
         let id = match key {
-            RegistrationKey::Id(id) => Some(id),
-            RegistrationKey::Claim(claim) => tables.claims.get(claim),
+            AuthorizationKey::Id(id) => Some(id),
+            AuthorizationKey::Claim(claim) => tables.claims.get(claim),
         };
-        Ok(id.and_then(|id| tables.registrations.get(id)).cloned())
+        Ok(id.and_then(|id| tables.authorizations.get(id)).cloned())
     }
 
     async fn transition(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         transition: &Transition,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
@@ -415,16 +419,16 @@ impl CeremonyStore for MemoryStore {
         self.write().redeem(new, at)
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
+    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
         let tables = self.read();
-        Ok(tables.redeemed.get(registration).and_then(|id| tables.record(id)))
+        Ok(tables.redeemed.get(authorization).and_then(|id| tables.record(id)))
     }
 
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         Ok(self.read().record(session))
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         Ok(self.read().lineage(refresh))
     }
 
@@ -455,7 +459,7 @@ impl CeremonyStore for MemoryStore {
 
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         let mut tables = self.write();
-        let more_registrations = tables.forget_registrations(cutoff.registrations, limit);
-        Ok(tables.forget_sessions(cutoff.sessions, limit) || more_registrations)
+        let more_authorizations = tables.forget_authorizations(cutoff.authorizations, limit);
+        Ok(tables.forget_sessions(cutoff.sessions, limit) || more_authorizations)
     }
 }

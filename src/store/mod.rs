@@ -1,4 +1,4 @@
-//! Where registrations and sessions are kept.
+//! Where authorization requests and sessions are kept.
 //!
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tower_agent_auth::{core::{secret::{Access, Digest}, session::Session}, store::{SessionStore, StoreError}};
+//! use tower_agent_auth::{types::{secret::{Access, Digest}, session::Session}, store::{SessionStore, StoreError}};
 //!
 //! struct Nobody;
 //!
@@ -24,12 +24,12 @@
 
 use std::{error::Error, fmt, future::Future, sync::Arc, task::Poll, time::Duration};
 
-use crate::core::{
+use crate::types::{
+    authorization::{AuthorizationRequest, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Claim, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 #[cfg(feature = "cache")]
@@ -39,6 +39,7 @@ mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub(crate) mod erased;
+pub(crate) mod last_used;
 mod memory;
 mod notices;
 #[cfg(feature = "postgres")]
@@ -55,8 +56,9 @@ mod transfer;
 pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
 #[cfg(feature = "cache")]
 pub use cached::{CacheOptions, CachedStore};
+pub(crate) use last_used::LastUsedBuffer;
 pub use memory::MemoryStore;
-pub use notices::{Notice, Notices, Teller};
+pub use notices::{Notice, NoticeSender, Notices};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
@@ -66,7 +68,7 @@ pub use transfer::{Kept, Portable, RefreshToken, Transferred, transfer};
 /// Finds sessions: all that a service needs that only checks tokens.
 pub trait SessionStore: Send + Sync + 'static {
     /// The session whose access token has this digest, unless it was revoked. Whether it has expired is the caller's to
-    /// judge, by its own clock. It has [noted](crate::core::session::Noted) the last use that is written down.
+    /// judge, by its own clock. It has [noted](crate::types::session::Noted) the last use that is written down.
     ///
     /// # Errors
     /// When the store can't know. The caller answers 503, never 401.
@@ -77,7 +79,7 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The same answer, if the store can give it without waiting. `Poll::Pending`, which is the default, means that
     /// [`find_session`](Self::find_session) must be asked.
-    fn find_session_now(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+    fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         let _ = access;
         Poll::Pending
     }
@@ -89,55 +91,55 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 }
 
-/// Keeps registrations and sessions for the ceremony. See the [module](self) for the contract as a whole.
+/// Keeps authorization requests and sessions for the ceremony. See the [module](self) for the contract as a whole.
 pub trait CeremonyStore: SessionStore {
-    /// Keeps a new registration, if neither its id nor its claim digest is known and `caps` leave room for it. Counting
-    /// and inserting are one atomic step. What counts is pending at `registration.created_at`.
+    /// Keeps a new authorization request, if neither its id nor its claim digest is known and `caps` leave room for it. Counting
+    /// and inserting are one atomic step. What counts is pending at `authorization request.created_at`.
     ///
     /// # Errors
     /// When the store can't know whether it was kept.
-    fn create_registration(
+    fn create_authorization(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         caps: PendingCaps,
     ) -> impl Future<Output = Result<Creation, StoreError>> + Send;
 
-    /// The registration of that id or claim digest.
+    /// The authorization request of that id or claim digest.
     ///
     /// # Errors
     /// When the store can't know.
-    fn find_registration(
+    fn find_authorization(
         &self,
-        key: &RegistrationKey,
-    ) -> impl Future<Output = Result<Option<Registration>, StoreError>> + Send;
+        key: &AuthorizationKey,
+    ) -> impl Future<Output = Result<Option<AuthorizationRequest>, StoreError>> + Send;
 
-    /// Applies `transition` if [`Registration::allows`] it at `at`, in one conditional write, and says whether it did.
+    /// Applies `transition` if [`AuthorizationRequest::allows`] it at `at`, in one conditional write, and says whether it did.
     ///
     /// # Errors
     /// When the store can't know whether it did.
     fn transition(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         transition: &Transition,
         at: Timestamp,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Turns an approved registration into a session: marks `new.session.registration` exchanged if it is approved and
+    /// Turns an approved authorization request into a session: marks `new.session.authorization request` exchanged if it is approved and
     /// not expired at `at`, and creates the session, in one transaction. `false` if it was not approved. The session's
-    /// id, registration and digests must be unique; if one is not, nothing changes and the error's kind is
+    /// id, authorization request and digests must be unique; if one is not, nothing changes and the error's kind is
     /// [`StoreErrorKind::Conflict`].
     ///
     /// # Errors
     /// When the store can't know whether it did.
     fn redeem(&self, new: &NewSession, at: Timestamp) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The session that a registration became, ended ones too.
+    /// The session that an authorization request became, ended ones too.
     ///
     /// # Errors
     /// When the store can't know.
     fn session_of(
         &self,
-        registration: &RegistrationId,
+        authorization: &AuthorizationRequestId,
     ) -> impl Future<Output = Result<Option<SessionRecord>, StoreError>> + Send;
 
     /// The session of that id with all that is kept of it, an ended one too.
@@ -156,7 +158,7 @@ pub trait CeremonyStore: SessionStore {
     fn find_refresh(
         &self,
         refresh: &Digest<Refresh>,
-    ) -> impl Future<Output = Result<Option<Lineage>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<RefreshTokenState>, StoreError>> + Send;
 
     /// Gives a session new secrets, if `rotation.from` is its current refresh token, not expired at `at`, and the session
     /// is not revoked; in one conditional write, after which the old access token finds nothing and the old refresh token
@@ -200,7 +202,7 @@ pub trait CeremonyStore: SessionStore {
     /// When the store could not write them.
     fn record_uses(&self, uses: &[(SessionId, Use)]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Forgets at most `limit` of each: registrations that expired, sessions of which both tokens expired, and used-up
+    /// Forgets at most `limit` of each: authorization requests that expired, sessions of which both tokens expired, and used-up
     /// refresh tokens whose time was over, at the instants of `cutoff` or before. Answers whether there may be more.
     /// Nothing but the store's size depends on it.
     ///
@@ -209,37 +211,37 @@ pub trait CeremonyStore: SessionStore {
     fn forget(&self, cutoff: &Cutoff, limit: usize) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// How long a registration is remembered after it expired: until then agent and human are still told what became of it.
+/// How long an authorization request is remembered after it expired: until then agent and human are still told what became of it.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// From when backwards what is over may be forgotten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cutoff {
-    /// Registrations that expired at this instant or before.
-    pub registrations: Timestamp,
+    /// Authorization requests that expired at this instant or before.
+    pub authorizations: Timestamp,
     /// Sessions that ended at this instant or before, and used-up refresh tokens that would have.
     pub sessions: Timestamp,
 }
 
-/// By what a registration is found.
+/// By what an authorization request is found.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RegistrationKey {
+pub enum AuthorizationKey {
     /// By its public id.
-    Id(RegistrationId),
+    Id(AuthorizationRequestId),
     /// By the digest of its claim token.
     Claim(Digest<Claim>),
 }
 
-/// How many registrations may be pending at a time. `None` is no cap.
+/// How many authorization requests may be pending at a time. `None` is no cap.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PendingCaps {
-    /// From one [source](crate::core::registration::Client::source). A registration without an address is not counted here.
+    /// From one [source](crate::types::authorization request::Client::source). An authorization request without an address is not counted here.
     pub per_source: Option<u32>,
     /// In all.
     pub total: Option<u32>,
 }
 
-/// What came of creating a registration.
+/// What came of creating an authorization request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Creation {
     /// It is kept.
@@ -261,7 +263,7 @@ pub enum RevokeTarget {
     Refresh(Digest<Refresh>),
     /// This session, if it is the account's.
     Session(SessionId, AccountId),
-    /// Every session of the account, and every registration that it approved and that is not yet redeemed.
+    /// Every session of the account, and every authorization request that it approved and that is not yet redeemed.
     Account(AccountId),
 }
 

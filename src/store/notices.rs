@@ -1,6 +1,6 @@
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::core::id::SessionId;
+use crate::types::id::SessionId;
 
 /// Sessions that end, as a store tells of them, whichever process ended them. They end when the store does.
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub enum Notice {
 impl Notices {
     /// New notices, and who tells them.
     #[must_use]
-    pub fn new() -> (Teller, Self) {
-        let (teller, notices) = unbounded_channel();
-        (Teller(teller), Self(notices))
+    pub fn new() -> (NoticeSender, Self) {
+        let (sender, notices) = unbounded_channel();
+        (NoticeSender(sender), Self(notices))
     }
 
     /// The next one; `None` when there will be no more.
@@ -31,9 +31,9 @@ impl Notices {
 
 /// Tells [`Notices`].
 #[derive(Clone, Debug)]
-pub struct Teller(UnboundedSender<Notice>);
+pub struct NoticeSender(UnboundedSender<Notice>);
 
-impl Teller {
+impl NoticeSender {
     /// Tells one.
     pub fn tell(&self, notice: Notice) {
         // Nobody may want to know any more.

@@ -7,16 +7,16 @@ use sqlx::{
 };
 
 use super::{
-    Creation, Cutoff, Kept, Notices, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
     sql::{self, Dialect, Engine, Statements, sql_store},
 };
-use crate::core::{
+use crate::types::{
+    authorization::{AuthorizationRequest, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod error;

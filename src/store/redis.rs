@@ -3,16 +3,16 @@ use std::{fmt, sync::Arc};
 use redis::{FromRedisValue, aio::ConnectionManager, cmd};
 
 use super::{
-    CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, REMEMBERED, RegistrationKey, RevokeTarget,
+    AuthorizationKey, CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, REMEMBERED, RevokeTarget,
     SessionStore, StoreError, StoreErrorKind,
     columns::{self, REGISTRATION, Row, SESSION, Values},
 };
-use crate::core::{
+use crate::types::{
+    authorization::{Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Approval, MOST_MISSES, Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod error;
@@ -23,7 +23,7 @@ mod scripts;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
 
-/// How many old registrations each new one takes away.
+/// How many old authorization requests each new one takes away.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 /// How many uses one script writes down, so that none holds the server for long.
 const USES_AT_ONCE: usize = 500;
@@ -128,23 +128,23 @@ impl SessionStore for RedisStore {
 }
 
 impl CeremonyStore for RedisStore {
-    async fn create_registration(
+    async fn create_authorization(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
         let cap = |cap: Option<u32>| cap.map(|cap| cap.to_string()).unwrap_or_default();
         let arguments = Arguments::new()
-            .text(registration.id.as_str())
-            .bytes(registration.mode.claim().map_or(&[], |claim| claim.as_bytes()))
-            .text(&columns::source(registration).unwrap_or_default())
-            .instant(registration.created_at)
-            .instant(registration.expires_at)
+            .text(authorization.id.as_str())
+            .bytes(authorization.mode.claim().map_or(&[], |claim| claim.as_bytes()))
+            .text(&columns::source(authorization).unwrap_or_default())
+            .instant(authorization.created_at)
+            .instant(authorization.expires_at)
             .text(&cap(caps.per_source))
             .text(&cap(caps.total))
-            .instant(registration.created_at.before(REMEMBERED))
+            .instant(authorization.created_at.before(REMEMBERED))
             .integer(FORGOTTEN_AT_ONCE)
-            .columns(&REGISTRATION, Values::registration(registration));
+            .columns(&REGISTRATION, Values::authorization(authorization));
         let answer: String = self.write(&self.scripts.create, arguments).await?;
         match answer.as_str() {
             "created" => Ok(Creation::Created),
@@ -155,25 +155,25 @@ impl CeremonyStore for RedisStore {
         }
     }
 
-    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
         let found: Option<Cells> = match key {
-            RegistrationKey::Id(id) => {
+            AuthorizationKey::Id(id) => {
                 let mut connection = self.connection.clone();
                 let mut find = cmd("HMGET");
                 let find = find.arg(format!("{}reg:{id}", self.base)).arg(&REGISTRATION);
                 find.query_async(&mut connection).await.map_err(error::failed)?
             }
-            RegistrationKey::Claim(claim) => {
-                self.read(&self.scripts.find_registration, Arguments::new().bytes(claim.as_bytes())).await?
+            AuthorizationKey::Claim(claim) => {
+                self.read(&self.scripts.find_authorization, Arguments::new().bytes(claim.as_bytes())).await?
             }
         };
         let found = found.filter(|cells| cells.iter().any(Option::is_some));
-        found.map(|cells| columns::registration(&cells)).transpose()
+        found.map(|cells| columns::authorization(&cells)).transpose()
     }
 
     async fn transition(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         transition: &Transition,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
@@ -187,7 +187,7 @@ impl CeremonyStore for RedisStore {
                 .instant(*expires_at),
             Transition::Deny(account) => edge("deny").text(account.as_str()),
             Transition::Revoke => edge("revoke"),
-            Transition::Miss => edge("miss").integer(i64::from(MOST_MISSES)),
+            Transition::FailedAttempt => edge("miss").integer(i64::from(MAX_FAILED_ATTEMPTS)),
         };
         self.write(&self.scripts.transition, arguments).await
     }
@@ -195,7 +195,7 @@ impl CeremonyStore for RedisStore {
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         let NewSession { session, refresh } = new;
         let arguments = Arguments::new()
-            .text(session.registration.as_str())
+            .text(session.authorization.as_str())
             .instant(at)
             .text(session.id.as_str())
             .text(session.account.id.as_str())
@@ -207,9 +207,9 @@ impl CeremonyStore for RedisStore {
         kept(&self.write::<String>(&self.scripts.redeem, arguments).await?)
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
+    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
         let found: Option<Cells> =
-            self.read(&self.scripts.session_of, Arguments::new().text(registration.as_str())).await?;
+            self.read(&self.scripts.session_of, Arguments::new().text(authorization.as_str())).await?;
         found.map(|cells| columns::record(&cells)).transpose()
     }
 
@@ -219,7 +219,7 @@ impl CeremonyStore for RedisStore {
         found.map(|cells| columns::record(&cells)).transpose()
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         let found: Option<Cells> =
             self.read(&self.scripts.find_refresh, Arguments::new().bytes(refresh.as_bytes())).await?;
         found.map(|cells| columns::lineage(&cells)).transpose()
@@ -279,7 +279,7 @@ impl CeremonyStore for RedisStore {
 
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         let arguments = Arguments::new()
-            .instant(cutoff.registrations)
+            .instant(cutoff.authorizations)
             .instant(cutoff.sessions)
             .integer(i64::try_from(limit).unwrap_or(i64::MAX));
         self.write(&self.scripts.forget, arguments).await
@@ -287,9 +287,13 @@ impl CeremonyStore for RedisStore {
 }
 
 impl Portable for RedisStore {
-    async fn registrations_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Registration)>, StoreError> {
-        let rows: Vec<Cells> = self.read(&self.scripts.registrations_after, page(after, limit)).await?;
-        rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::registration(row)?))).collect()
+    async fn authorizations_after(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, AuthorizationRequest)>, StoreError> {
+        let rows: Vec<Cells> = self.read(&self.scripts.authorizations_after, page(after, limit)).await?;
+        rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::authorization(row)?))).collect()
     }
 
     async fn sessions_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Kept)>, StoreError> {
@@ -305,17 +309,17 @@ impl Portable for RedisStore {
         Ok(all)
     }
 
-    async fn keep_registration(&self, registration: &Registration) -> Result<bool, StoreError> {
-        let account = registration.account.as_ref().map_or("", |account| account.id.as_str());
+    async fn keep_authorization(&self, authorization: &AuthorizationRequest) -> Result<bool, StoreError> {
+        let account = authorization.account.as_ref().map_or("", |account| account.id.as_str());
         let arguments = Arguments::new()
-            .text(registration.id.as_str())
-            .bytes(registration.mode.claim().map_or(&[], |claim| claim.as_bytes()))
-            .text(&columns::source(registration).unwrap_or_default())
-            .instant(registration.expires_at)
+            .text(authorization.id.as_str())
+            .bytes(authorization.mode.claim().map_or(&[], |claim| claim.as_bytes()))
+            .text(&columns::source(authorization).unwrap_or_default())
+            .instant(authorization.expires_at)
             .text(account)
-            .text(columns::state_of(&registration.decision))
-            .columns(&REGISTRATION, Values::registration(registration));
-        kept(&self.write::<String>(&self.scripts.keep_registration, arguments).await?)
+            .text(columns::state_of(&authorization.decision))
+            .columns(&REGISTRATION, Values::authorization(authorization));
+        kept(&self.write::<String>(&self.scripts.keep_authorization, arguments).await?)
     }
 
     async fn keep_session(&self, new: &Kept) -> Result<bool, StoreError> {
@@ -323,7 +327,7 @@ impl Portable for RedisStore {
         let arguments = Arguments::new()
             .text(session.id.as_str())
             .text(session.account.id.as_str())
-            .text(session.registration.as_str())
+            .text(session.authorization.as_str())
             .bytes(session.access.as_bytes())
             .values(Values::default().instant(refreshed.map(|last| last.at)))
             .bytes(refreshed.as_ref().map_or(&[], |last| &last.salt.0))

@@ -7,16 +7,16 @@ use sqlx::{
 };
 
 use super::{
-    Creation, Cutoff, Kept, PendingCaps, RegistrationKey, RevokeTarget, StoreError,
+    AuthorizationKey, Creation, Cutoff, Kept, PendingCaps, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
     sql::{self, Dialect, Engine, Statements, sql_store},
 };
-use crate::core::{
+use crate::types::{
+    authorization::{AuthorizationRequest, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod error;
@@ -37,7 +37,7 @@ mod open;
 /// [`Unavailable`](super::StoreErrorKind::Unavailable). It runs on Tokio, with time enabled.
 ///
 /// ```
-/// use tower_agent_auth::{core::secret::Digest, store::{SessionStore, SqliteStore}};
+/// use tower_agent_auth::{types::secret::Digest, store::{SessionStore, SqliteStore}};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

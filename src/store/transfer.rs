@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use super::{CeremonyStore, StoreError};
-use crate::core::{
+use crate::types::{
+    authorization::AuthorizationRequest,
     clock::Timestamp,
-    registration::Registration,
     secret::{Digest, Refresh},
     session::{Refreshed, SessionRecord},
 };
@@ -14,7 +14,7 @@ use crate::core::{
 const PAGE: usize = 500;
 
 /// Copies everything that one store holds into another: sessions with their digests, so that no agent notices, ended ones
-/// too, and registrations that wait for their humans. What is there already is left alone, so that a copy that was
+/// too, and authorization requests that wait for their humans. What is there already is left alone, so that a copy that was
 /// interrupted is simply made again.
 ///
 /// Nobody may use either store meanwhile: what is granted or revoked behind the copy is not copied. Stop the service,
@@ -27,7 +27,7 @@ const PAGE: usize = 500;
 /// let from = SqliteStore::open("sessions.db").await?;
 /// let to = PostgresStore::connect("postgres://app@db.internal/app").await?;
 /// let copied = transfer(&from, &to).await?;
-/// println!("{} sessions, {} registrations", copied.sessions, copied.registrations);
+/// println!("{} sessions, {} authorization requests", copied.sessions, copied.authorization requests);
 /// # Ok(())
 /// # }
 /// ```
@@ -35,14 +35,14 @@ const PAGE: usize = 500;
 /// # Errors
 /// When either store fails, or the other one holds something else under the same id or digest.
 pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transferred, StoreError> {
-    let mut transferred = Transferred { registrations: 0, sessions: 0 };
+    let mut transferred = Transferred { authorizations: 0, sessions: 0 };
     let mut after = 0;
     loop {
-        let page = from.registrations_after(after, PAGE).await?;
+        let page = from.authorizations_after(after, PAGE).await?;
         let Some((last, _)) = page.last() else { break };
         after = *last;
-        for (_, registration) in &page {
-            transferred.registrations += usize::from(to.keep_registration(registration).await?);
+        for (_, authorization) in &page {
+            transferred.authorizations += usize::from(to.keep_authorization(authorization).await?);
         }
     }
     after = 0;
@@ -60,25 +60,25 @@ pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transf
 /// How much was copied that was not there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Transferred {
-    /// Registrations.
-    pub registrations: usize,
+    /// Authorization requests.
+    pub authorizations: usize,
     /// Sessions.
     pub sessions: usize,
 }
 
 /// A store of which everything can be taken into another. See [`transfer`].
 pub trait Portable: CeremonyStore {
-    /// The registrations behind the place `after`, each with its own place, at most `limit`. The first place is above zero.
+    /// The authorization requests behind the place `after`, each with its own place, at most `limit`. The first place is above zero.
     ///
     /// # Errors
     /// When the store can't know.
-    fn registrations_after(
+    fn authorizations_after(
         &self,
         after: u64,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<(u64, Registration)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(u64, AuthorizationRequest)>, StoreError>> + Send;
 
-    /// The sessions behind the place `after` in the order in which they came to be, as for registrations.
+    /// The sessions behind the place `after` in the order in which they came to be, as for authorization requests.
     ///
     /// # Errors
     /// When the store can't know.
@@ -88,11 +88,14 @@ pub trait Portable: CeremonyStore {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(u64, Kept)>, StoreError>> + Send;
 
-    /// Keeps a registration as it is, in whatever state. `false` if its id is known.
+    /// Keeps an authorization request as it is, in whatever state. `false` if its id is known.
     ///
     /// # Errors
     /// When the store can't know whether it did.
-    fn keep_registration(&self, registration: &Registration) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn keep_authorization(
+        &self,
+        authorization: &AuthorizationRequest,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Keeps a session as it is, as the newest of its account. `false` if its id is known.
     ///

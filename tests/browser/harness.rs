@@ -150,7 +150,7 @@ impl Http {
     }
 }
 
-/// A registration that waits for its human.
+/// An authorization request that waits for its human.
 #[derive(Clone)]
 pub struct Pending {
     pub claim_url: String,

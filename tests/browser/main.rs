@@ -167,7 +167,8 @@ async fn a_human_denies() {
 async fn nobody_decides_in_time() {
     let folder = Folder::new();
     let file = folder.0.join("agent-auth.toml");
-    std::fs::write(&file, DEMO_CONFIG.replace("registration = \"10m\"", "registration = \"4s\"")).unwrap();
+    std::fs::write(&file, DEMO_CONFIG.replace("authorization_request = \"10m\"", "authorization_request = \"4s\""))
+        .unwrap();
     let demo = Demo::start(&["--store", "memory", "--no-limits", "--config", file.to_str().unwrap()]);
     let agent = AgentAt::new(&demo.url);
     let pending = agent.register(&["projects:read"], "Late agent");

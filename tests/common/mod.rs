@@ -26,17 +26,17 @@ use tower_agent_auth::{
     AgentAuth, Config, ConfigBuilder,
     accounts::{Accounts, AccountsError, SignedIn},
     audit::{AuditSink, Event},
-    core::{
-        clock::{ManualClock, Timestamp},
-        id::{AccountId, RegistrationId, SessionId},
-        registration::{Account, Registration, Transition},
-        secret::{Access, Digest, Refresh},
-        session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
-    },
     guard::{AgentSession, Owner},
     store::{
-        CeremonyStore, Creation, Cutoff, MemoryStore, PendingCaps, RegistrationKey, RevokeTarget, SessionStore,
+        AuthorizationKey, CeremonyStore, Creation, Cutoff, MemoryStore, PendingCaps, RevokeTarget, SessionStore,
         StoreError, StoreErrorKind,
+    },
+    types::{
+        authorization::{Account, AuthorizationRequest, Transition},
+        clock::{ManualClock, Timestamp},
+        id::{AccountId, AuthorizationRequestId, SessionId},
+        secret::{Access, Digest, Refresh},
+        session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
 };
 
@@ -191,10 +191,10 @@ pub fn app(auth: &AgentAuth, handled: &Arc<AtomicUsize>) -> Router {
         .route("/optional", any(handler.clone()).layer(auth.optional()))
         .route("/billing", any(handler.clone()).layer(auth.owner_only()))
         .route("/unclassified", get(handler))
-        .layer(auth.discovery())
+        .layer(auth.endpoints())
 }
 
-/// A registration that waits for its human.
+/// An authorization request that waits for its human.
 #[derive(Clone, Debug)]
 pub struct Pending {
     pub id: String,
@@ -447,33 +447,33 @@ impl SessionStore for TestStore {
         self.memory.find_session(access).await
     }
 
-    fn find_session_now(&self, access: &Digest<Access>) -> std::task::Poll<Option<Arc<Session>>> {
+    fn try_find_session(&self, access: &Digest<Access>) -> std::task::Poll<Option<Arc<Session>>> {
         if self.waits.load(Ordering::SeqCst) || self.fault.lock().unwrap().is_some() {
             return std::task::Poll::Pending;
         }
         self.calls.fetch_add(1, Ordering::SeqCst);
-        self.memory.find_session_now(access)
+        self.memory.try_find_session(access)
     }
 }
 
 impl CeremonyStore for TestStore {
-    async fn create_registration(
+    async fn create_authorization(
         &self,
-        registration: &Registration,
+        authorization: &AuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
         self.step(true).await?;
-        self.memory.create_registration(registration, caps).await
+        self.memory.create_authorization(authorization, caps).await
     }
 
-    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
+    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
         self.step(false).await?;
-        self.memory.find_registration(key).await
+        self.memory.find_authorization(key).await
     }
 
     async fn transition(
         &self,
-        id: &RegistrationId,
+        id: &AuthorizationRequestId,
         transition: &Transition,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
@@ -486,9 +486,9 @@ impl CeremonyStore for TestStore {
         self.memory.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
+    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
         self.step(false).await?;
-        self.memory.session_of(registration).await
+        self.memory.session_of(authorization).await
     }
 
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -496,7 +496,7 @@ impl CeremonyStore for TestStore {
         self.memory.find_record(session).await
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         self.step(false).await?;
         self.memory.find_refresh(refresh).await
     }

@@ -200,7 +200,7 @@ pub(crate) async fn hyper(http2: bool) -> Host {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(who(request.extensions()))))
     };
     let auth = &service.auth;
-    let app = auth.discovery().layer(auth.policy(policy(auth)).layer(service_fn(answer)));
+    let app = auth.endpoints().layer(auth.policy(policy(auth)).layer(service_fn(answer)));
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         loop {
@@ -223,7 +223,7 @@ fn router(auth: &AgentAuth) -> axum::Router {
 /// axum.
 pub(crate) async fn axum(http2: bool) -> Host {
     let service = service();
-    let app = router(&service.auth).layer(service.auth.discovery());
+    let app = router(&service.auth).layer(service.auth.endpoints());
     let (listener, address) = listen().await;
     tokio::spawn(async move { axum::serve(listener, app).await });
     Host::new(service, address, http2, false)
@@ -235,7 +235,7 @@ pub(crate) async fn tonic(http2: bool) -> Host {
     let auth = &service.auth;
     let grpc = Routes::new(auth.policy(policy(auth)).layer(NotesServer::new(Book)));
     let routes = Routes::from(grpc.into_axum_router().merge(router(auth)));
-    let server = Server::builder().accept_http1(true).layer(auth.discovery()).add_routes(routes);
+    let server = Server::builder().accept_http1(true).layer(auth.endpoints()).add_routes(routes);
     let (listener, address) = listen().await;
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     Host::new(service, address, http2, true)

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use tokio::{task::JoinSet, time::sleep};
 use tower_agent_auth::{
-    core::{
-        registration::{Registration, Transition},
-        session::{NewSession, RevokedBy, Use},
-    },
     store::{
         CacheOptions, CeremonyStore, RevokeTarget, SessionStore,
         conformance::fixtures::{
-            after, apply, approved, create, deny, find, is_live, listed, opened, registration, session, session_of,
+            after, apply, approved, authorization, create, deny, find, is_live, listed, opened, session, session_of,
         },
+    },
+    types::{
+        authorization::{AuthorizationRequest, Transition},
+        session::{NewSession, RevokedBy, Use},
     },
 };
 
@@ -20,14 +20,14 @@ use crate::places::{Place, Prefix, Schema, TempFile};
 
 /// One of each: what a store may be asked to remember.
 pub(crate) struct Everything {
-    registrations: Vec<Registration>,
+    authorizations: Vec<AuthorizationRequest>,
     live: NewSession,
     ended: NewSession,
 }
 
 impl Everything {
     pub(crate) async fn keep(store: &impl CeremonyStore) -> Self {
-        let unopened = registration();
+        let unopened = authorization();
         create(store, &unopened).await;
         let denied = opened(store, "alice").await;
         assert!(apply(store, &denied, deny("alice")).await);
@@ -40,16 +40,16 @@ impl Everything {
         let target = RevokeTarget::Access(ended.session.access);
         store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();
         let kept = [unopened, denied, revoked, opened(store, "bob").await, approved(store, "bob").await];
-        let mut registrations = Vec::new();
-        for registration in &kept {
-            registrations.push(find(store, registration).await);
+        let mut authorizations = Vec::new();
+        for authorization in &kept {
+            authorizations.push(find(store, authorization).await);
         }
-        Self { registrations, live, ended }
+        Self { authorizations, live, ended }
     }
 
     pub(crate) async fn check(&self, store: &impl CeremonyStore) {
-        for registration in &self.registrations {
-            assert_eq!(find(store, registration).await, *registration);
+        for authorization in &self.authorizations {
+            assert_eq!(find(store, authorization).await, *authorization);
         }
         assert!(is_live(store, &self.live).await && !is_live(store, &self.ended).await);
         let [ended, live] = listed(store, "alice").await.try_into().unwrap();

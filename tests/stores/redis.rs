@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, error::Error};
 
 use redis::{Commands, cmd};
 use tower_agent_auth::{
-    core::session::RevokedBy,
     store::{
         CeremonyStore, RedisOptions, RedisStore, RevokeTarget, SessionStore, StoreError, StoreErrorKind,
         conformance::fixtures::{account, after, approved, is_live, listed, session, session_of},
     },
+    types::session::RevokedBy,
 };
 
 use crate::{
@@ -83,7 +83,7 @@ async fn r96_whatever_is_lost_makes_sessions_invalid_and_never_valid() {
     let prefix = Prefix::new();
     let store = prefix.open().await;
     let keys = || -> Vec<Vec<u8>> { Prefix::beside().keys(prefix.key("*")).unwrap() };
-    // One after the other, each key that a live and a revoked session, and a registration taken back, consist of.
+    // One after the other, each key that a live and a revoked session, and an authorization request taken back, consist of.
     for index in 0.. {
         let live = session(&store, "alice").await;
         let revoked = session(&store, "alice").await;

@@ -4,13 +4,13 @@ use std::{error::Error, fs, path::Path};
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
 use tower_agent_auth::{
-    core::{
+    store::{AuthorizationKey, CeremonyStore, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind},
+    types::{
+        authorization::{AuthorizationRequest, Mode, State},
         random::OsRandom,
-        registration::{Mode, Registration, State},
         secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
         session::{NewSession, RevokedBy},
     },
-    store::{CeremonyStore, RegistrationKey, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind},
 };
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     places::{Place, TempFile},
 };
 use tower_agent_auth::store::conformance::fixtures::{
-    LIFE, account, after, apply, approve, approved, create, find, is_live, listed, open, opened, registration, session,
-    session_of, session_with,
+    LIFE, account, after, apply, approve, approved, authorization, create, find, is_live, listed, open, opened,
+    session, session_of, session_with,
 };
 
 /// A connection beside the store's, as another program could have it.
@@ -77,7 +77,7 @@ async fn r4_no_secret_reaches_the_files() {
     let file = TempFile::on_disk();
     let store = file.open().await;
     let (claim, access, refresh) = (secret::<Claim>("aac_"), secret::<Access>("aas_"), secret::<Refresh>("aar_"));
-    let asked = Registration { mode: Mode::Claim { claim: claim.digest() }, ..registration() };
+    let asked = AuthorizationRequest { mode: Mode::Claim { claim: claim.digest() }, ..authorization() };
     create(&store, &asked).await;
     assert!(apply(&store, &asked, open("alice")).await);
     assert!(apply(&store, &asked, approve("alice", "a b")).await);
@@ -183,9 +183,9 @@ async fn r91_a_registration_that_makes_no_sense_is_an_error_and_not_absent() {
         let file = TempFile::new();
         let store = file.open().await;
         let damaged = approved(&store, "alice").await;
-        damage(&file.path(), &format!("UPDATE registrations SET {garbage}")).await;
-        let key = RegistrationKey::Id(damaged.id.clone());
-        let error = store.find_registration(&key).await.unwrap_err();
+        damage(&file.path(), &format!("UPDATE authorizations SET {garbage}")).await;
+        let key = AuthorizationKey::Id(damaged.id.clone());
+        let error = store.find_authorization(&key).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{garbage}");
         assert!(error.source().is_some());
         let sound = opened(&store, "bob").await;
@@ -253,15 +253,15 @@ async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
     let file = TempFile::new();
     let store = file.open().await;
     for _ in 0..150 {
-        create(&store, &registration()).await;
+        create(&store, &authorization()).await;
     }
     let count = async || {
         let mut beside = beside(&file.path()).await;
-        query_scalar::<_, i64>("SELECT count(*) FROM registrations").fetch_one(&mut beside).await.unwrap()
+        query_scalar::<_, i64>("SELECT count(*) FROM authorizations").fetch_one(&mut beside).await.unwrap()
     };
     for (millis, left) in [(LIFE + HOUR - 1, 151), (LIFE + HOUR, 52), (LIFE + HOUR, 3), (LIFE + HOUR, 4)] {
         let (created_at, expires_at) = (after(millis), after(millis + LIFE));
-        create(&store, &Registration { created_at, expires_at, ..registration() }).await;
+        create(&store, &AuthorizationRequest { created_at, expires_at, ..authorization() }).await;
         assert_eq!(count().await, left);
     }
 }

@@ -1,17 +1,17 @@
 //! From one store to another, and nothing is lost.
 
 use tower_agent_auth::{
-    core::{
-        registration::{Registration, Transition},
-        session::RevokedBy,
-    },
     store::{
         CeremonyStore, Creation, PendingCaps, Portable, RevokeTarget, SessionStore, StoreErrorKind, Transferred,
         conformance::fixtures::{
-            account, after, apply, approve, approved, create, find, is_live, listed, of_every_mode, open, registration,
-            rotation, session, session_of, session_with,
+            account, after, apply, approve, approved, authorization, create, find, is_live, listed, of_every_mode,
+            open, rotation, session, session_of, session_with,
         },
         transfer,
+    },
+    types::{
+        authorization::{AuthorizationRequest, Transition},
+        session::RevokedBy,
     },
 };
 
@@ -31,7 +31,7 @@ where
     let first = session(&old, "carol").await;
     let (second, third) = (rotation(first.refresh, 3), rotation(first.refresh, 4));
     assert!(old.rotate(&second, after(3)).await.unwrap().is_some());
-    let third = tower_agent_auth::core::session::Rotation { from: second.refresh, ..third };
+    let third = tower_agent_auth::types::session::Rotation { from: second.refresh, ..third };
     assert!(old.rotate(&third, after(4)).await.unwrap().is_some());
     let mut modes = Vec::new();
     for (asking, code) in of_every_mode() {
@@ -51,8 +51,8 @@ where
     let sessions = 603;
     let transferred = transfer(&old, &new).await.unwrap();
     assert_eq!(transferred.sessions, sessions);
-    assert!(transferred.registrations > sessions);
-    assert_eq!(transfer(&old, &new).await.unwrap(), Transferred { registrations: 0, sessions: 0 });
+    assert!(transferred.authorizations > sessions);
+    assert_eq!(transfer(&old, &new).await.unwrap(), Transferred { authorizations: 0, sessions: 0 });
 
     everything.check(&new).await;
     for name in ["alice", "bob", "carol", "account-7"] {
@@ -80,11 +80,11 @@ where
     assert!(listed(&new, "carol").await.iter().all(|session| session.revoked.is_some()));
     assert!(!new.redeem(&session_of(&taken_back, "frank"), after(7)).await.unwrap());
     for mode in &modes {
-        assert!(!apply(&new, mode, Transition::Miss).await, "what was approved is revoked");
+        assert!(!apply(&new, mode, Transition::FailedAttempt).await, "what was approved is revoked");
     }
     // Those that are pending count.
     let caps = PendingCaps { per_source: Some(1), total: None };
-    assert_eq!(new.create_registration(&registration(), caps).await.unwrap(), Creation::SourceFull);
+    assert_eq!(new.create_authorization(&authorization(), caps).await.unwrap(), Creation::SourceFull);
 }
 
 async fn what_is_taken_by_another_is_a_conflict<From: Place, To: Place>()
@@ -94,9 +94,9 @@ where
 {
     let (from, to) = (From::new(), To::new());
     let (old, new) = (from.open().await, to.open().await);
-    let asking = registration();
+    let asking = authorization();
     create(&old, &asking).await;
-    create(&new, &Registration { mode: asking.mode.clone(), ..registration() }).await;
+    create(&new, &AuthorizationRequest { mode: asking.mode.clone(), ..authorization() }).await;
     assert_eq!(transfer(&old, &new).await.unwrap_err().kind(), StoreErrorKind::Conflict);
     let kept = session(&old, "alice").await;
     let clash = session_with(&approved(&new, "bob").await, "bob", kept.session.access);

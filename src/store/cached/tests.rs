@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::advance};
 
 use super::*;
 use crate::store::{
-    MemoryStore, StoreErrorKind, Teller,
+    MemoryStore, NoticeSender, StoreErrorKind,
     conformance::fixtures::{after, digest, rotation, session},
 };
 
@@ -19,7 +19,7 @@ struct Remote {
     /// One permit for each answer.
     permits: Arc<Semaphore>,
     fails: Arc<AtomicBool>,
-    teller: Arc<Mutex<Option<Teller>>>,
+    sender: Arc<Mutex<Option<NoticeSender>>>,
 }
 
 const PLENTY: usize = 1_000_000;
@@ -31,7 +31,7 @@ impl Remote {
             asked: Arc::default(),
             permits: Arc::new(Semaphore::new(PLENTY)),
             fails: Arc::default(),
-            teller: Arc::default(),
+            sender: Arc::default(),
         }
     }
 
@@ -65,22 +65,31 @@ impl SessionStore for Remote {
     }
 
     fn notices(&self) -> Option<Notices> {
-        let (teller, notices) = Notices::new();
-        *self.teller.lock().unwrap() = Some(teller);
+        let (sender, notices) = Notices::new();
+        *self.sender.lock().unwrap() = Some(sender);
         Some(notices)
     }
 }
 
 impl CeremonyStore for Remote {
-    async fn create_registration(&self, new: &Registration, caps: PendingCaps) -> Result<Creation, StoreError> {
-        self.memory.create_registration(new, caps).await
+    async fn create_authorization(
+        &self,
+        new: &AuthorizationRequest,
+        caps: PendingCaps,
+    ) -> Result<Creation, StoreError> {
+        self.memory.create_authorization(new, caps).await
     }
 
-    async fn find_registration(&self, key: &RegistrationKey) -> Result<Option<Registration>, StoreError> {
-        self.memory.find_registration(key).await
+    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
+        self.memory.find_authorization(key).await
     }
 
-    async fn transition(&self, id: &RegistrationId, edge: &Transition, at: Timestamp) -> Result<bool, StoreError> {
+    async fn transition(
+        &self,
+        id: &AuthorizationRequestId,
+        edge: &Transition,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.memory.transition(id, edge, at).await
     }
 
@@ -88,15 +97,15 @@ impl CeremonyStore for Remote {
         self.memory.redeem(new, at).await
     }
 
-    async fn session_of(&self, registration: &RegistrationId) -> Result<Option<SessionRecord>, StoreError> {
-        self.memory.session_of(registration).await
+    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
+        self.memory.session_of(authorization).await
     }
 
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         self.memory.find_record(session).await
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<Lineage>, StoreError> {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         self.memory.find_refresh(refresh).await
     }
 
@@ -161,13 +170,13 @@ async fn begin_and_drop<T>(future: impl Future<Output = T>) {
 async fn r97_an_answer_is_given_again_until_it_is_too_old() {
     let (remote, store, new) = cached().await;
     assert!(is_live(&store, &new).await && is_live(&store, &new).await);
-    assert!(matches!(store.find_session_now(&new.session.access), Poll::Ready(Some(_))));
+    assert!(matches!(store.try_find_session(&new.session.access), Poll::Ready(Some(_))));
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(4_999)).await;
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(1)).await;
-    assert!(store.find_session_now(&new.session.access).is_pending());
+    assert!(store.try_find_session(&new.session.access).is_pending());
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 2);
 }
@@ -343,12 +352,12 @@ async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
 async fn r97_what_another_process_tells_is_dropped() {
     let (remote, store, new) = cached().await;
     let other = session(&store, "bob").await;
-    let teller = remote.teller.lock().unwrap().clone().unwrap();
+    let sender = remote.sender.lock().unwrap().clone().unwrap();
     for notice in [Notice::Ended(vec![new.session.id.clone()]), Notice::Gap] {
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);
         let asked = remote.asked();
-        teller.tell(notice.clone());
-        while store.find_session_now(&new.session.access).is_ready() {
+        sender.tell(notice.clone());
+        while store.try_find_session(&new.session.access).is_ready() {
             tokio::task::yield_now().await;
         }
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);
@@ -359,12 +368,12 @@ async fn r97_what_another_process_tells_is_dropped() {
 #[tokio::test]
 async fn the_listener_ends_with_the_cache() {
     let (remote, store, _) = cached().await;
-    let teller = remote.teller.lock().unwrap().clone().unwrap();
+    let sender = remote.sender.lock().unwrap().clone().unwrap();
     drop(store.clone());
     tokio::task::yield_now().await;
-    assert!(tokio::time::timeout(Duration::ZERO, teller.unwanted()).await.is_err(), "a clone is still there");
+    assert!(tokio::time::timeout(Duration::ZERO, sender.unwanted()).await.is_err(), "a clone is still there");
     drop(store);
-    teller.unwanted().await;
+    sender.unwanted().await;
 }
 
 #[tokio::test]

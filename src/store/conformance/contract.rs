@@ -3,52 +3,54 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    core::{
+    store::{AuthorizationKey, CeremonyStore, Creation, Cutoff, PendingCaps, RevokeTarget, StoreErrorKind},
+    types::{
+        authorization::{Account, Approval, AuthorizationRequest, Decision, MAX_FAILED_ATTEMPTS, State, Transition},
         clock::Timestamp,
-        id::{AccountId, RegistrationId, SessionId},
+        id::{AccountId, AuthorizationRequestId, SessionId},
         random::OsRandom,
-        registration::{Account, Approval, Decision, MOST_MISSES, Registration, State, Transition},
         scope::ScopeSet,
         secret::{Access, Claim, Digest, Refresh},
         session::{NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
-    store::{CeremonyStore, Creation, Cutoff, PendingCaps, RegistrationKey, RevokeTarget, StoreErrorKind},
 };
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, checked, claim_of, create, deny, digest,
-    find, is_live, listed, of_every_mode, open, opened, registration, registration_from, rotation, scopes, session,
+    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, checked, claim_of, create,
+    deny, digest, find, is_live, listed, of_every_mode, open, opened, registration_from, rotation, scopes, session,
     session_of, session_with, text,
 };
 
 pub async fn a_registration_is_found_by_id_and_by_claim(store: impl CeremonyStore) {
-    let (one, other) = (registration(), registration_from("2001:db8::1"));
+    let (one, other) = (authorization(), registration_from("2001:db8::1"));
     create(&store, &one).await;
     create(&store, &other).await;
     for kept in [&one, &other] {
-        for key in [RegistrationKey::Id(kept.id.clone()), RegistrationKey::Claim(claim_of(kept))] {
-            assert_eq!(store.find_registration(&key).await.unwrap().as_ref(), Some(kept));
+        for key in [AuthorizationKey::Id(kept.id.clone()), AuthorizationKey::Claim(claim_of(kept))] {
+            assert_eq!(store.find_authorization(&key).await.unwrap().as_ref(), Some(kept));
         }
     }
-    let unknown = registration();
-    for key in [RegistrationKey::Claim(claim_of(&unknown)), RegistrationKey::Id(unknown.id)] {
-        assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    let unknown = authorization();
+    for key in [AuthorizationKey::Claim(claim_of(&unknown)), AuthorizationKey::Id(unknown.id)] {
+        assert_eq!(store.find_authorization(&key).await.unwrap(), None);
     }
     assert_eq!(store.find_session(&digest::<Access>()).await.unwrap(), None);
 }
 
 pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyStore) {
-    let unknown = registration();
+    let unknown = authorization();
     let never = session_of(&unknown, "alice");
-    let id = RegistrationKey::Id(unknown.id.clone());
-    assert_eq!(store.find_registration(&id).await.unwrap(), None);
-    assert_eq!(store.find_registration(&RegistrationKey::Claim(claim_of(&unknown))).await.unwrap(), None);
+    let id = AuthorizationKey::Id(unknown.id.clone());
+    assert_eq!(store.find_authorization(&id).await.unwrap(), None);
+    assert_eq!(store.find_authorization(&AuthorizationKey::Claim(claim_of(&unknown))).await.unwrap(), None);
     assert_eq!(store.find_session(&never.session.access).await.unwrap(), None);
     assert_eq!(store.session_of(&unknown.id).await.unwrap(), None);
     assert_eq!(store.find_record(&never.session.id).await.unwrap(), None);
     assert!(store.find_refresh(&never.refresh).await.unwrap().is_none());
     assert_eq!(listed(&store, "alice").await, []);
-    for transition in [open("alice"), approve("alice", "a"), deny("alice"), Transition::Revoke, Transition::Miss] {
+    for transition in
+        [open("alice"), approve("alice", "a"), deny("alice"), Transition::Revoke, Transition::FailedAttempt]
+    {
         assert!(!apply(&store, &unknown, transition).await);
     }
     assert!(!store.redeem(&never, after(1)).await.unwrap());
@@ -63,40 +65,40 @@ pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyS
     }
     let last = Use { at: after(1), address: None };
     store.record_uses(&[(never.session.id.clone(), last)]).await.unwrap();
-    assert!(!store.forget(&Cutoff { registrations: after(1), sessions: after(1) }, 9).await.unwrap());
+    assert!(!store.forget(&Cutoff { authorizations: after(1), sessions: after(1) }, 9).await.unwrap());
 }
 
 pub async fn r98_creating_what_exists_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
     let kept = opened(&store, "alice").await;
     let before = find(&store, &kept).await;
-    let same_id = Registration { id: kept.id.clone(), ..registration() };
-    let same_claim = Registration { mode: kept.mode.clone(), ..registration() };
+    let same_id = AuthorizationRequest { id: kept.id.clone(), ..authorization() };
+    let same_claim = AuthorizationRequest { mode: kept.mode.clone(), ..authorization() };
     for clash in [&same_id, &same_claim, &kept] {
-        let created = store.create_registration(clash, NO_CAPS).await.unwrap();
+        let created = store.create_authorization(clash, NO_CAPS).await.unwrap();
         assert_eq!(created, Creation::Conflict);
     }
     assert_eq!(find(&store, &kept).await, before);
-    let claim = RegistrationKey::Claim(claim_of(&same_id));
-    assert_eq!(store.find_registration(&claim).await.unwrap(), None);
-    let id = RegistrationKey::Id(same_claim.id);
-    assert_eq!(store.find_registration(&id).await.unwrap(), None);
+    let claim = AuthorizationKey::Claim(claim_of(&same_id));
+    assert_eq!(store.find_authorization(&claim).await.unwrap(), None);
+    let id = AuthorizationKey::Id(same_claim.id);
+    assert_eq!(store.find_authorization(&id).await.unwrap(), None);
 }
 
 const TWO_PER_SOURCE: PendingCaps = PendingCaps { per_source: Some(2), total: None };
 const TWO_IN_ALL: PendingCaps = PendingCaps { per_source: None, total: Some(2) };
 
-async fn creation(store: &impl CeremonyStore, registration: &Registration, caps: PendingCaps) -> Creation {
-    store.create_registration(registration, caps).await.unwrap()
+async fn creation(store: &impl CeremonyStore, authorization: &AuthorizationRequest, caps: PendingCaps) -> Creation {
+    store.create_authorization(authorization, caps).await.unwrap()
 }
 
 pub async fn r42_a_source_has_its_cap(store: impl CeremonyStore) {
     for _ in 0..2 {
-        assert_eq!(creation(&store, &registration(), TWO_PER_SOURCE).await, Creation::Created);
+        assert_eq!(creation(&store, &authorization(), TWO_PER_SOURCE).await, Creation::Created);
     }
-    let refused = registration();
+    let refused = authorization();
     assert_eq!(creation(&store, &refused, TWO_PER_SOURCE).await, Creation::SourceFull);
-    let key = RegistrationKey::Id(refused.id);
-    assert_eq!(store.find_registration(&key).await.unwrap(), None);
+    let key = AuthorizationKey::Id(refused.id);
+    assert_eq!(store.find_authorization(&key).await.unwrap(), None);
     let mapped = registration_from("::ffff:192.0.2.7");
     assert_eq!(creation(&store, &mapped, TWO_PER_SOURCE).await, Creation::SourceFull);
     let other = registration_from("192.0.2.8");
@@ -110,15 +112,15 @@ pub async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: impl Cer
         ("2001:db8:0:1::3", Creation::SourceFull),
         ("2001:db8:0:2::1", Creation::Created),
     ] {
-        let registration = registration_from(address);
-        assert_eq!(creation(&store, &registration, TWO_PER_SOURCE).await, expected, "{address}");
+        let authorization = registration_from(address);
+        assert_eq!(creation(&store, &authorization, TWO_PER_SOURCE).await, expected, "{address}");
     }
 }
 
 pub async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
     let caps = PendingCaps { per_source: Some(0), total: Some(3) };
     for expected in [Creation::Created, Creation::Created, Creation::Created, Creation::Full] {
-        let mut nameless = registration();
+        let mut nameless = authorization();
         nameless.client.address = None;
         assert_eq!(creation(&store, &nameless, caps).await, expected);
     }
@@ -130,17 +132,17 @@ pub async fn r42_the_total_is_capped(store: impl CeremonyStore) {
     {
         assert_eq!(creation(&store, &registration_from(address), TWO_IN_ALL).await, expected);
     }
-    assert_eq!(creation(&store, &registration(), NO_CAPS).await, Creation::Created);
+    assert_eq!(creation(&store, &authorization(), NO_CAPS).await, Creation::Created);
 }
 
 pub async fn r42_what_is_decided_or_expired_frees_its_place(store: impl CeremonyStore) {
     for caps in [TWO_PER_SOURCE, TWO_IN_ALL] {
         let begin = if caps == TWO_PER_SOURCE { 0 } else { 10 * LIFE };
         let full = if caps == TWO_PER_SOURCE { Creation::SourceFull } else { Creation::Full };
-        let made = |millis: i64| Registration {
+        let made = |millis: i64| AuthorizationRequest {
             created_at: after(begin + millis),
             expires_at: after(begin + millis + LIFE),
-            ..registration()
+            ..authorization()
         };
         let at = after(begin + 1);
         let decided = made(0);
@@ -156,33 +158,33 @@ pub async fn r42_what_is_decided_or_expired_frees_its_place(store: impl Ceremony
     }
 }
 
-/// Brings a new registration of alice's into `state`, and answers the instant at which it is in it.
-async fn in_state(store: &impl CeremonyStore, state: State) -> (Registration, Timestamp) {
-    let registration = match state {
-        State::Approved | State::Exchanged | State::Revoked | State::Locked => approved(store, "alice").await,
+/// Brings a new authorization request of alice's into `state`, and answers the instant at which it is in it.
+async fn in_state(store: &impl CeremonyStore, state: State) -> (AuthorizationRequest, Timestamp) {
+    let authorization = match state {
+        State::Approved | State::Redeemed | State::Revoked | State::Locked => approved(store, "alice").await,
         State::Pending | State::Denied | State::Expired => opened(store, "alice").await,
     };
     match state {
-        State::Denied => assert!(apply(store, &registration, deny("alice")).await),
-        State::Revoked => assert!(apply(store, &registration, Transition::Revoke).await),
+        State::Denied => assert!(apply(store, &authorization, deny("alice")).await),
+        State::Revoked => assert!(apply(store, &authorization, Transition::Revoke).await),
         State::Locked => {
-            for _ in 0..MOST_MISSES {
-                assert!(apply(store, &registration, Transition::Miss).await);
+            for _ in 0..MAX_FAILED_ATTEMPTS {
+                assert!(apply(store, &authorization, Transition::FailedAttempt).await);
             }
         }
-        State::Exchanged => {
-            assert!(store.redeem(&session_of(&registration, "alice"), after(2)).await.unwrap());
+        State::Redeemed => {
+            assert!(store.redeem(&session_of(&authorization, "alice"), after(2)).await.unwrap());
         }
         State::Pending | State::Approved | State::Expired => {}
     }
     let at = if state == State::Expired { after(LIFE) } else { after(3) };
-    let found = find(store, &registration).await;
+    let found = find(store, &authorization).await;
     assert_eq!(found.state_at(at), state);
     (found, at)
 }
 
 const STATES: [State; 7] =
-    [State::Pending, State::Approved, State::Denied, State::Exchanged, State::Revoked, State::Locked, State::Expired];
+    [State::Pending, State::Approved, State::Denied, State::Redeemed, State::Revoked, State::Locked, State::Expired];
 
 pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl CeremonyStore) {
     for state in STATES {
@@ -194,7 +196,7 @@ pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl Ceremo
             (deny("alice"), Some(State::Pending), State::Denied),
             (deny("mallory"), None, state),
             (Transition::Revoke, Some(State::Approved), State::Revoked),
-            (Transition::Miss, Some(State::Approved), State::Approved),
+            (Transition::FailedAttempt, Some(State::Approved), State::Approved),
         ] {
             let (before, at) = in_state(&store, state).await;
             let legal = legal_in == Some(state);
@@ -209,7 +211,7 @@ pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl Ceremo
         assert_eq!(redeemed, state == State::Approved, "redeem in {state:?}");
         assert!(redeemed || find(&store, &before).await == before);
     }
-    let unknown = registration();
+    let unknown = authorization();
     assert!(!apply(&store, &unknown, open("alice")).await);
     assert!(!store.redeem(&session_of(&unknown, "alice"), after(1)).await.unwrap());
 }
@@ -230,7 +232,7 @@ pub async fn r44_approved_scopes_are_some_of_those_requested(store: impl Ceremon
         ("", "", false),
         ("[] {} ' %_", "[] ' %_", true),
     ] {
-        let asking = Registration { requested: scopes(asked), ..registration() };
+        let asking = AuthorizationRequest { requested: scopes(asked), ..authorization() };
         create(&store, &asking).await;
         assert!(apply(&store, &asking, open("alice")).await);
         assert_eq!(apply(&store, &asking, approve("alice", granted)).await, legal, "{granted:?} of {asked:?}");
@@ -240,7 +242,7 @@ pub async fn r44_approved_scopes_are_some_of_those_requested(store: impl Ceremon
 }
 
 pub async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore) {
-    let unopened = registration();
+    let unopened = authorization();
     create(&store, &unopened).await;
     assert!(!apply(&store, &unopened, approve("alice", "a")).await, "nobody opened it");
     assert!(!apply(&store, &unopened, deny("alice")).await, "nobody opened it");
@@ -262,7 +264,7 @@ pub async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl 
             (State::Pending, approve("alice", "a")),
             (State::Pending, deny("alice")),
             (State::Approved, Transition::Revoke),
-            (State::Approved, Transition::Miss),
+            (State::Approved, Transition::FailedAttempt),
         ] {
             let (before, _) = in_state(&store, state).await;
             let applied = store.transition(&before.id, &transition, after(millis)).await.unwrap();
@@ -291,7 +293,7 @@ pub async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore) {
     assert_eq!(store.find_record(&new.session.id).await.unwrap().as_ref(), Some(&new.session));
     assert_eq!(store.session_of(&approved.id).await.unwrap().as_ref(), Some(&new.session));
     assert_eq!(listed(&store, "alice").await, [new.session]);
-    assert_eq!(find(&store, &approved).await.decision, Decision::Exchanged(scopes("a b")));
+    assert_eq!(find(&store, &approved).await.decision, Decision::Redeemed(scopes("a b")));
 }
 
 pub async fn r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
@@ -362,7 +364,7 @@ pub async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonySto
     let bobs = session(&store, "bob").await;
     let (undecided, waiting) = (opened(&store, "alice").await, approved(&store, "alice").await);
     let bobs_waiting = approved(&store, "bob").await;
-    let expired = Registration { expires_at: after(5), ..registration() };
+    let expired = AuthorizationRequest { expires_at: after(5), ..authorization() };
     create(&store, &expired).await;
     assert!(apply(&store, &expired, open("alice")).await);
     assert!(apply(&store, &expired, approve_until("alice", "a", None, 5)).await);
@@ -461,7 +463,7 @@ pub async fn the_later_use_stands(store: impl CeremonyStore) {
     let last = used(30, Some("2001:db8::1"));
     let several = [(&one, used(20, Some("192.0.2.2"))), (&one, last), (&one, used(25, None))];
     assert_eq!(record(&several).await, Some(last));
-    let unknown = session_of(&registration(), "alice");
+    let unknown = session_of(&authorization(), "alice");
     assert_eq!(record(&[(&unknown, used(40, None))]).await, Some(last));
     assert_eq!(listed(&store, "alice").await[1].last_use, Some(last));
     assert_eq!(listed(&store, "alice").await[0].last_use, Some(used(99, None)));
@@ -503,7 +505,7 @@ pub async fn a_session_and_its_record_agree(store: impl CeremonyStore) {
 async fn agreed(store: &impl CeremonyStore, new: &NewSession, refresh: Digest<Refresh>) -> SessionRecord {
     let record = store.find_record(&new.session.id).await.unwrap().unwrap();
     assert_eq!(record.session.client, record.client.name);
-    assert_eq!(store.session_of(&new.session.registration).await.unwrap().as_ref(), Some(&record));
+    assert_eq!(store.session_of(&new.session.authorization).await.unwrap().as_ref(), Some(&record));
     assert_eq!(store.find_refresh(&refresh).await.unwrap().unwrap().session, record);
     assert_eq!(listed(store, "alice").await, std::slice::from_ref(&record));
     let found = store.find_session(&record.access).await.unwrap();
@@ -514,11 +516,11 @@ async fn agreed(store: &impl CeremonyStore, new: &NewSession, refresh: Digest<Re
 pub async fn r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session(store: impl CeremonyStore) {
     const HOUR: i64 = 3_600_000;
     let old = session(&store, "alice").await;
-    let key = RegistrationKey::Id(old.session.registration.clone());
+    let key = AuthorizationKey::Id(old.session.authorization.clone());
     for (millis, remembered) in [(LIFE + HOUR - 1, true), (LIFE + HOUR, false)] {
         let (created_at, expires_at) = (after(millis), after(millis + LIFE));
-        create(&store, &Registration { created_at, expires_at, ..registration() }).await;
-        assert_eq!(store.find_registration(&key).await.unwrap().is_some(), remembered);
+        create(&store, &AuthorizationRequest { created_at, expires_at, ..authorization() }).await;
+        assert_eq!(store.find_authorization(&key).await.unwrap().is_some(), remembered);
         assert!(is_live(&store, &old).await);
     }
 }
@@ -535,11 +537,11 @@ pub async fn r99_what_is_over_is_forgotten_a_few_at_a_time(store: impl CeremonyS
     let target = RevokeTarget::Access(over[0].session.access);
     store.revoke(&target, RevokedBy::Human, after(5)).await.unwrap();
 
-    let early = Cutoff { registrations: after(LIFE - 1), sessions: after(END - 1) };
+    let early = Cutoff { authorizations: after(LIFE - 1), sessions: after(END - 1) };
     assert!(!store.forget(&early, 2).await.unwrap());
     assert_eq!(listed(&store, "alice").await.len(), 6, "nothing is over yet, be it revoked or not");
 
-    let cutoff = Cutoff { registrations: after(LIFE), sessions: end };
+    let cutoff = Cutoff { authorizations: after(LIFE), sessions: end };
     let mut left = Vec::new();
     while store.forget(&cutoff, 2).await.unwrap() {
         left.push(listed(&store, "alice").await.len());
@@ -549,14 +551,14 @@ pub async fn r99_what_is_over_is_forgotten_a_few_at_a_time(store: impl CeremonyS
     for new in &over {
         assert!(!is_live(&store, new).await);
         assert!(store.find_refresh(&new.refresh).await.unwrap().is_none());
-        assert_eq!(store.session_of(&new.session.registration).await.unwrap(), None);
+        assert_eq!(store.session_of(&new.session.authorization).await.unwrap(), None);
         assert_eq!(store.find_record(&new.session.id).await.unwrap(), None);
     }
     for forgotten in [&over[4], &later] {
-        let key = RegistrationKey::Id(forgotten.session.registration.clone());
-        assert_eq!(store.find_registration(&key).await.unwrap(), None);
+        let key = AuthorizationKey::Id(forgotten.session.authorization.clone());
+        assert_eq!(store.find_authorization(&key).await.unwrap(), None);
     }
-    assert!(is_live(&store, &later).await, "a session outlives its registration");
+    assert!(is_live(&store, &later).await, "a session outlives its authorization");
     assert!(store.rotate(&rotation(later.refresh, 3), after(3)).await.unwrap().is_some());
 }
 
@@ -569,7 +571,7 @@ pub async fn r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over(st
     let third = Rotation { from: second.refresh, ..third };
     assert!(store.rotate(&second, after(10)).await.unwrap().is_some());
     assert!(store.rotate(&third, after(20)).await.unwrap().is_some());
-    let cutoff = Cutoff { registrations: after(0), sessions: after(END) };
+    let cutoff = Cutoff { authorizations: after(0), sessions: after(END) };
     while store.forget(&cutoff, 9).await.unwrap() {}
     assert!(store.find_refresh(&one.refresh).await.unwrap().is_none(), "it would have ended at this instant");
     assert_eq!(store.find_refresh(&second.refresh).await.unwrap().unwrap().age, 1);
@@ -596,22 +598,22 @@ pub async fn every_mode_comes_back_as_it_was(store: impl CeremonyStore) {
         assert_eq!(store.session_of(&new.id).await.unwrap(), Some(issued.session));
         assert_eq!(find(&store, &new).await.code, code, "a code that comes back is still known");
     }
-    assert_eq!(store.session_of(&registration().id).await.unwrap(), None);
+    assert_eq!(store.session_of(&authorization().id).await.unwrap(), None);
 }
 
 pub async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
     let (new, code) = of_every_mode()[4].clone();
     create(&store, &new).await;
     assert!(apply(&store, &new, open("alice")).await);
-    assert!(!apply(&store, &new, Transition::Miss).await, "there is no code yet");
+    assert!(!apply(&store, &new, Transition::FailedAttempt).await, "there is no code yet");
     assert!(apply(&store, &new, approve_until("alice", "a", code, LIFE)).await);
-    for misses in 1..=MOST_MISSES {
+    for failed_attempts in 1..=MAX_FAILED_ATTEMPTS {
         assert_eq!(find(&store, &new).await.state_at(after(1)), State::Approved);
-        assert!(apply(&store, &new, Transition::Miss).await);
-        assert_eq!(find(&store, &new).await.misses, misses);
+        assert!(apply(&store, &new, Transition::FailedAttempt).await);
+        assert_eq!(find(&store, &new).await.failed_attempts, failed_attempts);
     }
     assert_eq!(find(&store, &new).await.state_at(after(1)), State::Locked);
-    assert!(!apply(&store, &new, Transition::Miss).await);
+    assert!(!apply(&store, &new, Transition::FailedAttempt).await);
     assert!(!store.redeem(&session_of(&new, "alice"), after(2)).await.unwrap());
     assert_eq!(find(&store, &new).await.state_at(after(10 * LIFE)), State::Locked);
 }
@@ -714,9 +716,9 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
         "{\"a\":[1,2]}",
     ];
     for hostile in HOSTILE {
-        let mut new = registration();
+        let mut new = authorization();
         // Not every string is a text for humans; what is none does not reach a store there.
-        let human = crate::core::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
+        let human = crate::types::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());
         new.client.kind = Some(human.clone());
@@ -742,7 +744,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
         let target = RevokeTarget::Session(issued.session.id.clone(), owner.id);
         assert_eq!(revoke(&store, target).await, std::slice::from_ref(&issued.session.id));
     }
-    let key = RegistrationKey::Claim(digest::<Claim>());
-    assert_eq!(store.find_registration(&key).await.unwrap(), None);
-    assert_eq!(RegistrationId::parse("reg_'; DROP TABLE sessions"), None);
+    let key = AuthorizationKey::Claim(digest::<Claim>());
+    assert_eq!(store.find_authorization(&key).await.unwrap(), None);
+    assert_eq!(AuthorizationRequestId::parse("reg_'; DROP TABLE sessions"), None);
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, approved, find, is_live, listed, registration, rotation, session, session_of,
+    LIFE, NO_CAPS, account, after, approved, authorization, find, is_live, listed, rotation, session, session_of,
 };
 use crate::{
-    core::{registration::State, session::RevokedBy},
-    store::{CeremonyStore, Creation, RegistrationKey, RevokeTarget},
+    store::{AuthorizationKey, CeremonyStore, Creation, RevokeTarget},
+    types::{authorization::State, session::RevokedBy},
 };
 
 /// With so many polls any call ends.
@@ -58,7 +58,7 @@ pub async fn r93_a_dropped_redemption_is_whole_or_nothing(store: impl CeremonySt
         let again = store.redeem(&new, after(2)).await.unwrap();
         assert!(outcome.is_none_or(|first| first.unwrap() != again), "what was acknowledged is kept");
         assert!(is_live(&store, &new).await, "redeemed means that there is a session");
-        assert_eq!(find(&store, &approved).await.state_at(after(2)), State::Exchanged);
+        assert_eq!(find(&store, &approved).await.state_at(after(2)), State::Redeemed);
         assert_eq!(listed(&store, "alice").await.len(), before + 1);
         !again
     })
@@ -67,12 +67,12 @@ pub async fn r93_a_dropped_redemption_is_whole_or_nothing(store: impl CeremonySt
 
 pub async fn r93_a_dropped_creation_is_whole_or_nothing(store: impl CeremonyStore) {
     at_every_point(async |polls, hastily| {
-        let new = registration();
-        let outcome = dropped_after(store.create_registration(&new, NO_CAPS), polls, hastily).await;
-        let again = store.create_registration(&new, NO_CAPS).await.unwrap();
+        let new = authorization();
+        let outcome = dropped_after(store.create_authorization(&new, NO_CAPS), polls, hastily).await;
+        let again = store.create_authorization(&new, NO_CAPS).await.unwrap();
         assert!(outcome.is_none() || again == Creation::Conflict);
-        let key = RegistrationKey::Claim(super::fixtures::claim_of(&new));
-        assert_eq!(store.find_registration(&key).await.unwrap(), Some(new));
+        let key = AuthorizationKey::Claim(super::fixtures::claim_of(&new));
+        assert_eq!(store.find_authorization(&key).await.unwrap(), Some(new));
         again == Creation::Conflict
     })
     .await;

@@ -6,22 +6,24 @@ use std::{
 };
 
 use crate::{
-    core::{
+    store::{AuthorizationKey, CeremonyStore, Creation, PendingCaps},
+    types::{
+        authorization::{
+            Account, Approval, AuthorizationRequest, Client, Code, CodeDigest, Decision, Mode, Transition,
+        },
         callback::Callback,
         clock::Timestamp,
-        id::{AccountId, RegistrationId, SessionId},
+        id::{AccountId, AuthorizationRequestId, SessionId},
         pkce::CodeChallenge,
         random::OsRandom,
-        registration::{Account, Approval, Client, Code, CodeDigest, Decision, Mode, Registration, Transition},
         scope::ScopeSet,
         secret::{Access, Claim, Digest, Kind, Prefix, Refresh, Secret},
         session::{NewSession, Noted, Redeemer, Rotation, Salt, Session, SessionRecord},
         text::HumanText,
     },
-    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey},
 };
 
-/// When each test begins, and how long a registration of [`registration`] lives.
+/// When each test begins, and how long an authorization request of [`authorization request`] lives.
 pub const START: i64 = 1_800_000_000_000;
 pub const LIFE: i64 = 600_000;
 
@@ -58,10 +60,10 @@ pub fn account(id: &str) -> Account {
     Account { id: AccountId::new(id).unwrap(), label: format!("{id}@example.org") }
 }
 
-/// A new registration that asks for `a b c`, made at the beginning of the test.
-pub fn registration() -> Registration {
-    Registration {
-        id: RegistrationId::generate(&OsRandom).unwrap(),
+/// A new authorization request that asks for `a b c`, made at the beginning of the test.
+pub fn authorization() -> AuthorizationRequest {
+    AuthorizationRequest {
+        id: AuthorizationRequestId::generate(&OsRandom).unwrap(),
         mode: Mode::Claim { claim: digest::<Claim>() },
         client: Client {
             name: text("Claude Code"),
@@ -77,23 +79,23 @@ pub fn registration() -> Registration {
         account: None,
         decision: Decision::Undecided,
         code: None,
-        misses: 0,
+        failed_attempts: 0,
     }
 }
 
-/// The digest of the claim token of a registration of [`registration`].
-pub fn claim_of(registration: &Registration) -> Digest<Claim> {
-    *registration.mode.claim().unwrap()
+/// The digest of the claim token of an authorization request of [`authorization request`].
+pub fn claim_of(authorization: &AuthorizationRequest) -> Digest<Claim> {
+    *authorization.mode.claim().unwrap()
 }
 
-pub fn registration_from(address: &str) -> Registration {
-    let mut registration = registration();
-    registration.client.address = Some(address.parse::<IpAddr>().unwrap());
-    registration
+pub fn registration_from(address: &str) -> AuthorizationRequest {
+    let mut authorization = authorization();
+    authorization.client.address = Some(address.parse::<IpAddr>().unwrap());
+    authorization
 }
 
-/// New registrations of every mode, each with the code that its approval hands out.
-pub fn of_every_mode() -> [(Registration, Option<Code>); 5] {
+/// New authorization requests of every mode, each with the code that its approval hands out.
+pub fn of_every_mode() -> [(AuthorizationRequest, Option<Code>); 5] {
     let exchange = CodeDigest::Exchange(digest());
     let finish = CodeDigest::Finish(digest());
     let code = |digest| Some(Code { digest, expires_at: after(60_000) });
@@ -110,7 +112,7 @@ pub fn of_every_mode() -> [(Registration, Option<Code>); 5] {
         (Mode::Detached { poll: digest(), exchange: digest(), finish_code: true }, code(finish)),
         (Mode::FinishCode { poll: digest() }, code(finish)),
     ];
-    modes.map(|(mode, code)| (Registration { mode, ..registration() }, code))
+    modes.map(|(mode, code)| (AuthorizationRequest { mode, ..authorization() }, code))
 }
 
 /// New secrets for the session of the refresh token `from`, issued at `millis`.
@@ -126,27 +128,27 @@ pub fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
     }
 }
 
-/// The session that `registration` may become, for the account `id`.
-pub fn session_of(registration: &Registration, id: &str) -> NewSession {
-    session_with(registration, id, digest())
+/// The session that `authorization request` may become, for the account `id`.
+pub fn session_of(authorization: &AuthorizationRequest, id: &str) -> NewSession {
+    session_with(authorization, id, digest())
 }
 
 /// The same, with an access token of that digest.
-pub fn session_with(registration: &Registration, id: &str, access: Digest<Access>) -> NewSession {
+pub fn session_with(authorization: &AuthorizationRequest, id: &str, access: Digest<Access>) -> NewSession {
     let session = Session {
         id: SessionId::generate(&OsRandom).unwrap(),
         access,
         resource: resource(),
         account: account(id),
-        client: registration.client.name.clone(),
+        client: authorization.client.name.clone(),
         scopes: scopes("a b"),
         expires_at: after(3_600_000),
         noted: Noted::default(),
     };
     let session = SessionRecord {
         session: Arc::new(session),
-        registration: registration.id.clone(),
-        client: registration.client.clone(),
+        authorization: authorization.id.clone(),
+        client: authorization.client.clone(),
         granted: scopes("a b"),
         created_at: after(2),
         redeemer: Redeemer { address: Some("192.0.2.9".parse().unwrap()), program: Some(text("node")) },
@@ -162,14 +164,14 @@ pub fn checked(new: &mut NewSession) -> &mut Session {
     Arc::make_mut(&mut new.session.session)
 }
 
-pub async fn create(store: &impl CeremonyStore, registration: &Registration) {
-    let created = store.create_registration(registration, NO_CAPS).await.unwrap();
+pub async fn create(store: &impl CeremonyStore, authorization: &AuthorizationRequest) {
+    let created = store.create_authorization(authorization, NO_CAPS).await.unwrap();
     assert_eq!(created, Creation::Created);
 }
 
-pub async fn find(store: &impl CeremonyStore, registration: &Registration) -> Registration {
-    let key = RegistrationKey::Id(registration.id.clone());
-    store.find_registration(&key).await.unwrap().unwrap()
+pub async fn find(store: &impl CeremonyStore, authorization: &AuthorizationRequest) -> AuthorizationRequest {
+    let key = AuthorizationKey::Id(authorization.id.clone());
+    store.find_authorization(&key).await.unwrap().unwrap()
 }
 
 pub fn open(id: &str) -> Transition {
@@ -191,23 +193,23 @@ pub fn deny(id: &str) -> Transition {
     Transition::Deny(account(id).id)
 }
 
-pub async fn apply(store: &impl CeremonyStore, registration: &Registration, transition: Transition) -> bool {
-    store.transition(&registration.id, &transition, after(1)).await.unwrap()
+pub async fn apply(store: &impl CeremonyStore, authorization: &AuthorizationRequest, transition: Transition) -> bool {
+    store.transition(&authorization.id, &transition, after(1)).await.unwrap()
 }
 
-/// A registration that the account `id` opened.
-pub async fn opened(store: &impl CeremonyStore, id: &str) -> Registration {
-    let registration = registration();
-    create(store, &registration).await;
-    assert!(apply(store, &registration, open(id)).await);
-    registration
+/// An authorization request that the account `id` opened.
+pub async fn opened(store: &impl CeremonyStore, id: &str) -> AuthorizationRequest {
+    let authorization = authorization();
+    create(store, &authorization).await;
+    assert!(apply(store, &authorization, open(id)).await);
+    authorization
 }
 
-/// A registration of which the account `id` approved `a b`.
-pub async fn approved(store: &impl CeremonyStore, id: &str) -> Registration {
-    let registration = opened(store, id).await;
-    assert!(apply(store, &registration, approve(id, "a b")).await);
-    registration
+/// An authorization request of which the account `id` approved `a b`.
+pub async fn approved(store: &impl CeremonyStore, id: &str) -> AuthorizationRequest {
+    let authorization = opened(store, id).await;
+    assert!(apply(store, &authorization, approve(id, "a b")).await);
+    authorization
 }
 
 /// A session of the account `id`.

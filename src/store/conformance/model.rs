@@ -1,41 +1,41 @@
 //! Random traces against a model that is written down from the specification, not from the code under test.
 
 use crate::{
-    core::{
+    store::{CeremonyStore, RevokeTarget},
+    types::{
+        authorization::{AuthorizationRequest, State, Transition},
         clock::Timestamp,
-        registration::{Registration, State, Transition},
         session::{NewSession, RevokedBy},
     },
-    store::{CeremonyStore, RevokeTarget},
 };
 
 use super::{
     dice::Dice,
     fixtures::{
-        account, after, approve_until, checked, create, deny, find, open, registration, rotation, scopes, session_of,
+        account, after, approve_until, authorization, checked, create, deny, find, open, rotation, scopes, session_of,
     },
 };
 
 const TRACES: u64 = 256;
 const STEPS: usize = 60;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
-/// How long each registration of a trace lives, in steps of a clock that the dice move by some 13 in all.
+/// How long each authorization request of a trace lives, in steps of a clock that the dice move by some 13 in all.
 const LIVES: [i64; 3] = [5, 8, 11];
 
-/// A registration as the specification tells it, and the session that it became.
+/// An authorization request as the specification tells it, and the session that it became.
 struct Expected {
-    registration: Registration,
+    authorization: AuthorizationRequest,
     state: State,
     account: Option<String>,
     granted: Option<&'static str>,
-    misses: u32,
+    failed_attempts: u32,
     session: Option<(NewSession, bool)>,
 }
 
 impl Expected {
     fn expire(&mut self, now: Timestamp) {
         let open = matches!(self.state, State::Pending | State::Approved);
-        if open && now.as_millis() >= self.registration.expires_at.as_millis() {
+        if open && now.as_millis() >= self.authorization.expires_at.as_millis() {
             self.state = State::Expired;
         }
     }
@@ -69,8 +69,8 @@ impl Expected {
 
     fn miss(&mut self) -> bool {
         let legal = self.state == State::Approved;
-        self.misses += u32::from(legal);
-        legal && (self.misses < 5 || self.leave_approved(State::Locked))
+        self.failed_attempts += u32::from(legal);
+        legal && (self.failed_attempts < 5 || self.leave_approved(State::Locked))
     }
 
     fn revoke_all_of(&mut self, account: &str) -> usize {
@@ -88,14 +88,14 @@ impl Expected {
     }
 
     async fn check(&self, store: &impl CeremonyStore, now: Timestamp, context: &str) {
-        let found = find(store, &self.registration).await;
+        let found = find(store, &self.authorization).await;
         assert_eq!(found.state_at(now), self.state, "{context}");
-        if matches!(self.state, State::Approved | State::Exchanged) {
+        if matches!(self.state, State::Approved | State::Redeemed) {
             assert_eq!(found.granted(), self.granted.map(scopes).as_ref(), "{context}");
         }
-        assert_eq!(found.misses, self.misses, "{context}");
+        assert_eq!(found.failed_attempts, self.failed_attempts, "{context}");
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
-        assert_eq!(self.session.is_some(), self.state == State::Exchanged, "{context}");
+        assert_eq!(self.session.is_some(), self.state == State::Redeemed, "{context}");
         if let Some((new, live)) = &self.session {
             assert_eq!(store.find_session(&new.session.access).await.unwrap().is_some(), *live, "{context}");
         }
@@ -115,16 +115,16 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
     let names = [names[0].as_str(), names[1].as_str()];
     let mut all = Vec::new();
     for life in LIVES {
-        let registration = Registration { expires_at: after(life), ..registration() };
-        create(store, &registration).await;
+        let authorization = AuthorizationRequest { expires_at: after(life), ..authorization() };
+        create(store, &authorization).await;
         let state = State::Pending;
-        all.push(Expected { registration, state, account: None, granted: None, misses: 0, session: None });
+        all.push(Expected { authorization, state, account: None, granted: None, failed_attempts: 0, session: None });
     }
     for step in 0..STEPS {
         let (at, account) = (after(now), dice.pick(&names));
         let chosen = dice.below(LIVES.len());
         let roll = dice.below(16);
-        let context = format!("trace {trace} step {step} roll {roll} registration {chosen} at {now}");
+        let context = format!("trace {trace} step {step} roll {roll} authorization {chosen} at {now}");
         let expected = &mut all[chosen];
         let (transition, legal) = match roll {
             0..=2 => (Some(open(account)), expected.open(account)),
@@ -135,15 +135,15 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
             }
             6 => (Some(deny(account)), expected.decide(account, None)),
             7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
-            14 => (Some(Transition::Miss), expected.miss()),
+            14 => (Some(Transition::FailedAttempt), expected.miss()),
             15 => {
                 refresh(store, expected, at, &context).await;
                 (None, false)
             }
             8..=9 => {
                 let owner = expected.account.clone().unwrap_or_else(|| account.to_owned());
-                let new = session_of(&expected.registration, &owner);
-                let legal = expected.leave_approved(State::Exchanged);
+                let new = session_of(&expected.authorization, &owner);
+                let legal = expected.leave_approved(State::Redeemed);
                 assert_eq!(store.redeem(&new, at).await.unwrap(), legal, "{context}");
                 if legal {
                     expected.session = Some((new, true));
@@ -164,7 +164,7 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
             }
         };
         if let Some(transition) = transition {
-            let id = &all[chosen].registration.id;
+            let id = &all[chosen].authorization.id;
             assert_eq!(store.transition(id, &transition, at).await.unwrap(), legal, "{context}");
         }
         all.iter_mut().for_each(|expected| expected.expire(after(now)));

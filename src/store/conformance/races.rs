@@ -3,17 +3,17 @@
 use std::{future::Future, sync::Arc};
 
 use crate::{
-    core::{
-        registration::{Decision, MOST_MISSES, State, Transition},
+    store::{AuthorizationKey, CeremonyStore, Creation, PendingCaps, RevokeTarget},
+    types::{
+        authorization::{Decision, MAX_FAILED_ATTEMPTS, State, Transition},
         session::{RevokedBy, Use},
     },
-    store::{CeremonyStore, Creation, PendingCaps, RegistrationKey, RevokeTarget},
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, create, deny, find, is_live, listed,
-    of_every_mode, open, opened, registration, rotation, session, session_of,
+    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, create, deny, find, is_live,
+    listed, of_every_mode, open, opened, rotation, session, session_of,
 };
 
 const RACERS: usize = 64;
@@ -50,7 +50,7 @@ pub async fn r45_one_winner_of_64_racing_redeems(store: impl CeremonyStore + Clo
         }));
         assert_eq!(winners(&answers.await), 1);
         assert_eq!(listed(&store, "alice").await.len(), before + 1);
-        assert!(matches!(find(&store, &approved).await.decision, Decision::Exchanged(_)));
+        assert!(matches!(find(&store, &approved).await.decision, Decision::Redeemed(_)));
     }
 }
 
@@ -81,7 +81,7 @@ pub async fn r45_one_winner_of_racing_approvals_and_denials(store: impl Ceremony
     }
 }
 
-/// Whichever comes first for a registration: it is redeemed and its session then ended, or it is revoked and never
+/// Whichever comes first for an authorization request: it is redeemed and its session then ended, or it is revoked and never
 /// redeemed. Once the revocation has answered, nothing that was approved before it is live or can be redeemed.
 pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
@@ -104,11 +104,11 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
         for new in &sessions {
             assert!(!is_live(&store, new).await);
             assert!(!store.redeem(new, after(3)).await.unwrap());
-            let key = RegistrationKey::Id(new.session.registration.clone());
-            let registration = store.find_registration(&key).await.unwrap().unwrap();
-            let exchanged = matches!(registration.decision, Decision::Exchanged(_));
+            let key = AuthorizationKey::Id(new.session.authorization.clone());
+            let authorization = store.find_authorization(&key).await.unwrap().unwrap();
+            let exchanged = matches!(authorization.decision, Decision::Redeemed(_));
             assert_eq!(exchanged, redeemed.contains(&new.session.id));
-            assert!(exchanged || registration.decision == Decision::Revoked);
+            assert!(exchanged || authorization.decision == Decision::Revoked);
         }
         assert!(listed(&store, "alice").await.iter().all(|session| session.revoked.is_some()));
     }
@@ -118,9 +118,9 @@ pub async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyS
     let caps = PendingCaps { per_source: Some(10), total: Some(15) };
     let answers = race((0..RACERS).map(|racer| {
         let store = store.clone();
-        let mut new = registration();
+        let mut new = authorization();
         new.client.address = Some([192, 0, 2, u8::from(racer % 2 == 0)].into());
-        async move { store.create_registration(&new, caps).await.unwrap() }
+        async move { store.create_authorization(&new, caps).await.unwrap() }
     }));
     let answers = answers.await;
     let count = |wanted| answers.iter().filter(|creation| **creation == wanted).count();
@@ -130,13 +130,13 @@ pub async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyS
 }
 
 pub async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {
-    let first = registration();
+    let first = authorization();
     let answers = race((0..RACERS).map(|racer| {
         let (store, mut new) = (store.clone(), first.clone());
         if racer % 2 == 0 {
-            new.mode = registration().mode;
+            new.mode = authorization().mode;
         }
-        async move { store.create_registration(&new, NO_CAPS).await.unwrap() }
+        async move { store.create_authorization(&new, NO_CAPS).await.unwrap() }
     }));
     let answers = answers.await;
     assert_eq!(answers.iter().filter(|creation| **creation == Creation::Created).count(), 1);
@@ -150,10 +150,10 @@ pub async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: impl Cerem
     assert!(apply(&store, &new, approve_until("alice", "a", code, LIFE)).await);
     let answers = race((0..RACERS).map(|_| {
         let (store, id) = (store.clone(), new.id.clone());
-        async move { store.transition(&id, &Transition::Miss, after(1)).await.unwrap() }
+        async move { store.transition(&id, &Transition::FailedAttempt, after(1)).await.unwrap() }
     }));
-    assert_eq!(winners(&answers.await), MOST_MISSES as usize);
-    assert_eq!(find(&store, &new).await.misses, MOST_MISSES);
+    assert_eq!(winners(&answers.await), MAX_FAILED_ATTEMPTS as usize);
+    assert_eq!(find(&store, &new).await.failed_attempts, MAX_FAILED_ATTEMPTS);
 }
 
 pub async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore + Clone) {

@@ -5,7 +5,7 @@ use std::{
 
 use hashbrown::HashTable;
 
-use crate::core::{
+use crate::types::{
     secret::{Access, Digest},
     session::Session,
 };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{PgPool, postgres::PgListener};
 
-use super::super::notices::{Notice, Notices, Teller};
-use crate::core::id::SessionId;
+use super::super::notices::{Notice, NoticeSender, Notices};
+use crate::types::id::SessionId;
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -19,15 +19,15 @@ pub(super) fn payloads(ended: &[SessionId]) -> impl Iterator<Item = String> {
 
 /// Listens until nobody wants to know any more. It takes one connection of the pool for itself.
 pub(super) fn listen(pool: PgPool, channel: String) -> Notices {
-    let (teller, notices) = Notices::new();
+    let (sender, notices) = Notices::new();
     tokio::spawn(async move {
         loop {
             tokio::select! {
-                () = teller.unwanted() => return,
-                () = tell(&teller, &pool, &channel) => {}
+                () = sender.unwanted() => return,
+                () = tell(&sender, &pool, &channel) => {}
             }
             // Whatever was told meanwhile is lost.
-            teller.tell(Notice::Gap);
+            sender.tell(Notice::Gap);
             tokio::time::sleep(PAUSE).await;
         }
     });
@@ -35,14 +35,14 @@ pub(super) fn listen(pool: PgPool, channel: String) -> Notices {
 }
 
 /// Passes on what is told until the connection is lost.
-async fn tell(teller: &Teller, pool: &PgPool, channel: &str) {
+async fn tell(sender: &NoticeSender, pool: &PgPool, channel: &str) {
     let Ok(mut listener) = PgListener::connect_with(pool).await else { return };
     listener.eager_reconnect(false);
     if listener.listen(channel).await.is_err() {
         return;
     }
-    teller.tell(Notice::Gap);
+    sender.tell(Notice::Gap);
     while let Ok(Some(told)) = listener.try_recv().await {
-        teller.tell(Notice::Ended(told.payload().split(' ').filter_map(SessionId::parse).collect()));
+        sender.tell(Notice::Ended(told.payload().split(' ').filter_map(SessionId::parse).collect()));
     }
 }

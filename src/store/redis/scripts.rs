@@ -3,7 +3,7 @@
 use redis::Script;
 
 use super::super::columns::{CHECKED, REGISTRATION, SESSION, Value, Values};
-use crate::core::clock::Timestamp;
+use crate::types::clock::Timestamp;
 
 macro_rules! scripts {
     ($($name:ident)*) => {
@@ -21,8 +21,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_registration create transition redeem session_of find_record find_refresh rotate list revoke record_uses forget registrations_after sessions_after
-    refresh_tokens_of keep_registration keep_session
+    find_session find_authorization create transition redeem session_of find_record find_refresh rotate list revoke record_uses forget authorizations_after sessions_after
+    refresh_tokens_of keep_authorization keep_session
 }
 
 /// The names of the columns, and where in a session's two stand that the scripts look at.

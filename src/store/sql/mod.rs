@@ -4,22 +4,22 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    Creation, Cutoff, Kept, PendingCaps, REMEMBERED, RegistrationKey, RevokeTarget, StoreError, StoreErrorKind,
+    AuthorizationKey, Creation, Cutoff, Kept, PendingCaps, REMEMBERED, RevokeTarget, StoreError, StoreErrorKind,
     columns::{self, REGISTRATION, Row, SESSION, Values},
 };
-use crate::core::{
+use crate::types::{
+    authorization::{Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, Transition},
     clock::Timestamp,
-    id::{AccountId, RegistrationId, SessionId},
-    registration::{Approval, MOST_MISSES, Registration, Transition},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
-    session::{Lineage, NewSession, RevokedBy, Rotation, Session, SessionRecord, Use},
+    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
 mod statements;
 
 pub(super) use statements::{Dialect, Statements};
 
-/// How many old registrations each new one takes away.
+/// How many old authorization requests each new one takes away.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
 /// Runs statements. A transaction that is dropped leaves nothing.
@@ -73,22 +73,22 @@ macro_rules! sql_store {
 
         impl $crate::store::Portable for $store {
             sql_store! { @
-                registrations_after(after: u64, limit: usize) -> Vec<(u64, Registration)>;
+                authorizations_after(after: u64, limit: usize) -> Vec<(u64, AuthorizationRequest)>;
                 sessions_after(after: u64, limit: usize) -> Vec<(u64, Kept)>;
-                keep_registration(registration: &Registration) -> bool;
+                keep_authorization(authorization: &AuthorizationRequest) -> bool;
                 keep_session(kept: &Kept) -> bool;
             }
         }
 
         impl $crate::store::CeremonyStore for $store {
             sql_store! { @
-                create_registration(registration: &Registration, caps: PendingCaps) -> Creation;
-                find_registration(key: &RegistrationKey) -> Option<Registration>;
-                transition(id: &RegistrationId, transition: &Transition, at: Timestamp) -> bool;
+                create_authorization(authorization: &AuthorizationRequest, caps: PendingCaps) -> Creation;
+                find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+                transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
                 redeem(new: &NewSession, at: Timestamp) -> bool;
-                session_of(registration: &RegistrationId) -> Option<SessionRecord>;
+                session_of(authorization: &AuthorizationRequestId) -> Option<SessionRecord>;
                 find_record(session: &SessionId) -> Option<SessionRecord>;
-                find_refresh(refresh: &Digest<Refresh>) -> Option<Lineage>;
+                find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
                 rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
                 list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
                 revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
@@ -114,9 +114,9 @@ pub(super) async fn find_session<E: Engine>(
     rows.first().map(|row| columns::session(row).map(Arc::new)).transpose()
 }
 
-pub(super) async fn create_registration<E: Engine>(
+pub(super) async fn create_authorization<E: Engine>(
     engine: &E,
-    registration: &Registration,
+    authorization: &AuthorizationRequest,
     caps: PendingCaps,
 ) -> Result<Creation, StoreError> {
     let sql = engine.statements();
@@ -125,28 +125,28 @@ pub(super) async fn create_registration<E: Engine>(
         engine.take_turn(&mut transaction, "registrations").await?;
     }
     let count = Values::default()
-        .text(registration.id.as_str())
-        .digest(registration.mode.claim())
-        .text(columns::source(registration).as_deref())
-        .instant(registration.created_at);
+        .text(authorization.id.as_str())
+        .digest(authorization.mode.claim())
+        .text(columns::source(authorization).as_deref())
+        .instant(authorization.created_at);
     let counted = E::run(&mut transaction, &sql.count, count).await?;
-    if let Some(refusal) = refusal(counted.first(), registration, caps)? {
+    if let Some(refusal) = refusal(counted.first(), authorization, caps)? {
         return Ok(refusal);
     }
-    let kept = E::run(&mut transaction, &sql.insert_registration, Values::registration(registration)).await?;
+    let kept = E::run(&mut transaction, &sql.insert_authorization, Values::authorization(authorization)).await?;
     if kept.is_empty() {
         return Ok(Creation::Conflict);
     }
-    let forget = Values::default().instant(registration.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
-    E::run(&mut transaction, &sql.forget_registrations, forget).await?;
+    let forget = Values::default().instant(authorization.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
+    E::run(&mut transaction, &sql.forget_authorizations, forget).await?;
     E::commit(transaction).await?;
     Ok(Creation::Created)
 }
 
-/// Why the registration can't be kept now, if it can't.
+/// Why the authorization request can't be kept now, if it can't.
 fn refusal(
     counted: Option<&impl Row>,
-    registration: &Registration,
+    authorization: &AuthorizationRequest,
     caps: PendingCaps,
 ) -> Result<Option<Creation>, StoreError> {
     let number = |index| counted.map_or(Ok(None), |row| row.integer(index)).map(Option::unwrap_or_default);
@@ -154,7 +154,7 @@ fn refusal(
     let reached = |cap: Option<u32>, count| cap.is_some_and(|cap| count >= i64::from(cap));
     Ok(if taken != 0 {
         Some(Creation::Conflict)
-    } else if registration.client.address.is_some() && reached(caps.per_source, from_source) {
+    } else if authorization.client.address.is_some() && reached(caps.per_source, from_source) {
         Some(Creation::SourceFull)
     } else if reached(caps.total, pending) {
         Some(Creation::Full)
@@ -163,23 +163,23 @@ fn refusal(
     })
 }
 
-pub(super) async fn find_registration<E: Engine>(
+pub(super) async fn find_authorization<E: Engine>(
     engine: &E,
-    key: &RegistrationKey,
-) -> Result<Option<Registration>, StoreError> {
+    key: &AuthorizationKey,
+) -> Result<Option<AuthorizationRequest>, StoreError> {
     let sql = engine.statements();
     let rows = match key {
-        RegistrationKey::Id(id) => engine.read(&sql.registration_by_id, Values::default().text(id.as_str())).await?,
-        RegistrationKey::Claim(claim) => {
-            engine.read(&sql.registration_by_claim, Values::default().digest(claim)).await?
+        AuthorizationKey::Id(id) => engine.read(&sql.authorization_by_id, Values::default().text(id.as_str())).await?,
+        AuthorizationKey::Claim(claim) => {
+            engine.read(&sql.authorization_by_claim, Values::default().digest(claim)).await?
         }
     };
-    rows.first().map(columns::registration).transpose()
+    rows.first().map(columns::authorization).transpose()
 }
 
 pub(super) async fn transition<E: Engine>(
     engine: &E,
-    id: &RegistrationId,
+    id: &AuthorizationRequestId,
     transition: &Transition,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
@@ -192,7 +192,7 @@ pub(super) async fn transition<E: Engine>(
         }
         Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
         Transition::Revoke => (&sql.revoke, values),
-        Transition::Miss => (&sql.miss, values.integer(i64::from(MOST_MISSES))),
+        Transition::FailedAttempt => (&sql.miss, values.integer(i64::from(MAX_FAILED_ATTEMPTS))),
     };
     Ok(engine.write(update, values).await?.len() == 1)
 }
@@ -201,7 +201,7 @@ pub(super) async fn redeem<E: Engine>(engine: &E, new: &NewSession, at: Timestam
     let sql = engine.statements();
     let NewSession { session, refresh } = new;
     let mut transaction = engine.begin().await?;
-    let exchange = Values::default().text(session.registration.as_str()).instant(at);
+    let exchange = Values::default().text(session.authorization.as_str()).instant(at);
     if E::run(&mut transaction, &sql.exchange, exchange).await?.len() != 1 {
         return Ok(false);
     }
@@ -225,9 +225,9 @@ async fn insert_refresh<E: Engine>(
 
 pub(super) async fn session_of<E: Engine>(
     engine: &E,
-    registration: &RegistrationId,
+    authorization: &AuthorizationRequestId,
 ) -> Result<Option<SessionRecord>, StoreError> {
-    let values = Values::default().text(registration.as_str());
+    let values = Values::default().text(authorization.as_str());
     let rows = engine.read(&engine.statements().session_of, values).await?;
     rows.first().map(columns::record).transpose()
 }
@@ -243,7 +243,7 @@ pub(super) async fn find_record<E: Engine>(
 pub(super) async fn find_refresh<E: Engine>(
     engine: &E,
     refresh: &Digest<Refresh>,
-) -> Result<Option<Lineage>, StoreError> {
+) -> Result<Option<RefreshTokenState>, StoreError> {
     let rows = engine.read(&engine.statements().find_refresh, Values::default().digest(refresh)).await?;
     rows.first().map(columns::lineage).transpose()
 }
@@ -333,7 +333,7 @@ pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize)
     let sql = engine.statements();
     let mut more = false;
     for (delete, before) in [
-        (&sql.forget_registrations, cutoff.registrations),
+        (&sql.forget_authorizations, cutoff.authorizations),
         (&sql.forget_sessions, cutoff.sessions),
         (&sql.forget_refresh_tokens, cutoff.sessions),
     ] {
@@ -348,13 +348,13 @@ fn page(after: u64, limit: usize) -> Values {
     Values::default().integer(i64::try_from(after).unwrap_or(i64::MAX)).integer(count(limit))
 }
 
-pub(super) async fn registrations_after<E: Engine>(
+pub(super) async fn authorizations_after<E: Engine>(
     engine: &E,
     after: u64,
     limit: usize,
-) -> Result<Vec<(u64, Registration)>, StoreError> {
-    let rows = engine.read(&engine.statements().registrations_after, page(after, limit)).await?;
-    rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::registration(row)?))).collect()
+) -> Result<Vec<(u64, AuthorizationRequest)>, StoreError> {
+    let rows = engine.read(&engine.statements().authorizations_after, page(after, limit)).await?;
+    rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::authorization(row)?))).collect()
 }
 
 pub(super) async fn sessions_after<E: Engine>(
@@ -374,12 +374,15 @@ pub(super) async fn sessions_after<E: Engine>(
     Ok(all)
 }
 
-pub(super) async fn keep_registration<E: Engine>(engine: &E, registration: &Registration) -> Result<bool, StoreError> {
-    let values = Values::registration(registration);
-    if !engine.write(&engine.statements().insert_registration, values).await?.is_empty() {
+pub(super) async fn keep_authorization<E: Engine>(
+    engine: &E,
+    authorization: &AuthorizationRequest,
+) -> Result<bool, StoreError> {
+    let values = Values::authorization(authorization);
+    if !engine.write(&engine.statements().insert_authorization, values).await?.is_empty() {
         return Ok(true);
     }
-    let known = find_registration(engine, &RegistrationKey::Id(registration.id.clone())).await?;
+    let known = find_authorization(engine, &AuthorizationKey::Id(authorization.id.clone())).await?;
     if known.is_some() { Ok(false) } else { Err(StoreError::new(StoreErrorKind::Conflict)) }
 }
 

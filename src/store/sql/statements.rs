@@ -20,16 +20,16 @@ pub(in super::super) struct Dialect {
 
 impl Dialect {
     fn write(&self, template: &str) -> Arc<str> {
-        let registration = REGISTRATION.join(", ");
+        let authorization = REGISTRATION.join(", ");
         let session = SESSION.join(", ");
         let checked = CHECKED.join(", ");
         let numbers = |count: usize| (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let table = |name: &str| format!("{}{name}", self.schema);
         let sql = template
-            .replace("{registrations}", &table("registrations"))
+            .replace("{authorizations}", &table("registrations"))
             .replace("{sessions}", &table("sessions"))
             .replace("{refresh_tokens}", &table("refresh_tokens"))
-            .replace("{registration}", &registration)
+            .replace("{authorization}", &authorization)
             .replace("{session}", &session)
             .replace("{checked}", &checked)
             .replace("{registration_values}", &numbers(REGISTRATION.len()))
@@ -67,37 +67,37 @@ statements! {
         ORDER BY seq DESC LIMIT $3";
     find_refresh = "SELECT {session}, session.generation - token.generation, refreshed_at, refresh_salt \
         FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session WHERE token.refresh = $1";
-    registration_by_id = "SELECT {registration} FROM {registrations} WHERE id = $1";
-    registration_by_claim = "SELECT {registration} FROM {registrations} WHERE claim = $1";
+    authorization_by_id = "SELECT {authorization} FROM {authorizations} WHERE id = $1";
+    authorization_by_claim = "SELECT {authorization} FROM {authorizations} WHERE claim = $1";
 
     count = "SELECT \
-        (SELECT count(*) FROM {registrations} WHERE id = $1 OR claim = $2), \
-        (SELECT count(*) FROM {registrations} WHERE state = 'pending' AND source = $3 AND expires_at > $4), \
-        (SELECT count(*) FROM {registrations} WHERE state = 'pending' AND expires_at > $4)";
-    insert_registration = "INSERT INTO {registrations} ({registration}) VALUES ({registration_values}) \
+        (SELECT count(*) FROM {authorizations} WHERE id = $1 OR claim = $2), \
+        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $3 AND expires_at > $4), \
+        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND expires_at > $4)";
+    insert_authorization = "INSERT INTO {authorizations} ({authorization}) VALUES ({registration_values}) \
         ON CONFLICT DO NOTHING RETURNING id";
-    forget_registrations = "DELETE FROM {registrations} WHERE seq IN \
-        (SELECT seq FROM {registrations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
+    forget_authorizations = "DELETE FROM {authorizations} WHERE seq IN \
+        (SELECT seq FROM {authorizations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
 
-    // Each WHERE clause states what `Registration::allows` states. The row is found by its id alone: a planner that believes
+    // Each WHERE clause states what `AuthorizationRequest::allows` states. The row is found by its id alone: a planner that believes
     // that hardly any row is pending or approved would rather read all of those, and be wrong when it matters.
-    open = "UPDATE {registrations} SET account_id = $3, account_label = $4 \
+    open = "UPDATE {authorizations} SET account_id = $3, account_label = $4 \
         WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
-    approve = "UPDATE {registrations} \
+    approve = "UPDATE {authorizations} \
         SET state = 'approved', granted = $4, code = $5, code_expires_at = $6, expires_at = $7 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
-    deny = "UPDATE {registrations} SET state = 'denied' \
+    deny = "UPDATE {authorizations} SET state = 'denied' \
         WHERE id = $1 AND {is_pending} AND account_id = $3 RETURNING id";
-    revoke = "UPDATE {registrations} SET state = 'revoked', granted = NULL \
+    revoke = "UPDATE {authorizations} SET state = 'revoked', granted = NULL \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    miss = "UPDATE {registrations} SET misses = misses + 1, \
+    miss = "UPDATE {authorizations} SET misses = misses + 1, \
         state = CASE WHEN misses + 1 < $3 THEN state ELSE 'locked' END, \
         granted = CASE WHEN misses + 1 < $3 THEN granted END \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    exchange = "UPDATE {registrations} SET state = 'exchanged' \
+    exchange = "UPDATE {authorizations} SET state = 'exchanged' \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    revoke_approved = "UPDATE {registrations} SET state = 'revoked', granted = NULL WHERE seq IN \
-        (SELECT seq FROM {registrations} WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 \
+    revoke_approved = "UPDATE {authorizations} SET state = 'revoked', granted = NULL WHERE seq IN \
+        (SELECT seq FROM {authorizations} WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 \
             ORDER BY seq {for_update}) \
         AND state = 'approved'";
 
@@ -122,7 +122,7 @@ statements! {
     end_by_account = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND seq IN \
         (SELECT seq FROM {sessions} WHERE account_id = $3 AND revoked_at IS NULL ORDER BY seq {for_update}) RETURNING id";
 
-    registrations_after = "SELECT {registration}, seq FROM {registrations} WHERE seq > $1 ORDER BY seq LIMIT $2";
+    authorizations_after = "SELECT {authorization}, seq FROM {authorizations} WHERE seq > $1 ORDER BY seq LIMIT $2";
     sessions_after = "SELECT {session}, refreshed_at, refresh_salt, seq \
         FROM {sessions} WHERE seq > $1 ORDER BY seq LIMIT $2";
     refresh_tokens_of = "SELECT refresh, generation, ends_at FROM {refresh_tokens} WHERE session = $1 ORDER BY generation";

@@ -269,9 +269,9 @@ mod tests {
 
     #[tokio::test]
     async fn r99_what_an_older_version_kept_survives_the_migration() {
-        const OLD: &str = "INSERT INTO registrations (id, claim, client_name, requested, created_at, expires_at, state) \
+        const OLD: &str = "INSERT INTO authorizations (id, claim, client_name, requested, created_at, expires_at, state) \
                 VALUES ('reg_aaaaaaaaaaaaaaaaaaaaaa', zeroblob(32), 'Agent', 'a b', 1, 2, 'pending'); \
-            INSERT INTO sessions (seq, id, registration, access, refresh, resource, account_id, account_label, \
+            INSERT INTO sessions (seq, id, authorization, access, refresh, resource, account_id, account_label, \
                 client_name, scopes, created_at, expires_at, refresh_expires_at, revoked_at, revoked_by) \
                 VALUES (7, 'ses_aaaaaaaaaaaaaaaaaaaaaa', 'reg_bbbbbbbbbbbbbbbbbbbbbb', zeroblob(32), \
                     cast('0123456789abcdef0123456789abcdef' AS BLOB), 'https://api.example.com', '42', 'ada', \
@@ -284,7 +284,7 @@ mod tests {
         connection.close().await.unwrap();
         let writer = writer(&path).await.unwrap();
         let kept: (String, String, i64) =
-            query_as("SELECT mode, requested, misses FROM registrations").fetch_one(&writer).await.unwrap();
+            query_as("SELECT mode, requested, failed_attempts FROM authorizations").fetch_one(&writer).await.unwrap();
         assert_eq!(kept, ("claim".into(), "a b".into(), 0));
         let kept: (i64, String, String, i64, String) = query_as(
             "SELECT seq, granted, scopes, generation, cast(refresh AS TEXT) \

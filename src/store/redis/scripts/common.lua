@@ -1,6 +1,6 @@
 -- Before every script. All keys begin with KEYS[1], which holds the hash tag: they are in one slot.
 --
---   reg:ID           hash    a registration, by the names of its columns
+--   reg:ID           hash    an authorization request, by the names of its columns
 --   claim:DIGEST     string  its id
 --   regs             zset    all of them by the instant at which they expire
 --   pending          zset    the undecided ones by the same, and pending:SOURCE those of one source
@@ -8,7 +8,7 @@
 --   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
 --   access:DIGEST    string  the id of the session of which this is the access token
 --   refresh:DIGEST   string  the same of a refresh token of any generation: id, generation, end
---   redeemed:REG     string  the session that a registration became
+--   redeemed:REG     string  the session that an authorization request became
 --   sessions:ACCOUNT zset    its sessions in the order in which they came to be
 --   all              zset    all sessions in the order in which they came to be
 --   ends             zset    all sessions by the instant at which they end
@@ -65,8 +65,8 @@ local function keep_session(id, account, session_end, from)
     redis.call('ZADD', key('ends'), session_end, id)
 end
 
--- Keeps a registration that is pending, or not, as its fields from there on say.
-local function keep_registration(id, claim, expires_at, from)
+-- Keeps an authorization request that is pending, or not, as its fields from there on say.
+local function keep_authorization(id, claim, expires_at, from)
     set_pairs(key('reg:', id), from)
     if claim ~= '' then
         redis.call('SET', key('claim:', claim), id)
@@ -74,7 +74,7 @@ local function keep_registration(id, claim, expires_at, from)
     redis.call('ZADD', key('regs'), expires_at, id)
 end
 
--- Takes a registration out of what is pending.
+-- Takes an authorization request out of what is pending.
 local function settle(id, source)
     redis.call('ZREM', key('pending'), id)
     if source then
@@ -82,7 +82,7 @@ local function settle(id, source)
     end
 end
 
-local function forget_registration(id)
+local function forget_authorization(id)
     local hash = key('reg:', id)
     local kept = redis.call('HMGET', hash, 'claim', 'source', 'account_id')
     settle(id, kept[2])
@@ -96,10 +96,10 @@ local function forget_registration(id)
     redis.call('DEL', hash)
 end
 
-local function forget_registrations(before, limit)
+local function forget_authorizations(before, limit)
     local over = redis.call('ZRANGEBYSCORE', key('regs'), '-inf', before, 'LIMIT', 0, limit)
     for _, id in ipairs(over) do
-        forget_registration(id)
+        forget_authorization(id)
     end
     return #over
 end

@@ -15,10 +15,10 @@ end
 if is_full(key('pending'), ARGV[7]) then
     return 'full'
 end
-keep_registration(id, claim, expires_at, 10)
+keep_authorization(id, claim, expires_at, 10)
 redis.call('ZADD', key('pending'), expires_at, id)
 if source ~= '' then
     redis.call('ZADD', key('pending:', source), expires_at, id)
 end
-forget_registrations(ARGV[8], ARGV[9])
+forget_authorizations(ARGV[8], ARGV[9])
 return 'created'

@@ -1,4 +1,4 @@
--- ARGV: registrations before, sessions before, limit
+-- ARGV: authorization requests before, sessions before, limit
 local before, limit = ARGV[2], tonumber(ARGV[3])
 
 local function forget_session(id)
@@ -12,7 +12,7 @@ local function forget_session(id)
     redis.call('ZREM', key('ends'), id)
 end
 
-local registrations = forget_registrations(ARGV[1], limit)
+local authorizations = forget_authorizations(ARGV[1], limit)
 local sessions = redis.call('ZRANGEBYSCORE', key('ends'), '-inf', before, 'LIMIT', 0, limit)
 for _, id in ipairs(sessions) do
     forget_session(id)
@@ -26,4 +26,4 @@ for _, digest in ipairs(used) do
     redis.call('DEL', key('refresh:', digest))
     redis.call('ZREM', key('used'), digest)
 end
-return (registrations >= limit or #sessions >= limit or #used >= limit) and 1 or 0
+return (authorizations >= limit or #sessions >= limit or #used >= limit) and 1 or 0

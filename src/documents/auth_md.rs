@@ -1,0 +1,65 @@
+use minijinja::{Environment, Error, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+
+use crate::Config;
+
+/// Where auth.md is, below the issuer.
+pub(crate) const PATH: &str = "/auth.md";
+
+const TEMPLATE: &str = include_str!("auth.md.jinja");
+
+/// auth.md: the ceremony in prose that an agent can follow with nothing else. Only configuration goes into it.
+pub(crate) fn render(config: &Config, chapters: Vec<String>) -> Result<String, Error> {
+    let template = config.auth_md().template.as_deref().unwrap_or(TEMPLATE);
+    let links = config.links();
+    fill(
+        template,
+        context! {
+            name => config.name().to_owned(),
+            resource => config.resource().to_owned(),
+            issuer => config.issuer().to_owned(),
+            same_origin => config.resource().starts_with(config.issuer()),
+            protected_resource_metadata => config.protected_resource_metadata_url(),
+            authorization_server_metadata =>
+                format!("{}{}", config.origin(), config.authorization_server_path()),
+            auth_md => config.url(PATH),
+            documentation => links.documentation.clone(),
+            terms => links.terms.clone(),
+            policy => links.policy.clone(),
+            contact => links.contact.clone(),
+            sessions => cfg!(feature = "pages").then(|| config.url(config.sessions_path())),
+            scopes => scopes(config),
+            refreshes => config.refreshes(),
+            chapters,
+            extra => config.auth_md().extra.clone(),
+        },
+    )
+}
+
+/// Renders a Markdown template; a name that it does not know is an error.
+pub(crate) fn fill(template: &str, context: Value) -> Result<String, Error> {
+    let mut environment = environment()?;
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.render_named_str("auth.md", template, context)
+}
+
+/// An environment whose block tags take no line of their own in what is rendered.
+pub(crate) fn environment() -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
+    environment.set_syntax(syntax);
+    Ok(environment)
+}
+
+fn scopes(config: &Config) -> Vec<Value> {
+    let entries = config.catalogue().entries().iter();
+    let line = entries.map(|entry| {
+        let implies: Vec<String> = entry.implies.iter().map(ToString::to_string).collect();
+        context! {
+            name => entry.scope.to_string(),
+            description => entry.description.clone(),
+            default => entry.default,
+            implies,
+        }
+    });
+    line.collect()
+}

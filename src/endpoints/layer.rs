@@ -1,0 +1,27 @@
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::{Endpoints, RouteTable};
+
+/// Serves the documents, the endpoints and the pages in front of a service. Made by
+/// [`AgentAuth::endpoints`](crate::AgentAuth::endpoints).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EndpointsLayer {
+    routes: Arc<RouteTable>,
+}
+
+impl EndpointsLayer {
+    pub(crate) const fn new(routes: Arc<RouteTable>) -> Self {
+        Self { routes }
+    }
+}
+
+impl<S> Layer<S> for EndpointsLayer {
+    type Service = Endpoints<S>;
+
+    fn layer(&self, inner: S) -> Endpoints<S> {
+        Endpoints::new(inner, Arc::clone(&self.routes))
+    }
+}

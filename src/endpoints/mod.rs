@@ -1,0 +1,51 @@
+//! What is public: the documents that tell an agent how to ask, and the endpoints that they name.
+//!
+//! One layer serves them all, [`AgentAuth::endpoints`](crate::AgentAuth::endpoints); every other path goes to the inner
+//! service untouched. The documents are rendered once, from the same configuration that mounts what they advertise, so
+//! that they never name what is off.
+//!
+//! It runs on Tokio with time enabled: a body that does not come is given up after ten seconds.
+//!
+//! | path | document |
+//! |---|---|
+//! | `/.well-known/oauth-protected-resource` and path-inserted | protected resource metadata (RFC 9728) |
+//! | `/.well-known/oauth-authorization-server`, path-inserted for an issuer with a path | authorization server metadata (RFC 8414) |
+//! | `/auth.md` below the issuer | the same in prose |
+//!
+//! # Example
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let config = Config::from_json(r#"{ "resource": "https://api.example.com", "name": "Example",
+//! #     "scopes": [{ "name": "projects:read", "description": "See your projects" }] }"#)?;
+//! let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build()?;
+//! let service = ServiceBuilder::new().layer(auth.endpoints()).service(service_fn(
+//!     async |_: Request<Full<Bytes>>| Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default())),
+//! ));
+//! let request = Request::get("/.well-known/oauth-protected-resource").body(Full::default())?;
+//! let body = service.oneshot(request).await?.into_body().collect().await?.to_bytes();
+//! let document: serde_json::Value = serde_json::from_slice(&body)?;
+//! assert_eq!(document["resource"], "https://api.example.com");
+//! # Ok(())
+//! # }
+//! ```
+
+mod contract;
+mod document;
+mod layer;
+mod rates;
+mod route_table;
+mod service;
+
+pub use layer::EndpointsLayer;
+pub use service::{Endpoints, ResponseFuture};
+
+pub(crate) use contract::{Context, Dialect, Endpoint, RateClass};
+pub(crate) use route_table::RouteTable;

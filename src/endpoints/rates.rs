@@ -1,0 +1,57 @@
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::Quota;
+use http::request::Parts;
+use ipnet::IpNet;
+
+use super::RateClass;
+use crate::{
+    Config,
+    ceremony::Limiter,
+    http::ClientAddresses,
+    types::{authorization::source_of, clock::Clock},
+};
+
+/// Counts requests by their source, so many a minute of each kind.
+pub(super) struct Rates {
+    addresses: ClientAddresses,
+    authorizations: Option<Limiter<IpNet>>,
+    polls: Option<Limiter<IpNet>>,
+    redemptions: Option<Limiter<IpNet>>,
+    refreshes: Option<Limiter<IpNet>>,
+    revocations: Option<Limiter<IpNet>>,
+    pages: Option<Limiter<IpNet>>,
+}
+
+impl Rates {
+    pub(super) fn new(config: &Config, addresses: ClientAddresses, clock: &Arc<dyn Clock>) -> Self {
+        let rates = config.limits().rates;
+        let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(Quota::per_minute(rate), clock));
+        Self {
+            addresses,
+            authorizations: limiter(rates.authorization_requests),
+            polls: limiter(rates.polls),
+            redemptions: limiter(rates.redemptions),
+            refreshes: limiter(rates.refreshes),
+            revocations: limiter(rates.revocations),
+            pages: limiter(rates.pages),
+        }
+    }
+
+    /// Counts a request; how long to wait if it is one too many. Without an address it is not counted.
+    pub(super) fn check(&self, rate_class: RateClass, request: &Parts) -> Result<(), Duration> {
+        let limiter = match rate_class {
+            RateClass::AuthorizationRequest => &self.authorizations,
+            RateClass::Poll => &self.polls,
+            RateClass::Redemption => &self.redemptions,
+            RateClass::Refresh => &self.refreshes,
+            RateClass::Revocation => &self.revocations,
+            RateClass::Page => &self.pages,
+        };
+        let address = self.addresses.client(&request.headers, &request.extensions);
+        match limiter.as_ref().zip(address) {
+            Some((limiter, address)) => limiter.check(&source_of(address)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
+
+use super::{Context, Dialect, Endpoint, document::Document, rates::Rates};
+use crate::{
+    Config,
+    audit::{AuditSink, Event},
+    ceremony::limiter,
+    config::Problem,
+    documents::{Metadata, auth_md, authorization_server, protected_resource},
+    http::{ClientAddresses, Reply, error_reply},
+    types::clock::{Clock, Timestamp},
+};
+
+/// Every path that this crate serves.
+pub(crate) struct RouteTable {
+    exact: HashMap<String, Arc<dyn Endpoint>>,
+    /// Paths that end in one more segment.
+    below: Vec<(String, Arc<dyn Endpoint>)>,
+    /// What each path serves, for the error about two things on one path.
+    names: BTreeMap<String, &'static str>,
+    conflicts: Vec<Problem>,
+    rates: Rates,
+    clock: Arc<dyn Clock>,
+    audit: Arc<dyn AuditSink>,
+}
+
+impl RouteTable {
+    /// The routes of every service, also of one that only checks tokens: the protected resource metadata.
+    pub(crate) fn new(
+        config: &Config,
+        addresses: ClientAddresses,
+        clock: Arc<dyn Clock>,
+        audit: Arc<dyn AuditSink>,
+    ) -> Self {
+        let rates = Rates::new(config, addresses, &clock);
+        let (exact, below, names, conflicts) = (HashMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
+        let mut routes = Self { exact, below, names, conflicts, rates, clock, audit };
+        let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
+        for path in config.protected_resource_paths() {
+            routes.serve("resource", path, "the protected resource metadata", Arc::clone(&document));
+        }
+        routes
+    }
+
+    /// The routes of a service that runs the ceremony: the other documents, and the endpoints that they name.
+    pub(crate) fn serve_ceremony(
+        &mut self,
+        config: &Config,
+        context: &Arc<Context>,
+        dialects: &[&dyn Dialect],
+    ) -> Result<(), minijinja::Error> {
+        let mut metadata = Metadata::default();
+        let mut chapters = Vec::new();
+        for dialect in dialects {
+            dialect.describe(config, &mut metadata);
+            chapters.push(dialect.chapter(config)?);
+        }
+        let metadata = Document::json(&authorization_server::render(config, metadata));
+        let path = config.authorization_server_path();
+        self.serve("issuer", path, "the authorization server metadata", Arc::new(metadata));
+        let auth_md = Document::markdown(auth_md::render(config, chapters)?);
+        self.serve("issuer", config.path(auth_md::PATH), "auth.md", Arc::new(auth_md));
+        for (path, endpoint) in dialects.iter().flat_map(|dialect| dialect.endpoints(context)) {
+            self.serve("dialects", config.path(path), "an endpoint of a dialect", endpoint);
+        }
+        Ok(())
+    }
+
+    /// Serves `path`. `field` is the field of the configuration that moves it, `name` what a reader knows it by.
+    pub(crate) fn serve(&mut self, field: &str, path: String, name: &'static str, endpoint: Arc<dyn Endpoint>) {
+        self.claim(field, &path, name);
+        self.exact.insert(path, endpoint);
+    }
+
+    /// Serves every path of `parent`, which ends in a slash, and one more segment.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages have such paths"))]
+    pub(crate) fn serve_below(&mut self, parent: String, name: &'static str, endpoint: Arc<dyn Endpoint>) {
+        self.claim("dialects", &parent, name);
+        self.below.push((parent, endpoint));
+    }
+
+    /// Notes what `path` serves, and a conflict if something else is there.
+    fn claim(&mut self, field: &str, path: &str, name: &'static str) {
+        let parent = path.trim_end_matches('/').rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
+        let there = self.names.get(path).or_else(|| self.names.get(&parent.filter(|parent| path != parent)?));
+        if let Some(there) = there {
+            self.conflicts.push(Problem::new(
+                field,
+                path,
+                format!("would serve {name}, but serves {there}; change it"),
+            ));
+        }
+        self.names.insert(path.to_owned(), name);
+    }
+
+    /// The paths that two things claim.
+    pub(crate) fn conflicts(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.conflicts)
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<Arc<dyn Endpoint>> {
+        let below = || {
+            let (parent, last) = path.rsplit_once('/')?;
+            let found = self.below.iter().find(|(known, _)| known.strip_suffix('/') == Some(parent));
+            found.filter(|_| !last.is_empty()).map(|(_, endpoint)| endpoint)
+        };
+        self.exact.get(path).or_else(below).cloned()
+    }
+
+    /// What a request is answered that is one too many of its source.
+    pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
+        let wait = self.rates.check(endpoint.rate_class()?, request).err()?;
+        Some(endpoint.too_many(limiter::seconds(wait)))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn note_failure(&self, error: &(dyn std::error::Error + 'static)) {
+        self.audit.record(self.now(), &Event::unavailable(error));
+    }
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteTable").finish_non_exhaustive()
+    }
+}
+
+/// 405 with the methods that are served (RFC 9110 section 15.5.6).
+pub(super) fn method_not_allowed(methods: &[Method]) -> Reply {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let text = format!("this method is not served here; served are: {}", names.join(", "));
+    let mut reply = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &text);
+    if let Ok(allow) = HeaderValue::try_from(names.join(", ")) {
+        reply.headers_mut().insert(ALLOW, allow);
+    }
+    reply
+}

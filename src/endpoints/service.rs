@@ -1,0 +1,191 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use http_body::Body;
+use http_body_util::{
+    BodyExt, Limited,
+    combinators::{Collect, MapErr},
+};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{Endpoint, RouteTable, route_table::method_not_allowed};
+use crate::{
+    guard::GuardBody,
+    http::{Answering, Reply, error_reply, for_method, jitter, poll_caught, unavailable},
+    observe,
+};
+
+/// The most that a body may have.
+const MAX_BODY: usize = 16 * 1024;
+/// The longest that a body may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Serves the documents, the endpoints and the pages; whatever else is asked goes to the inner service.
+#[derive(Clone, Debug)]
+pub struct Endpoints<S> {
+    inner: S,
+    routes: Arc<RouteTable>,
+}
+
+impl<S> Endpoints<S> {
+    pub(super) const fn new(inner: S, routes: Arc<RouteTable>) -> Self {
+        Self { inner, routes }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Endpoints<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body,
+{
+    type Response = Response<GuardBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(endpoint) = self.routes.find(request.uri().path()) else {
+            return ResponseFuture { state: State::Inner { future: self.inner.call(request) } };
+        };
+        let (parts, body) = request.into_parts();
+        let state = if !endpoint.serves(&parts) {
+            State::done(&parts.method, method_not_allowed(endpoint.methods()))
+        } else if let Some(refusal) = self.routes.refusal(&*endpoint, &parts) {
+            State::done(&parts.method, refusal)
+        } else if !has_body(&parts.method) {
+            State::answering(&*endpoint, parts, Bytes::new(), Arc::clone(&self.routes))
+        } else if body.size_hint().lower() > MAX_BODY as u64 {
+            State::done(&parts.method, too_large())
+        } else {
+            let unreadable: fn(B::Error) -> Unreadable = |_| Unreadable;
+            let body = Limited::new(body.map_err(unreadable), MAX_BODY).collect();
+            let body = tokio::time::timeout(BODY_TIME, body);
+            State::Reading { body, asked: Some((endpoint, parts, Arc::clone(&self.routes))) }
+        };
+        ResponseFuture { state }
+    }
+}
+
+fn has_body(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// A body that broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("the body could not be read")]
+struct Unreadable;
+
+type Reading<B> = tokio::time::Timeout<Collect<Limited<MapErr<B, fn(<B as Body>::Error) -> Unreadable>>>>;
+
+pin_project! {
+    /// The future of a [`Discovery`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, B>
+    where
+        B: Body,
+    {
+        #[pin]
+        state: State<F, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F, B>
+    where
+        B: Body,
+    {
+        Inner { #[pin] future: F },
+        Reading { #[pin] body: Reading<B>, asked: Option<(Arc<dyn Endpoint>, Parts, Arc<RouteTable>)> },
+        Answering { answer: Answering<Reply>, method: Method, routes: Arc<RouteTable> },
+        Done { reply: Option<Reply> },
+    }
+}
+
+impl<F, B: Body> State<F, B> {
+    fn answering(endpoint: &dyn Endpoint, parts: Parts, body: Bytes, routes: Arc<RouteTable>) -> Self {
+        let method = parts.method.clone();
+        let answer = observe::of_endpoint(parts, |parts| endpoint.answer(Request::from_parts(parts, body)));
+        Self::Answering { answer, method, routes }
+    }
+
+    fn done(method: &Method, reply: Reply) -> Self {
+        Self::Done { reply: Some(for_method(method, reply)) }
+    }
+}
+
+impl<F, B, R, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<GuardBody<R>>, E>;
+
+    #[expect(clippy::panic, reason = "a future that is polled after its end is the caller's bug, as for any future")]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project().state.project() {
+                StateProjection::Inner { future } => {
+                    let response = ready!(future.poll(context))?;
+                    return Poll::Ready(Ok(response.map(GuardBody::inner)));
+                }
+                StateProjection::Done { reply } => {
+                    let Some(reply) = reply.take() else { panic!("polled after completion") };
+                    return Poll::Ready(Ok(reply.map(GuardBody::own)));
+                }
+                StateProjection::Reading { body, asked } => {
+                    let read = ready!(body.poll(context));
+                    let Some((endpoint, parts, routes)) = asked.take() else { panic!("polled after completion") };
+                    match read {
+                        Ok(Ok(body)) => State::answering(&*endpoint, parts, body.to_bytes(), routes),
+                        Ok(Err(error)) => State::done(&parts.method, refused_body(&*error)),
+                        Err(_) => State::done(&parts.method, too_slow()),
+                    }
+                }
+                StateProjection::Answering { answer, method, routes } => {
+                    let reply = ready!(poll_caught(answer, context)).unwrap_or_else(|panicked| {
+                        routes.note_failure(&panicked);
+                        unavailable(jitter(routes.now()))
+                    });
+                    State::done(method, reply)
+                }
+            };
+            self.as_mut().project().state.set(next);
+        }
+    }
+}
+
+impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+fn refused_body(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Reply {
+    if error.is::<Unreadable>() {
+        error_reply(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off; send it again, whole")
+    } else {
+        too_large()
+    }
+}
+
+fn too_large() -> Reply {
+    let text = format!("the body is larger than {MAX_BODY} bytes; send less");
+    error_reply(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &text)
+}
+
+fn too_slow() -> Reply {
+    let text = format!("the body did not arrive within {} seconds; send it faster", BODY_TIME.as_secs());
+    error_reply(StatusCode::REQUEST_TIMEOUT, "invalid_request", &text)
+}

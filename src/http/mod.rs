@@ -1,0 +1,12 @@
+//! What the guard and the endpoints share: the challenge, credentials, client addresses, bodies and responses.
+
+mod body;
+pub mod challenge;
+mod client_address;
+mod credentials;
+mod reply;
+
+pub use body::GuardBody;
+pub(crate) use client_address::{ClientAddresses, PeerAddress};
+pub(crate) use credentials::{Credentials, has_query_token};
+pub(crate) use reply::*;

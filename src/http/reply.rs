@@ -1,0 +1,83 @@
+//! Responses that this crate writes itself.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+};
+use serde_json::{Value, json};
+
+use crate::types::clock::Timestamp;
+
+pub(crate) type Reply = Response<Bytes>;
+pub(crate) type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A JSON answer that nobody may cache (RFC 6749 section 5.1).
+pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Reply {
+    let mut reply = Response::new(Bytes::from(body.to_string()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    no_store(&mut reply);
+    reply
+}
+
+/// A refusal: the code for programs, the text once for OAuth clients and once for those that read `message`.
+pub(crate) fn error_reply(status: StatusCode, code: &str, text: &str) -> Reply {
+    json_reply(status, &json!({ "error": code, "error_description": text, "message": text }))
+}
+
+/// 503 because the service itself failed: nothing was decided, and the credential is as good as before.
+pub(crate) fn unavailable(seconds: u64) -> Reply {
+    let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE);
+    retry_after(&mut reply, seconds);
+    reply
+}
+
+pub(crate) const UNAVAILABLE: &str = "the service can't check this right now; keep your credential and try again later";
+
+pub(crate) fn retry_after(reply: &mut Reply, seconds: u64) {
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+}
+
+/// One to five seconds, so that those who were refused together don't come back together.
+pub(crate) fn jitter(now: Timestamp) -> u64 {
+    1 + now.as_millis().unsigned_abs() % JITTERS
+}
+
+pub(crate) const JITTERS: u64 = 5;
+
+pub(crate) fn no_store(reply: &mut Reply) {
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// The answer to HEAD: what GET would answer, without the body (RFC 9110 section 9.3.2).
+pub(crate) fn for_method(method: &Method, mut reply: Reply) -> Reply {
+    if *method == Method::HEAD && !reply.body().is_empty() {
+        let length = HeaderValue::from(reply.body().len());
+        reply.headers_mut().insert(CONTENT_LENGTH, length);
+        *reply.body_mut() = Bytes::new();
+    }
+    reply
+}
+
+/// The part of a host that was asked panicked; that concerns this one request.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the service panicked")]
+pub(crate) struct Panicked;
+
+/// Polls what a host's store or accounts may make panic.
+pub(crate) fn poll_caught<T>(future: &mut Answering<T>, context: &mut Context<'_>) -> Poll<Result<T, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    }
+}

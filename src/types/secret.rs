@@ -1,0 +1,458 @@
+//! The secrets of a ceremony and of a session: how they look, how they are made, and the digest that a store keeps.
+//!
+//! A secret is `prefix` + 43 base62 characters (256 bits from the operating system) + 6 base62 characters of CRC-32 over
+//! everything before them. The checksum lets a guard refuse a mistyped or invented token without asking the store, and
+//! lets a secret scanner recognise a leaked one. With a prefix of at most 6 characters the whole is at most 55 bytes, so
+//! that its SHA-256 takes a single block.
+//!
+//! Each kind is its own Rust type, so that one can't be used in the place of another:
+//!
+//! ```compile_fail
+//! use tower_agent_auth::types::secret::{Access, Digest, Refresh};
+//! fn look_up(digest: Digest<Access>) {}
+//! fn wrong(digest: Digest<Refresh>) { look_up(digest) }
+//! ```
+//!
+//! A secret can't be printed or serialised by accident:
+//!
+//! ```compile_fail
+//! # use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};
+//! let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
+//! println!("{token}");
+//! ```
+//!
+//! ```compile_fail
+//! # use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};
+//! let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
+//! serde_json::to_string(&token).unwrap();
+//! ```
+
+use std::{
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use crc32fast::Hasher as Crc;
+use hkdf::Hkdf;
+use sha2::block_api::compress256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::random::{BASE62, Random, RandomError, push_base62};
+
+/// Base62 characters of randomness in a secret: 43 × log2(62) = 256.03 bits.
+const RANDOM_LENGTH: usize = 43;
+/// Base62 characters of checksum: 62^6 is above 2^32.
+const CHECKSUM_LENGTH: usize = 6;
+/// What follows the prefix.
+const REST: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
+/// The longest prefix that keeps a secret within 55 bytes, one padded SHA-256 block.
+const MAX_PREFIX: usize = MAX_SECRET - REST;
+/// The longest secret: one padded SHA-256 block.
+const MAX_SECRET: usize = 55;
+/// Where SHA-256 begins (FIPS 180-4 section 5.3.3).
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// What a secret is for. The set of kinds is closed.
+pub trait Kind: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static {
+    /// The kind's name in texts.
+    const NAME: &'static str;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $kind {}
+        impl sealed::Sealed for $kind {}
+        impl Kind for $kind {
+            const NAME: &'static str = $name;
+        }
+    )*};
+}
+
+kinds! {
+    /// An access token: what an agent sends as `Authorization: Bearer`.
+    Access = "access token";
+    /// A refresh token: what continues a session when its access token has expired.
+    Refresh = "refresh token";
+    /// A claim token: what an agent holds while its human decides, and redeems afterwards.
+    Claim = "claim token";
+    /// A poll token: what an agent holds while its human decides, and asks with.
+    Poll = "poll token";
+    /// An exchange code: what an agent redeems that got it back through its callback, or by its poll token.
+    Exchange = "exchange code";
+    /// A finish code: what a human carries from the approval page to the agent, which redeems it.
+    Finish = "finish code";
+}
+
+/// A secret in the clear. It exists on its way to the agent that it is issued to, and nowhere else.
+///
+/// It has no `Display`, no `Serialize` and no comparison, its `Debug` is redacted, and its memory is wiped on drop.
+pub struct Secret<K: Kind> {
+    text: Zeroizing<String>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Secret<K> {
+    /// The secret in the clear, to be written into the one response that delivers it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// What a store keeps of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest<K> {
+        Digest::of(self.text.as_bytes())
+    }
+}
+
+impl<K: Kind> fmt::Debug for Secret<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret<{}>([redacted])", K::NAME)
+    }
+}
+
+/// The SHA-256 of a whole secret, and all that a store ever sees of it.
+///
+/// `==` is for maps and tests; a secret that somebody presents is compared with [`matches`](Self::matches).
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct Digest<K: Kind> {
+    bytes: [u8; 32],
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Digest<K> {
+    /// A digest as a store has kept it.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self { bytes, kind: PhantomData }
+    }
+
+    /// The digest as a store keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// Whether both are of the same secret, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.bytes.ct_eq(&other.bytes).into()
+    }
+
+    /// The digest of a secret, which its shape keeps within one block.
+    fn of(secret: &[u8]) -> Self {
+        let mut block = block_of(secret.len());
+        block[..secret.len()].copy_from_slice(secret);
+        Self::of_block(&block)
+    }
+
+    fn of_block(block: &[u8; 64]) -> Self {
+        let mut state = INITIAL;
+        compress256(&mut state, std::slice::from_ref(block));
+        let mut bytes = [0; 32];
+        for (four, word) in bytes.chunks_exact_mut(4).zip(state) {
+            four.copy_from_slice(&word.to_be_bytes());
+        }
+        Self::from_bytes(bytes)
+    }
+}
+
+/// The only block of a message of so many bytes, at most 55, with nothing of it written yet (FIPS 180-4 section 5.1.1).
+fn block_of(length: usize) -> [u8; 64] {
+    debug_assert!(length <= MAX_SECRET);
+    let mut block = [0; 64];
+    block[length] = 0x80;
+    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
+    block
+}
+
+impl<K: Kind> fmt::Debug for Digest<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest<{}>", K::NAME)
+    }
+}
+
+/// How secrets of one kind begin at this service, and the maker and checker of them.
+#[derive(Clone, Debug)]
+pub struct Prefix<K: Kind> {
+    text: Arc<str>,
+    /// What a secret is hashed in: the prefix stands there already, and what follows the secret.
+    block: [u8; 64],
+    /// The checksum of the prefix, to go on from.
+    checksum: Crc,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> PartialEq for Prefix<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<K: Kind> Eq for Prefix<K> {}
+
+impl<K: Kind> Prefix<K> {
+    /// A prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
+    ///
+    /// # Errors
+    /// When `text` has another form.
+    pub fn new(text: &str) -> Result<Self, PrefixError> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        match text.strip_suffix('_') {
+            Some(name) if !name.is_empty() && text.len() <= MAX_PREFIX && name.bytes().all(plain) => {
+                let mut block = block_of(text.len() + REST);
+                block[..text.len()].copy_from_slice(text.as_bytes());
+                let mut checksum = Crc::new();
+                checksum.update(text.as_bytes());
+                Ok(Self { text: text.into(), block, checksum, kind: PhantomData })
+            }
+            _ => Err(PrefixError),
+        }
+    }
+
+    /// The prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// A new secret of 256 random bits.
+    ///
+    /// # Errors
+    /// When `random` can't deliver.
+    pub fn generate(&self, random: &dyn Random) -> Result<Secret<K>, RandomError> {
+        let mut text = Zeroizing::new(String::with_capacity(self.text.len() + REST));
+        text.push_str(&self.text);
+        push_base62(&mut text, RANDOM_LENGTH, random)?;
+        let checksum = checksum(text.as_bytes());
+        text.extend(checksum.map(char::from));
+        Ok(Secret { text, kind: PhantomData })
+    }
+
+    /// The secret that follows from `key` and `salt` for `subject`: the same each time, and to whoever lacks the key or
+    /// the salt as unpredictable as one that is drawn (HKDF with SHA-256, RFC 5869).
+    ///
+    /// # Errors
+    /// Never in practice: when the stream that it is taken from ends too early.
+    pub(crate) fn derive(&self, key: &str, salt: &[u8], subject: &str) -> Result<Secret<K>, RandomError> {
+        let expander = Hkdf::new(Some(salt), key.as_bytes());
+        self.generate(&Stream { expander, info: format!("{}\0{subject}\0", K::NAME), round: AtomicU8::new(0) })
+    }
+
+    /// The digest of `presented`, or `None` if it can't be a secret of this kind: wrong prefix, length, alphabet or
+    /// checksum. No store need be asked then.
+    #[must_use]
+    pub fn digest(&self, presented: &[u8]) -> Option<Digest<K>> {
+        let (prefix, rest) = presented.split_last_chunk::<REST>()?;
+        if prefix != self.text.as_bytes() {
+            return None;
+        }
+        // Without a branch in it, and of a length that it knows, the compiler looks at many characters at once.
+        let alphanumeric = rest.iter().fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
+        if !alphanumeric || !self.has_checksum(rest) {
+            return None;
+        }
+        let mut block = self.block;
+        block[prefix.len()..][..REST].copy_from_slice(rest);
+        Some(Digest::of_block(&block))
+    }
+
+    fn has_checksum(&self, rest: &[u8; REST]) -> bool {
+        let (random, end) = rest.split_at(RANDOM_LENGTH);
+        let mut checksum = self.checksum.clone();
+        checksum.update(random);
+        stated(end) == u64::from(checksum.finalize())
+    }
+}
+
+/// What a derived secret is taken from.
+struct Stream {
+    expander: Hkdf<sha2::Sha256>,
+    info: String,
+    round: AtomicU8,
+}
+
+impl Random for Stream {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        let round = self.round.fetch_add(1, Ordering::Relaxed);
+        self.expander.expand_multi_info(&[self.info.as_bytes(), &[round]], bytes).map_err(|_| RandomError)
+    }
+}
+
+/// A prefix has the wrong form. The fault is the configuration's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a prefix is lower-case letters or digits and one underscore, 2 to {MAX_PREFIX} characters, such as `aas_`")]
+#[non_exhaustive]
+pub struct PrefixError;
+
+fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
+    let mut rest = crc32fast::hash(bytes);
+    let mut symbols = [BASE62[0]; CHECKSUM_LENGTH];
+    for symbol in symbols.iter_mut().rev() {
+        *symbol = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    symbols
+}
+
+/// The number that the base62 characters of a checksum say.
+fn stated(checksum: &[u8]) -> u64 {
+    checksum.iter().fold(0, |sum, symbol| sum * 62 + u64::from(VALUES[usize::from(*symbol)]))
+}
+
+/// What each character is worth in base62.
+const VALUES: [u8; 256] = {
+    let mut values = [0; 256];
+    let mut value = 0;
+    while value < BASE62.len() {
+        values[BASE62[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, sync::Mutex};
+
+    use super::*;
+    use crate::types::random::OsRandom;
+
+    fn prefix() -> Prefix<Access> {
+        Prefix::new("aas_").unwrap()
+    }
+
+    /// Delivers 0xFF for the first fills, then real bytes.
+    struct Stubborn(Mutex<usize>);
+
+    impl Random for Stubborn {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+            let mut left = self.0.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                bytes.fill(0xff);
+                return Ok(());
+            }
+            OsRandom.fill(bytes)
+        }
+    }
+
+    #[test]
+    fn r1_no_duplicate_and_every_symbol_equally_often() {
+        const TOKENS: usize = 100_000;
+        let prefix = prefix();
+        let mut seen = HashSet::new();
+        let mut counts = [[0_u32; 62]; RANDOM_LENGTH];
+        for _ in 0..TOKENS {
+            let token = prefix.generate(&OsRandom).unwrap();
+            let random = &token.expose().as_bytes()[4..4 + RANDOM_LENGTH];
+            for (position, symbol) in random.iter().enumerate() {
+                let index = BASE62.iter().position(|known| known == symbol).unwrap();
+                counts[position][index] += 1;
+            }
+            assert!(seen.insert(token.digest()));
+        }
+        // Chi-square with 61 degrees of freedom: 140 lies beyond p = 1e-7 for each of the 43 positions.
+        let expected = TOKENS as f64 / 62.0;
+        for position in counts {
+            let chi: f64 = position.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            assert!(chi < 140.0, "chi-square {chi}");
+        }
+    }
+
+    #[test]
+    fn r1_rejected_draws_are_drawn_again_and_a_broken_source_is_an_error() {
+        let token = prefix().generate(&Stubborn(Mutex::new(3))).unwrap();
+        assert!(prefix().digest(token.expose().as_bytes()).is_some());
+        assert!(prefix().generate(&Stubborn(Mutex::new(usize::MAX))).is_err());
+    }
+
+    #[test]
+    fn r2_an_access_token_takes_one_sha256_block() {
+        let longest = Prefix::<Access>::new("abcde_").unwrap().generate(&OsRandom).unwrap();
+        assert_eq!(longest.expose().len(), 55);
+        assert_eq!(prefix().generate(&OsRandom).unwrap().expose().len(), 53);
+    }
+
+    #[test]
+    fn r2_every_single_character_mutation_is_refused() {
+        let prefix = prefix();
+        for _ in 0..200 {
+            let token = prefix.generate(&OsRandom).unwrap();
+            for position in 0..token.expose().len() {
+                let mut mutated = token.expose().as_bytes().to_vec();
+                mutated[position] = if mutated[position] == b'x' { b'y' } else { b'x' };
+                assert_eq!(prefix.digest(&mutated), None);
+            }
+        }
+    }
+
+    #[test]
+    fn r4_the_digest_is_sha_256() {
+        use sha2::Digest as _;
+        for prefix in ["a_", "aas_", "abcde_"] {
+            let secret = Prefix::<Access>::new(prefix).unwrap().generate(&OsRandom).unwrap();
+            let expected: [u8; 32] = sha2::Sha256::digest(secret.expose()).into();
+            assert_eq!(secret.digest().as_bytes(), &expected);
+        }
+    }
+
+    #[test]
+    fn r2_nothing_but_the_exact_shape_is_accepted() {
+        let prefix = prefix();
+        let token = prefix.generate(&OsRandom).unwrap();
+        let text = token.expose();
+        assert_eq!(prefix.digest(text.as_bytes()), Some(token.digest()));
+        for wrong in ["", "aas_", &text[1..], &text[..52], &format!("{text}x"), &text.to_uppercase()] {
+            assert_eq!(prefix.digest(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(Prefix::<Refresh>::new("aar_").unwrap().digest(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn what_is_derived_follows_from_key_salt_subject_and_kind_alone() {
+        let poll = Prefix::<Poll>::new("aap_").unwrap();
+        let finish = Prefix::<Finish>::new("aap_").unwrap();
+        let derived = |key, salt: &[u8], subject| poll.derive(key, salt, subject).unwrap().digest();
+        let one = derived("key", b"salt", "reg_1");
+        assert_eq!(one, derived("key", b"salt", "reg_1"));
+        for other in
+            [derived("kez", b"salt", "reg_1"), derived("key", b"sal", "reg_1"), derived("key", b"salt", "reg_2")]
+        {
+            assert!(!one.matches(&other));
+        }
+        let secret = poll.derive("key", b"salt", "reg_1").unwrap();
+        assert_eq!(poll.digest(secret.expose().as_bytes()), Some(one), "it has the shape of any other");
+        let of_other_kind = finish.derive("key", b"salt", "reg_1").unwrap();
+        assert_ne!(secret.expose(), of_other_kind.expose());
+    }
+
+    #[test]
+    fn r7_debug_is_redacted() {
+        let token = prefix().generate(&OsRandom).unwrap();
+        assert_eq!(format!("{token:?} {:?}", token.digest()), "Secret<access token>([redacted]) Digest<access token>");
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        for good in ["a_", "aas_", "abcd1_"] {
+            assert!(Prefix::<Access>::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "_", "aas", "AAS_", "abcdef_", "a-b_", "a__", "é_"] {
+            assert!(Prefix::<Access>::new(bad).is_err(), "{bad}");
+        }
+    }
+}
