@@ -21,8 +21,8 @@ use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOption
 use tokio::{task::JoinSet, time::sleep};
 use tower_agent_auth::{
     store::{
-        CacheOptions, CachedStore, CeremonyStore, MemoryStore, PostgresOptions, RedisOptions, RevokeTarget,
-        SessionStore, SqliteStore,
+        AuthorizationStore, CacheOptions, CachedStore, CeremonyStore, MemoryStore, PostgresOptions, RedisOptions,
+        RevokeTarget, SessionRecordStore, SessionStore, SqliteStore,
         conformance::fixtures::{after, approved, session, session_of},
     },
     types::session::{NewSession, RevokedBy},
@@ -74,7 +74,7 @@ async fn checks(store: &(impl SessionStore + Clone), sessions: &Arc<Vec<NewSessi
     rate(usize::MAX, move |number| {
         let (store, sessions) = (store.clone(), Arc::clone(&sessions));
         async move {
-            let access = &sessions[number % SESSIONS].session.access;
+            let access = &sessions[number % SESSIONS].session.session.access;
             // As a guard asks.
             let found = match store.try_find_session(access) {
                 std::task::Poll::Ready(found) => found,
@@ -138,8 +138,8 @@ fn thousands(rate: f64) -> String {
 const FIND: &str = "SELECT id, access, resource, account_id, account_label, client_name, scopes, expires_at, last_use_at, \
     revoked_at, revoked_by FROM sessions WHERE access = $1 AND revoked_at IS NULL";
 const EXCHANGE: &str =
-    "UPDATE authorizations SET state = 'exchanged' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
-const INSERT_SESSION: &str = "INSERT INTO sessions (id, authorization, access, resource, account_id, account_label, \
+    "UPDATE authorization_requests SET state = 'redeemed' WHERE id = $1 AND state = 'approved' AND expires_at > $2";
+const INSERT_SESSION: &str = "INSERT INTO sessions (id, request, access, resource, account_id, account_label, \
     client_name, granted, scopes, created_at, expires_at, refresh_expires_at) \
     VALUES ($1, $2, $3, 'r', 'a', $4, 'c', 'a b', 'a b', 1, 2, 3)";
 const INSERT_REFRESH: &str = "INSERT INTO refresh_tokens (refresh, session, generation, ends_at) VALUES ($1, $2, 0, 3)";
@@ -151,7 +151,7 @@ macro_rules! raw_sql_rates {
         let checks = rate(usize::MAX, move |number| {
             let (pool, all) = (readers.clone(), Arc::clone(&all));
             async move {
-                let access = all[number % SESSIONS].session.access;
+                let access = all[number % SESSIONS].session.session.access;
                 sqlx::query(FIND).bind(access.as_bytes().as_slice()).fetch_one(&pool).await.unwrap();
             }
         })
@@ -161,7 +161,7 @@ macro_rules! raw_sql_rates {
             let (pool, waiting) = (writer.clone(), Arc::clone(&waiting));
             async move {
                 let new = &waiting[number];
-                let (id, authorization) = (new.session.id.as_str(), new.session.authorization.as_str());
+                let (id, authorization) = (new.session.session.id.as_str(), new.session.authorization.as_str());
                 let mut transaction = pool.begin_with($begin).await.unwrap();
                 sqlx::query(EXCHANGE)
                     .bind(authorization)
@@ -172,7 +172,7 @@ macro_rules! raw_sql_rates {
                 sqlx::query(INSERT_SESSION)
                     .bind(id)
                     .bind(authorization)
-                    .bind(new.session.access.as_bytes().as_slice())
+                    .bind(new.session.session.access.as_bytes().as_slice())
                     .bind($label)
                     .execute(&mut *transaction)
                     .await
@@ -250,7 +250,7 @@ async fn delays(here: impl CeremonyStore + Clone, there: impl SessionStore + Clo
     let mut delays = Vec::new();
     for _ in 0..trials {
         let new = session(&here, "alice").await;
-        assert!(there.find_session(&new.session.access).await.unwrap().is_some());
+        assert!(there.find_session(&new.session.session.access).await.unwrap().is_some());
         delays.push(refused_after(&here, &there, &new).await);
     }
     delays.sort();
@@ -258,9 +258,9 @@ async fn delays(here: impl CeremonyStore + Clone, there: impl SessionStore + Clo
 }
 
 async fn refused_after(here: &impl CeremonyStore, there: &impl SessionStore, new: &NewSession) -> Duration {
-    here.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(3)).await.unwrap();
+    here.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
     let begun = Instant::now();
-    while there.find_session(&new.session.access).await.unwrap().is_some() {
+    while there.find_session(&new.session.session.access).await.unwrap().is_some() {
         sleep(Duration::from_micros(200)).await;
     }
     begun.elapsed()
@@ -277,7 +277,7 @@ async fn delays_without_push(
         let (here, there) = (here.clone(), there.clone());
         running.spawn(async move {
             let new = session(&here, &format!("account-{trial}")).await;
-            assert!(there.find_session(&new.session.access).await.unwrap().is_some());
+            assert!(there.find_session(&new.session.session.access).await.unwrap().is_some());
             sleep(Duration::from_millis(4_000 * trial as u64 / trials as u64)).await;
             refused_after(&here, &there, &new).await
         });

@@ -243,14 +243,14 @@ fn bytes(runtime: &Runtime) -> (f64, f64) {
         }
     });
     // As the store has them: the resource is the configuration's; sets of scopes and names of clients are shared.
-    let first = session_of(&authorization(), "acct_0").session;
+    let first = session_of(&authorization(), "acct_0").session.session;
     let mut sessions = Vec::with_capacity(SESSIONS);
     let (_, seen) = counted(|| {
         sessions.extend((0..SESSIONS).map(|number| {
-            let (resource, scopes) = (Arc::clone(&first.resource), first.scopes.clone());
-            let client = first.session.client.clone();
-            let own = session_of(&authorization(), &format!("acct_{number:08}")).session;
-            Arc::new(Session { resource, client, scopes, ..Session::clone(&own) })
+            let mut own = Session::clone(&session_of(&authorization(), &format!("acct_{number:08}")).session.session);
+            (own.resource, own.client) = (Arc::clone(&first.resource), first.client.clone());
+            own.scopes = first.scopes.clone();
+            Arc::new(own)
         }));
     });
     let seen = seen as f64 / SESSIONS as f64;

@@ -98,7 +98,7 @@ impl Accounts for OneHuman {
             return Ok(None);
         }
         let id = AccountId::new("acct_1").map_err(AccountsError::new)?;
-        Ok(Some(SignedIn::new(Account { id, label: "me@example.com".into() }, "the only browser session")))
+        Ok(Some(SignedIn::new(Account::new(id, "me@example.com"), "the only browser session")))
     }
 
     fn login_url(&self, return_to: &str) -> String {

@@ -12,7 +12,7 @@
 //!     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
 //!         let Some(user) = request.extensions.get::<String>() else { return Ok(None) };
 //!         let id = AccountId::new(user).map_err(AccountsError::new)?;
-//!         Ok(Some(SignedIn::new(Account { id, label: user.clone() }, "the id of their browser session")))
+//!         Ok(Some(SignedIn::new(Account::new(id, user.clone()), "the id of their browser session")))
 //!     }
 //!
 //!     fn login_url(&self, return_to: &str) -> String {
@@ -58,14 +58,13 @@ pub trait Accounts: Send + Sync + 'static {
     /// When the host can't know. The caller answers 503.
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
 
-    /// The account's plan, which the Agent Analytics login API tells an agent that logged in, for display: `free` unless
-    /// the host says otherwise.
+    /// The account's plan, such as `free` or `pro`, for agents to show. The host has none unless it says so.
     ///
     /// # Errors
-    /// When the host can't know. The agent is told `free` then.
-    fn tier(&self, account: &AccountId) -> impl Future<Output = Result<String, AccountsError>> + Send {
+    /// When the host can't know. The agent is then told nothing of it.
+    fn plan(&self, account: &AccountId) -> impl Future<Output = Result<Option<String>, AccountsError>> + Send {
         let _ = account;
-        async { Ok("free".into()) }
+        async { Ok(None) }
     }
 }
 
@@ -86,8 +85,8 @@ impl<A: Accounts> Accounts for Arc<A> {
         A::is_active(self, account)
     }
 
-    fn tier(&self, account: &AccountId) -> impl Future<Output = Result<String, AccountsError>> + Send {
-        A::tier(self, account)
+    fn plan(&self, account: &AccountId) -> impl Future<Output = Result<Option<String>, AccountsError>> + Send {
+        A::plan(self, account)
     }
 }
 
@@ -165,7 +164,7 @@ pub(crate) trait DynAccounts: Send + Sync {
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
     fn step_up_url(&self, return_to: &str) -> String;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
-    fn tier<'a>(&'a self, account: &'a AccountId) -> Answer<'a, String>;
+    fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>>;
 }
 
 impl<A: Accounts> DynAccounts for A {
@@ -185,7 +184,7 @@ impl<A: Accounts> DynAccounts for A {
         Box::pin(Accounts::is_active(self, account))
     }
 
-    fn tier<'a>(&'a self, account: &'a AccountId) -> Answer<'a, String> {
-        Box::pin(Accounts::tier(self, account))
+    fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>> {
+        Box::pin(Accounts::plan(self, account))
     }
 }

@@ -39,11 +39,11 @@ pub trait AuditSink: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum Event {
     /// An agent asked for access.
-    Registered {
+    Requested {
         /// The authorization request.
         authorization: AuthorizationRequestId,
-        /// Its [mode](crate::types::authorization request::Mode::as_str).
-        mode: &'static str,
+        /// The name of its [flow](crate::ceremony::KnownFlow::name).
+        flow: &'static str,
         /// What the client calls itself.
         client: HumanText,
         /// Where it asked from.
@@ -138,7 +138,7 @@ impl Event {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Registered { .. } => "registered",
+            Self::Requested { .. } => "requested",
             Self::Viewed { .. } => "viewed",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
@@ -186,9 +186,9 @@ impl AuditSink for TracingAudit {
         const TARGET: &str = "tower_agent_auth::audit";
         let name = event.name();
         match event {
-            Event::Registered { authorization, mode, client, address, requested } => {
+            Event::Requested { authorization, flow, client, address, requested } => {
                 let address = address.map(tracing::field::display);
-                info!(target: TARGET, %at, name, %authorization, mode, client = client.as_str(), address, %requested);
+                info!(target: TARGET, %at, name, %authorization, flow, client = client.as_str(), address, %requested);
             }
             Event::Viewed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
             Event::Approved { authorization, account, requested, granted } => {

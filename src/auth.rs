@@ -13,10 +13,9 @@ use crate::{
     guard::{self, GuardLayer, Requirement, Rule, Shared},
     http::{ClientAddresses, PeerAddress},
     observe,
-    store::LastUsedBuffer,
     store::{
-        CeremonyStore, SessionStore,
-        erased::{Deadlines, DynCeremonyStore, DynSessionStore, WithDeadline},
+        CeremonyStore, LastUsedBuffer, SessionStore,
+        traits::{Deadlines, DynCeremonyStore, DynSessionStore, WithDeadline},
     },
     types::{
         clock::{Clock, SystemClock},
@@ -26,7 +25,7 @@ use crate::{
 
 /// Agent auth for one service: makes its layers. Cheap to clone.
 ///
-/// Three verbs: [`discovery`](Self::endpoints) is what is public, [`require`](Self::require) is what an agent may do,
+/// Three verbs: [`endpoints`](Self::endpoints) is what is public, [`require`](Self::require) is what an agent may do,
 /// [`owner_only`](Self::owner_only) is what no agent may ever do. See the [crate](crate) for a whole service.
 #[derive(Clone)]
 pub struct AgentAuth {
@@ -41,7 +40,7 @@ impl AgentAuth {
     pub fn builder(config: Config) -> AgentAuthBuilder {
         AgentAuthBuilder {
             config,
-            sessions: None,
+            checks: None,
             ceremonies: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
@@ -210,7 +209,7 @@ fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
 #[must_use]
 pub struct AgentAuthBuilder {
     config: Config,
-    sessions: Option<Arc<dyn DynSessionStore>>,
+    checks: Option<Arc<dyn DynSessionStore>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
@@ -223,17 +222,32 @@ impl AgentAuthBuilder {
     /// Where authorization requests and sessions are kept.
     pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
         let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
-        self.sessions = Some(Arc::clone(&store) as _);
+        self.checks.get_or_insert_with(|| Arc::clone(&store) as _);
         self.ceremonies = Some(store);
         self
     }
 
-    /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
-    /// Endpoints then serves the protected resource metadata alone.
-    pub fn checks_only(mut self, store: impl SessionStore) -> Self {
-        self.sessions = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
-        self.ceremonies = None;
+    /// Where token checks find sessions, if not in the store of [`sessions`](Self::sessions): a cache in front of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cache")]
+    /// # fn builder(config: tower_agent_auth::Config) -> tower_agent_auth::AgentAuthBuilder {
+    /// use tower_agent_auth::{AgentAuth, store::{CachedStore, MemoryStore}};
+    ///
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).sessions(store.clone()).check_with(CachedStore::over(store))
+    /// # }
+    /// ```
+    pub fn check_with(mut self, store: impl SessionStore) -> Self {
+        self.checks = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
         self
+    }
+
+    /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
+    /// The endpoints are then the protected resource metadata alone.
+    pub fn checks_only(mut self, store: impl SessionStore) -> Self {
+        self.ceremonies = None;
+        self.check_with(store)
     }
 
     fn deadlines(&self) -> Deadlines {
@@ -280,18 +294,19 @@ impl AgentAuthBuilder {
     /// # Errors
     /// When a part is missing.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, sessions, ceremonies, accounts, clock, random, audit, peer } = self;
+        let Self { config, checks, ceremonies, accounts, clock, random, audit, peer } = self;
         let audit = observe::counted(audit);
         let mut missing = Vec::new();
-        if sessions.is_none() {
+        if checks.is_none() {
             missing.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));
         }
         if ceremonies.is_some() && accounts.is_none() {
             missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
-        let Some(store) = sessions.filter(|_| missing.is_empty()) else {
+        let Some(store) = checks.filter(|_| missing.is_empty()) else {
             return Err(ConfigError::new(missing));
         };
+        let dialects = dialect::dialects(&config);
         let uses = Arc::new(LastUsedBuffer::default());
         let addresses = ClientAddresses::new(config.clone(), peer);
         let context = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
@@ -303,6 +318,7 @@ impl AgentAuthBuilder {
                 random: Arc::clone(&random),
                 audit: Arc::clone(&audit),
                 uses: Arc::clone(&uses),
+                refreshes: dialects.iter().any(|dialect| dialect.takes_refresh_tokens()),
             };
             Arc::new(Context {
                 config: config.clone(),
@@ -316,7 +332,6 @@ impl AgentAuthBuilder {
         let ceremony = context.as_ref().map(|context| context.ceremony.clone());
         let mut routes = RouteTable::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
         if let Some(context) = &context {
-            let dialects = dialect::dialects(&config);
             let served = routes.serve_ceremony(&config, context, &dialects);
             served.map_err(|error| unusable("auth_md.template", &error))?;
             #[cfg(feature = "pages")]

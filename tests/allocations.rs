@@ -17,7 +17,7 @@ use tower_agent_auth::{
     AgentAuth, Config,
     guard::GuardLayer,
     store::{
-        CachedStore, CeremonyStore, MemoryStore, SessionStore, StoreError,
+        AuthorizationStore, CachedStore, MemoryStore, SessionStore, StoreError,
         conformance::fixtures::{account, after, approved, authorization, session_with},
     },
     types::{
@@ -49,10 +49,12 @@ async fn store() -> (MemoryStore, String) {
 #[test]
 fn a_session_in_memory_is_small() {
     const PLACES_FOR_A_MILLION: usize = 64 * 32_768;
-    let all = session_with(&authorization(), "acct_00000000", token().digest()).session;
+    let all = session_with(&authorization(), "acct_00000000", token().digest()).session.session;
     let mut kept = None;
     let own = allocation_counter::measure(|| {
-        kept = Some(Arc::new(Session { account: account("acct_00000001"), ..Session::clone(&all) }));
+        let mut session = Session::clone(&all);
+        session.account = account("acct_00000001");
+        kept = Some(Arc::new(session));
     });
     let place = (size_of::<Arc<Session>>() + 1) * PLACES_FOR_A_MILLION / 1_000_000;
     let bytes = own.bytes_current as usize + place;
@@ -68,7 +70,7 @@ async fn sessions_in_memory_share_what_they_have_alike() {
         let authorization = approved(&store, account).await;
         let new = session_with(&authorization, account, token().digest());
         assert!(store.redeem(&new, after(2)).await.unwrap());
-        found.push(store.find_session(&new.session.access).await.unwrap().unwrap());
+        found.push(store.find_session(&new.session.session.access).await.unwrap().unwrap());
     }
     let texts = |session: &Session| {
         let scope = session.scopes.iter().next().unwrap().as_str().as_ptr();

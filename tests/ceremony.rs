@@ -604,3 +604,80 @@ async fn the_ways_to_sign_in_are_checked_where_they_are_configured() {
         refused.json["message"].as_str().unwrap().contains("`claim_method` must be one of: google_oauth, github_oauth")
     );
 }
+
+#[tokio::test]
+async fn b1_another_resource_is_an_invalid_target_at_the_start_of_every_dialect() {
+    let service = Service::new();
+    let claimed = |resource: Value| json!({ "type": "user_claimed", "resource": resource });
+    let login = |resource: Value| json!({ "mode": "detached", "client_type": "cli", "resource": resource });
+    for other in [
+        "https://evil.example",
+        "https://api.example.com/",
+        "https://api.example.com/mcp",
+        "https://api.example.com.evil.example",
+        "https://api.example.com@evil.example",
+        "http://api.example.com",
+        "HTTPS://API.EXAMPLE.COM",
+        " https://api.example.com",
+        "/",
+        "",
+    ] {
+        let refused = service.post("/agent/auth", &claimed(json!(other))).await;
+        assert_eq!((refused.status, refused.error()), (StatusCode::BAD_REQUEST, "invalid_target"), "{other}");
+        let refused = service.post("/agent-sessions/start", &login(json!(other))).await;
+        assert_eq!((refused.status, refused.error()), (StatusCode::BAD_REQUEST, "INVALID_TARGET"), "{other}");
+    }
+    for wrong in [json!(["https://api.example.com"]), json!(1), json!({})] {
+        assert_eq!(service.post("/agent/auth", &claimed(wrong.clone())).await.error(), "invalid_request");
+        assert_eq!(service.post("/agent-sessions/start", &login(wrong)).await.error(), "INVALID_REQUEST");
+    }
+    assert_eq!(service.store.writes(), 0, "nothing is kept of what is refused");
+    for own in [json!(common::ORIGIN), Value::Null] {
+        assert_eq!(service.post("/agent/auth", &claimed(own.clone())).await.status, StatusCode::CREATED);
+        assert_eq!(service.post("/agent-sessions/start", &login(own)).await.status, StatusCode::CREATED);
+    }
+}
+
+/// Two services of different resources over one store. What was asked for at one is unknown at the other.
+#[tokio::test]
+async fn b3_nothing_becomes_of_a_request_but_at_its_own_resource() {
+    let at = |resource: &str| config().issuer(common::ORIGIN).resource(&format!("{}{resource}", common::ORIGIN));
+    let own = Service::with(at("/one"));
+    let other = Service::on(at("/two"), own.store.clone());
+
+    let pending = own.register(&["projects:read"]).await;
+    let status = json!({ "claim_token": pending.claim_token });
+    assert_eq!(other.post("/agent/auth/claim", &status).await.error(), "invalid_claim_token");
+    assert_eq!(other.send(common::browse("ada", &pending.path())).await.status, StatusCode::NOT_FOUND);
+    let form = own.open("ada", &pending).await;
+    let approve = [("decision", "approve"), ("scope", "projects:read")];
+    for decision in [approve.as_slice(), &[("decision", "deny")]] {
+        let decided = other.send(form.post(&pending.path(), decision)).await;
+        assert!(matches!(decided.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN), "{}", decided.text);
+    }
+    let human = tower_agent_auth::accounts::SignedIn::new(common::account("ada"), "browser");
+    let id = tower_agent_auth::types::id::AuthorizationRequestId::parse(&pending.id).unwrap();
+    let ceremony = other.auth.ceremony().unwrap();
+    let denied = ceremony.decide(&id, &human, tower_agent_auth::ceremony::Decision::Deny).await;
+    assert!(matches!(denied, Err(tower_agent_auth::ceremony::CeremonyError::UnknownAuthorization)));
+    own.approve("ada", &pending, &["projects:read"]).await;
+    assert_eq!(other.complete(&pending).await.error(), "invalid_claim_token");
+
+    let start = json!({ "mode": "detached", "client_type": "cli", "scopes": ["projects:read"] });
+    let login = own.post("/agent-sessions/start", &start).await.json;
+    let poll = json!({ "auth_request_id": login["auth_request_id"], "poll_token": login["poll_token"] });
+    assert_eq!(other.post("/agent-sessions/poll", &poll).await.error(), "INVALID_AUTH_REQUEST");
+    let url = login["authorize_url"].as_str().unwrap();
+    let asked = common::Pending { id: String::new(), claim_token: String::new(), claim_url: url.into() };
+    own.approve("ada", &asked, &["projects:read"]).await;
+    let code = own.post("/agent-sessions/poll", &poll).await.json["exchange_code"].clone();
+    let exchange = json!({ "auth_request_id": login["auth_request_id"], "exchange_code": code });
+    assert_eq!(other.post("/agent-sessions/exchange", &exchange).await.error(), "INVALID_AUTH_REQUEST");
+
+    let issued = own.complete(&pending).await;
+    assert_eq!(issued.status, StatusCode::OK, "{}", issued.text);
+    assert_eq!(own.post("/agent-sessions/exchange", &exchange).await.status, StatusCode::OK);
+    let token = issued.json["access_token"].as_str().unwrap();
+    assert_eq!(own.get_as("/projects", token).await.status, StatusCode::OK);
+    assert_eq!(other.get_as("/projects", token).await.error(), "invalid_token");
+}

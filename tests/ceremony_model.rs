@@ -11,7 +11,7 @@ use tokio::{sync::Barrier, task::JoinSet};
 use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
-    ceremony::{Attempt, Ceremony, CeremonyError, Decision, Handover, Issued, Login, Refreshing, Request},
+    ceremony::{Attempt, Ceremony, CeremonyError, Decision, HandedOut, Issued, Login, Refreshing, Request},
     store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
     types::{
         authorization::{Account, State},
@@ -34,7 +34,7 @@ const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
 const ACCESS: i64 = 60_000;
 const REFRESH: i64 = 300_000;
 const SESSION: i64 = 900_000;
-const REGISTRATION: i64 = 600_000;
+const AUTHORIZATION_REQUEST: i64 = 600_000;
 const EXCHANGE_CODE: i64 = 60_000;
 const FINISH_CODE: i64 = 400_000;
 const GRACE: i64 = 10_000;
@@ -57,7 +57,7 @@ impl Stage {
         let config = config()
             .no_limits()
             .modes(|modes| modes.finish_code_alone = alone)
-            .lifetimes(|lifetimes| lifetimes.authorization_request = seconds(REGISTRATION))
+            .lifetimes(|lifetimes| lifetimes.authorization_request = seconds(AUTHORIZATION_REQUEST))
             .lifetimes(|lifetimes| lifetimes.exchange_code = seconds(EXCHANGE_CODE))
             .lifetimes(|lifetimes| lifetimes.finish_code = seconds(FINISH_CODE))
             .lifetimes(|lifetimes| lifetimes.access = seconds(ACCESS))
@@ -154,15 +154,15 @@ impl Model {
         };
         let (id, token) = match login {
             None => {
-                let registered = stage.ceremony.register(asked()).await.unwrap();
+                let registered = stage.ceremony.request(asked()).await.unwrap();
                 (registered.authorization.id, registered.claim_token.expose().to_owned())
             }
             Some(login) => {
-                let started = stage.ceremony.start_login(asked(), login).await.unwrap();
+                let started = stage.ceremony.request_login(asked(), login).await.unwrap();
                 (started.authorization.id, started.poll_token.expose().to_owned())
             }
         };
-        let expires_at = stage.now() + REGISTRATION;
+        let expires_at = stage.now() + AUTHORIZATION_REQUEST;
         let (state, account, code, failed_attempts, session) = (State::Pending, None, None, 0, None);
         Self { mode, id, token, state, expires_at, account, code, failed_attempts, session }
     }
@@ -206,6 +206,7 @@ impl Model {
             State::Revoked => "revoked",
             State::Locked => "locked",
             State::Expired => "expired",
+            other => panic!("{other:?}"),
         }
     }
 
@@ -255,7 +256,7 @@ impl Model {
     fn issued(&mut self, now: i64, issued: &Issued) {
         self.state = State::Redeemed;
         self.session = Some(ModelSession {
-            id: issued.session.id.clone(),
+            id: issued.record.session.id.clone(),
             created_at: now,
             access: vec![issued.access_token.expose().to_owned()],
             access_end: now + ACCESS,
@@ -270,7 +271,7 @@ impl Model {
         let now = stage.now();
         let state = match self.mode {
             Mode::Claim => stage.ceremony.status(&self.token).await.unwrap().state,
-            _ => stage.ceremony.poll(self.id.as_str(), &self.token).await.unwrap().state,
+            _ => stage.ceremony.login_status(self.id.as_str(), &self.token).await.unwrap().state,
         };
         assert_eq!(state, self.state(now), "{context}");
         assert_eq!(self.session.is_some(), self.state == State::Redeemed, "{context}");
@@ -294,7 +295,7 @@ fn name_of<T>(answer: &Result<T, CeremonyError>) -> &'static str {
         Err(CeremonyError::Expired) => "expired",
         Err(CeremonyError::WrongCode) => "wrong",
         Err(CeremonyError::PollTokenRequired) => "poll token required",
-        Err(CeremonyError::Invalid { .. }) => "invalid",
+        Err(CeremonyError::UnexpectedVerifier) => "invalid",
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -353,9 +354,10 @@ async fn approve(stage: &Stage, model: &mut Model, name: &'static str, context: 
     let decided = stage.ceremony.decide(&model.id, &human(name), decision).await;
     assert_eq!(decided.is_ok(), legal, "{context}");
     let Ok(decided) = decided else { return };
-    let code = decided.handover.map(|handover| match handover {
-        Handover::Exchange(code) => code.expose().to_owned(),
-        Handover::Finish(code) => code.expose().to_owned(),
+    let code = decided.code.map(|code| match code {
+        HandedOut::Exchange(code) => code.expose().to_owned(),
+        HandedOut::Finish(code) => code.expose().to_owned(),
+        other => panic!("{other:?}"),
     });
     let has_code = matches!(model.mode, Mode::Browser | Mode::DetachedOrCode | Mode::FinishCode);
     assert_eq!(code.is_some(), has_code, "{context}");
@@ -398,7 +400,7 @@ async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: boo
     let code = if code == Shown::Nothing { Shown::Wrong } else { code };
     let right_code = match (model.mode, &model.code) {
         (Mode::Detached, _) => {
-            let polled = stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap();
+            let polled = stage.ceremony.login_status(model.id.as_str(), &model.token).await.unwrap();
             // It follows from the poll token; only an approved login is told.
             polled.exchange_code.map(|code| code.expose().to_owned())
         }
@@ -421,14 +423,9 @@ async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: boo
         Shown::Wrong => Some("aap_wrong".to_owned()),
         Shown::Nothing => None,
     };
-    let attempt = Attempt {
-        authorization: model.id.as_str(),
-        code: &presented,
-        verifier: verifier_text.as_deref(),
-        poll_token: poll_text.as_deref(),
-        redeemer: Redeemer::default(),
-    };
-    let answer = stage.ceremony.exchange(&attempt).await;
+    let mut attempt = Attempt::new(model.id.as_str(), &presented);
+    (attempt.verifier, attempt.poll_token) = (verifier_text.as_deref(), poll_text.as_deref());
+    let answer = stage.ceremony.redeem_login(&attempt).await;
     let context = format!("{context} with code {code:?} verifier {verifier:?} poll token {poll:?}");
     assert_eq!(name_of(&answer), model.exchange(now, active, code, verifier, poll), "{context}");
     if let Ok(issued) = answer {
@@ -445,7 +442,7 @@ async fn refresh(stage: &Stage, model: &mut Model, dice: &mut Dice, context: &st
     // Mostly the current token, sometimes the one before, seldom an older one.
     let age = [0, 0, 0, 0, 0, 1, 1, 2][dice.below(8)].min(session.refresh.len() - 1);
     let token = session.refresh[session.refresh.len() - 1 - age].clone();
-    let answer = stage.ceremony.refresh(&Refreshing { token: &token, ..Refreshing::default() }).await;
+    let answer = stage.ceremony.refresh(&Refreshing::new(&token)).await;
     let alive = !session.revoked && now < session.refresh_end;
     let repeated = age == 1 && now - session.refreshed_at < GRACE;
     let good = alive && !inactive && (age == 0 || repeated);
@@ -554,7 +551,7 @@ async fn approved(stage: &Stage, mode: Mode) -> Approved {
         (Some((code, _)), _) => code.clone(),
         (None, Mode::Claim) => String::new(),
         (None, _) => {
-            let polled = stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap();
+            let polled = stage.ceremony.login_status(model.id.as_str(), &model.token).await.unwrap();
             polled.exchange_code.unwrap().expose().to_owned()
         }
     };
@@ -568,12 +565,13 @@ async fn finish(ceremony: Ceremony, approved: Approved) -> Result<Issued, Ceremo
     }
     let verifier = (*mode == Mode::Browser).then_some(VERIFIER);
     let poll_token = (*mode == Mode::FinishCode).then_some(token.as_str());
-    let redeemer = Redeemer::default();
-    ceremony.exchange(&Attempt { authorization: id.as_str(), code, verifier, poll_token, redeemer }).await
+    let mut attempt = Attempt::new(id.as_str(), code);
+    (attempt.verifier, attempt.poll_token) = (verifier, poll_token);
+    ceremony.redeem_login(&attempt).await
 }
 
 async fn refreshed(ceremony: Ceremony, token: String) -> Result<Issued, CeremonyError> {
-    ceremony.refresh(&Refreshing { token: &token, ..Refreshing::default() }).await
+    ceremony.refresh(&Refreshing::new(&token)).await
 }
 
 async fn is_live(stage: &Stage, issued: &Issued) -> bool {
@@ -599,7 +597,7 @@ async fn race_to_exchange(stage: &Stage, racers: usize, mode: Mode) {
     assert_eq!(names.iter().filter(|name| **name == "issued").count(), 1, "{mode:?} {names:?}");
     assert_eq!(names.iter().filter(|name| **name == "claimed").count(), racers - 1, "{mode:?} {names:?}");
     let winner = answers.into_iter().find_map(Result::ok).unwrap();
-    assert_eq!(stage.ceremony.session_of(&ready.id).await.unwrap().unwrap().id, winner.session.id);
+    assert_eq!(stage.ceremony.sessions_of(&ready.id).await.unwrap()[0].session.id, winner.record.session.id);
     assert!(is_live(stage, &winner).await);
 }
 
@@ -635,7 +633,7 @@ async fn race_to_decide(stage: &Stage, racers: usize, mode: Mode) {
     model.state = if won[0] { State::Approved } else { State::Denied };
     let state = match mode {
         Mode::Claim => stage.ceremony.status(&model.token).await.unwrap().state,
-        _ => stage.ceremony.poll(model.id.as_str(), &model.token).await.unwrap().state,
+        _ => stage.ceremony.login_status(model.id.as_str(), &model.token).await.unwrap().state,
     };
     assert_eq!(state, model.state);
 }

@@ -34,7 +34,7 @@ description = "Change your experiments"
 implies = ["experiments:read"]
 
 [lifetimes]
-authorization = "5m"
+authorization_request = "5m"
 exchange_code = "30s"
 finish_code = "5m"
 access = "15m"
@@ -171,7 +171,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         description = "C"
         colour = "red"
         [lifetimes]
-        authorization = "2h"
+        authorization_request = "2h"
         access = 3600
         refresh = "0s"
         [limits]
@@ -202,7 +202,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         "scopes[1].implies",
         "scopes[2].name",
         "scopes[2].colour",
-        "lifetimes.authorization",
+        "lifetimes.authorization_request",
         "lifetimes.access",
         "lifetimes.refresh",
         "lifetimes.access",
@@ -210,7 +210,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         "limits.pending_per_source",
         "limits.poll_interval",
         "prefixes.access",
-        "prefixes",
+        "prefixes.claim",
     ];
     expected.sort();
     assert_eq!(found, expected, "{error}");
@@ -372,7 +372,7 @@ fn what_makes_no_sense_of_a_login_is_refused() {
         ("modes = { callback_origins = [\"https://app.example.com; script-src *\"] }", "modes.callback_origins"),
         ("modes = { interactive = true }", "modes.interactive"),
         ("limits = { pages_per_minute = -1 }", "limits.pages_per_minute"),
-        ("prefixes = { poll = \"aae_\" }", "prefixes"),
+        ("prefixes = { poll = \"aae_\" }", "prefixes.exchange"),
     ] {
         assert_eq!(problems(lines), [field], "{lines}");
     }
@@ -380,5 +380,53 @@ fn what_makes_no_sense_of_a_login_is_refused() {
         ["lifetimes = { refresh_grace = \"0s\" }", "modes = { callback_origins = [\"https://app.example.com:8443\"] }"]
     {
         assert!(problems(lines).is_empty(), "{lines}");
+    }
+}
+
+#[test]
+fn b8_two_things_on_one_path_are_an_error_that_names_both() {
+    use tower_agent_auth::{AgentAuth, store::MemoryStore};
+    for (path, other) in [
+        ("/agent/auth", "an endpoint of a dialect"),
+        ("/agent/auth/claim/complete", "an endpoint of a dialect"),
+        ("/agent-sessions/poll", "an endpoint of a dialect"),
+        ("/account/agent-sessions", "an endpoint of a dialect"),
+        ("/agent/auth/approve/mine", "the approval page"),
+        ("/auth.md", "auth.md"),
+        ("/.well-known/oauth-protected-resource", "the protected resource metadata"),
+        ("/.well-known/oauth-authorization-server", "the authorization server metadata"),
+    ] {
+        let config = config().sessions_path(path).build().unwrap();
+        let builder = AgentAuth::builder(config).sessions(MemoryStore::new()).accounts(Nobody);
+        let error = builder.build().unwrap_err();
+        assert_eq!(fields(&error), ["sessions_path"], "{path}");
+        let text = error.to_string();
+        assert!(text.contains(path) && text.contains("the sessions page") && text.contains(other), "{text}");
+    }
+    for free in ["/agent/auth/sessions", "/agent/auth/approve", "/auth", "/agent-sessions"] {
+        let config = config().sessions_path(free).build().unwrap();
+        assert!(AgentAuth::builder(config).sessions(MemoryStore::new()).accounts(Nobody).build().is_ok(), "{free}");
+    }
+}
+
+struct Nobody;
+
+impl tower_agent_auth::accounts::Accounts for Nobody {
+    async fn current(
+        &self,
+        _: &http::request::Parts,
+    ) -> Result<Option<tower_agent_auth::accounts::SignedIn>, tower_agent_auth::accounts::AccountsError> {
+        Ok(None)
+    }
+
+    fn login_url(&self, _: &str) -> String {
+        "/login".into()
+    }
+
+    async fn is_active(
+        &self,
+        _: &tower_agent_auth::types::id::AccountId,
+    ) -> Result<bool, tower_agent_auth::accounts::AccountsError> {
+        Ok(true)
     }
 }

@@ -10,7 +10,7 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
-use tower_agent_auth::store::CeremonyStore;
+use tower_agent_auth::store::SessionRecordStore;
 
 mod common;
 use common::{Answer, Fault, Form, Pending, Service, account, bearer, browse, config, json_request};

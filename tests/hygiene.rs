@@ -11,7 +11,7 @@ use serde_json::json;
 use tower_agent_auth::{
     AgentAuth,
     audit::TracingAudit,
-    store::{CeremonyStore, SqliteStore},
+    store::{SessionRecordStore, SqliteStore},
     types::clock::ManualClock,
 };
 
@@ -65,7 +65,7 @@ async fn r4_r7_no_secret_in_the_store_the_audit_or_any_debug_output() {
 async fn the_audit_tells_the_whole_story_in_order() {
     let service = Service::new();
     whole_ceremony(&service).await;
-    let story = ["registered", "viewed", "approved", "redeemed", "token_in_query", "owner_only_refused", "revoked"];
+    let story = ["requested", "viewed", "approved", "redeemed", "token_in_query", "owner_only_refused", "revoked"];
     assert_eq!(service.audit.names(), story);
 }
 
@@ -82,7 +82,7 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
         .unwrap();
     let ceremony = auth.ceremony().unwrap();
     let name = tower_agent_auth::types::text::HumanText::new("Example Agent").unwrap();
-    let asked = ceremony.register(tower_agent_auth::ceremony::Request::by(name)).await.unwrap();
+    let asked = ceremony.request(tower_agent_auth::ceremony::Request::by(name)).await.unwrap();
     let ada = account("ada");
     let seen = ceremony.view(&asked.authorization.id, &ada, None).await.unwrap();
     let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested);
@@ -143,7 +143,7 @@ fn r8_no_secret_in_a_log_of_everything() {
     });
     let log = captured.0.lock().unwrap().clone();
     let text = String::from_utf8(log).unwrap();
-    for event in ["registered", "viewed", "approved", "redeemed", "owner_only_refused", "revoked"] {
+    for event in ["requested", "viewed", "approved", "redeemed", "owner_only_refused", "revoked"] {
         assert!(text.contains(event), "{event} in {text}");
     }
     assert_absent(&secrets, text.as_bytes(), "the log");
@@ -201,9 +201,9 @@ fn r1_r6_secrets_come_from_one_source_and_are_never_compared() {
             assert!(!source.contains(banned), "{banned} in {path}");
         }
         let uses_os = source.contains("getrandom::");
-        assert_eq!(uses_os, path.ends_with("core/random.rs"), "{path}");
+        assert_eq!(uses_os, path.ends_with("types/random.rs"), "{path}");
     }
-    let secret = &found.iter().find(|(path, _)| path.ends_with("core/secret.rs")).unwrap().1;
+    let secret = &found.iter().find(|(path, _)| path.ends_with("types/secret.rs")).unwrap().1;
     let declaration = secret.split("pub struct Secret<").next().unwrap().rsplit("///").next().unwrap();
     assert!(!declaration.contains("derive"), "a secret derives nothing: no Clone, no PartialEq, no Debug");
 }

@@ -95,7 +95,7 @@ async fn what_became_of_registrations_and_sessions_is_counted() {
     assert_eq!(revoked.status, StatusCode::OK);
     let events: BTreeMap<_, _> =
         counted.since().into_iter().filter(|(key, _)| key.starts_with("agent_auth_events_total")).collect();
-    let expected = ["registered", "viewed", "approved", "redeemed", "revoked"];
+    let expected = ["requested", "viewed", "approved", "redeemed", "revoked"];
     let expected = expected.map(|event| (format!("agent_auth_events_total{{event={event}}}"), 1));
     assert_eq!(events, BTreeMap::from(expected));
 }

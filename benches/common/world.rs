@@ -2,8 +2,8 @@
 
 use tower_agent_auth::{
     store::{
-        CeremonyStore, Cutoff, MemoryStore,
-        conformance::fixtures::{LIFE, NO_CAPS, after, approve, authorization, open, session_with},
+        AuthorizationStore, Cutoff, HousekeepingStore, MemoryStore,
+        conformance::fixtures::{LIFE, after, apply, approve, authorization, create, open, session_with},
     },
     types::{
         random::OsRandom,
@@ -21,9 +21,9 @@ pub(crate) fn token() -> Secret<Access> {
 pub(crate) async fn session(store: &MemoryStore, number: usize, token: &Secret<Access>) -> NewSession {
     let account = format!("acct_{number:08}");
     let authorization = authorization();
-    store.create_authorization(&authorization, NO_CAPS).await.unwrap();
-    store.transition(&authorization.id, &open(&account), after(1)).await.unwrap();
-    store.transition(&authorization.id, &approve(&account, "a b"), after(1)).await.unwrap();
+    create(store, &authorization).await;
+    assert!(apply(store, &authorization, open(&account)).await);
+    assert!(apply(store, &authorization, approve(&account, "a b")).await);
     let new = session_with(&authorization, &account, token.digest());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     new
@@ -46,6 +46,7 @@ pub(crate) async fn sessions(store: &MemoryStore, count: usize) -> Vec<Secret<Ac
 
 /// Forgets what became of the sessions' authorization requests, as housekeeping does an hour later.
 pub(crate) async fn forget_authorizations(store: &MemoryStore) {
-    let cutoff = Cutoff { authorizations: after(LIFE), sessions: after(0) };
+    let mut cutoff = Cutoff::at(after(0));
+    cutoff.authorizations = after(LIFE);
     assert!(!store.forget(&cutoff, usize::MAX).await.unwrap());
 }

@@ -21,7 +21,7 @@ use sha2::block_api::compress256;
 use tower_agent_auth::{
     AgentAuth, Config,
     store::{
-        CeremonyStore, MemoryStore,
+        AuthorizationStore, MemoryStore,
         conformance::fixtures::{after, approved, session_with},
     },
     types::{

@@ -57,6 +57,7 @@ pub(crate) fn log_in(
     client: &Client,
     options: &Options,
     mode: Mode,
+    resource: &str,
     server: &AuthorizationServer,
 ) -> Result<Session, Failure> {
     let endpoints =
@@ -73,7 +74,7 @@ pub(crate) fn log_in(
         )
         .into());
     }
-    let mut body = json!({ "mode": name, "client_type": "example", "client_name": options.name });
+    let mut body = json!({ "mode": name, "client_type": "example", "client_name": options.name, "resource": resource });
     if !options.scope.is_empty() {
         body["scopes"] = json!(options.scope);
     }

@@ -139,8 +139,8 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     step(2, &format!("discovered {}, whose access is given by {}{about}", resource.title(), server.issuer));
 
     let issued = match options.mode {
-        Some(mode) => login::log_in(client, options, mode, &server)?,
-        None => claim(client, options, &server)?,
+        Some(mode) => login::log_in(client, options, mode, &resource.resource, &server)?,
+        None => claim(client, options, &resource.resource, &server)?,
     };
     let scopes = issued.scopes.join(" ");
     step(7, &format!("acts for the account {}, with the scopes: {scopes}", issued.account));
@@ -151,8 +151,8 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
 }
 
 /// Steps 3 to 6 as auth.md tells them.
-fn claim(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<Session, Failure> {
-    let authorization = register(client, options, server)?;
+fn claim(client: &Client, options: &Options, resource: &str, server: &AuthorizationServer) -> Result<Session, Failure> {
+    let authorization = register(client, options, resource, server)?;
     step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
@@ -187,6 +187,7 @@ impl Resource {
 #[derive(Deserialize)]
 struct AuthorizationServer {
     issuer: String,
+    resource: Option<String>,
     agent_auth: AgentAuthBlock,
 }
 
@@ -226,6 +227,10 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     if server.issuer != *issuer {
         return Err(format!("the metadata of {issuer} is about {}", server.issuer).into());
     }
+    // RFC 9728 section 7.4: a foreign resource may name a good server, to be brought a token that is good elsewhere.
+    if server.resource.as_ref().is_some_and(|known| *known != resource.resource) {
+        return Err(format!("{issuer} does not give access to {}", resource.resource).into());
+    }
     let AgentAuthBlock { register_uri, claim_uri, claim_complete_uri, agent_sessions, .. } = &server.agent_auth;
     let mut endpoints = vec![register_uri, claim_uri, claim_complete_uri];
     if let Some(AgentSessionsBlock { start_uri, poll_uri, exchange_uri, refresh_uri, .. }) = agent_sessions {
@@ -255,9 +260,15 @@ struct AuthorizationRequest {
     scopes: Vec<String>,
 }
 
-fn register(client: &Client, options: &Options, server: &AuthorizationServer) -> Result<AuthorizationRequest, Failure> {
+fn register(
+    client: &Client,
+    options: &Options,
+    resource: &str,
+    server: &AuthorizationServer,
+) -> Result<AuthorizationRequest, Failure> {
     let mut body = json!({
         "type": "user_claimed",
+        "resource": resource,
         "requested_credential_type": "access_token",
         "client_name": options.name,
     });

@@ -55,7 +55,7 @@ impl Accounts for Login {
         let found = self.logins.find(&secret.id()).map_err(AccountsError::new)?;
         let Some(logins::Login { email, since }) = found else { return Ok(None) };
         let id = account_id(&email).map_err(AccountsError::new)?;
-        let human = SignedIn::new(Account { id, label: email }, secret.id().to_string());
+        let human = SignedIn::new(Account::new(id, email), secret.id().to_string());
         // To approve, a sign-in must be fresh.
         Ok(Some(human.since(since.into())))
     }

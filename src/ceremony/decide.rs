@@ -1,21 +1,27 @@
 use std::{net::IpAddr, time::Duration};
 
-use super::{Ceremony, CeremonyError};
+use super::{
+    Ceremony, CeremonyError,
+    flow::{Code, KnownFlow},
+};
 use crate::{
     accounts::SignedIn,
     audit::Event,
     types::{
-        authorization::{Account, Approval, AuthorizationRequest, Client, Code, CodeDigest, Mode, State, Transition},
+        authorization::{Account, Approval, AuthorizationRequest, Client, State, Transition},
         callback::Callback,
+        clock::Timestamp,
         id::AuthorizationRequestId,
         scope::ScopeSet,
         secret::{Exchange, Finish, Secret},
         session::SessionRecord,
+        text::HumanText,
     },
 };
 
 /// What a human decides.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Decision {
     /// These scopes, all of which were asked for.
     Approve(ScopeSet),
@@ -29,6 +35,8 @@ pub enum Decision {
 pub struct View {
     /// The authorization request.
     pub authorization: AuthorizationRequest,
+    /// Its flow.
+    pub flow: KnownFlow,
     /// Where it stands.
     pub state: State,
     /// What should make the human look twice.
@@ -51,20 +59,23 @@ pub enum Warning {
     NewClient,
 }
 
-/// An authorization request that was decided, and what is to be handed over.
+/// An authorization request that was decided, and the code that travels through the human's browser, if there is one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Decided {
     /// The authorization request.
     pub authorization: AuthorizationRequest,
-    /// What the agent finishes with, in the modes in which that travels through the human's browser.
-    pub handover: Option<Handover>,
+    /// Its flow.
+    pub flow: KnownFlow,
+    /// The code. It is delivered here and never again.
+    pub code: Option<HandedOut>,
 }
 
-/// What the agent finishes with. It is delivered here and never again.
+/// A code with which the agent finishes.
 #[derive(Debug)]
-pub enum Handover {
-    /// Goes to the callback, at once.
+#[non_exhaustive]
+pub enum HandedOut {
+    /// Goes to the agent's callback, at once.
     Exchange(Secret<Exchange>),
     /// Is shown to the human, who carries it to the agent.
     Finish(Secret<Finish>),
@@ -95,7 +106,8 @@ impl Ceremony {
         if authorization.state_at(now) == State::Pending {
             warnings.extend(self.novelty(&authorization.client, account).await?);
         }
-        Ok(View { state: authorization.state_at(now), authorization, warnings })
+        let flow = KnownFlow::of(&authorization)?;
+        Ok(View { state: authorization.state_at(now), authorization, flow, warnings })
     }
 
     /// Takes the decision of the human of the bound account.
@@ -113,7 +125,7 @@ impl Ceremony {
         let account = &human.account;
         let authorization = self.by_id(id).await?;
         self.check_account(&authorization, account)?;
-        let (transition, event, handover) = match decision {
+        let (transition, event, code) = match decision {
             Decision::Approve(scopes) => self.approval(&authorization, human, scopes).await?,
             Decision::Deny => {
                 let event = Event::Denied { authorization: id.clone(), account: account.id.clone() };
@@ -122,7 +134,8 @@ impl Ceremony {
         };
         if self.store.transition(id, &transition, self.now()).await? {
             self.record(&event);
-            return Ok(Decided { authorization: self.by_id(id).await?, handover });
+            let authorization = self.by_id(id).await?;
+            return Ok(Decided { flow: KnownFlow::of(&authorization)?, authorization, code });
         }
         match self.by_id(id).await?.state_at(self.now()) {
             State::Expired => Err(CeremonyError::Expired),
@@ -147,16 +160,16 @@ impl Ceremony {
         authorization: &AuthorizationRequest,
         human: &SignedIn,
         scopes: ScopeSet,
-    ) -> Result<(Transition, Event, Option<Handover>), CeremonyError> {
+    ) -> Result<(Transition, Event, Option<HandedOut>), CeremonyError> {
         let account = &human.account;
         self.check_sign_in(human)?;
         if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
-        if let Mode::Browser { callback, .. } = &authorization.mode {
-            // Checked when the login started; whoever took an origin out of the configuration since means it.
-            Callback::parse(callback.as_str(), &self.config.modes().callback_origins)
-                .map_err(|error| CeremonyError::Invalid { field: "callback_url", problem: error.to_string() })?;
+        let mut flow = KnownFlow::of(authorization)?;
+        if let KnownFlow::Browser { callback, .. } = &flow {
+            // It was checked when access was requested. The configuration may have dropped its origin since.
+            Callback::parse(callback.as_str(), &self.config.modes().callback_origins)?;
         }
         if !self.accounts.is_active(&account.id).await? {
             return Err(CeremonyError::Inactive);
@@ -167,32 +180,41 @@ impl Ceremony {
             requested: authorization.requested.clone(),
             granted: scopes.clone(),
         };
-        let (code, handover) = self.draw_code(&authorization.mode)?.unzip();
-        let until = authorization.expires_at;
-        let expires_at = match &code {
-            Some(code) if authorization.mode.needs_code() => code.expires_at,
-            Some(code) => code.expires_at.max(until),
-            None => until,
-        };
-        let approval = Approval { account: account.id.clone(), scopes, code, expires_at };
-        Ok((Transition::Approve(approval), event, handover))
+        let (code, expires_at) = self.hand_out(&mut flow, authorization)?;
+        let approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
+        Ok((Transition::Approve(approval), event, code))
     }
 
-    fn draw_code(&self, mode: &Mode) -> Result<Option<(Code, Handover)>, CeremonyError> {
+    /// Draws the code that the flow hands out at approval, and says until when the agent can redeem. Where only the code
+    /// can finish, that is as long as the code is good.
+    fn hand_out(
+        &self,
+        flow: &mut KnownFlow,
+        authorization: &AuthorizationRequest,
+    ) -> Result<(Option<HandedOut>, Timestamp), CeremonyError> {
         let (prefixes, lifetimes) = (self.config.prefixes(), self.config.lifetimes());
-        if matches!(mode, Mode::Browser { .. }) {
-            let code = prefixes.exchange.generate(&*self.random)?;
-            let digest = CodeDigest::Exchange(code.digest());
-            let expires_at = self.now().after(lifetimes.exchange_code);
-            return Ok(Some((Code { digest, expires_at }, Handover::Exchange(code))));
-        }
-        if mode.has_finish_code() {
-            let code = prefixes.finish.generate(&*self.random)?;
-            let digest = CodeDigest::Finish(code.digest());
-            let expires_at = self.now().after(lifetimes.finish_code);
-            return Ok(Some((Code { digest, expires_at }, Handover::Finish(code))));
-        }
-        Ok(None)
+        let (now, until) = (self.now(), authorization.expires_at);
+        let finish =
+            || Ok::<_, CeremonyError>((prefixes.finish.generate(&*self.random)?, now.after(lifetimes.finish_code)));
+        Ok(match flow {
+            KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
+            KnownFlow::Browser { code, .. } => {
+                let secret = prefixes.exchange.generate(&*self.random)?;
+                let expires_at = now.after(lifetimes.exchange_code);
+                *code = Some(Code::new(secret.digest(), expires_at));
+                (Some(HandedOut::Exchange(secret)), expires_at)
+            }
+            KnownFlow::FinishCode { code, .. } => {
+                let (secret, expires_at) = finish()?;
+                *code = Some(Code::new(secret.digest(), expires_at));
+                (Some(HandedOut::Finish(secret)), expires_at)
+            }
+            KnownFlow::Detached { code, .. } => {
+                let (secret, expires_at) = finish()?;
+                *code = Some(Code::new(secret.digest(), expires_at));
+                (Some(HandedOut::Finish(secret)), expires_at.max(until))
+            }
+        })
     }
 
     /// An authorization request is shown to, and decided by, the account that opened it.
@@ -224,8 +246,7 @@ impl Ceremony {
             (Some(agent), Some(browser)) => agent != browser,
             _ => false,
         };
-        let deceptive = client.name.looks_deceptive()
-            || client.label.as_ref().is_some_and(crate::types::text::HumanText::looks_deceptive);
+        let deceptive = client.name.looks_deceptive() || client.label.as_ref().is_some_and(HumanText::looks_deceptive);
         let all = [
             (Warning::DeceptiveName, deceptive),
             (Warning::OfficialName, reserved.iter().any(|word| name.contains(word.as_str()))),

@@ -67,7 +67,8 @@ impl Ceremony {
     /// Forgets what ended long ago, until nothing is left to forget or the store fails.
     async fn forget(&self) {
         let before = |span| self.now().before(span);
-        let cutoff = Cutoff { authorizations: before(REMEMBERED), sessions: before(self.config.lifetimes().history) };
+        let mut cutoff = Cutoff::at(before(self.config.lifetimes().history));
+        cutoff.authorizations = before(REMEMBERED);
         loop {
             match self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await {
                 Ok(true) => sleep(PAUSE).await,

@@ -3,8 +3,8 @@
 //!
 //! | verb | who | file |
 //! |---|---|---|
-//! | register, status | the agent, by claim token | `register` |
-//! | start login, poll, exchange | the agent, by poll token and code | `login` |
+//! | request, status | the agent, by claim token | `request` |
+//! | request, ask, redeem a login | the agent, by poll token and code | `login` |
 //! | view, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
@@ -36,14 +36,14 @@
 //! let ceremony = auth.ceremony().expect("a store and accounts were given");
 //!
 //! // The agent asks, the human looks and approves, the agent comes back.
-//! let asked = ceremony.register(Request::by(HumanText::new("Example Agent")?)).await?;
-//! let human = Account { id: AccountId::new("42")?, label: "ada@example.com".into() };
+//! let asked = ceremony.request(Request::by(HumanText::new("Example Agent")?)).await?;
+//! let human = Account::new(AccountId::new("42")?, "ada@example.com");
 //! let human = SignedIn::new(human, "the id of their browser session");
 //! let seen = ceremony.view(&asked.authorization request.id, human.account(), None).await?;
 //! let scopes = seen.authorization request.requested.clone();
 //! ceremony.decide(&asked.authorization request.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
-//! assert_eq!(issued.session.account, *human.account());
+//! assert_eq!(issued.record.session.account, *human.account());
 //!
 //! // Once.
 //! assert!(ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.is_err());
@@ -57,32 +57,33 @@ use crate::{
     Config,
     accounts::{AccountsError, DynAccounts},
     audit::{AuditSink, Event},
-    store::LastUsedBuffer,
-    store::{AuthorizationKey, StoreError, erased::DynCeremonyStore},
+    store::{AuthorizationKey, LastUsedBuffer, StoreError, traits::DynCeremonyStore},
     types::{
-        authorization::{AuthorizationRequest, State},
+        authorization::{AuthorizationRequest, Lookup, State},
+        callback::CallbackError,
         clock::{Clock, Timestamp},
         id::AuthorizationRequestId,
         random::{Random, RandomError},
-        secret::{Claim, Digest},
     },
 };
 
 mod decide;
+mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
 mod login;
 mod pace;
 mod redeem;
 mod refresh;
-mod register;
+mod request;
 mod sessions;
 
-pub use decide::{Decided, Decision, Handover, View, Warning};
-pub use login::{Login, Polled, Started};
+pub use decide::{Decided, Decision, HandedOut, View, Warning};
+pub use flow::{Code, KnownFlow};
+pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
 pub use refresh::Refreshing;
-pub use register::{Registered, Request, Status};
+pub use request::{Request, Requested, Status};
 pub use sessions::Page;
 
 pub(crate) use limiter::Limiter;
@@ -101,6 +102,7 @@ pub struct Ceremony {
     audit: Arc<dyn AuditSink>,
     uses: Arc<LastUsedBuffer>,
     pace: Arc<pace::Pace>,
+    refreshes: bool,
 }
 
 /// What a ceremony is made of.
@@ -112,13 +114,15 @@ pub(crate) struct Parts {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) uses: Arc<LastUsedBuffer>,
+    /// Whether a dialect takes refresh tokens. If none does, a session ends with its access token.
+    pub(crate) refreshes: bool,
 }
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, accounts, clock, random, audit, uses } = parts;
+        let Parts { config, store, accounts, clock, random, audit, uses, refreshes } = parts;
         let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
-        Self { config, store, accounts, clock, random, audit, uses, pace }
+        Self { config, store, accounts, clock, random, audit, uses, pace, refreshes }
     }
 
     /// The present instant, by the injected clock.
@@ -131,16 +135,25 @@ impl Ceremony {
         self.audit.record(self.now(), event);
     }
 
+    /// Whether sessions can be refreshed. If not, a session ends with its access token.
+    #[must_use]
+    pub const fn refreshes(&self) -> bool {
+        self.refreshes
+    }
+
     async fn by_id(&self, id: &AuthorizationRequestId) -> Result<AuthorizationRequest, CeremonyError> {
-        let key = AuthorizationKey::Id(id.clone());
-        self.store.find_authorization(&key).await?.ok_or(CeremonyError::UnknownAuthorization)
+        self.find(&AuthorizationKey::Id(id.clone())).await?.ok_or(CeremonyError::UnknownAuthorization)
     }
 
     async fn by_claim(&self, claim_token: &str) -> Result<AuthorizationRequest, CeremonyError> {
-        let claim: Digest<Claim> =
-            self.config.prefixes().claim.digest(claim_token.as_bytes()).ok_or(CeremonyError::UnknownClaim)?;
-        let key = AuthorizationKey::Claim(claim);
-        self.store.find_authorization(&key).await?.ok_or(CeremonyError::UnknownClaim)
+        let claim = self.config.prefixes().claim.digest(claim_token.as_bytes()).ok_or(CeremonyError::UnknownClaim)?;
+        self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?.ok_or(CeremonyError::UnknownClaim)
+    }
+
+    /// The authorization request of that key, if it was made for this resource: elsewhere nothing becomes of it.
+    async fn find(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, CeremonyError> {
+        let found = self.store.find_authorization(key).await?;
+        Ok(found.filter(|authorization| *authorization.resource == *self.config.resource()))
     }
 }
 
@@ -154,19 +167,39 @@ impl fmt::Debug for Ceremony {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
-    /// A field of the agent's request can't be used. The fault is the agent's.
-    #[error("`{field}` {problem}")]
-    Invalid {
-        /// The field, by its wire name.
-        field: &'static str,
-        /// What is wrong, and what to send in its place.
-        problem: String,
+    /// The callback URL can't be used. The fault is the agent's.
+    #[error("the callback URL {0}")]
+    Callback(#[from] CallbackError),
+    /// The code challenge can't be used. The fault is the agent's.
+    #[error(
+        "the code challenge must be the SHA-256 of the code verifier, as 43 characters of base64url or 64 lower-case \
+         hexadecimal digits"
+    )]
+    InvalidChallenge,
+    /// What is to be handed back is too long. The fault is the agent's.
+    #[error("the state must be {longest} bytes at most")]
+    StateTooLong {
+        /// The most bytes that it may have.
+        longest: usize,
+    },
+    /// A code verifier was presented for a flow without a code challenge. The fault is the agent's.
+    #[error("the code verifier is not for this login: it was started without a code challenge")]
+    UnexpectedVerifier,
+    /// The way to sign in is none that the service offers. The fault is the agent's.
+    #[error("the way to sign in must be one of: {offered}")]
+    UnknownMethod {
+        /// All that may be named.
+        offered: String,
+    },
+    /// No scope was asked for, and the catalogue has no default. The fault is the agent's.
+    #[error("name one or more scopes of: {offered}")]
+    NoScope {
+        /// All that may be asked for.
+        offered: String,
     },
     /// A scope was asked for that the service does not offer to agents. The fault is the agent's.
-    #[error("`{field}` has a scope that is not offered; offered are: {offered}")]
+    #[error("a scope is not offered; offered are: {offered}")]
     UnknownScope {
-        /// The field, by its wire name.
-        field: &'static str,
         /// All that may be asked for.
         offered: String,
     },
@@ -194,17 +227,14 @@ pub enum CeremonyError {
         /// How long to wait before asking again.
         interval: Duration,
     },
-    /// The mode of login is switched off. The fault is the agent's.
-    #[error("this service has switched off {mode}; `mode` must be one that its documents name")]
-    ModeOff {
-        /// The mode in words.
-        mode: &'static str,
-    },
+    /// The way to log in is switched off. The fault is the agent's.
+    #[error("this service has switched off {0}; choose a way that its documents name")]
+    LoginOff(&'static str),
     /// The authorization request is unknown, or what was presented for it is wrong. Which of them, nobody is told.
     #[error("invalid auth request, code or token; send what the login answered exactly, or start a new login")]
     WrongCode,
     /// The login is finished by finish code and poll token, and the poll token was not sent. The fault is the agent's.
-    #[error("`poll_token` is required: this service does not take a finish code alone")]
+    #[error("the poll token is required: this service does not take a finish code alone")]
     PollTokenRequired,
     /// Wrong codes were presented too often.
     #[error("auth request revoked: too many wrong codes were presented; start a new login")]
@@ -219,7 +249,7 @@ pub enum CeremonyError {
     #[error("the session has ended: its refresh token is not valid any more; log in again")]
     InvalidRefresh,
     /// Another resource was asked for. The fault is the agent's.
-    #[error("`resource` must be the identifier of this service's resource, or be left out")]
+    #[error("the resource must be the identifier of this service's resource, or be left out")]
     InvalidTarget,
     /// The human's sign-in is too old to approve with.
     #[error("to approve, sign in again")]
@@ -246,7 +276,7 @@ pub enum CeremonyError {
     #[error("the request for access was decided before")]
     AlreadyDecided,
     /// The human ticked a scope that was not asked for, or none. The fault is the form's.
-    #[error("`scope` must be one or more of the scopes that were asked for")]
+    #[error("approve one or more of the scopes that were asked for")]
     NotRequested,
     /// The store could not answer.
     #[error(transparent)]

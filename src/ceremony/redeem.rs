@@ -1,15 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{Ceremony, CeremonyError, DRAWS};
+use super::{Ceremony, CeremonyError, DRAWS, flow::KnownFlow};
 use crate::{
     audit::Event,
-    store::{RevokeTarget, StoreError, StoreErrorKind},
+    store::{StoreError, StoreErrorKind},
     types::{
-        authorization::{Account, AuthorizationRequest, Mode, State, Transition},
+        authorization::{Account, AuthorizationRequest, State, Transition},
         id::SessionId,
         scope::ScopeSet,
         secret::{Access, Refresh, Secret},
-        session::{NewSession, Noted, Redeemer, RevokedBy, Session, SessionRecord},
+        session::{NewSession, Redeemer, RevokedBy, Session, SessionRecord},
     },
 };
 
@@ -22,7 +22,7 @@ const REPLAY_GRACE: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub struct Issued {
     /// The session.
-    pub session: SessionRecord,
+    pub record: SessionRecord,
     /// What the agent sends as `Authorization: Bearer`.
     pub access_token: Secret<Access>,
     /// What continues the session.
@@ -31,6 +31,7 @@ pub struct Issued {
 
 /// What an agent presents that redeems a login.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Attempt<'a> {
     /// The authorization request's id.
     pub authorization: &'a str,
@@ -42,6 +43,14 @@ pub struct Attempt<'a> {
     pub poll_token: Option<&'a str>,
     /// Who presents it.
     pub redeemer: Redeemer,
+}
+
+impl<'a> Attempt<'a> {
+    /// A code for the authorization request of that id. Set the rest as fields.
+    #[must_use]
+    pub fn new(authorization: &'a str, code: &'a str) -> Self {
+        Self { authorization, code, ..Self::default() }
+    }
 }
 
 impl Ceremony {
@@ -57,18 +66,20 @@ impl Ceremony {
         let authorization = self.by_claim(claim_token).await?;
         let (_, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
-        self.issue(&authorization, redeemer).await
+        let flow = KnownFlow::of(&authorization)?;
+        self.issue(&authorization, &flow, redeemer).await
     }
 
     /// Issues the session of an authorization request whose secret was presented.
     pub(super) async fn issue(
         &self,
         authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
         redeemer: &Redeemer,
     ) -> Result<Issued, CeremonyError> {
         let state = authorization.state_at(self.now());
         if state == State::Redeemed {
-            self.end_if_replayed(authorization).await?;
+            self.end_if_replayed(authorization, flow).await?;
         }
         let (State::Approved, Some(account), Some(granted)) = (state, &authorization.account, authorization.granted())
         else {
@@ -79,7 +90,8 @@ impl Ceremony {
             return Err(CeremonyError::Denied);
         }
         for _ in 0..DRAWS {
-            let (new, access_token, refresh_token) = self.draw_session(authorization, account, granted, redeemer)?;
+            let (new, access_token, refresh_token) =
+                self.draw_session(authorization, flow, account, granted, redeemer)?;
             match self.store.redeem(&new, new.session.created_at).await {
                 Ok(true) => return Ok(self.issued(new.session, access_token, refresh_token)),
                 Ok(false) => {
@@ -90,32 +102,33 @@ impl Ceremony {
                 Err(error) => return Err(error.into()),
             }
         }
-        // What is taken every time is not a secret but the authorization request: it was redeemed.
-        match self.by_id(&authorization.id).await?.state_at(self.now()) {
-            State::Redeemed => Err(CeremonyError::AlreadyClaimed),
-            _ => Err(StoreError::new(StoreErrorKind::Conflict).into()),
-        }
+        Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Ends the session of an authorization request that is redeemed again, unless it was just now. A detached login is left alone:
-    /// clients exist that are handed its code twice by their human, and a code that works alone may be presented by
+    /// Ends the sessions of an authorization request that is redeemed again, unless it was just now. A detached login is
+    /// left alone: some clients are handed its code twice by their human, and a code that works alone may be presented by
     /// anybody who reads it.
-    async fn end_if_replayed(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
-        if matches!(authorization.mode, Mode::Detached { .. }) {
+    async fn end_if_replayed(
+        &self,
+        authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
+    ) -> Result<(), CeremonyError> {
+        if matches!(flow, KnownFlow::Detached { .. }) {
             return Ok(());
         }
-        let Some(session) = self.store.session_of(&authorization.id).await? else { return Ok(()) };
-        if session.revoked.is_some() || self.now().since(session.created_at) <= REPLAY_GRACE {
-            return Ok(());
+        for record in self.store.sessions_of(&authorization.id).await? {
+            if record.revoked.is_none() && self.now().since(record.created_at) > REPLAY_GRACE {
+                self.record(&Event::ReuseDetected { session: record.session.id.clone() });
+                self.end(&record.session, RevokedBy::Reuse).await?;
+            }
         }
-        self.record(&Event::ReuseDetected { session: session.id.clone() });
-        let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
-        self.revoke(&target, RevokedBy::Reuse).await.map(drop)
+        Ok(())
     }
 
     fn draw_session(
         &self,
         authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
         account: &Account,
         granted: &ScopeSet,
         redeemer: &Redeemer,
@@ -124,38 +137,31 @@ impl Ceremony {
         let access_token = prefixes.access.generate(&*self.random)?;
         let refresh_token = prefixes.refresh.generate(&*self.random)?;
         let created_at = self.now();
-        let session = Session {
-            id: SessionId::generate(&*self.random)?,
-            access: access_token.digest(),
-            resource: self.config.shared_resource(),
-            account: account.clone(),
-            client: authorization.client.name.clone(),
-            scopes: granted.clone(),
-            expires_at: self.access_end(created_at),
-            noted: Noted::default(),
-        };
-        let record = SessionRecord {
-            session: Arc::new(session),
-            authorization: authorization.id.clone(),
-            client: authorization.client.clone(),
-            granted: granted.clone(),
-            created_at,
-            redeemer: redeemer.clone(),
-            refresh_expires_at: self.refresh_end(created_at),
-            last_use: None,
-            revoked: None,
-        };
-        let new = NewSession { session: record, refresh: refresh_token.digest() };
+        let session = Session::new(
+            SessionId::generate(&*self.random)?,
+            access_token.digest(),
+            Arc::clone(&authorization.resource),
+            account.clone(),
+            authorization.client.name.clone(),
+            granted.clone(),
+            self.access_end(created_at),
+        );
+        let client = authorization.client.clone();
+        let mut record = SessionRecord::new(session, authorization.id.clone(), client, created_at);
+        record.redeemer = redeemer.clone();
+        record.refresh_expires_at = self.refresh_end(created_at);
+        let mut new = NewSession::new(record, refresh_token.digest());
+        new.redemption = flow.redemption();
         Ok((new, access_token, refresh_token))
     }
 
-    fn issued(&self, session: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
+    fn issued(&self, record: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
         self.record(&Event::Redeemed {
-            authorization: session.authorization.clone(),
-            session: session.id.clone(),
-            account: session.account.id.clone(),
-            address: session.redeemer.address,
+            authorization: record.authorization.clone(),
+            session: record.session.id.clone(),
+            account: record.session.account.id.clone(),
+            address: record.redeemer.address,
         });
-        Issued { session, access_token, refresh_token }
+        Issued { record, access_token, refresh_token }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 
 /// What an agent presents that refreshes its session.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Refreshing<'a> {
     /// The refresh token.
     pub token: &'a str,
@@ -20,6 +21,14 @@ pub struct Refreshing<'a> {
     pub scopes: Vec<String>,
     /// What it shall be good at (RFC 8707 section 2): this service's resource or nothing.
     pub resource: Option<&'a str>,
+}
+
+impl<'a> Refreshing<'a> {
+    /// A refresh token, for all that was granted. Set the rest as fields.
+    #[must_use]
+    pub fn new(token: &'a str) -> Self {
+        Self { token, ..Self::default() }
+    }
 }
 
 impl Ceremony {
@@ -32,32 +41,30 @@ impl Ceremony {
     /// When more is asked for than was granted, which uses nothing up; when the refresh token is unknown, used up, expired
     /// or revoked; when the account may no longer be acted for; or when the service fails.
     pub async fn refresh(&self, asked: &Refreshing<'_>) -> Result<Issued, CeremonyError> {
-        if asked.resource.is_some_and(|resource| resource != self.config.resource()) {
-            return Err(CeremonyError::InvalidTarget);
-        }
-        let narrowed = self.offered(&asked.scopes, "scopes")?;
+        self.check_resource(asked.resource)?;
+        let narrowed = self.offered(&asked.scopes)?;
         let presented = asked.token.as_bytes();
         let from = self.config.prefixes().refresh.digest(presented).ok_or(CeremonyError::InvalidRefresh)?;
         for _ in 0..DRAWS {
-            let lineage = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
-            let session = &lineage.session;
-            if !session.is_alive(self.config.resource(), self.now()) {
+            let known = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
+            let record = &known.session;
+            if !record.is_alive(self.config.resource(), self.now()) {
                 return Err(CeremonyError::InvalidRefresh);
             }
-            if !self.accounts.is_active(&session.account.id).await? {
-                self.end(session, RevokedBy::Service).await?;
+            if !self.accounts.is_active(&record.session.account.id).await? {
+                self.end(&record.session, RevokedBy::Service).await?;
                 return Err(CeremonyError::InvalidRefresh);
             }
-            if lineage.age > 0 {
-                return self.used_up(asked.token, &lineage).await;
+            if known.age > 0 {
+                return self.used_up(asked.token, &known).await;
             }
-            if !narrowed.is_subset(&session.granted) {
-                return Err(CeremonyError::UnknownScope { field: "scopes", offered: session.granted.to_string() });
+            if !narrowed.is_subset(&record.granted) {
+                return Err(CeremonyError::UnknownScope { offered: record.granted.to_string() });
             }
-            let scopes = if narrowed.is_empty() { session.granted.clone() } else { narrowed.clone() };
+            let scopes = if narrowed.is_empty() { record.granted.clone() } else { narrowed.clone() };
             let mut salt = Salt([0; 32]);
             self.random.fill(&mut salt.0)?;
-            let (access_token, refresh_token) = self.successors(asked.token, &salt, session)?;
+            let (access_token, refresh_token) = self.successors(asked.token, &salt, &record.session)?;
             let at = self.now();
             let rotation = Rotation {
                 from,
@@ -65,11 +72,11 @@ impl Ceremony {
                 refresh: refresh_token.digest(),
                 salt,
                 scopes,
-                expires_at: self.access_end_of(session, at),
-                refresh_expires_at: self.refresh_end_of(session, at),
+                expires_at: self.access_end_of(record, at),
+                refresh_expires_at: self.refresh_end_of(record, at),
             };
             match self.store.rotate(&rotation, at).await {
-                Ok(Some(_)) => return Ok(self.refreshed(lineage.session, rotation, access_token, refresh_token)),
+                Ok(Some(_)) => return Ok(self.refreshed(known.session, rotation, access_token, refresh_token)),
                 // Somebody was faster, or a digest is taken: look again.
                 Ok(None) => {}
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
@@ -80,17 +87,17 @@ impl Ceremony {
     }
 
     /// A used refresh token: the answer again if it may have been lost, else the end of the session.
-    async fn used_up(&self, token: &str, lineage: &RefreshTokenState) -> Result<Issued, CeremonyError> {
-        let session = &lineage.session;
+    async fn used_up(&self, token: &str, known: &RefreshTokenState) -> Result<Issued, CeremonyError> {
+        let record = &known.session;
         let grace = self.config.lifetimes().refresh_grace;
-        let previous = lineage.last.filter(|last| lineage.age == 1 && self.now().since(last.at) < grace);
+        let previous = known.last.filter(|last| known.age == 1 && self.now().since(last.at) < grace);
         if let Some(last) = previous {
-            let (access_token, refresh_token) = self.successors(token, &last.salt, session)?;
-            self.record(&Event::RefreshRepeated { session: session.id.clone() });
-            return Ok(Issued { session: session.clone(), access_token, refresh_token });
+            let (access_token, refresh_token) = self.successors(token, &last.salt, &record.session)?;
+            self.record(&Event::RefreshRepeated { session: record.session.id.clone() });
+            return Ok(Issued { record: record.clone(), access_token, refresh_token });
         }
-        self.record(&Event::ReuseDetected { session: session.id.clone() });
-        self.end(session, RevokedBy::Reuse).await?;
+        self.record(&Event::ReuseDetected { session: record.session.id.clone() });
+        self.end(&record.session, RevokedBy::Reuse).await?;
         Err(CeremonyError::InvalidRefresh)
     }
 
@@ -114,14 +121,13 @@ impl Ceremony {
         access_token: Secret<Access>,
         refresh_token: Secret<Refresh>,
     ) -> Issued {
-        self.record(&Event::Refreshed { session: before.id.clone() });
+        self.record(&Event::Refreshed { session: before.session.id.clone() });
         let Rotation { access, scopes, expires_at, refresh_expires_at, .. } = rotation;
-        let session = Arc::new(Session { access, scopes, expires_at, ..Session::clone(&before) });
-        let session = SessionRecord { session, refresh_expires_at, ..before };
-        Issued { session, access_token, refresh_token }
+        let session = Arc::new(Session { access, scopes, expires_at, ..Session::clone(&before.session) });
+        Issued { record: SessionRecord { session, refresh_expires_at, ..before }, access_token, refresh_token }
     }
 
-    async fn end(&self, session: &Session, by: RevokedBy) -> Result<(), CeremonyError> {
+    pub(super) async fn end(&self, session: &Session, by: RevokedBy) -> Result<(), CeremonyError> {
         let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
         self.revoke(&target, by).await.map(drop)
     }
@@ -135,15 +141,15 @@ impl Ceremony {
     /// The same for a refresh token. Where nothing takes refresh tokens, a session ends with its access token.
     pub(super) fn refresh_end(&self, at: Timestamp) -> Timestamp {
         let lifetimes = self.config.lifetimes();
-        if self.config.refreshes() { at.after(lifetimes.refresh.min(lifetimes.session)) } else { self.access_end(at) }
+        if self.refreshes { at.after(lifetimes.refresh.min(lifetimes.session)) } else { self.access_end(at) }
     }
 
     /// A refresh never extends a session past its absolute end.
-    fn access_end_of(&self, session: &SessionRecord, at: Timestamp) -> Timestamp {
-        self.access_end(at).min(session.created_at.after(self.config.lifetimes().session))
+    fn access_end_of(&self, record: &SessionRecord, at: Timestamp) -> Timestamp {
+        self.access_end(at).min(record.created_at.after(self.config.lifetimes().session))
     }
 
-    fn refresh_end_of(&self, session: &SessionRecord, at: Timestamp) -> Timestamp {
-        self.refresh_end(at).min(session.created_at.after(self.config.lifetimes().session))
+    fn refresh_end_of(&self, record: &SessionRecord, at: Timestamp) -> Timestamp {
+        self.refresh_end(at).min(record.created_at.after(self.config.lifetimes().session))
     }
 }

@@ -33,19 +33,16 @@ impl Ceremony {
         let mut sessions = self.store.list_sessions(account, after, PAGE + 1).await?;
         let more = sessions.len() > PAGE;
         sessions.truncate(PAGE);
-        let next = sessions.last().filter(|_| more).map(|session| session.id.clone());
+        let next = sessions.last().filter(|_| more).map(|record| record.session.id.clone());
         Ok(Page { sessions, next })
     }
 
-    /// The session that an authorization request became, if it did.
+    /// The sessions that came of an authorization request, ended or not, newest first.
     ///
     /// # Errors
     /// When the service fails.
-    pub async fn session_of(
-        &self,
-        authorization: &AuthorizationRequestId,
-    ) -> Result<Option<SessionRecord>, CeremonyError> {
-        Ok(self.store.session_of(authorization).await?)
+    pub async fn sessions_of(&self, id: &AuthorizationRequestId) -> Result<Vec<SessionRecord>, CeremonyError> {
+        Ok(self.store.sessions_of(id).await?)
     }
 
     /// All that is kept of an agent's own session, unless it was revoked meanwhile.
@@ -63,7 +60,7 @@ impl Ceremony {
     /// When the service fails.
     pub async fn session(&self, access_token: &[u8]) -> Result<Option<Arc<Session>>, CeremonyError> {
         let Some(digest) = self.config.prefixes().access.digest(access_token) else { return Ok(None) };
-        let found = self.store.find_session(&digest).await?;
+        let found = Arc::clone(&self.store).find(digest).await?;
         Ok(found.filter(|session| session.is_good(self.config.resource(), self.now())))
     }
 

@@ -202,12 +202,6 @@ impl Config {
         &self.0.modes
     }
 
-    /// Whether a dialect is on that takes refresh tokens. If none is, a session ends with its access token.
-    #[must_use]
-    pub fn refreshes(&self) -> bool {
-        self.dialects().contains(&Dialect::AgentSessions)
-    }
-
     /// How much may be asked of the service at a time.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -6,13 +6,13 @@ use minijinja::context;
 use serde_json::json;
 
 use super::{
-    busy, challenged, client_name,
+    busy, challenged, client_name, field_text,
     fields::{Fields, Refused, invalid, media_type, unsupported},
     refuse_pages,
 };
 use crate::{
     Config,
-    ceremony::{self, CeremonyError, Issued, Registered, Status},
+    ceremony::{self, CeremonyError, Issued, Requested, Status},
     config::APPROVAL_PATH,
     documents::{Metadata, auth_md},
     endpoints::{Context, Dialect, Endpoint, RateClass},
@@ -45,6 +45,10 @@ impl Dialect for AgentAuthDialect {
         APPROVAL_PATH
     }
 
+    fn takes_refresh_tokens(&self) -> bool {
+        false
+    }
+
     fn describe(&self, config: &Config, metadata: &mut Metadata) {
         let Metadata { top, agent_auth } = metadata;
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
@@ -56,7 +60,8 @@ impl Dialect for AgentAuthDialect {
         agent_auth.insert(USER_CLAIMED.into(), json!({ "credential_types_supported": [ACCESS_TOKEN] }));
     }
 
-    fn chapter(&self, config: &Config) -> Result<String, minijinja::Error> {
+    fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {
+        let config = &context.config;
         let lifetimes = config.lifetimes();
         let methods: Vec<String> = config.claim_methods().iter().map(ToString::to_string).collect();
         let entries = config.catalogue().entries();
@@ -77,7 +82,7 @@ impl Dialect for AgentAuthDialect {
                 access_prefix => config.prefixes().access.as_str().to_owned(),
                 refresh_prefix => config.prefixes().refresh.as_str().to_owned(),
                 claim_prefix => config.prefixes().claim.as_str().to_owned(),
-                refreshes => config.refreshes(),
+                refreshes => context.ceremony.refreshes(),
                 registration_seconds => lifetimes.authorization_request.as_secs(),
                 access_seconds => lifetimes.access.as_secs(),
                 interval => config.limits().poll_interval.as_secs(),
@@ -142,8 +147,9 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
         .label(fields.human_text("label")?)
         .method(fields.human_text("claim_method")?)
         .scopes(fields.texts("requested_scopes")?)
+        .resource(fields.text("resource")?.map(str::to_owned))
         .address(context.client_address(request));
-    let Registered { authorization, claim_token, expires_in, interval } = context.ceremony.register(asked).await?;
+    let Requested { authorization, claim_token, expires_in, interval } = context.ceremony.request(asked).await?;
     let body = json!({
         "registration_id": authorization.id.as_str(),
         "registration_type": USER_CLAIMED,
@@ -189,19 +195,19 @@ async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
 async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let issued = context.ceremony.redeem(fields.required("claim_token")?, &context.redeemer(request)).await;
-    let Issued { session, access_token, refresh_token } = issued?;
-    let expires = session.expires_at.to_string();
+    let Issued { record, access_token, refresh_token } = issued?;
+    let session = &record.session;
     let body = json!({
-        "registration_id": session.authorization.as_str(),
+        "registration_id": record.authorization.as_str(),
         "status": wire_name(State::Redeemed),
         "credential_type": ACCESS_TOKEN,
         "credential": access_token.expose(),
-        "credential_expires": expires,
+        "credential_expires": session.expires_at.to_string(),
         "access_token": access_token.expose(),
         "token_type": "Bearer",
-        "expires_in": session.expires_at.since(session.created_at).as_secs(),
+        "expires_in": session.expires_at.since(record.created_at).as_secs(),
         "refresh_token": refresh_token.expose(),
-        "refresh_expires": session.refresh_expires_at.to_string(),
+        "refresh_expires": record.refresh_expires_at.to_string(),
         "scopes": session.scopes.names(),
         "session_id": session.id.as_str(),
         "account": { "id": session.account.id.as_str(), "email": session.account.label },
@@ -274,6 +280,7 @@ fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
     }
     let (status, code) = match error {
         CeremonyError::UnknownScope { .. } => (StatusCode::BAD_REQUEST, "invalid_scope"),
+        CeremonyError::InvalidTarget => (StatusCode::BAD_REQUEST, "invalid_target"),
         CeremonyError::TooManyFromSource => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
         CeremonyError::TooManyPending => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         CeremonyError::UnknownClaim | CeremonyError::UnknownAuthorization => {
@@ -286,7 +293,7 @@ fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
         CeremonyError::AlreadyClaimed => (StatusCode::CONFLICT, "previously_claimed"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     };
-    let text = error.to_string();
+    let text = field_text(error, "requested_scopes");
     match error {
         CeremonyError::Pending { interval } | CeremonyError::SlowDown { interval } => {
             let seconds = interval.as_secs();

@@ -6,7 +6,7 @@ use minijinja::context;
 use serde_json::{Map, Value, json};
 
 use super::{
-    busy, challenged, client_name,
+    busy, challenged, client_name, field_text,
     fields::{Fields, Refused, invalid},
     refuse_pages,
 };
@@ -14,12 +14,16 @@ use crate::{
     Config,
     accounts::head_of,
     ceremony::limiter,
-    ceremony::{self, Attempt, CeremonyError, Issued, Login, Polled, Refreshing, Started},
+    ceremony::{
+        self, Attempt, CeremonyError, Decided, HandedOut, Issued, KnownFlow, Login, LoginRequested, LoginStatus,
+        Refreshing,
+    },
     documents::{Metadata, auth_md},
-    endpoints::{Context, Dialect, Endpoint, RateClass},
+    endpoints::{Context, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Credentials, Reply, jitter, json_reply, retry_after},
     types::{
         authorization::State,
+        callback::Callback,
         clock::Timestamp,
         id::{AccountId, SessionId},
         session::{Session, SessionRecord, SessionState},
@@ -57,6 +61,32 @@ impl Dialect for AgentSessionsDialect {
         AUTHORIZE
     }
 
+    fn takes_refresh_tokens(&self) -> bool {
+        true
+    }
+
+    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<&'f Callback> {
+        match flow {
+            KnownFlow::Browser { callback, .. } => Some(callback),
+            _ => None,
+        }
+    }
+
+    /// An exchange code goes to the agent's callback.
+    fn hand_over(&self, context: &Context, decided: Decided) -> Handover {
+        match (decided.code, &decided.flow) {
+            (Some(HandedOut::Exchange(code)), KnownFlow::Browser { callback, state, .. }) => {
+                let id = decided.authorization.id.as_str();
+                let mut parameters = vec![("request_id", id), ("exchange_code", code.expose())];
+                parameters.extend(state.as_deref().map(|state| ("state", state)));
+                parameters.push(("iss", context.config.issuer()));
+                Handover::Url(callback.with(&parameters))
+            }
+            (Some(HandedOut::Finish(code)), _) => Handover::Code(code),
+            _ => Handover::Page,
+        }
+    }
+
     fn describe(&self, config: &Config, metadata: &mut Metadata) {
         let block = json!({
             "start_uri": config.url(START),
@@ -71,13 +101,15 @@ impl Dialect for AgentSessionsDialect {
         metadata.agent_auth.insert("agent_sessions".into(), block);
     }
 
-    fn chapter(&self, config: &Config) -> Result<String, minijinja::Error> {
+    fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {
+        let config = &context.config;
         let (modes, lifetimes, prefixes) = (config.modes(), config.lifetimes(), config.prefixes());
         let entries = config.catalogue().entries();
         let example = entries.iter().find(|entry| entry.default).or_else(|| entries.first());
         auth_md::fill(
             include_str!("agent_sessions.md.jinja"),
             context! {
+                resource => config.resource().to_owned(),
                 start => config.url(START),
                 authorize => config.url(AUTHORIZE),
                 poll => config.url(POLL),
@@ -184,9 +216,9 @@ async fn start(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
         .label(fields.human_text("label")?)
         .kind(Some(kind), fields.human_text("client_instance_id")?)
         .scopes(fields.texts("scopes")?)
-        .scopes_field("scopes")
+        .resource(fields.text("resource")?.map(str::to_owned))
         .address(context.client_address(request));
-    let Started { authorization, poll_token } = context.ceremony.start_login(asked, login).await?;
+    let LoginRequested { authorization, poll_token } = context.ceremony.request_login(asked, login).await?;
     let body = json!({
         "ok": true,
         "auth_request_id": authorization.id.as_str(),
@@ -220,8 +252,9 @@ fn login(context: &Context, fields: &Fields, mode: &str) -> Result<Login, Refuse
 
 async fn poll(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
-    let polled = context.ceremony.poll(fields.required("auth_request_id")?, fields.required("poll_token")?).await;
-    let Polled { state, exchange_code, account } = polled?;
+    let polled =
+        context.ceremony.login_status(fields.required("auth_request_id")?, fields.required("poll_token")?).await;
+    let LoginStatus { state, exchange_code, account } = polled?;
     let (status, text) = match state {
         State::Pending => ("pending", None),
         State::Approved => ("approved", None),
@@ -267,10 +300,10 @@ async fn exchange(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
         poll_token: fields.text("poll_token")?,
         redeemer: context.redeemer(request),
     };
-    let issued = context.ceremony.exchange(&attempt).await?;
-    let account = account(context, &issued.session).await?;
+    let issued = context.ceremony.redeem_login(&attempt).await?;
+    let account = account(context, &issued.record.session).await?;
     let mut session = tokens(&issued);
-    session.insert("id".into(), json!(issued.session.id.as_str()));
+    session.insert("id".into(), json!(issued.record.session.id.as_str()));
     let body = json!({ "ok": true, "agent_session": session, "account": account });
     Ok(json_reply(StatusCode::OK, &body))
 }
@@ -284,21 +317,21 @@ async fn refresh(context: &Context, request: &Request<Bytes>) -> Result<Reply, R
         resource: fields.text("resource")?,
     };
     let issued = context.ceremony.refresh(&asked).await?;
-    let account = account(context, &issued.session).await?;
+    let account = account(context, &issued.record.session).await?;
     let mut session = tokens(&issued);
-    session.insert("session_id".into(), json!(issued.session.id.as_str()));
+    session.insert("session_id".into(), json!(issued.record.session.id.as_str()));
     session.insert("account".into(), account);
     Ok(json_reply(StatusCode::OK, &json!({ "ok": true, "agent_session": session })))
 }
 
 fn tokens(issued: &Issued) -> Map<String, Value> {
-    let Issued { session, access_token, refresh_token } = issued;
+    let Issued { record, access_token, refresh_token } = issued;
     let fields = [
         ("access_token", json!(access_token.expose())),
         ("refresh_token", json!(refresh_token.expose())),
-        ("access_expires_at", json!(session.expires_at.as_millis())),
-        ("refresh_expires_at", json!(session.refresh_expires_at.as_millis())),
-        ("scopes", json!(session.scopes.names())),
+        ("access_expires_at", json!(record.session.expires_at.as_millis())),
+        ("refresh_expires_at", json!(record.refresh_expires_at.as_millis())),
+        ("scopes", json!(record.session.scopes.names())),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -306,10 +339,11 @@ fn tokens(issued: &Issued) -> Map<String, Value> {
 async fn account(context: &Context, session: &Session) -> Result<Value, Refused> {
     let account = &session.account;
     // What was issued must arrive: the plan is only there to be shown.
-    let tier = context.accounts.tier(&account.id).await.unwrap_or_else(|error| {
+    let plan = context.accounts.plan(&account.id).await.unwrap_or_else(|error| {
         context.note_failure(&error);
-        "free".into()
+        None
     });
+    let tier = plan.unwrap_or_else(|| "free".into());
     Ok(json!({
         "id": account.id.as_str(), "email": account.label, "github_login": null, "google_name": null, "tier": tier,
     }))
@@ -371,25 +405,26 @@ async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refu
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-fn entry(session: &SessionRecord, now: Timestamp) -> Value {
+fn entry(record: &SessionRecord, now: Timestamp) -> Value {
     let text = |text: &Option<HumanText>| text.as_ref().map(ToString::to_string);
+    let (session, client) = (&record.session, &record.client);
     json!({
         "id": session.id.as_str(),
-        "client_type": text(&session.client.kind),
-        "client_name": session.client.name.as_str(),
-        "client_instance_id": text(&session.client.instance),
-        "label": text(&session.client.label),
+        "client_type": text(&client.kind),
+        "client_name": client.name.as_str(),
+        "client_instance_id": text(&client.instance),
+        "label": text(&client.label),
         "scopes": session.scopes.names(),
-        "status": match session.state_at(now) {
+        "status": match record.state_at(now) {
             SessionState::Active => "active",
             SessionState::Expired => "expired",
             SessionState::Revoked => "revoked",
         },
-        "created_at": session.created_at.as_millis(),
-        "last_used_at": session.last_use.map(|last| last.at.as_millis()),
+        "created_at": record.created_at.as_millis(),
+        "last_used_at": record.last_use.map(|last| last.at.as_millis()),
         "access_expires_at": session.expires_at.as_millis(),
-        "refresh_expires_at": session.refresh_expires_at.as_millis(),
-        "revoked_at": session.revoked.map(|revoked| revoked.at.as_millis()),
+        "refresh_expires_at": record.refresh_expires_at.as_millis(),
+        "revoked_at": record.revoked.map(|revoked| revoked.at.as_millis()),
     })
 }
 
@@ -412,7 +447,7 @@ fn refused_by_ceremony(context: &Context, refused: &CeremonyError) -> Reply {
         retry_after(&mut reply, jitter(context.ceremony.now()));
         return reply;
     }
-    let text = refused.to_string();
+    let text = field_text(refused, "scopes");
     let gone = |state| {
         let (code, text) = over(state);
         error(StatusCode::GONE, code, text)
@@ -420,7 +455,7 @@ fn refused_by_ceremony(context: &Context, refused: &CeremonyError) -> Reply {
     match refused {
         CeremonyError::UnknownScope { .. } => error(StatusCode::BAD_REQUEST, "INVALID_SCOPE", &text),
         CeremonyError::InvalidTarget => error(StatusCode::BAD_REQUEST, "INVALID_TARGET", &text),
-        CeremonyError::ModeOff { .. } => error(StatusCode::BAD_REQUEST, "MODE_NOT_ENABLED", &text),
+        CeremonyError::LoginOff(_) => error(StatusCode::BAD_REQUEST, "MODE_NOT_ENABLED", &text),
         CeremonyError::PollTokenRequired => error(StatusCode::BAD_REQUEST, "CLIENT_UPGRADE_REQUIRED", &text),
         // These two texts are what the command line looks for.
         CeremonyError::Pending { .. } => error(StatusCode::BAD_REQUEST, "INVALID_STATE", "auth request is not ready"),

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
 use crate::{
     Config,
+    ceremony::CeremonyError,
     challenge::Challenge,
     config,
     endpoints::{Context, Dialect},
@@ -64,4 +65,36 @@ fn challenged(context: &Context, mut reply: Reply) -> Reply {
     let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     reply
+}
+
+/// What a refusal of the ceremony says about a field of the request, by the name that it has on the wire. `scopes` is what
+/// the dialect calls the scopes that are asked for.
+fn field_text(error: &CeremonyError, scopes: &str) -> String {
+    match error {
+        CeremonyError::Callback(problem) => format!("`callback_url` {problem}"),
+        CeremonyError::InvalidChallenge => {
+            "`code_challenge` must be the SHA-256 of the code verifier, as 43 characters of \
+            base64url or 64 lower-case hexadecimal digits"
+                .into()
+        }
+        CeremonyError::StateTooLong { longest } => format!("`state` must be {longest} bytes at most"),
+        CeremonyError::UnexpectedVerifier => {
+            "`code_verifier` is not for this login: it was started without a code challenge".into()
+        }
+        CeremonyError::UnknownMethod { offered } => format!("`claim_method` must be one of: {offered}"),
+        CeremonyError::NoScope { offered } => format!("`{scopes}` is required: name one or more of: {offered}"),
+        CeremonyError::UnknownScope { offered } => {
+            format!("`{scopes}` has a scope that is not offered; offered are: {offered}")
+        }
+        CeremonyError::InvalidTarget => {
+            "`resource` must be the identifier of this service's resource, or be left out".into()
+        }
+        CeremonyError::LoginOff(login) => {
+            format!("this service has switched off {login}; `mode` must be one that its documents name")
+        }
+        CeremonyError::PollTokenRequired => {
+            "`poll_token` is required: this service does not take a finish code alone".into()
+        }
+        other => other.to_string(),
+    }
 }

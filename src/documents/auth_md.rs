@@ -8,7 +8,7 @@ pub(crate) const PATH: &str = "/auth.md";
 const TEMPLATE: &str = include_str!("auth.md.jinja");
 
 /// auth.md: the ceremony in prose that an agent can follow with nothing else. Only configuration goes into it.
-pub(crate) fn render(config: &Config, chapters: Vec<String>) -> Result<String, Error> {
+pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) -> Result<String, Error> {
     let template = config.auth_md().template.as_deref().unwrap_or(TEMPLATE);
     let links = config.links();
     fill(
@@ -28,7 +28,7 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>) -> Result<String, E
             contact => links.contact.clone(),
             sessions => cfg!(feature = "pages").then(|| config.url(config.sessions_path())),
             scopes => scopes(config),
-            refreshes => config.refreshes(),
+            refreshes,
             chapters,
             extra => config.auth_md().extra.clone(),
         },

@@ -7,15 +7,21 @@ use crate::{
     Config,
     accounts::DynAccounts,
     audit::{AuditSink, Event},
-    ceremony::Ceremony,
+    ceremony::{Ceremony, Decided, HandedOut, KnownFlow},
     documents::Metadata,
     http::ClientAddresses,
     http::{Answering, Reply, error_reply, retry_after},
-    types::{random::Random, session::Redeemer, text::HumanText},
+    types::{
+        callback::Callback,
+        random::Random,
+        secret::{Finish, Secret},
+        session::Redeemer,
+        text::HumanText,
+    },
 };
 
-/// A wire format: what it serves, and what it adds to the documents. Nothing else knows that it exists.
-pub(crate) trait Dialect {
+/// A wire format over the ceremony: what it serves, and what it adds to the documents.
+pub(crate) trait Dialect: Sync {
     /// What it serves, by path below the issuer.
     fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)>;
 
@@ -23,11 +29,42 @@ pub(crate) trait Dialect {
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
     fn approval_path(&self) -> &'static str;
 
+    /// Whether it takes refresh tokens.
+    fn takes_refresh_tokens(&self) -> bool;
+
+    /// Where the human's browser may be sent after a decision. The page names it and allows its form to lead there.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
+    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<&'f Callback> {
+        let _ = flow;
+        None
+    }
+
+    /// What happens in the human's browser after a decision.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
+    fn hand_over(&self, context: &Context, decided: Decided) -> Handover {
+        let _ = context;
+        match decided.code {
+            Some(HandedOut::Finish(code)) => Handover::Code(code),
+            _ => Handover::Page,
+        }
+    }
+
     /// Its part of the authorization server metadata.
     fn describe(&self, config: &Config, metadata: &mut Metadata);
 
     /// Its chapter of auth.md.
-    fn chapter(&self, config: &Config) -> Result<String, minijinja::Error>;
+    fn chapter(&self, context: &Context) -> Result<String, minijinja::Error>;
+}
+
+/// What happens in the human's browser after a decision.
+#[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
+pub(crate) enum Handover {
+    /// The approval page says what was decided.
+    Page,
+    /// The approval page shows the human a code, to be carried to the agent.
+    Code(Secret<Finish>),
+    /// The browser goes to this URL.
+    Url(String),
 }
 
 /// Something that is served at a path.
@@ -91,12 +128,12 @@ impl Context {
         let program = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
         // Unlike what a client calls itself, this is often long and never meant to be read: its beginning is enough.
         let program = program.and_then(|name| HumanText::new(name.get(..LONGEST).unwrap_or(name).trim()).ok());
-        Redeemer { address: self.client_address(request), program }
+        Redeemer::new(self.client_address(request), program)
     }
 
     /// Whether a browser sent this for a page of another origin, or can't say for whose (Fetch Metadata, RFC 6454).
     pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        let context = headers.get("sec-fetch-context").map(HeaderValue::as_bytes);
+        let context = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let origin = headers.get("origin").map(HeaderValue::as_bytes);
         // Our own pages forbid a referrer, and so their forms come with the origin `null` (Fetch standard, "append a
         // request `Origin` header"). Only the browser itself can say `same-origin` beside it.

@@ -47,5 +47,5 @@ mod service;
 pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
-pub(crate) use contract::{Context, Dialect, Endpoint, RateClass};
+pub(crate) use contract::{Context, Dialect, Endpoint, Handover, RateClass};
 pub(crate) use route_table::RouteTable;

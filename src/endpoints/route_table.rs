@@ -59,12 +59,12 @@ impl RouteTable {
         let mut chapters = Vec::new();
         for dialect in dialects {
             dialect.describe(config, &mut metadata);
-            chapters.push(dialect.chapter(config)?);
+            chapters.push(dialect.chapter(context)?);
         }
         let metadata = Document::json(&authorization_server::render(config, metadata));
         let path = config.authorization_server_path();
         self.serve("issuer", path, "the authorization server metadata", Arc::new(metadata));
-        let auth_md = Document::markdown(auth_md::render(config, chapters)?);
+        let auth_md = Document::markdown(auth_md::render(config, chapters, context.ceremony.refreshes())?);
         self.serve("issuer", config.path(auth_md::PATH), "auth.md", Arc::new(auth_md));
         for (path, endpoint) in dialects.iter().flat_map(|dialect| dialect.endpoints(context)) {
             self.serve("dialects", config.path(path), "an endpoint of a dialect", endpoint);

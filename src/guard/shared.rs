@@ -15,7 +15,7 @@ use crate::{
     http::{Answering, ClientAddresses, Credentials, has_query_token},
     observe::{Check, Checks},
     store::LastUsedBuffer,
-    store::{StoreError, erased::DynSessionStore},
+    store::{StoreError, traits::DynSessionStore},
     types::{
         authorization::Account,
         clock::{Clock, Timestamp},

@@ -12,27 +12,31 @@ use super::{
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{CeremonyError, Decided, Decision, Handover, View, Warning},
+    ceremony::{CeremonyError, Decision, KnownFlow, View, Warning},
     config::origin_of,
+    endpoints::{Dialect, Handover},
     http::Reply,
     types::{
-        authorization::{AuthorizationRequest, Mode, State},
+        authorization::{AuthorizationRequest, State},
         callback::Callback,
         id::AuthorizationRequestId,
         scope::{Scope, ScopeSet},
-        secret::{Exchange, Secret},
         session::SessionState,
     },
 };
 
 /// Shows who asks for what, and takes the human's decision.
-pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>, parent: &str) -> Result<Reply, PageError> {
+pub(super) async fn answer(
+    pages: &Pages,
+    request: &Request<Bytes>,
+    dialect: &'static dyn Dialect,
+) -> Result<Reply, PageError> {
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
     let id = AuthorizationRequestId::parse(last).ok_or(CeremonyError::UnknownAuthorization)?;
-    let path = pages.context.config.path(&format!("{parent}{id}"));
+    let path = pages.context.config.path(&format!("{}{id}", dialect.approval_path()));
     let human = pages.human(request, path.clone()).await?;
     if *request.method() == Method::POST {
-        return decide(pages, request, &id, &human, &path).await;
+        return decide(pages, request, dialect, &id, &human, &path).await;
     }
     let browser = pages.context.client_address(request);
     let view = pages.context.ceremony.view(&id, &human.account, browser).await?;
@@ -41,8 +45,8 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>, parent: &str
         State::Pending if pages.context.ceremony.check_sign_in(&human).is_err() => {
             Err(PageError::StepUp { return_to: path })
         }
-        State::Pending => ask(pages, request, &human, &view, path),
-        State::Approved if authorization.mode.has_finish_code() => finish::show(pages, request, authorization, &path),
+        State::Pending => ask(pages, request, dialect, &human, &view, path),
+        State::Approved if view.flow.has_finish_code() => finish::show(pages, request, &view, &path),
         State::Redeemed => collected(pages, request, &human, authorization).await,
         state => pages.show(status(state), &outcome(pages, state, authorization)),
     }
@@ -51,6 +55,7 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>, parent: &str
 async fn decide(
     pages: &Pages,
     request: &Request<Bytes>,
+    dialect: &dyn Dialect,
     id: &AuthorizationRequestId,
     human: &SignedIn,
     path: &str,
@@ -63,46 +68,40 @@ async fn decide(
         _ => return Err(PageError::Form("must have one `decision`, approve or deny")),
     };
     let decided = pages.context.ceremony.decide(id, human, decision).await;
-    let Decided { authorization, handover, .. } = decided.map_err(|error| match error {
+    let decided = decided.map_err(|error| match error {
         CeremonyError::SignInTooOld => PageError::StepUp { return_to: path.to_owned() },
         error => error.into(),
     })?;
-    match (handover, &authorization.mode) {
-        (Some(Handover::Exchange(code)), Mode::Browser { callback, state, .. }) => {
-            call_back(pages, &authorization, callback, state.as_deref(), &code)
-        }
-        (Some(Handover::Finish(code)), _) => {
+    match dialect.hand_over(&pages.context, decided) {
+        Handover::Page => pages.see_other(path),
+        Handover::Code(code) => {
             let mut reply = pages.see_other(path)?;
             finish::keep(pages, &mut reply, path, &code);
             Ok(reply)
         }
-        _ => pages.see_other(path),
+        Handover::Url(url) => go_to(pages, url),
     }
 }
 
-/// Sends the browser on to the agent. A content security policy can't name an IPv6 address, so that a redirect to one
-/// would be blocked: there the page that is answered goes on by itself.
-fn call_back(
-    pages: &Pages,
-    authorization: &AuthorizationRequest,
-    callback: &Callback,
-    state: Option<&str>,
-    code: &Secret<Exchange>,
-) -> Result<Reply, PageError> {
-    let mut parameters = vec![("request_id", authorization.id.as_str()), ("exchange_code", code.expose())];
-    parameters.extend(state.map(|state| ("state", state)));
-    parameters.push(("iss", pages.context.config.issuer()));
-    let url = callback.with(&parameters);
-    if !callback.is_ipv6() {
+/// Sends the browser on. A content security policy can't name an IPv6 address, so that a redirect to one would be
+/// blocked: there the page that is answered goes on by itself.
+fn go_to(pages: &Pages, url: String) -> Result<Reply, PageError> {
+    if !is_ipv6(&url) {
         return pages.see_other(&url);
     }
-    let link = Link { href: url.clone(), text: "Go back to your agent" };
+    let refresh = HeaderValue::try_from(format!("0;url={url}"));
+    let link = Link { href: url, text: "Go back to your agent" };
     let message = Message::new(Tone::Good, "Approved").line("You are being sent back to your agent.").link(link);
     let mut reply = pages.show(StatusCode::OK, &message)?;
-    if let Ok(refresh) = HeaderValue::try_from(format!("0;url={url}")) {
+    if let Ok(refresh) = refresh {
         reply.headers_mut().insert(REFRESH, refresh);
     }
     Ok(reply)
+}
+
+/// Whether the host is an IPv6 address, which a content security policy can't name (CSP level 3 section 2.3.1).
+fn is_ipv6(url: &str) -> bool {
+    origin_of(url).contains("://[")
 }
 
 fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
@@ -118,6 +117,7 @@ fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
 fn ask(
     pages: &Pages,
     request: &Request<Bytes>,
+    dialect: &dyn Dialect,
     human: &SignedIn,
     view: &View,
     action: String,
@@ -126,6 +126,7 @@ fn ask(
     let authorization = &view.authorization;
     let client = &authorization.client;
     let now = pages.context.ceremony.now();
+    let destination = dialect.destination(&view.flow).map(Callback::location);
     let content = context! {
         account => context! { label => human.account.label.clone() },
         client => context! {
@@ -137,7 +138,7 @@ fn ask(
         warnings => view.warnings.iter().map(|warning| warn(*warning)).collect::<Vec<&str>>(),
         scopes => scopes(pages, authorization),
         lifetime => lifetime(pages),
-        handover => handover(&authorization.mode),
+        handover => handover(&view.flow, destination),
         asked => context! {
             ago => words::ago(authorization.created_at, now),
             at => words::time(authorization.created_at),
@@ -147,11 +148,7 @@ fn ask(
         csrf => key.token(human, authorization.id.as_str()),
         sessions_url => pages.sessions_path(),
     };
-    let callback = match &authorization.mode {
-        Mode::Browser { callback, .. } if !callback.is_ipv6() => Some(callback.location()),
-        _ => None,
-    };
-    let allowed = Allowed { form_action: callback, script: false };
+    let allowed = Allowed { form_action: destination.filter(|url| !is_ipv6(url)), script: false };
     let mut reply = pages.renderer.page(&*pages.context.random, StatusCode::OK, "approval.html", content, allowed)?;
     key.keep(pages, &mut reply);
     Ok(reply)
@@ -159,25 +156,26 @@ fn ask(
 
 /// How long the access lasts, and what happens then.
 fn lifetime(pages: &Pages) -> Value {
-    let (config, lifetimes) = (&pages.context.config, pages.context.config.lifetimes());
-    if !config.refreshes() {
+    let lifetimes = pages.context.config.lifetimes();
+    if !pages.context.ceremony.refreshes() {
         return context! { at_most => words::span(lifetimes.access) };
     }
     context! { at_most => words::span(lifetimes.session), unused => words::span(lifetimes.refresh.min(lifetimes.session)) }
 }
 
 /// How the agent gets its access once its human has approved.
-fn handover(mode: &Mode) -> String {
-    match mode {
-        Mode::Claim { .. } | Mode::Detached { finish_code: false, .. } => {
-            "The agent collects its access by itself, from wherever it runs.".into()
-        }
-        Mode::Browser { callback, .. } => format!("Your browser takes it to {}.", origin_of(callback.location())),
-        Mode::Detached { finish_code: true, .. } => {
-            "The agent collects its access by itself, or you take a code to it.".into()
-        }
-        Mode::FinishCode { .. } => "You take a code from this page to the agent.".into(),
+fn handover(flow: &KnownFlow, destination: Option<&str>) -> String {
+    if let Some(url) = destination {
+        return format!("Your browser takes it to {}.", origin_of(url));
     }
+    let text = match flow {
+        KnownFlow::Detached { finish_code: true, .. } => {
+            "The agent collects its access by itself, or you take a code to it."
+        }
+        KnownFlow::FinishCode { .. } => "You take a code from this page to the agent.",
+        _ => "The agent collects its access by itself, from wherever it runs.",
+    };
+    text.into()
 }
 
 /// The requested scopes in the catalogue's order, each with its sentence.
@@ -219,20 +217,21 @@ async fn collected(
     human: &SignedIn,
     authorization: &AuthorizationRequest,
 ) -> Result<Reply, PageError> {
-    let Some(session) = pages.context.ceremony.session_of(&authorization.id).await? else {
+    let sessions = pages.context.ceremony.sessions_of(&authorization.id).await?;
+    let Some(record) = sessions.first() else {
         return pages.show(StatusCode::OK, &outcome(pages, State::Redeemed, authorization));
     };
     let now = pages.context.ceremony.now();
     let key = FormKey::of(pages, request.headers())?;
     let content = context! {
-        client => session.client.name.to_string(),
-        granted => session.granted.names().join(", "),
-        at => words::time(session.created_at),
-        ago => words::ago(session.created_at, now),
-        address => session.redeemer.address.map(|address| address.to_string()),
-        program => session.redeemer.program.as_ref().map(ToString::to_string),
-        active => session.state_at(now) == SessionState::Active,
-        session => session.id.to_string(),
+        client => record.client.name.to_string(),
+        granted => record.granted.names().join(", "),
+        at => words::time(record.created_at),
+        ago => words::ago(record.created_at, now),
+        address => record.redeemer.address.map(|address| address.to_string()),
+        program => record.redeemer.program.as_ref().map(ToString::to_string),
+        active => record.state_at(now) == SessionState::Active,
+        session => record.session.id.to_string(),
         csrf => key.token(human, sessions::SUBJECT),
         sessions_url => pages.sessions_path(),
     };

@@ -9,11 +9,9 @@ use super::{
     words,
 };
 use crate::{
+    ceremony::{KnownFlow, View},
     http::Reply,
-    types::{
-        authorization::{AuthorizationRequest, Mode},
-        secret::{Finish, Secret},
-    },
+    types::secret::{Finish, Secret},
 };
 
 /// Keeps the finish code in the browser that approved, for this one page: the server keeps its digest only.
@@ -32,18 +30,13 @@ pub(super) fn keep(pages: &Pages, reply: &mut Reply, path: &str, code: &Secret<F
 }
 
 /// Shows the code to the human who approved, and a message with it that is ready for the agent.
-pub(super) fn show(
-    pages: &Pages,
-    request: &Request<Bytes>,
-    authorization: &AuthorizationRequest,
-    path: &str,
-) -> Result<Reply, PageError> {
-    let ceremony = &pages.context.ceremony;
+pub(super) fn show(pages: &Pages, request: &Request<Bytes>, view: &View, path: &str) -> Result<Reply, PageError> {
+    let (ceremony, flow) = (&pages.context.ceremony, &view.flow);
     let now = ceremony.now();
-    let by_itself = matches!(authorization.mode, Mode::Detached { .. });
+    let by_itself = matches!(flow, KnownFlow::Detached { .. });
     // Another site of the same domain can set a cookie too; what it says is shown only if it is the code.
-    let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(authorization, code));
-    let left = authorization.code.map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
+    let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(flow, code));
+    let left = flow.finish_code().map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
     let (Some(code), Some(left)) = (code, left) else {
         let line = if by_itself {
             "Go back to your agent. It collects its access by itself; you can close this page."
@@ -54,7 +47,7 @@ pub(super) fn show(
         return pages.show(StatusCode::OK, &message);
     };
     let content = context! {
-        client => authorization.client.name.to_string(),
+        client => view.authorization.client.name.to_string(),
         message => format!("{} finish code:\n{code}", pages.context.config.name()),
         code,
         left => words::about(left),

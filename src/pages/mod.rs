@@ -40,8 +40,8 @@ pub(crate) fn serve(
     let config = &context.config;
     let pages = Arc::new(Pages { context: Arc::clone(context), renderer: Renderer::new(config)? });
     let page = |kind| Arc::new(Page { kind, pages: Arc::clone(&pages) });
-    for parent in dialects.iter().map(|dialect| dialect.approval_path()) {
-        routes.serve_below(config.path(parent), "the approval page", page(Kind::Approval { parent }));
+    for dialect in dialects {
+        routes.serve_below(config.path(dialect.approval_path()), "the approval page", page(Kind::Approval(*dialect)));
     }
     routes.serve("sessions_path", config.path(config.sessions_path()), "the sessions page", page(Kind::Sessions));
     Ok(())
@@ -55,10 +55,8 @@ struct Pages {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Below this path.
-    Approval {
-        parent: &'static str,
-    },
+    /// The approval page of this dialect.
+    Approval(&'static dyn Dialect),
     Sessions,
 }
 
@@ -91,7 +89,7 @@ impl Endpoint for Page {
             let refused = match pages.check_channel(&request) {
                 Ok(()) if *request.method() == Method::HEAD => Ok(pages.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
-                    Kind::Approval { parent } => approval::answer(&pages, &request, parent).await,
+                    Kind::Approval(dialect) => approval::answer(&pages, &request, dialect).await,
                     Kind::Sessions => sessions::answer(&pages, &request).await,
                 },
                 Err(refusal) => Err(refusal),
@@ -215,7 +213,7 @@ impl Pages {
                 Message::new(Tone::Bad, "This account can’t give access")
                     .line("The service says that no agent may act for it any more. Nothing was approved."),
             ),
-            CeremonyError::Invalid { field: "callback_url", .. } => (
+            CeremonyError::Callback(_) => (
                 StatusCode::BAD_REQUEST,
                 Message::new(Tone::Bad, "Nothing was approved")
                     .line("The service no longer sends anything to where this agent waits. Tell the agent to ask again."),

@@ -100,7 +100,7 @@ fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
     });
     let address = session.last_use.and_then(|last| last.address).or(session.client.address);
     context! {
-        id => session.id.to_string(),
+        id => session.session.id.to_string(),
         client => session.client.name.to_string(),
         label => session.client.label.as_ref().map(ToString::to_string),
         scopes => scopes.collect::<Vec<Value>>(),

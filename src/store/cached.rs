@@ -1,7 +1,6 @@
 use std::{
     collections::HashMap,
     fmt,
-    future::Future,
     hash::RandomState,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Poll,
@@ -9,18 +8,13 @@ use std::{
 };
 
 use quick_cache::{Lifecycle, UnitWeighter, sync::Cache as Entries};
-use tokio::{sync::OnceCell, task::AbortHandle, time::Instant};
+use tokio::{sync::OnceCell, time::Instant};
 
-use super::{
-    AuthorizationKey, CeremonyStore, Creation, Cutoff, Notice, Notices, PendingCaps, RevokeTarget, SessionStore,
-    StoreError,
-};
+use super::{Notice, SessionStore, StoreError, Subscriber};
 use crate::types::{
-    authorization::{AuthorizationRequest, Transition},
-    clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
-    secret::{Access, Digest, Refresh},
-    session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    id::SessionId,
+    secret::{Access, Digest},
+    session::Session,
 };
 
 /// How stale an answer may be at most, whatever is asked for.
@@ -28,14 +22,15 @@ const STALEST: Duration = Duration::from_secs(60);
 
 /// Remembers for some seconds which sessions a store found, so that a token check need not ask it each time.
 ///
-/// It trades load for a delay: after a session is revoked **another** process may let it pass until the entry is too old.
-/// Where the store can tell ([`SessionStore::notices`]: PostgreSQL and Redis can) it is dropped within moments; where it
-/// can't, or the connection is lost, the staleness is the bound. The process that revokes drops it at once. A refresh is
-/// not told to others: there the old access token may live that long, if nothing else ends it.
+/// Put it in front of token checks: [`AgentAuthBuilder::check_with`](crate::AgentAuthBuilder::check_with). It takes load
+/// off the store, at the price of a delay: after **another** process revoked a session, this one may let it pass until the
+/// entry is too old. Where the store tells of revocations (PostgreSQL and Redis do) the entry is dropped within moments;
+/// elsewhere, and while the connection is lost, the staleness is the bound. A revocation in this process drops the entry
+/// before it answers. A refresh is not told to other processes: there the old access token may live that long.
 ///
 /// Only sessions that were found are remembered, never that one was not, and never an error. Callers that ask for the same
-/// token at the same time ask the store once. What was being looked up while a session ended is not remembered. While a
-/// store is down, what is remembered is good until its time is over.
+/// token at the same time ask the store once. An answer from before a revocation is not remembered after it. While the
+/// store is down, what is remembered is good until it is too old.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,21 +38,21 @@ const STALEST: Duration = Duration::from_secs(60);
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let store = CachedStore::over(MemoryStore::new()); // your store
-/// let sooner = CacheOptions::new().staleness(Duration::from_secs(1)).capacity(100_000).over(MemoryStore::new());
+/// let store = MemoryStore::new(); // your store
+/// let cached = CachedStore::over(store.clone());
+/// let fresher = CacheOptions::new().staleness(Duration::from_secs(1)).capacity(100_000).over(store);
 /// # }
 /// ```
 pub struct CachedStore<S> {
     store: Arc<S>,
     cache: Arc<Cache>,
-    _listening: Option<Arc<Listening>>,
 }
 
 impl<S: SessionStore> CachedStore<S> {
     /// A cache with the default [options](CacheOptions).
     ///
     /// # Panics
-    /// Outside a Tokio runtime, over a store that has [notices](SessionStore::notices).
+    /// As for [`CacheOptions::over`].
     #[must_use]
     pub fn over(store: S) -> Self {
         CacheOptions::new().over(store)
@@ -66,8 +61,7 @@ impl<S: SessionStore> CachedStore<S> {
 
 impl<S> Clone for CachedStore<S> {
     fn clone(&self) -> Self {
-        let Self { store, cache, _listening } = self;
-        Self { store: Arc::clone(store), cache: Arc::clone(cache), _listening: _listening.clone() }
+        Self { store: Arc::clone(&self.store), cache: Arc::clone(&self.cache) }
     }
 }
 
@@ -112,34 +106,12 @@ impl CacheOptions {
     /// The cache over `store`.
     ///
     /// # Panics
-    /// Outside a Tokio runtime, if the store has [notices](SessionStore::notices).
+    /// Outside a Tokio runtime, over a store that hears of other processes: PostgreSQL and Redis.
     pub fn over<S: SessionStore>(self, store: S) -> CachedStore<S> {
         let cache = Arc::new(Cache::new(self));
-        let listening = store.notices().map(|notices| {
-            let task = tokio::spawn(listen(notices, Arc::downgrade(&cache)));
-            Arc::new(Listening(task.abort_handle()))
-        });
-        CachedStore { store: Arc::new(store), cache, _listening: listening }
-    }
-}
-
-/// Ends the task that listens when nobody has the cache any more.
-#[derive(Debug)]
-struct Listening(AbortHandle);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn listen(mut notices: Notices, cache: Weak<Cache>) {
-    while let Some(notice) = notices.next().await {
-        let Some(cache) = cache.upgrade() else { return };
-        match notice {
-            Notice::Ended(sessions) => cache.drop_sessions(&sessions),
-            Notice::Gap => cache.drop_all(),
-        }
+        let subscriber: Weak<Cache> = Arc::downgrade(&cache);
+        store.subscribe(subscriber);
+        CachedStore { store: Arc::new(store), cache }
     }
 }
 
@@ -163,78 +135,22 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
         }
     }
 
-    fn notices(&self) -> Option<Notices> {
-        self.store.notices()
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.store.subscribe(subscriber)
     }
 }
 
-impl<S: CeremonyStore> CeremonyStore for CachedStore<S> {
-    async fn create_authorization(
-        &self,
-        authorization: &AuthorizationRequest,
-        caps: PendingCaps,
-    ) -> Result<Creation, StoreError> {
-        self.store.create_authorization(authorization, caps).await
-    }
-
-    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
-        self.store.find_authorization(key).await
-    }
-
-    async fn transition(
-        &self,
-        id: &AuthorizationRequestId,
-        transition: &Transition,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.store.transition(id, transition, at).await
-    }
-
-    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        self.store.redeem(new, at).await
-    }
-
-    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.session_of(authorization).await
-    }
-
-    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.find_record(session).await
-    }
-
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
-        self.store.find_refresh(refresh).await
-    }
-
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        let rotating = self.store.rotate(rotation, at);
-        self.cache.changing(rotating, |session| session.iter().cloned().collect()).await
-    }
-
-    async fn list_sessions(
-        &self,
-        account: &AccountId,
-        before: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<SessionRecord>, StoreError> {
-        self.store.list_sessions(account, before, limit).await
-    }
-
-    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        // It may have ended elsewhere, unheard of: then the store ends nothing, and it is dropped here all the same.
-        let named = self.cache.named(target);
-        let revoking = self.store.revoke(target, by, at);
-        self.cache.changing(revoking, |ended| ended.iter().cloned().chain(named).collect()).await
-    }
-
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
-        self.store.record_uses(uses).await?;
-        self.cache.note(uses);
-        Ok(())
-    }
-
-    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
-        self.store.forget(cutoff, limit).await
+impl Subscriber for Cache {
+    fn notify(&self, notice: &Notice) {
+        match notice {
+            Notice::Ended(sessions) => self.drop_sessions(sessions),
+            Notice::EndedToken(access) => {
+                if let Some(entry) = self.entries.peek(access) {
+                    self.drop_sessions(&[entry.session.id.clone()]);
+                }
+            }
+            Notice::Gap => self.drop_all(),
+        }
     }
 }
 
@@ -284,15 +200,6 @@ impl Cache {
         self.entries.get(access).filter(|entry| Instant::now() < entry.until).map(|entry| entry.session)
     }
 
-    /// The one session that a revocation names, as far as that is known here.
-    fn named(&self, target: &RevokeTarget) -> Option<SessionId> {
-        match target {
-            RevokeTarget::Session(session, _) => Some(session.clone()),
-            RevokeTarget::Access(access) => self.entries.peek(access).map(|entry| entry.session.id.clone()),
-            RevokeTarget::Refresh(_) | RevokeTarget::Account(_) => None,
-        }
-    }
-
     /// Takes part in looking up a token: in what is under way already, unless something was dropped since it began.
     fn join(&self, access: &Digest<Access>) -> Lookup<'_> {
         let mut state = self.state();
@@ -305,30 +212,6 @@ impl Cache {
         let flight = Arc::clone(&under_way.flight);
         drop(state);
         Lookup { cache: self, access: *access, flight }
-    }
-
-    /// Runs a change and drops the sessions that it concerns; all of them if it is not known whether it was done, or if
-    /// nobody waited to hear.
-    async fn changing<T>(
-        &self,
-        change: impl Future<Output = Result<T, StoreError>>,
-        concerned: impl FnOnce(&T) -> Vec<SessionId>,
-    ) -> Result<T, StoreError> {
-        let in_doubt = InDoubt(self);
-        let done = change.await?;
-        std::mem::forget(in_doubt);
-        self.drop_sessions(&concerned(&done));
-        Ok(done)
-    }
-
-    /// Notes uses that are written down in what is remembered, as in what the store finds from now on.
-    fn note(&self, uses: &[(SessionId, Use)]) {
-        let state = self.state();
-        for (session, last) in uses {
-            if let Some(entry) = state.tokens.get(session).and_then(|token| self.entries.peek(token)) {
-                entry.session.noted.advance(last.at);
-            }
-        }
     }
 
     fn drop_sessions(&self, sessions: &[SessionId]) {
@@ -355,15 +238,6 @@ impl State {
     fn under_way(&mut self, lookup: &Lookup<'_>) -> Option<&mut UnderWay> {
         let known = self.flights.get_mut(&lookup.access);
         known.filter(|known| Arc::ptr_eq(&known.flight, &lookup.flight))
-    }
-}
-
-/// Drops everything, unless it is forgotten.
-struct InDoubt<'c>(&'c Cache);
-
-impl Drop for InDoubt<'_> {
-    fn drop(&mut self) {
-        self.0.drop_all();
     }
 }
 

@@ -5,11 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{Kept, RefreshToken, StoreError, StoreErrorKind};
 use crate::types::{
-    authorization::{Account, AuthorizationRequest, Client, Code, CodeDigest, Decision, Mode},
-    callback::Callback,
+    authorization::{Account, AuthorizationRequest, Client, Decision, Flow, Lookup},
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
-    pkce::CodeChallenge,
     scope::ScopeSet,
     secret::{Digest, Kind},
     session::{
@@ -18,15 +16,10 @@ use crate::types::{
     text::HumanText,
 };
 
-pub(super) const REGISTRATION: [&str; 25] = [
+pub(super) const AUTHORIZATION: [&str; 18] = [
     "id",
-    "mode",
-    "claim",
-    "poll",
-    "exchange",
-    "callback",
-    "callback_state",
-    "challenge",
+    "resource",
+    "flow",
     "client_name",
     "client_label",
     "client_kind",
@@ -40,9 +33,7 @@ pub(super) const REGISTRATION: [&str; 25] = [
     "account_label",
     "state",
     "granted",
-    "code",
-    "code_expires_at",
-    "misses",
+    "failed_attempts",
     "source",
 ];
 
@@ -58,7 +49,7 @@ pub(super) const SESSION: [&str; 23] = [
     "last_use_at",
     "revoked_at",
     "revoked_by",
-    "registration",
+    "request",
     "client_label",
     "client_kind",
     "client_instance",
@@ -133,14 +124,6 @@ impl Values {
         self
     }
 
-    pub(super) fn code(self, code: Option<&Code>) -> Self {
-        let digest = code.map(|code| match &code.digest {
-            CodeDigest::Exchange(digest) => digest.as_bytes().as_slice(),
-            CodeDigest::Finish(digest) => digest.as_bytes().as_slice(),
-        });
-        self.bytes(digest).instant(code.map(|code| code.expires_at))
-    }
-
     fn account(self, account: Option<&Account>) -> Self {
         self.text(account.map(|account| account.id.as_str())).any_text(account.map(|account| account.label.as_str()))
     }
@@ -157,27 +140,12 @@ impl Values {
             .human_text(&client.method)
     }
 
-    /// The columns of [`REGISTRATION`].
+    /// The columns of [`AUTHORIZATION`].
     pub(super) fn authorization(new: &AuthorizationRequest) -> Self {
-        let (callback, state, challenge) = match &new.mode {
-            Mode::Browser { callback, state, challenge, .. } => {
-                (Some(callback.as_str()), state.as_deref(), Some(challenge.as_bytes().as_slice()))
-            }
-            _ => (None, None, None),
-        };
-        let exchange = match &new.mode {
-            Mode::Detached { exchange, .. } => Some(exchange),
-            _ => None,
-        };
         Self::default()
             .text(new.id.as_str())
-            .text(new.mode.as_str())
-            .digest(new.mode.claim())
-            .digest(new.mode.poll())
-            .digest(exchange)
-            .text(callback)
-            .any_text(state)
-            .bytes(challenge)
+            .text(&*new.resource)
+            .text(new.flow.as_str())
             .client(&new.client)
             .scopes(&new.requested)
             .instant(new.created_at)
@@ -185,21 +153,21 @@ impl Values {
             .account(new.account.as_ref())
             .text(state_of(&new.decision))
             .scopes(new.granted())
-            .code(new.code.as_ref())
             .integer(i64::from(new.failed_attempts))
             .text(source(new).as_deref())
     }
 
     /// The columns of [`SESSION`].
     pub(super) fn session(new: &SessionRecord) -> Self {
+        let session = &new.session;
         Self::default()
-            .text(new.id.as_str())
-            .digest(&new.access)
-            .text(&*new.resource)
-            .account(Some(&new.account))
-            .human_text(&new.session.client)
-            .scopes(&new.scopes)
-            .instant(new.expires_at)
+            .text(session.id.as_str())
+            .digest(&session.access)
+            .text(&*session.resource)
+            .account(Some(&session.account))
+            .human_text(&session.client)
+            .scopes(&session.scopes)
+            .instant(session.expires_at)
             .instant(new.last_use.map(|last| last.at))
             .instant(new.revoked.map(|revoked| revoked.at))
             .text(new.revoked.map(|revoked| revoked.by.as_str()))
@@ -224,7 +192,7 @@ pub(super) fn state_of(decision: &Decision) -> &'static str {
         Decision::Undecided => "pending",
         Decision::Approved(_) => "approved",
         Decision::Denied => "denied",
-        Decision::Redeemed(_) => "exchanged",
+        Decision::Redeemed(_) => "redeemed",
         Decision::Revoked => "revoked",
         Decision::Locked => "locked",
     }
@@ -239,21 +207,21 @@ pub(super) trait Row {
 }
 
 pub(super) fn authorization(row: &impl Row) -> Result<AuthorizationRequest, StoreError> {
-    let mut fields = Fields::new(row, &REGISTRATION);
+    let mut fields = Fields::new(row, &AUTHORIZATION);
     let id = fields.parse(AuthorizationRequestId::parse)?;
-    let mode = fields.mode()?;
+    let (resource, flow) = (fields.text()?.into(), Flow::from_stored(fields.text()?));
     let name = fields.parse(human_text)?;
     Ok(AuthorizationRequest {
         id,
+        resource,
+        flow,
         client: fields.client(name)?,
         requested: fields.parse(scopes)?,
         created_at: fields.instant()?,
         expires_at: fields.instant()?,
         account: fields.optional_account()?,
         decision: fields.decision()?,
-        code: fields.code(&mode)?,
         failed_attempts: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
-        mode,
     })
 }
 
@@ -269,7 +237,7 @@ pub(super) fn record(row: &impl Row) -> Result<SessionRecord, StoreError> {
 }
 
 /// The columns of a session, and behind them how many refreshes ago the token was used up, and the last refresh.
-pub(super) fn lineage(row: &impl Row) -> Result<RefreshTokenState, StoreError> {
+pub(super) fn refresh_token_state(row: &impl Row) -> Result<RefreshTokenState, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
     let session = fields.record()?;
     let age = fields.integer()?;
@@ -290,6 +258,12 @@ pub(super) fn refresh_token(row: &impl Row) -> Result<RefreshToken, StoreError> 
         generation: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
         ends_at: fields.instant()?,
     })
+}
+
+/// One digest by which an authorization request is found.
+pub(super) fn lookup(row: &impl Row) -> Result<Lookup, StoreError> {
+    let bytes = row.bytes(0)?.and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Lookup::from_bytes).ok_or_else(|| garbage("lookup"))
 }
 
 /// The place of a row, in that column.
@@ -389,44 +363,6 @@ impl<'r, R: Row> Fields<'r, R> {
         })
     }
 
-    fn mode(&mut self) -> Result<Mode, StoreError> {
-        let mode = self.text()?;
-        let claim = self.optional_digest()?;
-        let poll = self.optional_digest()?;
-        let exchange = self.optional_digest()?;
-        let callback = self.take(R::text)?;
-        let state = self.any_text()?;
-        let challenge = self.take(R::bytes)?;
-        let challenge = challenge.and_then(|bytes| bytes.try_into().ok()).map(CodeChallenge::from_bytes);
-        let read = match (mode, claim, poll, exchange, callback, challenge) {
-            ("claim", Some(claim), None, None, None, None) => Mode::Claim { claim },
-            ("browser", None, Some(poll), None, Some(callback), Some(challenge)) => {
-                Mode::Browser { poll, callback: Callback::kept(callback), state, challenge }
-            }
-            ("detached", None, Some(poll), Some(exchange), None, None) => {
-                Mode::Detached { poll, exchange, finish_code: false }
-            }
-            ("detached_or_finish_code", None, Some(poll), Some(exchange), None, None) => {
-                Mode::Detached { poll, exchange, finish_code: true }
-            }
-            ("finish_code", None, Some(poll), None, None, None) => Mode::FinishCode { poll },
-            _ => return Err(garbage("mode")),
-        };
-        Ok(read)
-    }
-
-    fn code(&mut self, mode: &Mode) -> Result<Option<Code>, StoreError> {
-        let digest = match mode {
-            Mode::Browser { .. } => self.optional_digest()?.map(CodeDigest::Exchange),
-            _ => self.optional_digest()?.map(CodeDigest::Finish),
-        };
-        match (digest, self.optional_instant()?) {
-            (Some(digest), Some(expires_at)) => Ok(Some(Code { digest, expires_at })),
-            (None, None) => Ok(None),
-            _ => Err(self.garbage()),
-        }
-    }
-
     fn refreshed(&mut self) -> Result<Option<Refreshed>, StoreError> {
         let at = self.optional_instant()?;
         let salt = self.take(R::bytes)?;
@@ -470,7 +406,7 @@ impl<'r, R: Row> Fields<'r, R> {
             ("pending", None) => Ok(Decision::Undecided),
             ("approved", Some(granted)) => Ok(Decision::Approved(granted)),
             ("denied", None) => Ok(Decision::Denied),
-            ("exchanged", Some(granted)) => Ok(Decision::Redeemed(granted)),
+            ("redeemed", Some(granted)) => Ok(Decision::Redeemed(granted)),
             ("revoked", None) => Ok(Decision::Revoked),
             ("locked", None) => Ok(Decision::Locked),
             _ => Err(self.garbage()),

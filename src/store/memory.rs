@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::Hash,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     task::Poll,
 };
 
@@ -11,15 +11,15 @@ mod table;
 
 use self::table::Table;
 use super::{
-    AuthorizationKey, CeremonyStore, Creation, Cutoff, PendingCaps, REMEMBERED, RevokeTarget, SessionStore, StoreError,
-    StoreErrorKind,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notices, PendingCaps, REMEMBERED,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
-    authorization::{AuthorizationRequest, Client, State, Transition},
+    authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State, Transition},
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     scope::ScopeSet,
-    secret::{Access, Claim, Digest, Refresh},
+    secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
 };
@@ -45,6 +45,7 @@ struct Memory {
     tables: RwLock<Tables>,
     /// Every session that is not revoked by its access token. It is changed under the lock of `tables`, and read without it.
     access: Arc<Table>,
+    notices: Notices,
 }
 
 impl MemoryStore {
@@ -53,7 +54,7 @@ impl MemoryStore {
     pub fn new() -> Self {
         let access = Arc::new(Table::default());
         let tables = Tables { access: Arc::clone(&access), ..Tables::default() };
-        Self(Arc::new(Memory { tables: RwLock::new(tables), access }))
+        Self(Arc::new(Memory { tables: RwLock::new(tables), access, notices: Notices::new() }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -74,8 +75,8 @@ impl Default for MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tables {
-    authorizations: HashMap<AuthorizationRequestId, AuthorizationRequest>,
-    claims: HashMap<Digest<Claim>, AuthorizationRequestId>,
+    authorizations: HashMap<AuthorizationRequestId, NewAuthorizationRequest>,
+    lookups: HashMap<Lookup, AuthorizationRequestId>,
     /// All authorization requests in the order in which they expire, so that old ones leave without a scan.
     by_expiry: BTreeSet<(Timestamp, AuthorizationRequestId)>,
     /// The undecided ones, and whom each counts against.
@@ -88,7 +89,7 @@ struct Tables {
     ended: HashSet<Digest<Access>>,
     /// Refresh tokens of every generation.
     refresh: HashMap<Digest<Refresh>, RefreshToken>,
-    redeemed: HashMap<AuthorizationRequestId, SessionId>,
+    redeemed: HashMap<AuthorizationRequestId, Vec<SessionId>>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
     /// Sets of scopes, each once for all sessions that have it.
@@ -128,14 +129,13 @@ struct RefreshToken {
 }
 
 impl Tables {
-    fn create(&mut self, authorization: &AuthorizationRequest, caps: PendingCaps) -> Creation {
-        self.sweep(authorization.created_at);
-        let claim = authorization.mode.claim();
-        let claimed = claim.is_some_and(|claim| self.claims.contains_key(claim));
-        if claimed || self.authorizations.contains_key(&authorization.id) {
+    fn create(&mut self, new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation {
+        let NewAuthorizationRequest { request, lookups } = new;
+        self.sweep(request.created_at);
+        if self.are_taken(lookups) || self.authorizations.contains_key(&request.id) {
             return Creation::Conflict;
         }
-        let source = authorization.client.source();
+        let source = request.client.source();
         let from_source = source.and_then(|source| self.pending_by_source.get(&source)).copied();
         if source.is_some() && caps.per_source.is_some_and(|cap| from_source.unwrap_or(0) >= cap) {
             return Creation::SourceFull;
@@ -146,13 +146,15 @@ impl Tables {
         if let Some(source) = source {
             *self.pending_by_source.entry(source).or_default() += 1;
         }
-        self.pending.insert((authorization.expires_at, authorization.id.clone()), source);
-        self.by_expiry.insert((authorization.expires_at, authorization.id.clone()));
-        if let Some(claim) = claim {
-            self.claims.insert(*claim, authorization.id.clone());
-        }
-        self.authorizations.insert(authorization.id.clone(), authorization.clone());
+        self.pending.insert((request.expires_at, request.id.clone()), source);
+        self.by_expiry.insert((request.expires_at, request.id.clone()));
+        self.lookups.extend(lookups.iter().map(|lookup| (*lookup, request.id.clone())));
+        self.authorizations.insert(request.id.clone(), new.clone());
         Creation::Created
+    }
+
+    fn are_taken(&self, lookups: &[Lookup]) -> bool {
+        lookups.iter().any(|lookup| self.lookups.contains_key(lookup))
     }
 
     /// Takes what expired undecided out of the count, and forgets old authorization requests.
@@ -178,13 +180,31 @@ impl Tables {
         }
     }
 
-    fn transition(&mut self, id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool {
-        let Some(authorization) = self.authorizations.get_mut(id) else { return false };
-        let expired_at = authorization.expires_at;
-        if !authorization.apply(transition.clone(), at) {
-            return false;
+    fn transition(
+        &mut self,
+        id: &AuthorizationRequestId,
+        transition: &Transition,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let added: &[Lookup] = match transition {
+            Transition::Approve(approval) => &approval.lookups,
+            _ => &[],
+        };
+        let taken = self.are_taken(added);
+        let Some(NewAuthorizationRequest { request, lookups, .. }) = self.authorizations.get_mut(id) else {
+            return Ok(false);
+        };
+        let expired_at = request.expires_at;
+        if !request.allows(transition, at) {
+            return Ok(false);
         }
-        let (state, expires_at) = (authorization.state_at(at), authorization.expires_at);
+        if taken {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
+        }
+        request.apply(transition.clone(), at);
+        lookups.extend(added);
+        self.lookups.extend(added.iter().map(|lookup| (*lookup, id.clone())));
+        let (state, expires_at) = (request.state_at(at), request.expires_at);
         if state != State::Pending {
             self.settle(id, expired_at);
         }
@@ -192,32 +212,32 @@ impl Tables {
             self.by_expiry.remove(&(expired_at, id.clone()));
             self.by_expiry.insert((expires_at, id.clone()));
         }
-        true
+        Ok(true)
     }
 
     fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        let NewSession { session: record, refresh } = new;
-        let taken = self.sessions.contains_key(&record.id)
-            || self.is_taken(&record.access)
-            || self.refresh.contains_key(refresh)
-            || self.redeemed.contains_key(&record.authorization);
-        let Some(authorization) = self.authorizations.get_mut(&record.authorization) else {
+        let NewSession { session: record, refresh, redemption } = new;
+        let id = &record.session.id;
+        let taken = self.sessions.contains_key(id)
+            || self.is_taken(&record.session.access)
+            || self.refresh.contains_key(refresh);
+        let Some(NewAuthorizationRequest { request, .. }) = self.authorizations.get_mut(&record.authorization) else {
             return Ok(false);
         };
-        if authorization.state_at(at) != State::Approved {
+        if request.state_at(at) != State::Approved {
             return Ok(false);
         }
         if taken {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        authorization.redeem(at);
-        self.redeemed.insert(record.authorization.clone(), record.id.clone());
-        let first = RefreshToken { session: record.id.clone(), generation: 0, ends_at: record.refresh_expires_at };
+        request.redeem(*redemption, at);
+        self.redeemed.entry(record.authorization.clone()).or_default().push(id.clone());
+        let first = RefreshToken { session: id.clone(), generation: 0, ends_at: record.refresh_expires_at };
         self.refresh.insert(*refresh, first);
-        self.accounts.entry(record.account.id.clone()).or_default().push(record.id.clone());
+        self.accounts.entry(record.session.account.id.clone()).or_default().push(id.clone());
         let record = self.sharing(record);
         self.access.insert(Arc::clone(&record.session));
-        self.sessions.insert(record.id.clone(), Box::new(Kept { record, generation: 0, refreshed: None }));
+        self.sessions.insert(id.clone(), Box::new(Kept { record, generation: 0, refreshed: None }));
         Ok(true)
     }
 
@@ -229,13 +249,13 @@ impl Tables {
     /// The same record, with what many sessions have alike shared with them.
     fn sharing(&mut self, record: &SessionRecord) -> SessionRecord {
         let name = shared(&mut self.names, &record.session.client);
-        let scopes = shared(&mut self.scopes, &record.scopes);
-        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(record) });
+        let scopes = shared(&mut self.scopes, &record.session.scopes);
+        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(&record.session) });
         let client = Client { name, ..record.client.clone() };
         SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }
 
-    fn lineage(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
+    fn refresh_token(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
         let token = self.refresh.get(refresh)?;
         let kept = self.sessions.get(&token.session)?;
         Some(RefreshTokenState {
@@ -259,7 +279,7 @@ impl Tables {
         if taken {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        self.access.remove(&kept.record.access);
+        self.access.remove(&kept.record.session.access);
         let session = Arc::make_mut(&mut kept.record.session);
         session.access = rotation.access;
         session.scopes = scopes;
@@ -294,7 +314,7 @@ impl Tables {
                 self.refresh.get(digest).map(|token| token.session.clone()).into_iter().collect()
             }
             RevokeTarget::Session(id, account) => {
-                let owned = self.sessions.get(id).filter(|kept| kept.record.account.id == *account);
+                let owned = self.sessions.get(id).filter(|kept| kept.record.session.account.id == *account);
                 owned.map(|_| id.clone()).into_iter().collect()
             }
             RevokeTarget::Account(account) => {
@@ -306,9 +326,9 @@ impl Tables {
     }
 
     fn revoke_approved(&mut self, account: &AccountId, at: Timestamp) {
-        for authorization in self.authorizations.values_mut() {
-            if authorization.account.as_ref().is_some_and(|bound| bound.id == *account) {
-                authorization.apply(Transition::Revoke, at);
+        for NewAuthorizationRequest { request, .. } in self.authorizations.values_mut() {
+            if request.account.as_ref().is_some_and(|bound| bound.id == *account) {
+                request.apply(Transition::Revoke, at);
             }
         }
     }
@@ -319,8 +339,8 @@ impl Tables {
             return false;
         }
         record.revoked = Some(revocation);
-        self.access.remove(&record.access);
-        self.ended.insert(record.access);
+        self.access.remove(&record.session.access);
+        self.ended.insert(record.session.access);
         true
     }
 
@@ -330,7 +350,7 @@ impl Tables {
             return;
         }
         record.last_use = Some(new);
-        record.noted.advance(new.at);
+        record.session.noted.advance(new.at);
     }
 
     /// Takes authorization requests away that expired at `until` or before, at most `limit`; whether there may be more.
@@ -341,8 +361,8 @@ impl Tables {
                 return false;
             }
             self.settle(&id, expires_at);
-            if let Some(claim) = self.authorizations.remove(&id).as_ref().and_then(|forgotten| forgotten.mode.claim()) {
-                self.claims.remove(claim);
+            for lookup in self.authorizations.remove(&id).into_iter().flat_map(|forgotten| forgotten.lookups) {
+                self.lookups.remove(&lookup);
             }
             self.by_expiry.remove(&(expires_at, id));
         }
@@ -352,13 +372,18 @@ impl Tables {
     fn forget_session(&mut self, id: &SessionId) {
         let Some(kept) = self.sessions.remove(id) else { return };
         let record = &kept.record;
-        self.access.remove(&record.access);
-        self.ended.remove(&record.access);
-        self.redeemed.remove(&record.authorization);
-        if let Some(ids) = self.accounts.get_mut(&record.account.id) {
+        self.access.remove(&record.session.access);
+        self.ended.remove(&record.session.access);
+        if let Some(ids) = self.redeemed.get_mut(&record.authorization) {
             ids.retain(|known| known != id);
             if ids.is_empty() {
-                self.accounts.remove(&record.account.id);
+                self.redeemed.remove(&record.authorization);
+            }
+        }
+        if let Some(ids) = self.accounts.get_mut(&record.session.account.id) {
+            ids.retain(|known| known != id);
+            if ids.is_empty() {
+                self.accounts.remove(&record.session.account.id);
             }
         }
     }
@@ -367,7 +392,7 @@ impl Tables {
     /// to tell; whether there may be more.
     fn forget_sessions(&mut self, until: Timestamp, limit: usize) -> bool {
         let over = self.sessions.values().filter(|kept| kept.record.ends_at().has_passed(until));
-        let over: Vec<SessionId> = over.take(limit).map(|kept| kept.record.id.clone()).collect();
+        let over: Vec<SessionId> = over.take(limit).map(|kept| kept.record.session.id.clone()).collect();
         over.iter().for_each(|id| self.forget_session(id));
         let sessions = &self.sessions;
         self.refresh.retain(|_, token| {
@@ -386,24 +411,29 @@ impl SessionStore for MemoryStore {
     fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         Poll::Ready(self.0.access.get(access))
     }
+
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.0.notices.subscribe(subscriber);
+        true
+    }
 }
 
-impl CeremonyStore for MemoryStore {
+impl AuthorizationStore for MemoryStore {
     async fn create_authorization(
         &self,
-        authorization: &AuthorizationRequest,
+        new: &NewAuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
-        Ok(self.write().create(authorization, caps))
+        Ok(self.write().create(new, caps))
     }
 
     async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
         let tables = self.read();
         let id = match key {
             AuthorizationKey::Id(id) => Some(id),
-            AuthorizationKey::Claim(claim) => tables.claims.get(claim),
+            AuthorizationKey::Lookup(lookup) => tables.lookups.get(lookup),
         };
-        Ok(id.and_then(|id| tables.authorizations.get(id)).cloned())
+        Ok(id.and_then(|id| tables.authorizations.get(id)).map(|known| known.request.clone()))
     }
 
     async fn transition(
@@ -412,28 +442,23 @@ impl CeremonyStore for MemoryStore {
         transition: &Transition,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        Ok(self.write().transition(id, transition, at))
+        self.write().transition(id, transition, at)
     }
 
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         self.write().redeem(new, at)
     }
+}
 
-    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
-        let tables = self.read();
-        Ok(tables.redeemed.get(authorization).and_then(|id| tables.record(id)))
-    }
-
+impl SessionRecordStore for MemoryStore {
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         Ok(self.read().record(session))
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
-        Ok(self.read().lineage(refresh))
-    }
-
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        self.write().rotate(rotation, at)
+    async fn sessions_of(&self, authorization: &AuthorizationRequestId) -> Result<Vec<SessionRecord>, StoreError> {
+        let tables = self.read();
+        let ids = tables.redeemed.get(authorization).map(Vec::as_slice).unwrap_or_default();
+        Ok(ids.iter().rev().filter_map(|id| tables.record(id)).collect())
     }
 
     async fn list_sessions(
@@ -446,7 +471,7 @@ impl CeremonyStore for MemoryStore {
     }
 
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        Ok(self.write().revoke(target, by, at))
+        self.0.notices.announce_revocation(target, async { Ok(self.write().revoke(target, by, at)) }).await
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
@@ -456,10 +481,23 @@ impl CeremonyStore for MemoryStore {
         }
         Ok(())
     }
+}
 
+impl RefreshTokenStore for MemoryStore {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
+        Ok(self.read().refresh_token(refresh))
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
+        let rotating = async { self.write().rotate(rotation, at) };
+        self.0.notices.announce(rotating, |session| session.iter().cloned().collect()).await
+    }
+}
+
+impl HousekeepingStore for MemoryStore {
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         let mut tables = self.write();
-        let more_authorizations = tables.forget_authorizations(cutoff.authorizations, limit);
-        Ok(tables.forget_sessions(cutoff.sessions, limit) || more_authorizations)
+        let more = tables.forget_authorizations(cutoff.authorizations, limit);
+        Ok(tables.forget_sessions(cutoff.sessions, limit) || more)
     }
 }

@@ -1,47 +1,131 @@
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Mutex, PoisonError, Weak},
+};
 
-use crate::types::id::SessionId;
+use super::{RevokeTarget, StoreError};
+use crate::types::{
+    id::SessionId,
+    secret::{Access, Digest},
+};
 
-/// Sessions that end, as a store tells of them, whichever process ended them. They end when the store does.
-#[derive(Debug)]
-pub struct Notices(UnboundedReceiver<Notice>);
+/// Wants to know of sessions that end, as a cache does.
+pub trait Subscriber: Send + Sync + 'static {
+    /// Takes one notice. It is called by whoever changes the store: do little, and return.
+    fn notify(&self, notice: &Notice);
+}
 
 /// What a store tells.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Notice {
-    /// These sessions were revoked.
+    /// The access tokens of these sessions are not good any more.
     Ended(Vec<SessionId>),
-    /// Something may have been missed, such as while a connection was lost: whatever was known before is in doubt.
+    /// This access token is not good any more.
+    EndedToken(Digest<Access>),
+    /// Something may have been missed, such as while a connection was lost. Forget all that is remembered.
     Gap,
 }
 
+/// The subscribers of a store. A store that can tell keeps one, and its clones share it.
+///
+/// ```
+/// use std::sync::{Arc, Weak};
+/// use tower_agent_auth::store::{Notice, Notices, Subscriber};
+///
+/// struct Printer;
+///
+/// impl Subscriber for Printer {
+///     fn notify(&self, notice: &Notice) {
+///         println!("{notice:?}");
+///     }
+/// }
+///
+/// let (notices, printer) = (Notices::new(), Arc::new(Printer));
+/// let printer_again: Weak<Printer> = Arc::downgrade(&printer);
+/// notices.subscribe(printer_again);
+/// notices.send(&Notice::Gap);
+/// ```
+#[derive(Default)]
+pub struct Notices {
+    subscribers: Mutex<Vec<Weak<dyn Subscriber>>>,
+}
+
 impl Notices {
-    /// New notices, and who tells them.
+    /// No subscriber yet.
     #[must_use]
-    pub fn new() -> (NoticeSender, Self) {
-        let (sender, notices) = unbounded_channel();
-        (NoticeSender(sender), Self(notices))
+    pub const fn new() -> Self {
+        Self { subscribers: Mutex::new(Vec::new()) }
     }
 
-    /// The next one; `None` when there will be no more.
-    pub async fn next(&mut self) -> Option<Notice> {
-        self.0.recv().await
+    /// Adds a subscriber. It leaves when it is dropped.
+    pub fn subscribe(&self, subscriber: Weak<dyn Subscriber>) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|known| known.strong_count() > 0);
+        subscribers.push(subscriber);
+    }
+
+    /// Tells every subscriber, before it returns.
+    pub fn send(&self, notice: &Notice) {
+        let subscribers: Vec<_> = {
+            let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+            subscribers.iter().filter_map(Weak::upgrade).collect()
+        };
+        subscribers.iter().for_each(|subscriber| subscriber.notify(notice));
+    }
+
+    /// Runs a change of this process and tells what `ended` reads from its answer. Sends [`Notice::Gap`] if the change
+    /// fails or is dropped half way, since nobody knows then whether it was made.
+    ///
+    /// # Errors
+    /// As the change.
+    pub async fn announce<T>(
+        &self,
+        change: impl Future<Output = Result<T, StoreError>>,
+        ended: impl FnOnce(&T) -> Vec<SessionId>,
+    ) -> Result<T, StoreError> {
+        let unknown = Unknown(self);
+        let answer = change.await?;
+        std::mem::forget(unknown);
+        let ended = ended(&answer);
+        if !ended.is_empty() {
+            self.send(&Notice::Ended(ended));
+        }
+        Ok(answer)
+    }
+
+    /// Runs a revocation in this process, as [`announce`](Self::announce) does. What `target` names is told as ended even
+    /// if it had ended before: this process may not have heard of it.
+    ///
+    /// # Errors
+    /// As the revocation.
+    pub async fn announce_revocation(
+        &self,
+        target: &RevokeTarget,
+        revocation: impl Future<Output = Result<Vec<SessionId>, StoreError>>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ended = self.announce(revocation, Vec::clone).await?;
+        match target {
+            RevokeTarget::Session(session, _) => self.send(&Notice::Ended(vec![session.clone()])),
+            RevokeTarget::Access(access) => self.send(&Notice::EndedToken(*access)),
+            _ => {}
+        }
+        Ok(ended)
     }
 }
 
-/// Tells [`Notices`].
-#[derive(Clone, Debug)]
-pub struct NoticeSender(UnboundedSender<Notice>);
-
-impl NoticeSender {
-    /// Tells one.
-    pub fn tell(&self, notice: Notice) {
-        // Nobody may want to know any more.
-        let _ = self.0.send(notice);
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notices").finish_non_exhaustive()
     }
+}
 
-    /// Ends when nobody wants to know any more.
-    pub async fn unwanted(&self) {
-        self.0.closed().await;
+/// Sends a gap, unless it is forgotten.
+struct Unknown<'n>(&'n Notices);
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        self.0.send(&Notice::Gap);
     }
 }

@@ -1,4 +1,7 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Row as _, Transaction as SqlTransaction,
@@ -9,10 +12,10 @@ use sqlx::{
 use super::{
     AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
-    sql::{self, Dialect, Engine, Statements, sql_store},
+    sql::{self, Engine, Statements, Syntax, sql_store},
 };
 use crate::types::{
-    authorization::{AuthorizationRequest, Transition},
+    authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
@@ -55,6 +58,7 @@ pub struct PostgresStore {
     schema: Arc<str>,
     statements: Arc<Statements>,
     warnings: Arc<[PostgresWarning]>,
+    notices: Arc<notices::Listener>,
 }
 
 impl PostgresStore {
@@ -73,8 +77,13 @@ impl PostgresStore {
     }
 
     fn open(pool: PgPool, schema: &str, warnings: Vec<PostgresWarning>) -> Self {
-        let statements = Arc::new(Statements::new(&dialect(schema)));
-        Self { pool, schema: schema.into(), statements, warnings: warnings.into() }
+        let statements = Arc::new(Statements::new(&syntax(schema)));
+        Self { pool, schema: schema.into(), statements, warnings: warnings.into(), notices: Arc::default() }
+    }
+
+    /// Hears from now on what other processes end.
+    fn listen(&self) {
+        self.notices.start(&self.pool, self.channel());
     }
 
     /// On which channel the ends of sessions are told.
@@ -89,11 +98,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-sql_store!(PostgresStore {
-    fn notices(&self) -> Option<Notices> {
-        Some(notices::listen(self.pool.clone(), self.channel()))
-    }
-});
+sql_store!(PostgresStore);
 
 impl Engine for PostgresStore {
     type Row = PgRow;
@@ -101,6 +106,10 @@ impl Engine for PostgresStore {
 
     fn statements(&self) -> &Statements {
         &self.statements
+    }
+
+    fn notices(&self) -> &Notices {
+        &self.notices.notices
     }
 
     /// Asks again as long as the connection turns out to be dead: after a restart of the server all of them are.
@@ -162,8 +171,8 @@ async fn begin(pool: PgPool) -> Result<Result<SqlTransaction<'static, Postgres>,
     begun.await.map_err(error::lost)
 }
 
-fn dialect(schema: &str) -> Dialect {
-    Dialect {
+fn syntax(schema: &str) -> Syntax {
+    Syntax {
         schema: format!("\"{schema}\"."),
         grantable: "$4 <> '' AND string_to_array($4, ' ') <@ string_to_array(requested, ' ')",
         uses: "(SELECT item ->> 0 AS id, (item ->> 1)::bigint AS at, item ->> 2 AS address \

@@ -1,14 +1,19 @@
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use redis::{FromRedisValue, aio::ConnectionManager, cmd};
 
 use super::{
-    AuthorizationKey, CeremonyStore, Creation, Cutoff, Kept, Notices, PendingCaps, Portable, REMEMBERED, RevokeTarget,
-    SessionStore, StoreError, StoreErrorKind,
-    columns::{self, REGISTRATION, Row, SESSION, Values},
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Kept, PendingCaps, Portable, REMEMBERED,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
+    columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
-    authorization::{Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, Transition},
+    authorization::{
+        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+    },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
@@ -20,6 +25,7 @@ mod notices;
 mod open;
 mod scripts;
 
+use notices::Listener;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
 
@@ -61,6 +67,7 @@ pub struct RedisStore {
     replicas: u8,
     scripts: Arc<Scripts>,
     warnings: Arc<[RedisWarning]>,
+    listener: Arc<Listener>,
 }
 
 impl RedisStore {
@@ -122,29 +129,32 @@ impl SessionStore for RedisStore {
         found.map(|cells| columns::session(&cells).map(Arc::new)).transpose()
     }
 
-    fn notices(&self) -> Option<Notices> {
-        Some(notices::listen(self.client.clone(), format!("{}ended", self.base)))
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.listener.start(&self.client, format!("{}ended", self.base));
+        self.listener.notices.subscribe(subscriber);
+        true
     }
 }
 
-impl CeremonyStore for RedisStore {
+impl AuthorizationStore for RedisStore {
     async fn create_authorization(
         &self,
-        authorization: &AuthorizationRequest,
+        new: &NewAuthorizationRequest,
         caps: PendingCaps,
     ) -> Result<Creation, StoreError> {
+        let NewAuthorizationRequest { request, lookups } = new;
         let cap = |cap: Option<u32>| cap.map(|cap| cap.to_string()).unwrap_or_default();
         let arguments = Arguments::new()
-            .text(authorization.id.as_str())
-            .bytes(authorization.mode.claim().map_or(&[], |claim| claim.as_bytes()))
-            .text(&columns::source(authorization).unwrap_or_default())
-            .instant(authorization.created_at)
-            .instant(authorization.expires_at)
+            .text(request.id.as_str())
+            .text(&columns::source(request).unwrap_or_default())
+            .instant(request.created_at)
+            .instant(request.expires_at)
             .text(&cap(caps.per_source))
             .text(&cap(caps.total))
-            .instant(authorization.created_at.before(REMEMBERED))
+            .instant(request.created_at.before(REMEMBERED))
             .integer(FORGOTTEN_AT_ONCE)
-            .columns(&REGISTRATION, Values::authorization(authorization));
+            .lookups(lookups)
+            .columns(&AUTHORIZATION, Values::authorization(request));
         let answer: String = self.write(&self.scripts.create, arguments).await?;
         match answer.as_str() {
             "created" => Ok(Creation::Created),
@@ -160,11 +170,11 @@ impl CeremonyStore for RedisStore {
             AuthorizationKey::Id(id) => {
                 let mut connection = self.connection.clone();
                 let mut find = cmd("HMGET");
-                let find = find.arg(format!("{}reg:{id}", self.base)).arg(&REGISTRATION);
+                let find = find.arg(format!("{}req:{id}", self.base)).arg(&AUTHORIZATION);
                 find.query_async(&mut connection).await.map_err(error::failed)?
             }
-            AuthorizationKey::Claim(claim) => {
-                self.read(&self.scripts.find_authorization, Arguments::new().bytes(claim.as_bytes())).await?
+            AuthorizationKey::Lookup(lookup) => {
+                self.read(&self.scripts.find_authorization, Arguments::new().bytes(lookup.as_bytes())).await?
             }
         };
         let found = found.filter(|cells| cells.iter().any(Option::is_some));
@@ -180,64 +190,52 @@ impl CeremonyStore for RedisStore {
         let edge = |name| Arguments::new().text(id.as_str()).instant(at).text(name);
         let arguments = match transition {
             Transition::Open(account) => edge("open").text(account.id.as_str()).text(&account.label),
-            Transition::Approve(Approval { account, scopes, code, expires_at }) => edge("approve")
+            Transition::Approve(Approval { account, scopes, flow, lookups, expires_at }) => edge("approve")
                 .text(account.as_str())
                 .text(&scopes.to_string())
-                .values(Values::default().code(code.as_ref()))
-                .instant(*expires_at),
+                .text(flow.as_str())
+                .instant(*expires_at)
+                .lookups(lookups),
             Transition::Deny(account) => edge("deny").text(account.as_str()),
             Transition::Revoke => edge("revoke"),
-            Transition::FailedAttempt => edge("miss").integer(i64::from(MAX_FAILED_ATTEMPTS)),
+            Transition::FailedAttempt => edge("failed_attempt").integer(i64::from(MAX_FAILED_ATTEMPTS)),
         };
         self.write(&self.scripts.transition, arguments).await
     }
 
     async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        let NewSession { session, refresh } = new;
+        let NewSession { session: record, refresh, redemption } = new;
+        let session = &record.session;
+        let redemption = match redemption {
+            Redemption::Once => "once",
+            Redemption::Again => "again",
+        };
         let arguments = Arguments::new()
-            .text(session.authorization.as_str())
+            .text(record.authorization.as_str())
             .instant(at)
+            .text(redemption)
             .text(session.id.as_str())
             .text(session.account.id.as_str())
             .bytes(session.access.as_bytes())
             .bytes(refresh.as_bytes())
-            .instant(session.refresh_expires_at)
-            .instant(session.ends_at())
-            .columns(&SESSION, Values::session(session));
-        kept(&self.write::<String>(&self.scripts.redeem, arguments).await?)
+            .instant(record.refresh_expires_at)
+            .instant(record.ends_at())
+            .columns(&SESSION, Values::session(record));
+        self.write(&self.scripts.redeem, arguments).await
     }
+}
 
-    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
-        let found: Option<Cells> =
-            self.read(&self.scripts.session_of, Arguments::new().text(authorization.as_str())).await?;
-        found.map(|cells| columns::record(&cells)).transpose()
-    }
-
+impl SessionRecordStore for RedisStore {
     async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         let found: Option<Cells> =
             self.read(&self.scripts.find_record, Arguments::new().text(session.as_str())).await?;
         found.map(|cells| columns::record(&cells)).transpose()
     }
 
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
-        let found: Option<Cells> =
-            self.read(&self.scripts.find_refresh, Arguments::new().bytes(refresh.as_bytes())).await?;
-        found.map(|cells| columns::lineage(&cells)).transpose()
-    }
-
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        let arguments = Arguments::new()
-            .bytes(rotation.from.as_bytes())
-            .instant(at)
-            .bytes(rotation.access.as_bytes())
-            .bytes(rotation.refresh.as_bytes())
-            .text(&rotation.scopes.to_string())
-            .instant(rotation.expires_at)
-            .instant(rotation.refresh_expires_at)
-            .bytes(&rotation.salt.0)
-            .instant(rotation.expires_at.max(rotation.refresh_expires_at));
-        let refreshed: Option<String> = self.write(&self.scripts.rotate, arguments).await?;
-        refreshed.map(|id| SessionId::parse(&id).ok_or_else(error::unreadable)).transpose()
+    async fn sessions_of(&self, authorization: &AuthorizationRequestId) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows: Vec<Cells> =
+            self.read(&self.scripts.sessions_of, Arguments::new().text(authorization.as_str())).await?;
+        rows.iter().map(columns::record).collect()
     }
 
     async fn list_sessions(
@@ -262,8 +260,11 @@ impl CeremonyStore for RedisStore {
             RevokeTarget::Session(id, account) => kind("session").text(id.as_str()).text(account.as_str()),
             RevokeTarget::Account(account) => kind("account").text(account.as_str()),
         };
-        let ended: Vec<String> = self.write(&self.scripts.revoke, arguments).await?;
-        ended.iter().map(|id| SessionId::parse(id).ok_or_else(error::unreadable)).collect()
+        let revoking = async {
+            let ended: Vec<String> = self.write(&self.scripts.revoke, arguments).await?;
+            ended.iter().map(|id| SessionId::parse(id).ok_or_else(error::unreadable)).collect()
+        };
+        self.listener.notices.announce_revocation(target, revoking).await
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
@@ -276,7 +277,35 @@ impl CeremonyStore for RedisStore {
         }
         Ok(())
     }
+}
 
+impl RefreshTokenStore for RedisStore {
+    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.find_refresh, Arguments::new().bytes(refresh.as_bytes())).await?;
+        found.map(|cells| columns::refresh_token_state(&cells)).transpose()
+    }
+
+    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
+        let arguments = Arguments::new()
+            .bytes(rotation.from.as_bytes())
+            .instant(at)
+            .bytes(rotation.access.as_bytes())
+            .bytes(rotation.refresh.as_bytes())
+            .text(&rotation.scopes.to_string())
+            .instant(rotation.expires_at)
+            .instant(rotation.refresh_expires_at)
+            .bytes(&rotation.salt.0)
+            .instant(rotation.expires_at.max(rotation.refresh_expires_at));
+        let rotating = async {
+            let refreshed: Option<String> = self.write(&self.scripts.rotate, arguments).await?;
+            refreshed.map(|id| SessionId::parse(&id).ok_or_else(error::unreadable)).transpose()
+        };
+        self.listener.notices.announce(rotating, |session| session.iter().cloned().collect()).await
+    }
+}
+
+impl HousekeepingStore for RedisStore {
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         let arguments = Arguments::new()
             .instant(cutoff.authorizations)
@@ -291,9 +320,16 @@ impl Portable for RedisStore {
         &self,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, AuthorizationRequest)>, StoreError> {
+    ) -> Result<Vec<(u64, NewAuthorizationRequest)>, StoreError> {
         let rows: Vec<Cells> = self.read(&self.scripts.authorizations_after, page(after, limit)).await?;
-        rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::authorization(row)?))).collect()
+        let new = |row: &Cells| {
+            // Behind the columns of the authorization request stands its place, and behind that its lookups.
+            let lookups = row.iter().skip(AUTHORIZATION.len() + 1).map(|cell| columns::lookup(&vec![cell.clone()]));
+            let lookups = lookups.collect::<Result<_, _>>()?;
+            let new = NewAuthorizationRequest::new(columns::authorization(row)?, lookups);
+            Ok((columns::place(row, AUTHORIZATION.len())?, new))
+        };
+        rows.iter().map(new).collect()
     }
 
     async fn sessions_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Kept)>, StoreError> {
@@ -309,50 +345,43 @@ impl Portable for RedisStore {
         Ok(all)
     }
 
-    async fn keep_authorization(&self, authorization: &AuthorizationRequest) -> Result<bool, StoreError> {
-        let account = authorization.account.as_ref().map_or("", |account| account.id.as_str());
+    async fn keep_authorization(&self, new: &NewAuthorizationRequest) -> Result<bool, StoreError> {
+        let NewAuthorizationRequest { request, lookups } = new;
+        let account = request.account.as_ref().map_or("", |account| account.id.as_str());
         let arguments = Arguments::new()
-            .text(authorization.id.as_str())
-            .bytes(authorization.mode.claim().map_or(&[], |claim| claim.as_bytes()))
-            .text(&columns::source(authorization).unwrap_or_default())
-            .instant(authorization.expires_at)
+            .text(request.id.as_str())
+            .text(&columns::source(request).unwrap_or_default())
+            .instant(request.expires_at)
             .text(account)
-            .text(columns::state_of(&authorization.decision))
-            .columns(&REGISTRATION, Values::authorization(authorization));
-        kept(&self.write::<String>(&self.scripts.keep_authorization, arguments).await?)
+            .text(columns::state_of(&request.decision))
+            .lookups(lookups)
+            .columns(&AUTHORIZATION, Values::authorization(request));
+        self.write(&self.scripts.keep_authorization, arguments).await
     }
 
-    async fn keep_session(&self, new: &Kept) -> Result<bool, StoreError> {
-        let Kept { session, refreshed, refresh_tokens } = new;
+    async fn keep_session(&self, kept: &Kept) -> Result<bool, StoreError> {
+        let Kept { session: record, refreshed, refresh_tokens } = kept;
+        let session = &record.session;
         let arguments = Arguments::new()
             .text(session.id.as_str())
             .text(session.account.id.as_str())
-            .text(session.authorization.as_str())
+            .text(record.authorization.as_str())
             .bytes(session.access.as_bytes())
             .values(Values::default().instant(refreshed.map(|last| last.at)))
             .bytes(refreshed.as_ref().map_or(&[], |last| &last.salt.0))
-            .instant(session.ends_at())
+            .instant(record.ends_at())
             .text(&refresh_tokens.len().to_string());
         let arguments = refresh_tokens.iter().fold(arguments, |arguments, token| {
             let generation = token.generation.to_string();
             arguments.bytes(token.digest.as_bytes()).text(&generation).instant(token.ends_at)
         });
-        let arguments = arguments.columns(&SESSION, Values::session(session));
-        kept(&self.write::<String>(&self.scripts.keep_session, arguments).await?)
+        let arguments = arguments.columns(&SESSION, Values::session(record));
+        self.write(&self.scripts.keep_session, arguments).await
     }
 }
 
 fn page(after: u64, limit: usize) -> Arguments {
     Arguments::new().text(&after.to_string()).text(&limit.to_string())
-}
-
-/// What a script says that keeps something unless it is known.
-fn kept(answer: &str) -> Result<bool, StoreError> {
-    match answer {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(StoreError::new(StoreErrorKind::Conflict)),
-    }
 }
 
 impl Row for Cells {

@@ -1,4 +1,8 @@
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use sqlx::{
     AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transaction as SqlTransaction,
@@ -7,12 +11,12 @@ use sqlx::{
 };
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Kept, PendingCaps, RevokeTarget, StoreError,
+    AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, RevokeTarget, StoreError,
     columns::{Row, Value, Values},
-    sql::{self, Dialect, Engine, Statements, sql_store},
+    sql::{self, Engine, Statements, Syntax, sql_store},
 };
 use crate::types::{
-    authorization::{AuthorizationRequest, Transition},
+    authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
@@ -54,6 +58,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     statements: Arc<Statements>,
+    notices: Arc<Notices>,
 }
 
 impl SqliteStore {
@@ -70,7 +75,13 @@ impl SqliteStore {
         open::create_file(&path)?;
         let readers = open::readers(&path).await?;
         let writer = open::writer(&path).await?;
-        Ok(Self { writer, readers, statements: Arc::new(Statements::new(&dialect())) })
+        let statements = Arc::new(Statements::new(&syntax()));
+        Ok(Self { writer, readers, statements, notices: Arc::default() })
+    }
+
+    /// Other processes can't be heard: SQLite has no channel.
+    const fn listen(&self) {
+        let _ = self;
     }
 }
 
@@ -80,7 +91,7 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-sql_store!(SqliteStore {});
+sql_store!(SqliteStore);
 
 impl Engine for SqliteStore {
     type Row = SqliteRow;
@@ -88,6 +99,10 @@ impl Engine for SqliteStore {
 
     fn statements(&self) -> &Statements {
         &self.statements
+    }
+
+    fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     async fn read(&self, sql: &Arc<str>, values: Values) -> Result<Vec<SqliteRow>, StoreError> {
@@ -125,8 +140,8 @@ impl Engine for SqliteStore {
     }
 }
 
-fn dialect() -> Dialect {
-    Dialect {
+fn syntax() -> Syntax {
+    Syntax {
         schema: String::new(),
         // A scope has neither a quote nor a backslash (RFC 6749 section 3.3).
         grantable: r#"$4 <> '' AND NOT EXISTS (SELECT 1 FROM json_each('["' || replace($4, ' ', '","') || '"]')

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::{CeremonyStore, StoreError};
 use crate::types::{
-    authorization::AuthorizationRequest,
+    authorization::NewAuthorizationRequest,
     clock::Timestamp,
     secret::{Digest, Refresh},
     session::{Refreshed, SessionRecord},
@@ -27,7 +27,7 @@ const PAGE: usize = 500;
 /// let from = SqliteStore::open("sessions.db").await?;
 /// let to = PostgresStore::connect("postgres://app@db.internal/app").await?;
 /// let copied = transfer(&from, &to).await?;
-/// println!("{} sessions, {} authorization requests", copied.sessions, copied.authorization requests);
+/// println!("{} sessions, {} authorization requests", copied.sessions, copied.authorizations);
 /// # Ok(())
 /// # }
 /// ```
@@ -76,7 +76,7 @@ pub trait Portable: CeremonyStore {
         &self,
         after: u64,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<(u64, AuthorizationRequest)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(u64, NewAuthorizationRequest)>, StoreError>> + Send;
 
     /// The sessions behind the place `after` in the order in which they came to be, as for authorization requests.
     ///
@@ -94,7 +94,7 @@ pub trait Portable: CeremonyStore {
     /// When the store can't know whether it did.
     fn keep_authorization(
         &self,
-        authorization: &AuthorizationRequest,
+        new: &NewAuthorizationRequest,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Keeps a session as it is, as the newest of its account. `false` if its id is known.

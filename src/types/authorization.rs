@@ -7,168 +7,149 @@
 //!                          └──expire──► expired
 //! ```
 //!
-//! A [`Transition`] is one edge. [`AuthorizationRequest::allows`] is the rule; a store applies it in one conditional write. By which
-//! secret an agent proves that an authorization request is its own is the authorization request's [`Mode`], fixed when it is made.
+//! A [`Transition`] is one edge. [`AuthorizationRequest::allows`] is the rule; a store applies it in one conditional write.
+//! What the agent must show to ask and to redeem is the request's [`Flow`], which only the
+//! [ceremony](crate::ceremony) reads.
 //!
 //! ```
 //! use std::time::Duration;
-//! use tower_agent_auth::types::{clock::Timestamp, authorization request::State};
-//! # use tower_agent_auth::types::{id::*, random::OsRandom, authorization request::*, scope::ScopeSet, secret::*, text::HumanText};
-//! # let now = Timestamp::from_millis(0);
-//! # let claim = Prefix::<Claim>::new("clm_")?.generate(&OsRandom)?.digest();
-//! # let authorization request = AuthorizationRequest {
-//! #     id: AuthorizationRequestId::generate(&OsRandom)?, mode: Mode::Claim { claim },
-//! #     client: Client::named(HumanText::new("Agent")?),
-//! #     requested: ScopeSet::default(), created_at: now, expires_at: now.after(Duration::from_secs(600)),
-//! #     account: None, decision: Decision::Undecided, code: None, failed_attempts: 0,
-//! # };
-//! assert_eq!(authorization request.state_at(now), State::Pending);
-//! assert_eq!(authorization request.state_at(now.after(Duration::from_secs(600))), State::Expired);
+//! use tower_agent_auth::types::{authorization::*, clock::Timestamp, id::*, random::OsRandom, scope::*, text::HumanText};
+//!
+//! let now = Timestamp::from_millis(0);
+//! let mut request = AuthorizationRequest::new(
+//!     AuthorizationRequestId::generate(&OsRandom)?,
+//!     "https://api.example.com",
+//!     Client::named(HumanText::new("Agent")?),
+//!     Flow::from_stored("{}"),
+//!     now,
+//!     now.after(Duration::from_secs(600)),
+//! );
+//! request.requested = ScopeSet::parse("projects:read")?;
+//! assert_eq!(request.state_at(now), State::Pending);
+//! assert_eq!(request.state_at(now.after(Duration::from_secs(600))), State::Expired);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
 use super::{
-    callback::Callback,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId},
-    pkce::CodeChallenge,
     scope::ScopeSet,
-    secret::{Claim, Digest, Exchange, Finish, Poll},
+    secret::{Digest, Kind},
     text::HumanText,
 };
 
-/// So many wrong codes lock an authorization request.
+/// So many failed attempts lock an authorization request.
 pub const MAX_FAILED_ATTEMPTS: u32 = 5;
 
 /// An agent's request for access, as a store keeps it.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct AuthorizationRequest {
     /// The public name; it stands in the approval URL.
     pub id: AuthorizationRequestId,
-    /// How the agent proves that it is its own, and finishes.
-    pub mode: Mode,
+    /// The resource identifier (RFC 9728 section 2) that access is requested to. Nothing becomes of the request elsewhere.
+    pub resource: Arc<str>,
     /// Who asks, in the asker's own words.
     pub client: Client,
     /// What is asked for.
     pub requested: ScopeSet,
     /// When it was asked.
     pub created_at: Timestamp,
-    /// From when on nothing more can become of it, unless it was exchanged or denied before. Approving may move it.
+    /// From when on nothing more can become of it, unless it was redeemed or denied before. Approving may move it.
     pub expires_at: Timestamp,
     /// The account whose human opened the approval page; from then on no other account can decide.
     pub account: Option<Account>,
-    /// What has become of it. That it has expired is not written down, see [`AuthorizationRequest::state_at`].
+    /// What has become of it. Expiry is not written down, see [`AuthorizationRequest::state_at`].
     pub decision: Decision,
-    /// The code that was handed out when it was approved, in the modes that have one.
-    pub code: Option<Code>,
     /// How many wrong codes were presented.
     pub failed_attempts: u32,
+    /// What the agent must show, and how access is handed over.
+    pub flow: Flow,
 }
 
-/// How an agent proves that an authorization request is its own, and finishes. Fixed at authorization request: the modes don't mix.
+/// What the agent must show to ask and to redeem, and how access is handed over: one text that the
+/// [ceremony](crate::ceremony) writes and reads, with its name and version in it.
+///
+/// A store keeps it as it is. The digests by which a request is found are kept beside it, as [`Lookup`]s.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Flow(Arc<str>);
+
+impl Flow {
+    /// A flow as a store has kept it.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text that a store keeps. It holds digests and no secret, and is none the less not for logs.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A client may keep a secret of its own in what it gets back.
+        f.debug_struct("Flow").finish_non_exhaustive()
+    }
+}
+
+/// The digest of a secret by which an authorization request is found, whatever the secret's kind. Unique in a store.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Lookup([u8; 32]);
+
+impl Lookup {
+    /// A lookup as a store has kept it.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The lookup as a store keeps it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl<K: Kind> From<Digest<K>> for Lookup {
+    fn from(digest: Digest<K>) -> Self {
+        Self(*digest.as_bytes())
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup")
+    }
+}
+
+/// An authorization request on its way into a store, with the digests by which it is found.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// The agent asks and redeems with its claim token.
-    Claim {
-        /// The digest of the claim token. Unique.
-        claim: Digest<Claim>,
-    },
-    /// Live browser login: the human's browser brings the exchange code to the agent's callback, and the agent redeems it
-    /// with its code verifier.
-    Browser {
-        /// The digest of the poll token, with which the agent may ask; asking never tells the code.
-        poll: Digest<Poll>,
-        /// Where the browser goes.
-        callback: Callback,
-        /// What the agent gave to be handed back beside the code.
-        state: Option<String>,
-        /// What the verifier must meet.
-        challenge: CodeChallenge,
-    },
-    /// Detached login: the agent asks with its poll token, is told the exchange code, and redeems it.
-    Detached {
-        /// The digest of the poll token.
-        poll: Digest<Poll>,
-        /// The digest of the exchange code, which follows from the poll token.
-        exchange: Digest<Exchange>,
-        /// Whether the human is shown a finish code as well, which redeems without the poll token.
-        finish_code: bool,
-    },
-    /// The human carries the finish code to the agent, which redeems it with its poll token.
-    FinishCode {
-        /// The digest of the poll token.
-        poll: Digest<Poll>,
-    },
+#[non_exhaustive]
+pub struct NewAuthorizationRequest {
+    /// The request.
+    pub request: AuthorizationRequest,
+    /// By what it is found beside its id.
+    pub lookups: Vec<Lookup>,
 }
 
-impl Mode {
-    /// The name in stores.
+impl NewAuthorizationRequest {
+    /// A request that is found by its id and by `lookups`.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Claim { .. } => "claim",
-            Self::Browser { .. } => "browser",
-            Self::Detached { finish_code: false, .. } => "detached",
-            Self::Detached { finish_code: true, .. } => "detached_or_finish_code",
-            Self::FinishCode { .. } => "finish_code",
-        }
+    pub fn new(request: AuthorizationRequest, lookups: Vec<Lookup>) -> Self {
+        Self { request, lookups }
     }
-
-    /// The digest of the claim token, if there is one.
-    #[must_use]
-    pub const fn claim(&self) -> Option<&Digest<Claim>> {
-        match self {
-            Self::Claim { claim } => Some(claim),
-            _ => None,
-        }
-    }
-
-    /// The digest of the poll token, if there is one.
-    #[must_use]
-    pub const fn poll(&self) -> Option<&Digest<Poll>> {
-        match self {
-            Self::Claim { .. } => None,
-            Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll } => Some(poll),
-        }
-    }
-
-    /// Whether a human is shown a finish code who approves.
-    #[must_use]
-    pub const fn has_finish_code(&self) -> bool {
-        matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
-    }
-
-    /// Whether only a code that is handed out at approval can finish.
-    #[must_use]
-    pub const fn needs_code(&self) -> bool {
-        matches!(self, Self::Browser { .. } | Self::FinishCode { .. })
-    }
-}
-
-/// A code that was handed out when an authorization request was approved.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Code {
-    /// What it is compared with.
-    pub digest: CodeDigest,
-    /// From when on it is refused.
-    pub expires_at: Timestamp,
-}
-
-/// The digest of a code, by its kind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum CodeDigest {
-    /// Of an exchange code, which went to the callback.
-    Exchange(Digest<Exchange>),
-    /// Of a finish code, which the human was shown.
-    Finish(Digest<Finish>),
 }
 
 /// Who asks for access. Everything but the address is the asker's own claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Client {
     /// What the client calls itself.
     pub name: HumanText,
@@ -207,6 +188,7 @@ pub(crate) fn source_of(address: IpAddr) -> IpNet {
 
 /// A human's account at the host service.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Account {
     /// The host's stable identifier.
     pub id: AccountId,
@@ -215,8 +197,17 @@ pub struct Account {
     pub label: String,
 }
 
+impl Account {
+    /// An account of that identifier and label.
+    #[must_use]
+    pub fn new(id: AccountId, label: impl Into<String>) -> Self {
+        Self { id, label: label.into() }
+    }
+}
+
 /// What has become of an authorization request, as a store keeps it.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Decision {
     /// Nothing yet.
     Undecided,
@@ -234,6 +225,7 @@ pub enum Decision {
 
 /// Where an authorization request stands at an instant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum State {
     /// The human has not decided.
     Pending,
@@ -253,6 +245,7 @@ pub enum State {
 
 /// One edge of the state machine, but for redeeming, which creates a session as well.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Transition {
     /// A signed-in human opened the page: bind the authorization request to the account, if it is bound to no other.
     Open(Account),
@@ -268,18 +261,63 @@ pub enum Transition {
 
 /// What a human approves.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Approval {
     /// The bound account.
     pub account: AccountId,
     /// One or more of the scopes that were asked for.
     pub scopes: ScopeSet,
-    /// The code that is handed out, in the modes that have one.
-    pub code: Option<Code>,
+    /// The flow from now on, which may hold a code that was handed out.
+    pub flow: Flow,
+    /// By what the request is found from now on, beside what it was found by before.
+    pub lookups: Vec<Lookup>,
     /// Until when the agent can redeem.
     pub expires_at: Timestamp,
 }
 
+impl Approval {
+    /// The approval of `scopes` by `account`, which the agent can redeem until `expires_at`.
+    #[must_use]
+    pub const fn new(account: AccountId, scopes: ScopeSet, flow: Flow, expires_at: Timestamp) -> Self {
+        Self { account, scopes, flow, lookups: Vec::new(), expires_at }
+    }
+}
+
+/// What redeeming leaves of an authorization request: the rule of its flow.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Redemption {
+    /// It is redeemed: no second session can come of it.
+    Once,
+    /// It stays approved until it expires: each redemption is one more session.
+    Again,
+}
+
 impl AuthorizationRequest {
+    /// A request that nobody has opened, for no scope yet.
+    #[must_use]
+    pub fn new(
+        id: AuthorizationRequestId,
+        resource: impl Into<Arc<str>>,
+        client: Client,
+        flow: Flow,
+        created_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            resource: resource.into(),
+            client,
+            requested: ScopeSet::default(),
+            created_at,
+            expires_at,
+            account: None,
+            decision: Decision::Undecided,
+            failed_attempts: 0,
+            flow,
+        }
+    }
+
     /// Where the authorization request stands at `now`. Expiry is judged here, at reading; no write is needed for it.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> State {
@@ -321,9 +359,9 @@ impl AuthorizationRequest {
         }
         match transition {
             Transition::Open(account) => self.account = Some(account),
-            Transition::Approve(Approval { scopes, code, expires_at, .. }) => {
+            Transition::Approve(Approval { scopes, flow, expires_at, .. }) => {
                 self.decision = Decision::Approved(scopes);
-                self.code = code;
+                self.flow = flow;
                 self.expires_at = expires_at;
             }
             Transition::Deny(_) => self.decision = Decision::Denied,
@@ -338,11 +376,13 @@ impl AuthorizationRequest {
         true
     }
 
-    /// Redeems the authorization request if it is approved at `now`, and says whether it was.
-    pub fn redeem(&mut self, now: Timestamp) -> bool {
+    /// Redeems the request if it is approved at `now`, and says whether it was.
+    pub fn redeem(&mut self, redemption: Redemption, now: Timestamp) -> bool {
         match &self.decision {
             Decision::Approved(scopes) if !self.expires_at.has_passed(now) => {
-                self.decision = Decision::Redeemed(scopes.clone());
+                if redemption == Redemption::Once {
+                    self.decision = Decision::Redeemed(scopes.clone());
+                }
                 true
             }
             _ => false,

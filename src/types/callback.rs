@@ -57,7 +57,7 @@ impl Callback {
 
     /// A callback as a store has kept it. It was checked before it was kept, and is checked again before it is used.
     #[must_use]
-    pub fn kept(url: &str) -> Self {
+    pub fn from_stored(url: &str) -> Self {
         Self(url.into())
     }
 

@@ -8,7 +8,7 @@
 //! | [`id`] | public identifiers |
 //! | [`scope`] | scopes, sets of them, and the catalogue that a service offers |
 //! | [`text`] | text that a stranger chose and a human will read |
-//! | [`authorization request`] | an agent's request for access and what may become of it |
+//! | [`authorization`] | an agent's request for access and what may become of it |
 //! | [`session`] | what a redeemed authorization request becomes |
 //!
 //! ```

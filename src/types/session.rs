@@ -3,9 +3,8 @@
 //! An agent session is never an account-owner session: it carries scopes that a human granted, an end, and the account
 //! that it acts for, and it can be seen and taken back by that account's human at any time.
 //!
-//! There are two types, since there are two readers. Each request is checked by a [`Session`], which a handler then sees:
-//! there are many of them in memory, and a look-up reads no more. What only the human's list shows and only the ceremony
-//! decides by stands around it in a [`SessionRecord`].
+//! A [`Session`] is what a token check reads and a handler sees. A [`SessionRecord`] is all that a store keeps of it: what
+//! the human's list shows, and what the ceremony decides by.
 //!
 //! ```
 //! # use tower_agent_auth::types::{clock::Timestamp, session::{Session, SessionRecord, SessionState}};
@@ -15,14 +14,13 @@
 //!
 //! fn show(record: &SessionRecord, now: Timestamp) -> Option<String> {
 //!     let active = record.state_at(now) == SessionState::Active;
-//!     active.then(|| format!("{}, since {}", handle(record), record.created_at))
+//!     active.then(|| format!("{}, since {}", handle(&record.session), record.created_at))
 //! }
 //! ```
 
 use std::{
     fmt,
     net::IpAddr,
-    ops::Deref,
     ptr,
     sync::{
         Arc,
@@ -31,7 +29,7 @@ use std::{
 };
 
 use super::{
-    authorization::{Account, Client},
+    authorization::{Account, Client, Redemption},
     clock::Timestamp,
     id::{AuthorizationRequestId, SessionId},
     scope::ScopeSet,
@@ -42,6 +40,7 @@ use super::{
 /// A session as a token check reads it and a handler sees it. A [`SessionRecord`] is all that is kept of it.
 // In memory in this order: what a check reads lies beside the count of references.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 #[repr(C)]
 pub struct Session {
     /// The digest of its access token, by which stores find it. Unique. Nobody can call with it; it is none the less not for
@@ -64,6 +63,21 @@ pub struct Session {
 }
 
 impl Session {
+    /// A session for a store to answer, never used so far.
+    #[must_use]
+    pub fn new(
+        id: SessionId,
+        access: Digest<Access>,
+        resource: impl Into<Arc<str>>,
+        account: Account,
+        client: HumanText,
+        scopes: ScopeSet,
+        expires_at: Timestamp,
+    ) -> Self {
+        let (resource, noted) = (resource.into(), Noted::default());
+        Self { access, expires_at, noted, resource, scopes, account, client, id }
+    }
+
     /// Whether its access token is good for that resource at `now`. That it was not revoked, whoever found it knows: no
     /// store finds one that was.
     #[must_use]
@@ -87,14 +101,12 @@ impl Session {
 }
 
 /// A session with all that is kept of it: what its human's list shows, and what the ceremony decides by.
-///
-/// It reads as its [`Session`] too: `record.id`, `record.scopes`. Only `client` and `is_good` are its own: `record.client` is
-/// all that is known of the client, of which the session has the name alone.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct SessionRecord {
     /// The session.
     pub session: Arc<Session>,
-    /// The authorization request that it came from. Unique: an authorization request becomes one session at most.
+    /// The authorization request that it came from.
     pub authorization: AuthorizationRequestId,
     /// Who asked for it. Its name is the session's `client`.
     pub client: Client,
@@ -112,16 +124,9 @@ pub struct SessionRecord {
     pub revoked: Option<Revocation>,
 }
 
-impl Deref for SessionRecord {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
-    }
-}
-
 /// Where a session stands at an instant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum SessionState {
     /// It can be used, or continued by its refresh token.
     Active,
@@ -132,6 +137,22 @@ pub enum SessionState {
 }
 
 impl SessionRecord {
+    /// The record of a new session: granted what its access token is good for, and over when that expires.
+    #[must_use]
+    pub fn new(session: Session, authorization: AuthorizationRequestId, client: Client, created_at: Timestamp) -> Self {
+        Self {
+            authorization,
+            client,
+            granted: session.scopes.clone(),
+            created_at,
+            redeemer: Redeemer::default(),
+            refresh_expires_at: session.expires_at,
+            last_use: None,
+            revoked: None,
+            session: Arc::new(session),
+        }
+    }
+
     /// Where the session stands at `now`.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> SessionState {
@@ -151,18 +172,19 @@ impl SessionRecord {
     /// Whether its refresh token is.
     #[must_use]
     pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
-        self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.is_for(resource)
+        self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.session.is_for(resource)
     }
 
     /// From when on neither of its tokens is good, unless it is refreshed before.
     #[must_use]
     pub fn ends_at(&self) -> Timestamp {
-        self.expires_at.max(self.refresh_expires_at)
+        self.session.expires_at.max(self.refresh_expires_at)
     }
 }
 
 /// Who redeemed an authorization request, as far as the request tells.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Redeemer {
     /// From which network address, if the host tells.
     pub address: Option<IpAddr>,
@@ -170,8 +192,17 @@ pub struct Redeemer {
     pub program: Option<HumanText>,
 }
 
+impl Redeemer {
+    /// Somebody at that address, with a program of that name.
+    #[must_use]
+    pub const fn new(address: Option<IpAddr>, program: Option<HumanText>) -> Self {
+        Self { address, program }
+    }
+}
+
 /// A use of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Use {
     /// When.
     pub at: Timestamp,
@@ -179,12 +210,20 @@ pub struct Use {
     pub address: Option<IpAddr>,
 }
 
+impl Use {
+    /// A use at that instant, from that address if the host tells.
+    #[must_use]
+    pub const fn new(at: Timestamp, address: Option<IpAddr>) -> Self {
+        Self { at, address }
+    }
+}
+
 /// When a use of a session was last noted by a guard of this process, or written down by any: guards note one a minute.
 /// It is no part of what a session is: all are equal.
 pub struct Noted(AtomicI64);
 
 impl Noted {
-    /// LastUsedBuffer closer together than so many milliseconds are one.
+    /// Uses closer together than so many milliseconds are one.
     const COARSE: i64 = 60_000;
 
     /// For a session whose last use that is written down was then; `None` is never, and so is the default. A store that
@@ -228,6 +267,7 @@ impl fmt::Debug for Noted {
 
 /// How a session ended before its time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Revocation {
     /// When.
     pub at: Timestamp,
@@ -235,8 +275,17 @@ pub struct Revocation {
     pub by: RevokedBy,
 }
 
+impl Revocation {
+    /// A revocation at that instant.
+    #[must_use]
+    pub const fn new(at: Timestamp, by: RevokedBy) -> Self {
+        Self { at, by }
+    }
+}
+
 /// Who took a session back.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum RevokedBy {
     /// The agent itself, by presenting the token.
     Agent,
@@ -263,15 +312,27 @@ impl RevokedBy {
 
 /// A session on its way into a store, with the digest of its refresh token.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NewSession {
     /// The session.
     pub session: SessionRecord,
     /// The digest of its refresh token. Unique.
     pub refresh: Digest<Refresh>,
+    /// What is left of the authorization request.
+    pub redemption: Redemption,
+}
+
+impl NewSession {
+    /// A session with its refresh token, of an authorization request that is redeemed by it.
+    #[must_use]
+    pub const fn new(session: SessionRecord, refresh: Digest<Refresh>) -> Self {
+        Self { session, refresh, redemption: Redemption::Once }
+    }
 }
 
 /// New secrets on their way into a store, for a session that is refreshed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Rotation {
     /// The digest of the refresh token that is presented; it must be the session's current one.
     pub from: Digest<Refresh>,
@@ -293,8 +354,25 @@ pub struct Rotation {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Salt(pub [u8; 32]);
 
+impl Refreshed {
+    /// A refresh at that instant, of that salt.
+    #[must_use]
+    pub const fn new(at: Timestamp, salt: Salt) -> Self {
+        Self { at, salt }
+    }
+}
+
+impl RefreshTokenState {
+    /// A refresh token of `session` that was the current one `age` refreshes ago.
+    #[must_use]
+    pub const fn new(session: SessionRecord, age: u64, last: Option<Refreshed>) -> Self {
+        Self { session, age, last }
+    }
+}
+
 /// What a store knows of a refresh token, be it the session's current one or one that was used up.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RefreshTokenState {
     /// Its session, which may have ended.
     pub session: SessionRecord,
@@ -306,6 +384,7 @@ pub struct RefreshTokenState {
 
 /// The last refresh of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Refreshed {
     /// When.
     pub at: Timestamp,

@@ -28,11 +28,11 @@ use tower_agent_auth::{
     audit::{AuditSink, Event},
     guard::{AgentSession, Owner},
     store::{
-        AuthorizationKey, CeremonyStore, Creation, Cutoff, MemoryStore, PendingCaps, RevokeTarget, SessionStore,
-        StoreError, StoreErrorKind,
+        AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, MemoryStore, PendingCaps,
+        RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
     },
     types::{
-        authorization::{Account, AuthorizationRequest, Transition},
+        authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
         clock::{ManualClock, Timestamp},
         id::{AccountId, AuthorizationRequestId, SessionId},
         secret::{Access, Digest, Refresh},
@@ -309,7 +309,7 @@ pub struct TestAccounts {
 }
 
 pub fn account(name: &str) -> Account {
-    Account { id: AccountId::new(&format!("acct_{name}")).unwrap(), label: format!("{name}@example.com") }
+    Account::new(AccountId::new(&format!("acct_{name}")).unwrap(), format!("{name}@example.com"))
 }
 
 impl Accounts for TestAccounts {
@@ -456,79 +456,38 @@ impl SessionStore for TestStore {
     }
 }
 
-impl CeremonyStore for TestStore {
-    async fn create_authorization(
-        &self,
-        authorization: &AuthorizationRequest,
-        caps: PendingCaps,
-    ) -> Result<Creation, StoreError> {
-        self.step(true).await?;
-        self.memory.create_authorization(authorization, caps).await
-    }
+/// Writes a store trait for [`TestStore`]: each call is a step, and then the memory's. `true` for calls that change.
+macro_rules! steps {
+    ($($trait:ident { $($writes:literal $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {$(
+        impl $trait for TestStore {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.step($writes).await?;
+                self.memory.$name($($argument),*).await
+            })*
+        }
+    )*};
+}
 
-    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
-        self.step(false).await?;
-        self.memory.find_authorization(key).await
+steps! {
+    AuthorizationStore {
+        true create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
+        false find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+        true transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
+        true redeem(new: &NewSession, at: Timestamp) -> bool;
     }
-
-    async fn transition(
-        &self,
-        id: &AuthorizationRequestId,
-        transition: &Transition,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.step(true).await?;
-        self.memory.transition(id, transition, at).await
+    SessionRecordStore {
+        false find_record(session: &SessionId) -> Option<SessionRecord>;
+        false sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
+        false list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
+        true revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
+        true record_uses(uses: &[(SessionId, Use)]) -> ();
     }
-
-    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        self.step(true).await?;
-        self.memory.redeem(new, at).await
+    RefreshTokenStore {
+        false find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
+        true rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
     }
-
-    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
-        self.step(false).await?;
-        self.memory.session_of(authorization).await
-    }
-
-    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.step(false).await?;
-        self.memory.find_record(session).await
-    }
-
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
-        self.step(false).await?;
-        self.memory.find_refresh(refresh).await
-    }
-
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        self.step(true).await?;
-        self.memory.rotate(rotation, at).await
-    }
-
-    async fn list_sessions(
-        &self,
-        account: &AccountId,
-        before: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<SessionRecord>, StoreError> {
-        self.step(false).await?;
-        self.memory.list_sessions(account, before, limit).await
-    }
-
-    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        self.step(true).await?;
-        self.memory.revoke(target, by, at).await
-    }
-
-    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
-        self.step(true).await?;
-        self.memory.forget(cutoff, limit).await
-    }
-
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
-        self.step(true).await?;
-        self.memory.record_uses(uses).await
+    HousekeepingStore {
+        true forget(cutoff: &Cutoff, limit: usize) -> bool;
     }
 }
 

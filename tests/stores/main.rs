@@ -2,6 +2,8 @@
 #![cfg(feature = "full")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cached_store;
+mod migrations;
 mod nodes;
 #[path = "../common/places.rs"]
 mod places;
@@ -30,11 +32,13 @@ mod redis_server {
     tower_agent_auth::store_conformance!(crate::places::Prefix::fresh);
 }
 
-/// The same through a cache, which must not be seen on the node that makes the changes.
+/// The same with a cache in front of the token checks, which must not be seen on the node that makes the changes.
 mod cached {
-    use tower_agent_auth::store::{CachedStore, MemoryStore, PostgresStore, RedisStore, SqliteStore};
-
-    use crate::places::{Prefix, Schema, TempFile};
+    use crate::{
+        cached_store::WithCache,
+        places::{Prefix, Schema, TempFile},
+    };
+    use tower_agent_auth::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore};
 
     mod memory {
         tower_agent_auth::store_conformance!(super::over_memory);
@@ -52,22 +56,22 @@ mod cached {
         tower_agent_auth::store_conformance!(super::over_redis);
     }
 
-    async fn over_memory() -> (CachedStore<MemoryStore>, ()) {
-        (CachedStore::over(MemoryStore::new()), ())
+    async fn over_memory() -> (WithCache<MemoryStore>, ()) {
+        (WithCache::over(MemoryStore::new()), ())
     }
 
-    async fn over_sqlite() -> (CachedStore<SqliteStore>, TempFile) {
+    async fn over_sqlite() -> (WithCache<SqliteStore>, TempFile) {
         let (store, file) = TempFile::fresh().await;
-        (CachedStore::over(store), file)
+        (WithCache::over(store), file)
     }
 
-    async fn over_postgres() -> (CachedStore<PostgresStore>, Schema) {
+    async fn over_postgres() -> (WithCache<PostgresStore>, Schema) {
         let (store, schema) = Schema::fresh().await;
-        (CachedStore::over(store), schema)
+        (WithCache::over(store), schema)
     }
 
-    async fn over_redis() -> (CachedStore<RedisStore>, Prefix) {
+    async fn over_redis() -> (WithCache<RedisStore>, Prefix) {
         let (store, prefix) = Prefix::fresh().await;
-        (CachedStore::over(store), prefix)
+        (WithCache::over(store), prefix)
     }
 }

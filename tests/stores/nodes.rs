@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::{task::JoinSet, time::sleep};
 use tower_agent_auth::{
     store::{
-        CacheOptions, CeremonyStore, RevokeTarget, SessionStore,
+        AuthorizationStore, CacheOptions, CeremonyStore, RevokeTarget, SessionRecordStore, SessionStore,
         conformance::fixtures::{
             after, apply, approved, authorization, create, deny, find, is_live, listed, opened, session, session_of,
         },
@@ -34,10 +34,10 @@ impl Everything {
         let revoked = approved(store, "alice").await;
         assert!(apply(store, &revoked, Transition::Revoke).await);
         let live = session(store, "alice").await;
-        let last = Use { at: after(7), address: Some("192.0.2.9".parse().unwrap()) };
-        store.record_uses(&[(live.session.id.clone(), last)]).await.unwrap();
+        let last = Use::new(after(7), Some("192.0.2.9".parse().unwrap()));
+        store.record_uses(&[(live.session.session.id.clone(), last)]).await.unwrap();
         let ended = session(store, "alice").await;
-        let target = RevokeTarget::Access(ended.session.access);
+        let target = RevokeTarget::Access(ended.session.session.access);
         store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();
         let kept = [unopened, denied, revoked, opened(store, "bob").await, approved(store, "bob").await];
         let mut authorizations = Vec::new();
@@ -113,7 +113,7 @@ async fn what_one_node_revokes_the_other_refuses_on_the_next_call<P: Place>() {
     for _ in 0..50 {
         let new = session(&here, "alice").await;
         assert!(is_live(&there, &new).await);
-        here.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(3)).await.unwrap();
+        here.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
         assert!(!is_live(&there, &new).await);
     }
 }
@@ -160,9 +160,9 @@ async fn hundreds_of_calls_at_once_are_all_answered<P: Place>() {
 
 /// Waits until the other node refuses what this one revoked, and says how long that took.
 async fn refused_after(here: &impl CeremonyStore, there: &impl SessionStore, new: &NewSession) -> Duration {
-    here.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(3)).await.unwrap();
+    here.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
     let begun = Instant::now();
-    while there.find_session(&new.session.access).await.unwrap().is_some() {
+    while there.find_session(&new.session.session.access).await.unwrap().is_some() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it was told, long before the staleness of a minute");
         sleep(Duration::from_millis(1)).await;
     }
@@ -185,8 +185,8 @@ async fn what_one_node_revokes_is_pushed_to_the_other<P: Place>(cut: impl AsyncF
     assert!(is_live(&there, &kept).await && is_live(&there, &ended).await);
     cut(&place).await;
     // The connections of both nodes may be dead: one call finds that out.
-    here.find_session(&kept.session.access).await.ok();
-    while here.find_session(&kept.session.access).await.is_err() {
+    here.find_session(&kept.session.session.access).await.ok();
+    while here.find_session(&kept.session.session.access).await.is_err() {
         sleep(Duration::from_millis(10)).await;
     }
     refused_after(&here, &there, &ended).await;
@@ -266,7 +266,7 @@ async fn r97_without_a_push_the_staleness_is_the_bound() {
         let new = session(&here, "alice").await;
         assert!(is_live(&there, &new).await);
         let asked = Instant::now();
-        here.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(3)).await.unwrap();
+        here.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
         sleep(bound.saturating_sub(asked.elapsed())).await;
         assert!(!is_live(&there, &new).await);
     }

@@ -5,8 +5,8 @@ use std::{error::Error, time::Duration};
 use sqlx::{PgPool, query_scalar};
 use tower_agent_auth::{
     store::{
-        AuthorizationKey, CeremonyStore, PostgresOptions, PostgresStore, RevokeTarget, SessionStore, StoreError,
-        StoreErrorKind,
+        AuthorizationKey, AuthorizationStore, PostgresOptions, PostgresStore, RevokeTarget, SessionRecordStore,
+        SessionStore, StoreError, StoreErrorKind,
         conformance::fixtures::{account, after, approved, find, is_live, opened, session},
     },
     types::session::RevokedBy,
@@ -57,7 +57,7 @@ async fn r99_the_schema_of_something_else_is_refused_and_a_failed_migration_leav
         let error = PostgresOptions::new().schema(&schema.0).connect(&postgres_url()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{theirs}");
         let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace \
-            AND relname IN ('authorizations', 'sessions', 'migrations', 'refresh_tokens')";
+            AND relname IN ('authorization_requests', 'sessions', 'migrations', 'refresh_tokens')";
         let count: i64 = query_scalar(tables).fetch_one(&mut schema.beside().await).await.unwrap();
         assert_eq!(count, 1, "{theirs}");
         let words: Vec<&str> = theirs.split(' ').collect();
@@ -85,7 +85,7 @@ async fn a_role_that_may_not_create_uses_what_another_made() {
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role}; \
              GRANT SELECT ON migrations TO {role}; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON authorizations, sessions, refresh_tokens TO {role}",
+             GRANT SELECT, INSERT, UPDATE, DELETE ON authorization_requests, authorization_lookups, sessions, refresh_tokens TO {role}",
             schema.0
         ))
         .await;
@@ -131,10 +131,10 @@ async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
     schema
         .execute(
             "UPDATE sessions SET scopes = '\"', account_label = '\\xff' WHERE account_id = 'alice'; \
-             UPDATE authorizations SET requested = '\"' WHERE account_id = 'alice'",
+             UPDATE authorization_requests SET requested = '\"' WHERE account_id = 'alice'",
         )
         .await;
-    let error = store.find_session(&damaged.session.access).await.unwrap_err();
+    let error = store.find_session(&damaged.session.session.access).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     let error = store.list_sessions(&account("alice").id, None, 9).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
@@ -143,7 +143,7 @@ async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
     assert!(is_live(&store, &sound).await, "others are not affected");
     let target = RevokeTarget::Account(account("alice").id);
     let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
-    assert_eq!(ended, std::slice::from_ref(&damaged.session.id), "it is revoked with its account");
+    assert_eq!(ended, std::slice::from_ref(&damaged.session.session.id), "it is revoked with its account");
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
     let approved = approved(&store, "alice").await;
     let other = session(&store, "bob").await;
     let mut beside = schema.beside().await;
-    let lock = format!("BEGIN; SELECT * FROM authorizations WHERE id = '{}' FOR UPDATE", approved.id);
+    let lock = format!("BEGIN; SELECT * FROM authorization_requests WHERE id = '{}' FOR UPDATE", approved.id);
     sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut beside).await.unwrap();
     let revoking =
         store.transition(&approved.id, &tower_agent_auth::types::authorization::Transition::Revoke, after(2));

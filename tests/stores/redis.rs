@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, error::Error};
 use redis::{Commands, cmd};
 use tower_agent_auth::{
     store::{
-        CeremonyStore, RedisOptions, RedisStore, RevokeTarget, SessionStore, StoreError, StoreErrorKind,
+        AuthorizationStore, RedisOptions, RedisStore, RefreshTokenStore, RevokeTarget, SessionRecordStore,
+        SessionStore, StoreError, StoreErrorKind,
         conformance::fixtures::{account, after, approved, is_live, listed, session, session_of},
     },
     types::session::RevokedBy,
@@ -47,13 +48,13 @@ async fn r96_all_keys_are_in_one_slot_and_none_but_the_store_s_own_is_touched() 
 async fn r99_what_a_newer_version_or_something_else_wrote_is_refused_and_left_alone() {
     let prefix = Prefix::new();
     let everything = Everything::keep(&prefix.open().await).await;
-    for (version, text) in [("2", "newer version"), ("0", "something else"), ("theirs", "something else")] {
+    for (version, text) in [("3", "newer version"), ("0", "something else"), ("theirs", "something else")] {
         let _: () = Prefix::beside().set(prefix.key("version"), version).unwrap();
         let error = RedisOptions::new().prefix(&prefix.0).connect(&redis_url()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{version}");
         assert!(cause(&error).contains(text), "{}", cause(&error));
     }
-    let _: () = Prefix::beside().set(prefix.key("version"), "1").unwrap();
+    let _: () = Prefix::beside().set(prefix.key("version"), "2").unwrap();
     everything.check(&prefix.open().await).await;
 }
 
@@ -87,13 +88,13 @@ async fn r96_whatever_is_lost_makes_sessions_invalid_and_never_valid() {
     for index in 0.. {
         let live = session(&store, "alice").await;
         let revoked = session(&store, "alice").await;
-        store.revoke(&RevokeTarget::Access(revoked.session.access), RevokedBy::Human, after(3)).await.unwrap();
+        store.revoke(&RevokeTarget::Access(revoked.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
         let waiting = approved(&store, "alice").await;
         let mut all = keys();
         all.sort();
         let Some(lost) = all.get(index) else { break };
         let _: () = Prefix::beside().del(lost).unwrap();
-        assert_eq!(store.find_session(&revoked.session.access).await.unwrap(), None);
+        assert_eq!(store.find_session(&revoked.session.session.access).await.unwrap(), None);
         // Whoever is revoked is found by it, or is no session any more.
         store.revoke(&RevokeTarget::Account(account("alice").id), RevokedBy::Human, after(4)).await.unwrap();
         assert!(!is_live(&store, &live).await, "after the loss of {}", String::from_utf8_lossy(lost));
@@ -113,7 +114,7 @@ async fn r96_after_a_flush_nobody_is_let_pass_and_new_ceremonies_work() {
         let _: () = Prefix::beside().del(key).unwrap();
     }
     let _: () = cmd("SCRIPT").arg("FLUSH").query(&mut Prefix::beside()).unwrap();
-    assert_eq!(store.find_session(&before.session.access).await.unwrap(), None, "not found, and no error");
+    assert_eq!(store.find_session(&before.session.session.access).await.unwrap(), None, "not found, and no error");
     assert_eq!(store.find_refresh(&before.refresh).await.unwrap().map(|_| ()), None);
     assert_eq!(listed(&store, "alice").await, []);
     let new = session(&store, "alice").await;
@@ -126,7 +127,7 @@ async fn r96_a_change_that_too_few_replicas_have_is_not_acknowledged() {
     let store = prefix.open().await;
     let new = session(&store, "alice").await;
     let careful = RedisOptions::new().prefix(&prefix.0).replicas(1).connect(&redis_url()).await.unwrap();
-    let target = RevokeTarget::Access(new.session.access);
+    let target = RevokeTarget::Access(new.session.session.access);
     let error = careful.revoke(&target, RevokedBy::Human, after(3)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(cause(&error).contains("only 0 replicas"), "{}", cause(&error));
@@ -137,14 +138,14 @@ async fn r91_a_value_that_makes_no_sense_is_an_error_and_not_absent() {
     let prefix = Prefix::new();
     let store = prefix.open().await;
     let (damaged, sound) = (session(&store, "alice").await, session(&store, "bob").await);
-    let hash = prefix.key(&format!("ses:{}", damaged.session.id));
+    let hash = prefix.key(&format!("ses:{}", damaged.session.session.id));
     // A token check reads only some of it.
     for (field, garbage, checked) in
         [("scopes", "\"", true), ("created_at", "soon", false), ("expires_at", "soon", true), ("client_name", "", true)]
     {
         let kept: Vec<u8> = Prefix::beside().hget(&hash, field).unwrap();
         let _: () = Prefix::beside().hset(&hash, field, garbage).unwrap();
-        match store.find_session(&damaged.session.access).await {
+        match store.find_session(&damaged.session.session.access).await {
             Err(error) => assert_eq!((error.kind(), checked), (StoreErrorKind::Corrupt, true), "{field}"),
             Ok(found) => assert_eq!((found.is_some(), checked), (true, false), "{field}"),
         }
@@ -154,7 +155,7 @@ async fn r91_a_value_that_makes_no_sense_is_an_error_and_not_absent() {
     }
     assert!(is_live(&store, &damaged).await && is_live(&store, &sound).await);
     let _: () = Prefix::beside().set(&hash, "a string").unwrap();
-    assert_eq!(store.find_session(&damaged.session.access).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    assert_eq!(store.find_session(&damaged.session.session.access).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
 }
 
 #[tokio::test]

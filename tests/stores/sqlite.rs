@@ -4,12 +4,15 @@ use std::{error::Error, fs, path::Path};
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
 use tower_agent_auth::{
-    store::{AuthorizationKey, CeremonyStore, RevokeTarget, SessionStore, SqliteStore, StoreError, StoreErrorKind},
+    store::{
+        AuthorizationKey, AuthorizationStore, Creation, PendingCaps, RevokeTarget, SessionRecordStore, SessionStore,
+        SqliteStore, StoreError, StoreErrorKind,
+    },
     types::{
-        authorization::{AuthorizationRequest, Mode, State},
+        authorization::{NewAuthorizationRequest, State},
         random::OsRandom,
         secret::{Access, Claim, Kind, Prefix, Refresh, Secret},
-        session::{NewSession, RevokedBy},
+        session::RevokedBy,
     },
 };
 
@@ -77,11 +80,13 @@ async fn r4_no_secret_reaches_the_files() {
     let file = TempFile::on_disk();
     let store = file.open().await;
     let (claim, access, refresh) = (secret::<Claim>("aac_"), secret::<Access>("aas_"), secret::<Refresh>("aar_"));
-    let asked = AuthorizationRequest { mode: Mode::Claim { claim: claim.digest() }, ..authorization() };
-    create(&store, &asked).await;
+    let asked = authorization();
+    let new = NewAuthorizationRequest::new(asked.clone(), vec![claim.digest().into()]);
+    assert_eq!(store.create_authorization(&new, PendingCaps::NONE).await.unwrap(), Creation::Created);
     assert!(apply(&store, &asked, open("alice")).await);
     assert!(apply(&store, &asked, approve("alice", "a b")).await);
-    let issued = NewSession { refresh: refresh.digest(), ..session_with(&asked, "alice", access.digest()) };
+    let mut issued = session_with(&asked, "alice", access.digest());
+    issued.refresh = refresh.digest();
     assert!(store.redeem(&issued, after(2)).await.unwrap());
     assert!(is_live(&store, &issued).await);
     let target = RevokeTarget::Refresh(refresh.digest());
@@ -126,7 +131,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     assert!(cause(&error).contains("newer version"), "{}", cause(&error));
     assert!(cause(&error).contains("4711"), "{}", cause(&error));
-    execute(&file.path(), "PRAGMA user_version = 3").await;
+    execute(&file.path(), "PRAGMA user_version = 4").await;
     everything.check(&file.open().await).await;
 }
 
@@ -163,14 +168,14 @@ async fn damage(path: &Path, damage: &str) {
 }
 
 #[tokio::test]
-async fn r91_a_registration_that_makes_no_sense_is_an_error_and_not_absent() {
+async fn r91_a_request_that_makes_no_sense_is_an_error_and_not_absent() {
     for garbage in [
         "client_name = ''",
         "client_label = 'x' || char(10)",
         "client_method = CAST(x'ff' AS TEXT)",
         "client_address = '192.0.2'",
         "requested = 'a \"b'",
-        "claim = x'0102'",
+        "failed_attempts = -1",
         "account_id = ''",
         "account_id = NULL",
         "account_label = NULL",
@@ -183,7 +188,7 @@ async fn r91_a_registration_that_makes_no_sense_is_an_error_and_not_absent() {
         let file = TempFile::new();
         let store = file.open().await;
         let damaged = approved(&store, "alice").await;
-        damage(&file.path(), &format!("UPDATE authorizations SET {garbage}")).await;
+        damage(&file.path(), &format!("UPDATE authorization_requests SET {garbage}")).await;
         let key = AuthorizationKey::Id(damaged.id.clone());
         let error = store.find_authorization(&key).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{garbage}");
@@ -198,7 +203,7 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
     // A token check reads only some of it.
     for (garbage, checked) in [
         ("id = 'ses_'", true),
-        ("registration = 'ses_x'", false),
+        ("request = 'ses_x'", false),
         ("client_name = char(8238)", true),
         ("client_address = ''", false),
         ("scopes = 'ü'", true),
@@ -211,7 +216,7 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
         let damaged = session(&store, "alice").await;
         let sound = session(&store, "bob").await;
         damage(&file.path(), &format!("UPDATE sessions SET {garbage} WHERE account_id = 'alice'")).await;
-        match store.find_session(&damaged.session.access).await {
+        match store.find_session(&damaged.session.session.access).await {
             Err(error) => assert_eq!((error.kind(), checked), (StoreErrorKind::Corrupt, true), "{garbage}"),
             Ok(found) => assert_eq!((found.is_some(), checked), (true, false), "{garbage}"),
         }
@@ -226,7 +231,7 @@ async fn r91_an_unreadable_session_is_revoked_with_its_account() {
     let file = TempFile::on_disk();
     let store = file.open().await;
     let (damaged, sound) = (session(&store, "alice").await, session(&store, "alice").await);
-    let name = damaged.session.id.as_str();
+    let name = damaged.session.session.id.as_str();
     damage(&file.path(), &format!("UPDATE sessions SET id = 'garbage' WHERE id = '{name}'")).await;
     let target = RevokeTarget::Account(account("alice").id);
     let error = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap_err();
@@ -240,7 +245,7 @@ async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
     let store = file.open().await;
     let new = session(&store, "alice").await;
     execute(&file.path(), "ALTER TABLE sessions RENAME TO elsewhere").await;
-    let error = store.find_session(&new.session.access).await.unwrap_err();
+    let error = store.find_session(&new.session.session.access).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Other);
     assert_eq!(error.to_string(), "the session store failed");
     execute(&file.path(), "ALTER TABLE elsewhere RENAME TO sessions").await;
@@ -248,7 +253,7 @@ async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
 }
 
 #[tokio::test]
-async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
+async fn r99_old_requests_are_forgotten_a_hundred_at_a_time() {
     const HOUR: i64 = 3_600_000;
     let file = TempFile::new();
     let store = file.open().await;
@@ -257,11 +262,13 @@ async fn r99_old_registrations_are_forgotten_a_hundred_at_a_time() {
     }
     let count = async || {
         let mut beside = beside(&file.path()).await;
-        query_scalar::<_, i64>("SELECT count(*) FROM authorizations").fetch_one(&mut beside).await.unwrap()
+        query_scalar::<_, i64>("SELECT count(*) FROM authorization_requests").fetch_one(&mut beside).await.unwrap()
     };
     for (millis, left) in [(LIFE + HOUR - 1, 151), (LIFE + HOUR, 52), (LIFE + HOUR, 3), (LIFE + HOUR, 4)] {
         let (created_at, expires_at) = (after(millis), after(millis + LIFE));
-        create(&store, &AuthorizationRequest { created_at, expires_at, ..authorization() }).await;
+        let mut request = authorization();
+        (request.created_at, request.expires_at) = (created_at, expires_at);
+        create(&store, &request).await;
         assert_eq!(count().await, left);
     }
 }

@@ -7,11 +7,13 @@ use tokio::{sync::Semaphore, task::JoinSet, time::advance};
 
 use super::*;
 use crate::store::{
-    MemoryStore, NoticeSender, StoreErrorKind,
+    MemoryStore, Notices, RefreshTokenStore, RevokeTarget, SessionRecordStore, StoreErrorKind,
     conformance::fixtures::{after, digest, rotation, session},
 };
+use crate::types::session::{NewSession, RevokedBy, Rotation};
 
-/// A memory store that answers token checks only when it is let.
+/// A store across a network: it answers token checks only when it is let. Changes through it are those of this process;
+/// changes of its `memory` are those of another.
 #[derive(Clone)]
 struct Remote {
     memory: MemoryStore,
@@ -19,7 +21,7 @@ struct Remote {
     /// One permit for each answer.
     permits: Arc<Semaphore>,
     fails: Arc<AtomicBool>,
-    sender: Arc<Mutex<Option<NoticeSender>>>,
+    notices: Arc<Notices>,
 }
 
 const PLENTY: usize = 1_000_000;
@@ -31,7 +33,7 @@ impl Remote {
             asked: Arc::default(),
             permits: Arc::new(Semaphore::new(PLENTY)),
             fails: Arc::default(),
-            sender: Arc::default(),
+            notices: Arc::default(),
         }
     }
 
@@ -64,95 +66,43 @@ impl SessionStore for Remote {
         found
     }
 
-    fn notices(&self) -> Option<Notices> {
-        let (sender, notices) = Notices::new();
-        *self.sender.lock().unwrap() = Some(sender);
-        Some(notices)
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.notices.subscribe(subscriber);
+        true
     }
 }
 
-impl CeremonyStore for Remote {
-    async fn create_authorization(
-        &self,
-        new: &AuthorizationRequest,
-        caps: PendingCaps,
-    ) -> Result<Creation, StoreError> {
-        self.memory.create_authorization(new, caps).await
+impl Remote {
+    async fn revoke(&self, target: &RevokeTarget) -> Result<Vec<SessionId>, StoreError> {
+        let revoking = async {
+            // Done, though the answer may be lost.
+            let ended = self.memory.revoke(target, RevokedBy::Human, after(5)).await;
+            self.check()?;
+            tokio::task::yield_now().await;
+            ended
+        };
+        self.notices.announce_revocation(target, revoking).await
     }
 
-    async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
-        self.memory.find_authorization(key).await
-    }
-
-    async fn transition(
-        &self,
-        id: &AuthorizationRequestId,
-        edge: &Transition,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.memory.transition(id, edge, at).await
-    }
-
-    async fn redeem(&self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-        self.memory.redeem(new, at).await
-    }
-
-    async fn session_of(&self, authorization: &AuthorizationRequestId) -> Result<Option<SessionRecord>, StoreError> {
-        self.memory.session_of(authorization).await
-    }
-
-    async fn find_record(&self, session: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.memory.find_record(session).await
-    }
-
-    async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
-        self.memory.find_refresh(refresh).await
-    }
-
-    async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
-        self.memory.rotate(rotation, at).await
-    }
-
-    async fn list_sessions(
-        &self,
-        account: &AccountId,
-        before: Option<&SessionId>,
-        limit: usize,
-    ) -> Result<Vec<SessionRecord>, StoreError> {
-        self.memory.list_sessions(account, before, limit).await
-    }
-
-    async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        // Done, though the answer is lost.
-        let ended = self.memory.revoke(target, by, at).await;
-        self.check()?;
-        tokio::task::yield_now().await;
-        ended
-    }
-
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
-        self.check()?;
-        self.memory.record_uses(uses).await
-    }
-
-    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
-        self.memory.forget(cutoff, limit).await
+    async fn rotate(&self, rotation: &Rotation) -> Option<SessionId> {
+        let rotating = self.memory.rotate(rotation, after(3));
+        self.notices.announce(rotating, |session| session.iter().cloned().collect()).await.unwrap()
     }
 }
 
 async fn cached() -> (Remote, CachedStore<Remote>, NewSession) {
     let remote = Remote::new();
     let store = CachedStore::over(remote.clone());
-    let new = session(&store, "alice").await;
+    let new = session(&remote.memory, "alice").await;
     (remote, store, new)
 }
 
 async fn is_live(store: &CachedStore<Remote>, new: &NewSession) -> bool {
-    store.find_session(&new.session.access).await.unwrap().is_some()
+    store.find_session(&new.session.session.access).await.unwrap().is_some()
 }
 
-async fn revoke(store: &CachedStore<Remote>, new: &NewSession) -> Result<Vec<SessionId>, StoreError> {
-    store.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(5)).await
+async fn revoke(remote: &Remote, new: &NewSession) -> Result<Vec<SessionId>, StoreError> {
+    remote.revoke(&RevokeTarget::Access(new.session.session.access)).await
 }
 
 fn is_empty(store: &CachedStore<Remote>) -> bool {
@@ -170,13 +120,13 @@ async fn begin_and_drop<T>(future: impl Future<Output = T>) {
 async fn r97_an_answer_is_given_again_until_it_is_too_old() {
     let (remote, store, new) = cached().await;
     assert!(is_live(&store, &new).await && is_live(&store, &new).await);
-    assert!(matches!(store.try_find_session(&new.session.access), Poll::Ready(Some(_))));
+    assert!(matches!(store.try_find_session(&new.session.session.access), Poll::Ready(Some(_))));
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(4_999)).await;
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 1);
     advance(Duration::from_millis(1)).await;
-    assert!(store.try_find_session(&new.session.access).is_pending());
+    assert!(store.try_find_session(&new.session.session.access).is_pending());
     assert!(is_live(&store, &new).await);
     assert_eq!(remote.asked(), 2);
 }
@@ -192,7 +142,7 @@ async fn r97_what_another_process_revokes_without_telling_is_refused_within_the_
     while remote.asked() == 0 {
         tokio::task::yield_now().await;
     }
-    remote.memory.revoke(&RevokeTarget::Access(new.session.access), RevokedBy::Human, after(5)).await.unwrap();
+    remote.memory.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(5)).await.unwrap();
     // The time that the store took counts.
     advance(Duration::from_secs(3)).await;
     remote.let_go(PLENTY);
@@ -216,15 +166,13 @@ async fn r97_what_is_not_there_is_never_remembered() {
 #[tokio::test(start_paused = true)]
 async fn r91_an_error_is_never_remembered_and_an_outage_is_bridged_for_as_long_as_the_bound() {
     let (remote, store, new) = cached().await;
-    let other = session(&store, "bob").await;
+    let other = session(&remote.memory, "bob").await;
     assert!(is_live(&store, &new).await);
     remote.fails.store(true, SeqCst);
-    assert!(store.find_session(&other.session.access).await.is_err());
-    let last = Use { at: after(9), address: None };
-    assert!(store.record_uses(&[(new.session.id.clone(), last)]).await.is_err());
+    assert!(store.find_session(&other.session.session.access).await.is_err());
     assert!(is_live(&store, &new).await);
     advance(Duration::from_secs(5)).await;
-    assert!(store.find_session(&new.session.access).await.is_err());
+    assert!(store.find_session(&new.session.session.access).await.is_err());
     remote.fails.store(false, SeqCst);
     assert!(is_live(&store, &new).await && is_live(&store, &other).await);
 }
@@ -269,7 +217,7 @@ async fn r97_callers_that_leave_leave_nothing_behind() {
     let (remote, store, new) = cached().await;
     remote.hold();
     for _ in 0..100 {
-        begin_and_drop(store.find_session(&new.session.access)).await;
+        begin_and_drop(store.find_session(&new.session.session.access)).await;
     }
     assert!(is_empty(&store));
 }
@@ -285,7 +233,7 @@ async fn r97_what_was_looked_up_while_its_session_was_revoked_is_not_remembered(
     while remote.asked() == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(revoke(&store, &new).await.unwrap(), std::slice::from_ref(&new.session.id));
+    assert_eq!(revoke(&remote, &new).await.unwrap(), std::slice::from_ref(&new.session.session.id));
     let after_the_revocation = tokio::spawn({
         let (store, new) = (store.clone(), new.clone());
         async move { is_live(&store, &new).await }
@@ -305,30 +253,30 @@ async fn r82_a_revocation_that_fails_or_is_dropped_leaves_nothing_remembered() {
     let (remote, store, new) = cached().await;
     assert!(is_live(&store, &new).await);
     remote.fails.store(true, SeqCst);
-    assert!(revoke(&store, &new).await.is_err());
+    assert!(revoke(&remote, &new).await.is_err());
     remote.fails.store(false, SeqCst);
     assert!(!is_live(&store, &new).await, "it was done, though nobody heard");
 
-    let new = session(&store, "bob").await;
+    let new = session(&remote.memory, "bob").await;
     assert!(is_live(&store, &new).await);
-    begin_and_drop(revoke(&store, &new)).await;
+    begin_and_drop(revoke(&remote, &new)).await;
     assert!(!is_live(&store, &new).await);
 }
 
 #[tokio::test]
 async fn r82_what_ended_elsewhere_unheard_of_is_dropped_by_a_revocation_here() {
     let (remote, store, new) = cached().await;
-    let other = session(&store, "bob").await;
+    let other = session(&remote.memory, "bob").await;
     for ended in [&new, &other] {
         assert!(is_live(&store, ended).await);
-        let elsewhere = RevokeTarget::Access(ended.session.access);
+        let elsewhere = RevokeTarget::Access(ended.session.session.access);
         remote.memory.revoke(&elsewhere, RevokedBy::Human, after(4)).await.unwrap();
         assert!(is_live(&store, ended).await, "within the bound");
     }
-    assert_eq!(revoke(&store, &new).await.unwrap(), []);
+    assert_eq!(revoke(&remote, &new).await.unwrap(), []);
     assert!(!is_live(&store, &new).await);
-    let by_id = RevokeTarget::Session(other.session.id.clone(), other.session.account.id.clone());
-    assert_eq!(store.revoke(&by_id, RevokedBy::Human, after(5)).await.unwrap(), []);
+    let by_id = RevokeTarget::Session(other.session.session.id.clone(), other.session.session.account.id.clone());
+    assert_eq!(remote.revoke(&by_id).await.unwrap(), []);
     assert!(!is_live(&store, &other).await);
 }
 
@@ -337,7 +285,7 @@ async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
     let (remote, store, first) = cached().await;
     assert!(is_live(&store, &first).await);
     let second = rotation(first.refresh, 3);
-    assert_eq!(store.rotate(&second, after(3)).await.unwrap(), Some(first.session.id.clone()));
+    assert_eq!(remote.rotate(&second).await, Some(first.session.session.id.clone()));
     assert!(!is_live(&store, &first).await);
     assert!(store.find_session(&second.access).await.unwrap().is_some());
     // Of two tokens of one session, as a refresh elsewhere leaves them, only the later is remembered.
@@ -351,38 +299,43 @@ async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
 #[tokio::test]
 async fn r97_what_another_process_tells_is_dropped() {
     let (remote, store, new) = cached().await;
-    let other = session(&store, "bob").await;
-    let sender = remote.sender.lock().unwrap().clone().unwrap();
-    for notice in [Notice::Ended(vec![new.session.id.clone()]), Notice::Gap] {
+    let other = session(&remote.memory, "bob").await;
+    for notice in [Notice::Ended(vec![new.session.session.id.clone()]), Notice::Gap] {
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);
         let asked = remote.asked();
-        sender.tell(notice.clone());
-        while store.try_find_session(&new.session.access).is_ready() {
-            tokio::task::yield_now().await;
-        }
+        remote.notices.send(&notice);
+        assert!(store.try_find_session(&new.session.session.access).is_pending());
         assert!(is_live(&store, &new).await && is_live(&store, &other).await);
         assert_eq!(remote.asked() - asked, if notice == Notice::Gap { 2 } else { 1 });
     }
 }
 
 #[tokio::test]
-async fn the_listener_ends_with_the_cache() {
+async fn a_token_that_ended_is_dropped_by_its_digest() {
+    let (remote, store, new) = cached().await;
+    assert!(is_live(&store, &new).await);
+    remote.notices.send(&Notice::EndedToken(digest()));
+    assert!(store.try_find_session(&new.session.session.access).is_ready());
+    remote.notices.send(&Notice::EndedToken(new.session.session.access));
+    assert!(is_empty(&store));
+}
+
+#[tokio::test]
+async fn a_cache_that_is_dropped_is_told_no_more() {
     let (remote, store, _) = cached().await;
-    let sender = remote.sender.lock().unwrap().clone().unwrap();
-    drop(store.clone());
-    tokio::task::yield_now().await;
-    assert!(tokio::time::timeout(Duration::ZERO, sender.unwanted()).await.is_err(), "a clone is still there");
+    let cache = Arc::downgrade(&store.cache);
     drop(store);
-    sender.unwanted().await;
+    assert!(cache.upgrade().is_none());
+    remote.notices.send(&Notice::Gap);
 }
 
 #[tokio::test]
 async fn r97_no_more_is_remembered_than_there_is_room_for() {
     let remote = Remote::new();
-    let store = CacheOptions::new().capacity(100).over(remote);
+    let store = CacheOptions::new().capacity(100).over(remote.clone());
     let mut sessions = Vec::new();
     for _ in 0..1_000 {
-        sessions.push(session(&store, "alice").await);
+        sessions.push(session(&remote.memory, "alice").await);
     }
     for new in &sessions {
         assert!(is_live(&store, new).await);
@@ -390,7 +343,7 @@ async fn r97_no_more_is_remembered_than_there_is_room_for() {
         assert!(remembered <= 100, "{remembered}");
         assert_eq!(store.cache.state().tokens.len(), remembered, "no trace is left of what had to leave");
     }
-    let everybody = RevokeTarget::Account(sessions[0].session.account.id.clone());
-    store.revoke(&everybody, RevokedBy::Human, after(5)).await.unwrap();
+    let everybody = RevokeTarget::Account(sessions[0].session.session.account.id.clone());
+    remote.revoke(&everybody).await.unwrap();
     assert!(is_empty(&store));
 }

@@ -7,11 +7,15 @@ use std::{
 };
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, approved, authorization, find, is_live, listed, rotation, session, session_of,
+    LIFE, NO_CAPS, account, after, approved, authorization, find, flow, is_live, listed, lookup, opened, rotation,
+    scopes, session, session_of, with_lookup,
 };
 use crate::{
     store::{AuthorizationKey, CeremonyStore, Creation, RevokeTarget},
-    types::{authorization::State, session::RevokedBy},
+    types::{
+        authorization::{Approval, State, Transition},
+        session::RevokedBy,
+    },
 };
 
 /// With so many polls any call ends.
@@ -67,12 +71,12 @@ pub async fn r93_a_dropped_redemption_is_whole_or_nothing(store: impl CeremonySt
 
 pub async fn r93_a_dropped_creation_is_whole_or_nothing(store: impl CeremonyStore) {
     at_every_point(async |polls, hastily| {
-        let new = authorization();
+        let new = with_lookup(&authorization());
         let outcome = dropped_after(store.create_authorization(&new, NO_CAPS), polls, hastily).await;
         let again = store.create_authorization(&new, NO_CAPS).await.unwrap();
         assert!(outcome.is_none() || again == Creation::Conflict);
-        let key = AuthorizationKey::Claim(super::fixtures::claim_of(&new));
-        assert_eq!(store.find_authorization(&key).await.unwrap(), Some(new));
+        let key = AuthorizationKey::Lookup(new.lookups[0]);
+        assert_eq!(store.find_authorization(&key).await.unwrap(), Some(new.request));
         again == Creation::Conflict
     })
     .await;
@@ -93,6 +97,23 @@ pub async fn r82_r93_a_dropped_revocation_is_whole_or_nothing_and_can_be_made_ag
         }
         assert_eq!(find(&store, &waiting).await.state_at(after(LIFE - 1)), State::Revoked);
         again.is_empty()
+    })
+    .await;
+}
+
+pub async fn r93_a_dropped_approval_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let opened = opened(&store, "alice").await;
+        let mut approval = Approval::new(account("alice").id, scopes("a"), flow(2), after(LIFE));
+        approval.lookups = vec![lookup()];
+        let key = AuthorizationKey::Lookup(approval.lookups[0]);
+        let approve = Transition::Approve(approval);
+        let outcome = dropped_after(store.transition(&opened.id, &approve, after(1)), polls, hastily).await;
+        let again = store.transition(&opened.id, &approve, after(1)).await.unwrap();
+        assert!(outcome.is_none_or(|first| first.unwrap() != again), "what was acknowledged is kept");
+        let found = store.find_authorization(&key).await.unwrap().unwrap();
+        assert_eq!((found.id, found.flow), (opened.id, flow(2)));
+        !again
     })
     .await;
 }

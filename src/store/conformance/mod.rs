@@ -46,7 +46,7 @@ macro_rules! store_conformance {
     ($fresh:expr) => {
         $crate::store_conformance! { @ $fresh;
             contract:
-                a_registration_is_found_by_id_and_by_claim
+                an_authorization_request_is_found_by_id_and_by_each_lookup
                 r91_what_is_unknown_is_an_answer_and_no_error
                 r98_creating_what_exists_is_a_conflict_and_changes_nothing
                 r42_a_source_has_its_cap
@@ -61,7 +61,7 @@ macro_rules! store_conformance {
                 r13_nothing_is_redeemed_from_the_instant_of_expiry_on
                 redeeming_keeps_the_whole_session
                 r98_redeeming_with_a_known_id_or_digest_is_a_conflict_and_changes_nothing
-                r45_a_registration_is_redeemed_once
+                r45_a_request_is_redeemed_once
                 a_session_is_revoked_by_its_access_token
                 a_session_is_revoked_by_its_refresh_token
                 a_session_is_revoked_by_its_id_for_its_account_only
@@ -73,19 +73,22 @@ macro_rules! store_conformance {
                 the_later_use_stands
                 a_use_that_is_written_down_is_noted_where_its_session_is_found
                 a_session_and_its_record_agree
-                every_mode_comes_back_as_it_was
+                a_flow_that_no_store_knows_is_kept_found_and_replaced
+                r98_an_approval_with_a_known_lookup_is_a_conflict_and_changes_nothing
+                r45_a_request_that_may_be_redeemed_again_becomes_several_sessions
                 r49_the_fifth_wrong_code_locks
                 r75_a_refresh_gives_new_secrets_and_ends_the_old_ones
                 r75_only_the_current_refresh_token_of_a_live_session_refreshes
                 r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
                 r80_a_used_refresh_token_revokes_what_became_of_it
-                r99_a_registration_is_forgotten_an_hour_after_it_expired_but_not_its_session
+                r99_a_request_is_forgotten_an_hour_after_it_expired_but_not_its_session
                 r99_what_is_over_is_forgotten_a_few_at_a_time
                 r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over
                 r99_hostile_text_comes_back_as_it_was;
             dropped:
                 r93_a_dropped_redemption_is_whole_or_nothing
                 r93_a_dropped_creation_is_whole_or_nothing
+                r93_a_dropped_approval_is_whole_or_nothing
                 r82_r93_a_dropped_revocation_is_whole_or_nothing_and_can_be_made_again
                 r93_a_dropped_refresh_is_whole_or_nothing;
             model:
@@ -95,7 +98,8 @@ macro_rules! store_conformance {
                 r45_one_winner_of_64_racing_redeems_of_one_session
                 r45_one_winner_of_racing_approvals_and_denials
                 r45_after_an_account_is_revoked_nothing_approved_before_is_live
-                r42_racing_registrations_stay_within_the_caps
+                r45_after_an_account_is_revoked_no_repeated_redemption_is_live
+                r42_racing_requests_stay_within_the_caps
                 r98_one_winner_of_64_racing_creations
                 r45_a_session_is_ended_by_one_of_64_racing_revocations
                 r49_racing_wrong_codes_are_counted_up_to_the_lock

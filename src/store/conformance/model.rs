@@ -97,7 +97,7 @@ impl Expected {
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
         assert_eq!(self.session.is_some(), self.state == State::Redeemed, "{context}");
         if let Some((new, live)) = &self.session {
-            assert_eq!(store.find_session(&new.session.access).await.unwrap().is_some(), *live, "{context}");
+            assert_eq!(store.find_session(&new.session.session.access).await.unwrap().is_some(), *live, "{context}");
         }
     }
 }
@@ -131,7 +131,7 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
             3..=5 => {
                 let granted = dice.pick(&["a", "a b", "a b c", "", "a d"]);
                 let life = LIVES[chosen];
-                (Some(approve_until(account, granted, None, life)), expected.decide(account, Some(granted)))
+                (Some(approve_until(account, granted, life)), expected.decide(account, Some(granted)))
             }
             6 => (Some(deny(account)), expected.decide(account, None)),
             7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
@@ -196,7 +196,7 @@ async fn revoke_account(store: &impl CeremonyStore, all: &mut [Expected], name: 
 async fn revoke_session(store: &impl CeremonyStore, expected: &mut Expected, name: &str, at: Timestamp, context: &str) {
     let Some((new, live)) = &mut expected.session else { return };
     let own = expected.account.as_deref() == Some(name);
-    let target = RevokeTarget::Session(new.session.id.clone(), account(name).id);
+    let target = RevokeTarget::Session(new.session.session.id.clone(), account(name).id);
     let ended = store.revoke(&target, RevokedBy::Human, at).await.unwrap();
     assert_eq!(!ended.is_empty(), own && *live, "{context}");
     *live &= !own;

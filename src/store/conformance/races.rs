@@ -5,15 +5,15 @@ use std::{future::Future, sync::Arc};
 use crate::{
     store::{AuthorizationKey, CeremonyStore, Creation, PendingCaps, RevokeTarget},
     types::{
-        authorization::{Decision, MAX_FAILED_ATTEMPTS, State, Transition},
+        authorization::{Decision, MAX_FAILED_ATTEMPTS, Redemption, State, Transition},
         session::{RevokedBy, Use},
     },
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, create, deny, find, is_live,
-    listed, of_every_mode, open, opened, rotation, session, session_of,
+    NO_CAPS, account, after, approve, approved, authorization, deny, find, is_live, listed, lookup, opened, rotation,
+    session, session_of, with_lookup,
 };
 
 const RACERS: usize = 64;
@@ -94,7 +94,7 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
         let revoking = async move { revoker.revoke(&target, RevokedBy::Human, after(2)).await.unwrap() };
         let redeeming = sessions.clone().into_iter().map(|new| {
             let store = store.clone();
-            async move { store.redeem(&new, after(2)).await.unwrap().then(|| new.session.id.clone()) }
+            async move { store.redeem(&new, after(2)).await.unwrap().then(|| new.session.session.id.clone()) }
         });
         let (redeemed, mut ended) = tokio::join!(race(redeeming), tokio::spawn(revoking));
         let mut redeemed: Vec<_> = redeemed.into_iter().flatten().collect();
@@ -107,19 +107,42 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
             let key = AuthorizationKey::Id(new.session.authorization.clone());
             let authorization = store.find_authorization(&key).await.unwrap().unwrap();
             let exchanged = matches!(authorization.decision, Decision::Redeemed(_));
-            assert_eq!(exchanged, redeemed.contains(&new.session.id));
+            assert_eq!(exchanged, redeemed.contains(&new.session.session.id));
             assert!(exchanged || authorization.decision == Decision::Revoked);
         }
         assert!(listed(&store, "alice").await.iter().all(|session| session.revoked.is_some()));
     }
 }
 
-pub async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyStore + Clone) {
+/// A request that may be redeemed again is locked by each redemption, so that none slips past a revocation.
+pub async fn r45_after_an_account_is_revoked_no_repeated_redemption_is_live(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let approved = approved(&store, "alice").await;
+        let sessions: Vec<_> = (0..RACERS / 4).map(|_| session_of(&approved, "alice")).collect();
+        let revoker = store.clone();
+        let target = RevokeTarget::Account(account("alice").id);
+        let revoking = async move { revoker.revoke(&target, RevokedBy::Human, after(2)).await.unwrap().len() };
+        let redeeming = sessions.clone().into_iter().map(|mut new| {
+            let store = store.clone();
+            new.redemption = Redemption::Again;
+            async move { store.redeem(&new, after(2)).await.unwrap() }
+        });
+        let (redeemed, ended) = tokio::join!(race(redeeming), tokio::spawn(revoking));
+        assert_eq!(winners(&redeemed), ended.unwrap(), "every session that came to be was ended");
+        for new in &sessions {
+            assert!(!is_live(&store, new).await);
+        }
+        assert_eq!(find(&store, &approved).await.decision, Decision::Revoked);
+    }
+}
+
+pub async fn r42_racing_requests_stay_within_the_caps(store: impl CeremonyStore + Clone) {
     let caps = PendingCaps { per_source: Some(10), total: Some(15) };
     let answers = race((0..RACERS).map(|racer| {
         let store = store.clone();
         let mut new = authorization();
         new.client.address = Some([192, 0, 2, u8::from(racer % 2 == 0)].into());
+        let new = with_lookup(&new);
         async move { store.create_authorization(&new, caps).await.unwrap() }
     }));
     let answers = answers.await;
@@ -130,24 +153,25 @@ pub async fn r42_racing_registrations_stay_within_the_caps(store: impl CeremonyS
 }
 
 pub async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {
-    let first = authorization();
-    let answers = race((0..RACERS).map(|racer| {
-        let (store, mut new) = (store.clone(), first.clone());
-        if racer % 2 == 0 {
-            new.mode = authorization().mode;
-        }
-        async move { store.create_authorization(&new, NO_CAPS).await.unwrap() }
-    }));
-    let answers = answers.await;
-    assert_eq!(answers.iter().filter(|creation| **creation == Creation::Created).count(), 1);
-    assert_eq!(answers.iter().filter(|creation| **creation == Creation::Conflict).count(), RACERS - 1);
+    for same_id in [true, false] {
+        let first = with_lookup(&authorization());
+        let answers = race((0..RACERS).map(|racer| {
+            let (store, mut new) = (store.clone(), first.clone());
+            match (racer % 2, same_id) {
+                (0, true) => new.lookups = vec![lookup()],
+                (0, false) => new.request = authorization(),
+                _ => {}
+            }
+            async move { store.create_authorization(&new, NO_CAPS).await.unwrap() }
+        }));
+        let answers = answers.await;
+        assert_eq!(answers.iter().filter(|creation| **creation == Creation::Created).count(), 1);
+        assert_eq!(answers.iter().filter(|creation| **creation == Creation::Conflict).count(), RACERS - 1);
+    }
 }
 
 pub async fn r49_racing_wrong_codes_are_counted_up_to_the_lock(store: impl CeremonyStore + Clone) {
-    let (new, code) = of_every_mode()[4].clone();
-    create(&store, &new).await;
-    assert!(apply(&store, &new, open("alice")).await);
-    assert!(apply(&store, &new, approve_until("alice", "a", code, LIFE)).await);
+    let new = approved(&store, "alice").await;
     let answers = race((0..RACERS).map(|_| {
         let (store, id) = (store.clone(), new.id.clone());
         async move { store.transition(&id, &Transition::FailedAttempt, after(1)).await.unwrap() }
@@ -198,7 +222,7 @@ pub async fn r76_after_a_revocation_no_racing_refresh_is_live(store: impl Ceremo
 
 pub async fn r45_a_session_is_ended_by_one_of_64_racing_revocations(store: impl CeremonyStore + Clone) {
     let new = session(&store, "alice").await;
-    let (id, access) = (new.session.id.clone(), new.session.access);
+    let (id, access) = (new.session.session.id.clone(), new.session.session.access);
     let answers = race((0..RACERS).map(|racer| {
         let store = store.clone();
         let target = match racer % 4 {
@@ -230,7 +254,7 @@ pub async fn racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle(
         }
         let racers = (0..RACERS).map(|racer| {
             let (store, mut ids): (_, Vec<_>) =
-                (store.clone(), sessions.iter().map(|new| new.session.id.clone()).collect());
+                (store.clone(), sessions.iter().map(|new| new.session.session.id.clone()).collect());
             async move {
                 if racer % 8 == 0 {
                     let target = RevokeTarget::Account(account("alice").id);
@@ -239,7 +263,7 @@ pub async fn racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle(
                 if racer % 2 == 0 {
                     ids.reverse();
                 }
-                let last = Use { at: after(10 + i64::try_from(racer).unwrap()), address: None };
+                let last = Use::new(after(10 + i64::try_from(racer).unwrap()), None);
                 let uses: Vec<_> = ids.into_iter().map(|id| (id, last)).collect();
                 store.record_uses(&uses).await.unwrap();
                 0

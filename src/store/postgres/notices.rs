@@ -1,10 +1,14 @@
-//! What ends, told to other processes through `LISTEN` and `NOTIFY`.
+//! Sessions that end, told to other processes through `LISTEN` and `NOTIFY`.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use sqlx::{PgPool, postgres::PgListener};
+use tokio::task::AbortHandle;
 
-use super::super::notices::{Notice, NoticeSender, Notices};
+use super::super::notices::{Notice, Notices};
 use crate::types::id::SessionId;
 
 /// How long to wait before connecting again.
@@ -17,32 +21,55 @@ pub(super) fn payloads(ended: &[SessionId]) -> impl Iterator<Item = String> {
     ended.chunks(IDS_AT_ONCE).map(|ids| ids.iter().map(SessionId::as_str).collect::<Vec<_>>().join(" "))
 }
 
-/// Listens until nobody wants to know any more. It takes one connection of the pool for itself.
-pub(super) fn listen(pool: PgPool, channel: String) -> Notices {
-    let (sender, notices) = Notices::new();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = sender.unwanted() => return,
-                () = tell(&sender, &pool, &channel) => {}
-            }
-            // Whatever was told meanwhile is lost.
-            sender.tell(Notice::Gap);
-            tokio::time::sleep(PAUSE).await;
-        }
-    });
-    notices
+/// The subscribers, and the task that tells them what other processes end. The task ends with the store.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    pub(super) notices: Notices,
+    task: OnceLock<AbortHandle>,
 }
 
-/// Passes on what is told until the connection is lost.
-async fn tell(sender: &NoticeSender, pool: &PgPool, channel: &str) {
+impl Listener {
+    /// Starts the task, unless it runs. It takes one connection of the pool for itself.
+    pub(super) fn start(self: &Arc<Self>, pool: &PgPool, channel: String) {
+        self.task.get_or_init(|| {
+            let (listener, pool) = (Arc::downgrade(self), pool.clone());
+            tokio::spawn(listen(listener, pool, channel)).abort_handle()
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+async fn listen(listener: Weak<Listener>, pool: PgPool, channel: String) {
+    loop {
+        receive(&listener, &pool, &channel).await;
+        // What was sent meanwhile is lost.
+        send(&listener, &Notice::Gap);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Passes on what is sent until the connection is lost.
+async fn receive(to: &Weak<Listener>, pool: &PgPool, channel: &str) {
     let Ok(mut listener) = PgListener::connect_with(pool).await else { return };
     listener.eager_reconnect(false);
     if listener.listen(channel).await.is_err() {
         return;
     }
-    sender.tell(Notice::Gap);
-    while let Ok(Some(told)) = listener.try_recv().await {
-        sender.tell(Notice::Ended(told.payload().split(' ').filter_map(SessionId::parse).collect()));
+    send(to, &Notice::Gap);
+    while let Ok(Some(received)) = listener.try_recv().await {
+        send(to, &Notice::Ended(received.payload().split(' ').filter_map(SessionId::parse).collect()));
+    }
+}
+
+fn send(to: &Weak<Listener>, notice: &Notice) {
+    if let Some(listener) = to.upgrade() {
+        listener.notices.send(notice);
     }
 }

@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(1);
 
 /// All that ever happened to the schema, oldest first. The table `migrations` has a row for each that was done.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_registrations_and_sessions.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
+    include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
+];
 
 /// How to connect to PostgreSQL.
 ///
@@ -182,14 +185,14 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), Stor
 /// How many migrations the schema has seen.
 async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, StoreError> {
     const TABLES: &str = "SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = $1 \
-        AND tablename IN ('migrations', 'registrations', 'sessions', 'refresh_tokens')";
+        AND tablename IN ('migrations', 'registrations', 'authorization_requests', 'sessions', 'refresh_tokens')";
     let tables: Vec<String> =
         query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await.map_err(error::failed)?;
     let corrupt = |cause| StoreError::because(StoreErrorKind::Corrupt, cause);
     if tables.is_empty() {
         return Ok(0);
     }
-    if tables.len() != 4 {
+    if tables.len() != 4 || !tables.iter().any(|table| table == "migrations") {
         return Err(corrupt(Refused::Foreign));
     }
     let version = format!("SELECT coalesce(max(version), 0) FROM \"{schema}\".migrations");

@@ -1,47 +1,76 @@
-//! What ends, told to other processes by publish/subscribe.
+//! Sessions that end, told to other processes by publish/subscribe.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use futures_core::Stream;
 use redis::{Client, Msg};
+use tokio::task::AbortHandle;
 
-use super::super::notices::{Notice, NoticeSender, Notices};
+use super::super::notices::{Notice, Notices};
 use crate::types::id::SessionId;
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Listens until nobody wants to know any more, on a connection of its own.
-pub(super) fn listen(client: Client, channel: String) -> Notices {
-    let (sender, notices) = Notices::new();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = sender.unwanted() => return,
-                () = tell(&sender, &client, &channel) => {}
-            }
-            // Whatever was told meanwhile is lost.
-            sender.tell(Notice::Gap);
-            tokio::time::sleep(PAUSE).await;
-        }
-    });
-    notices
+/// The subscribers, and the task that tells them what other processes end. The task ends with the store.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    pub(super) notices: Notices,
+    task: OnceLock<AbortHandle>,
 }
 
-/// Passes on what is told until the connection is lost.
-async fn tell(sender: &NoticeSender, client: &Client, channel: &str) {
+impl Listener {
+    /// Starts the task, unless it runs. It has a connection of its own.
+    pub(super) fn start(self: &Arc<Self>, client: &Client, channel: String) {
+        self.task.get_or_init(|| {
+            let (listener, client) = (Arc::downgrade(self), client.clone());
+            tokio::spawn(listen(listener, client, channel)).abort_handle()
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+async fn listen(listener: Weak<Listener>, client: Client, channel: String) {
+    loop {
+        receive(&listener, &client, &channel).await;
+        // What was sent meanwhile is lost.
+        send(&listener, &Notice::Gap);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Passes on what is sent until the connection is lost.
+async fn receive(to: &Weak<Listener>, client: &Client, channel: &str) {
     let Ok(mut listener) = client.get_async_pubsub().await else { return };
     if listener.subscribe(channel).await.is_err() {
         return;
     }
-    sender.tell(Notice::Gap);
+    send(to, &Notice::Gap);
     let mut messages = pin!(listener.into_on_message());
-    while let Some(told) = poll_fn(|context| messages.as_mut().poll_next(context)).await {
-        sender.tell(Notice::Ended(ids(&told)));
+    while let Some(received) = poll_fn(|context| messages.as_mut().poll_next(context)).await {
+        send(to, &Notice::Ended(ids(&received)));
     }
 }
 
-fn ids(told: &Msg) -> Vec<SessionId> {
-    let text = std::str::from_utf8(told.get_payload_bytes()).unwrap_or_default();
+fn ids(received: &Msg) -> Vec<SessionId> {
+    let text = std::str::from_utf8(received.get_payload_bytes()).unwrap_or_default();
     text.split(' ').filter_map(SessionId::parse).collect()
+}
+
+fn send(to: &Weak<Listener>, notice: &Notice) {
+    if let Some(listener) = to.upgrade() {
+        listener.notices.send(notice);
+    }
 }

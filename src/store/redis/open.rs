@@ -11,13 +11,16 @@ use redis::{
 use super::{
     super::{StoreError, StoreErrorKind},
     RedisStore, error,
-    scripts::Scripts,
+    notices::Listener,
+    scripts::{Arguments, Scripts},
 };
 
 /// Unless a call's deadline comes first.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the keys mean. A version that this one does not know is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// How much one step of a migration changes, so that none holds the server for long.
+const MIGRATED_AT_ONCE: i64 = 200;
 
 /// How to connect to Redis.
 ///
@@ -63,7 +66,8 @@ impl RedisOptions {
     }
 
     /// Connects to the server of a URL such as `rediss://user:password@host:6380/0`; `rediss` is TLS, verified against the
-    /// system's certificates.
+    /// system's certificates. What an older version of this crate wrote there is brought up to date, and its sessions stay
+    /// alive: stop the nodes of that version first.
     ///
     /// # Errors
     /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
@@ -92,10 +96,18 @@ impl RedisOptions {
             .set_max_delay(Duration::from_millis(250));
         let mut connection = ConnectionManager::new_with_config(client.clone(), config).await.map_err(error::failed)?;
         let base = format!("{{{}}}:", self.prefix);
-        check_version(&mut connection, &base).await?;
         let warnings = check_settings(&mut connection).await?;
-        let (base, scripts) = (base.into(), Arc::new(Scripts::new()));
-        Ok(RedisStore { client, connection, base, replicas: self.replicas, scripts, warnings: warnings.into() })
+        let store = RedisStore {
+            client,
+            connection,
+            base: base.into(),
+            replicas: self.replicas,
+            scripts: Arc::new(Scripts::new()),
+            warnings: warnings.into(),
+            listener: Arc::new(Listener::default()),
+        };
+        check_version(&store).await?;
+        Ok(store)
     }
 }
 
@@ -114,17 +126,24 @@ pub enum RedisWarning {
     Eviction,
 }
 
-async fn check_version(connection: &mut ConnectionManager, base: &str) -> Result<(), StoreError> {
-    let key = format!("{base}version");
+async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
+    let (mut connection, key) = (store.connection.clone(), format!("{}version", store.base));
     let mut mark = cmd("SET");
     let mark = mark.arg(&key).arg(VERSION).arg("NX");
-    mark.query_async::<redis::Value>(connection).await.map_err(error::failed)?;
-    let version: String = cmd("GET").arg(&key).query_async(connection).await.map_err(error::failed)?;
+    mark.query_async::<redis::Value>(&mut connection).await.map_err(error::failed)?;
+    let version: String = cmd("GET").arg(&key).query_async(&mut connection).await.map_err(error::failed)?;
     match version.parse::<u32>() {
         Ok(VERSION) => Ok(()),
+        Ok(1) => migrate(store).await,
         Ok(newer) if newer > VERSION => Err(StoreError::because(StoreErrorKind::Corrupt, Refused::Newer(newer))),
         _ => Err(StoreError::because(StoreErrorKind::Corrupt, Refused::Foreign)),
     }
+}
+
+/// Brings a store of version 1 up to date. Nodes may do this at the same time, or take over where one failed.
+async fn migrate(store: &RedisStore) -> Result<(), StoreError> {
+    while store.write(&store.scripts.migrate, Arguments::new().integer(MIGRATED_AT_ONCE)).await? {}
+    Ok(())
 }
 
 async fn check_settings(connection: &mut ConnectionManager) -> Result<Vec<RedisWarning>, StoreError> {

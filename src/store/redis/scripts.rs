@@ -2,8 +2,8 @@
 
 use redis::Script;
 
-use super::super::columns::{CHECKED, REGISTRATION, SESSION, Value, Values};
-use crate::types::clock::Timestamp;
+use super::super::columns::{AUTHORIZATION, CHECKED, SESSION, Value, Values};
+use crate::types::{authorization::Lookup, clock::Timestamp};
 
 macro_rules! scripts {
     ($($name:ident)*) => {
@@ -21,8 +21,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_authorization create transition redeem session_of find_record find_refresh rotate list revoke record_uses forget authorizations_after sessions_after
-    refresh_tokens_of keep_authorization keep_session
+    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list revoke
+    record_uses forget authorizations_after sessions_after refresh_tokens_of keep_authorization keep_session migrate
 }
 
 /// The names of the columns, and where in a session's two stand that the scripts look at.
@@ -30,9 +30,9 @@ fn names() -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
     format!(
-        "local REGISTRATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}}}\n\
+        "local AUTHORIZATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}}}\n\
          local ACCOUNT, REVOKED = {}, {}\n",
-        quoted(&REGISTRATION),
+        quoted(&AUTHORIZATION),
         quoted(&SESSION),
         quoted(CHECKED),
         place("account_id"),
@@ -64,6 +64,12 @@ impl Arguments {
 
     pub(super) fn instant(self, instant: Timestamp) -> Self {
         self.integer(instant.as_millis())
+    }
+
+    /// How many, and each of them.
+    pub(super) fn lookups(self, lookups: &[Lookup]) -> Self {
+        let counted = self.text(&lookups.len().to_string());
+        lookups.iter().fold(counted, |arguments, lookup| arguments.bytes(lookup.as_bytes()))
     }
 
     pub(super) fn values(self, values: Values) -> Self {

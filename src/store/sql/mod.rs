@@ -4,11 +4,14 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Kept, PendingCaps, REMEMBERED, RevokeTarget, StoreError, StoreErrorKind,
-    columns::{self, REGISTRATION, Row, SESSION, Values},
+    AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
+    StoreErrorKind,
+    columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
-    authorization::{Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, Transition},
+    authorization::{
+        Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+    },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
@@ -17,7 +20,7 @@ use crate::types::{
 
 mod statements;
 
-pub(super) use statements::{Dialect, Statements};
+pub(super) use statements::{Statements, Syntax};
 
 /// How many old authorization requests each new one takes away.
 const FORGOTTEN_AT_ONCE: i64 = 100;
@@ -28,6 +31,9 @@ pub(super) trait Engine: Sync {
     type Transaction: Send;
 
     fn statements(&self) -> &Statements;
+
+    /// Whom to tell of sessions that end.
+    fn notices(&self) -> &Notices;
 
     /// Runs one statement that changes nothing.
     fn read(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
@@ -60,48 +66,59 @@ pub(super) trait Engine: Sync {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Writes the store traits for an [`Engine`], each method as the function of that name below, and `own` ones beside them.
+/// Writes the store traits for an [`Engine`], each method as the function of that name below.
 macro_rules! sql_store {
-    ($store:ident { $($own:tt)* }) => {
+    ($store:ident) => {
         impl $crate::store::SessionStore for $store {
             async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
                 sql::find_session(self, access).await
             }
 
-            $($own)*
-        }
-
-        impl $crate::store::Portable for $store {
-            sql_store! { @
-                authorizations_after(after: u64, limit: usize) -> Vec<(u64, AuthorizationRequest)>;
-                sessions_after(after: u64, limit: usize) -> Vec<(u64, Kept)>;
-                keep_authorization(authorization: &AuthorizationRequest) -> bool;
-                keep_session(kept: &Kept) -> bool;
+            fn subscribe(&self, subscriber: Weak<dyn $crate::store::Subscriber>) -> bool {
+                self.listen();
+                Engine::notices(self).subscribe(subscriber);
+                true
             }
         }
 
-        impl $crate::store::CeremonyStore for $store {
-            sql_store! { @
-                create_authorization(authorization: &AuthorizationRequest, caps: PendingCaps) -> Creation;
+        sql_store! { $store:
+            Portable {
+                authorizations_after(after: u64, limit: usize) -> Vec<(u64, NewAuthorizationRequest)>;
+                sessions_after(after: u64, limit: usize) -> Vec<(u64, Kept)>;
+                keep_authorization(new: &NewAuthorizationRequest) -> bool;
+                keep_session(kept: &Kept) -> bool;
+            }
+            AuthorizationStore {
+                create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
                 find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
                 transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
                 redeem(new: &NewSession, at: Timestamp) -> bool;
-                session_of(authorization: &AuthorizationRequestId) -> Option<SessionRecord>;
+            }
+            SessionRecordStore {
                 find_record(session: &SessionId) -> Option<SessionRecord>;
-                find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
-                rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
+                sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
                 list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
                 revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
                 record_uses(uses: &[(SessionId, Use)]) -> ();
+            }
+            RefreshTokenStore {
+                find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
+                rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
+            }
+            HousekeepingStore {
                 forget(cutoff: &Cutoff, limit: usize) -> bool;
             }
         }
     };
-    (@ $($name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*) => {
-        $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-            sql::$name(self, $($argument),*).await
-        })*
-    };
+    ($store:ident: $($trait:ident {
+        $($name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*
+    })*) => {$(
+        impl $crate::store::$trait for $store {$(
+            async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                sql::$name(self, $($argument),*).await
+            }
+        )*}
+    )*};
 }
 
 pub(super) use sql_store;
@@ -116,37 +133,53 @@ pub(super) async fn find_session<E: Engine>(
 
 pub(super) async fn create_authorization<E: Engine>(
     engine: &E,
-    authorization: &AuthorizationRequest,
+    new: &NewAuthorizationRequest,
     caps: PendingCaps,
 ) -> Result<Creation, StoreError> {
     let sql = engine.statements();
+    let NewAuthorizationRequest { request, lookups } = new;
     let mut transaction = engine.begin().await?;
     if caps != PendingCaps::default() {
-        engine.take_turn(&mut transaction, "registrations").await?;
+        engine.take_turn(&mut transaction, "authorization_requests").await?;
     }
     let count = Values::default()
-        .text(authorization.id.as_str())
-        .digest(authorization.mode.claim())
-        .text(columns::source(authorization).as_deref())
-        .instant(authorization.created_at);
+        .text(request.id.as_str())
+        .text(columns::source(request).as_deref())
+        .instant(request.created_at);
     let counted = E::run(&mut transaction, &sql.count, count).await?;
-    if let Some(refusal) = refusal(counted.first(), authorization, caps)? {
+    if let Some(refusal) = refusal(counted.first(), request, caps)? {
         return Ok(refusal);
     }
-    let kept = E::run(&mut transaction, &sql.insert_authorization, Values::authorization(authorization)).await?;
-    if kept.is_empty() {
+    let kept = E::run(&mut transaction, &sql.insert_authorization, Values::authorization(request)).await?;
+    if kept.is_empty() || !insert_lookups(engine, &mut transaction, &request.id, lookups).await? {
         return Ok(Creation::Conflict);
     }
-    let forget = Values::default().instant(authorization.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
+    let forget = Values::default().instant(request.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
     E::run(&mut transaction, &sql.forget_authorizations, forget).await?;
     E::commit(transaction).await?;
     Ok(Creation::Created)
 }
 
+/// Adds the digests by which an authorization request is found. `false` if one is taken.
+async fn insert_lookups<E: Engine>(
+    engine: &E,
+    transaction: &mut E::Transaction,
+    id: &AuthorizationRequestId,
+    lookups: &[Lookup],
+) -> Result<bool, StoreError> {
+    for lookup in lookups {
+        let values = Values::default().bytes(lookup.as_bytes().as_slice()).text(id.as_str());
+        if E::run(transaction, &engine.statements().insert_lookup, values).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Why the authorization request can't be kept now, if it can't.
 fn refusal(
     counted: Option<&impl Row>,
-    authorization: &AuthorizationRequest,
+    request: &AuthorizationRequest,
     caps: PendingCaps,
 ) -> Result<Option<Creation>, StoreError> {
     let number = |index| counted.map_or(Ok(None), |row| row.integer(index)).map(Option::unwrap_or_default);
@@ -154,7 +187,7 @@ fn refusal(
     let reached = |cap: Option<u32>, count| cap.is_some_and(|cap| count >= i64::from(cap));
     Ok(if taken != 0 {
         Some(Creation::Conflict)
-    } else if authorization.client.address.is_some() && reached(caps.per_source, from_source) {
+    } else if request.client.address.is_some() && reached(caps.per_source, from_source) {
         Some(Creation::SourceFull)
     } else if reached(caps.total, pending) {
         Some(Creation::Full)
@@ -170,8 +203,9 @@ pub(super) async fn find_authorization<E: Engine>(
     let sql = engine.statements();
     let rows = match key {
         AuthorizationKey::Id(id) => engine.read(&sql.authorization_by_id, Values::default().text(id.as_str())).await?,
-        AuthorizationKey::Claim(claim) => {
-            engine.read(&sql.authorization_by_claim, Values::default().digest(claim)).await?
+        AuthorizationKey::Lookup(lookup) => {
+            let values = Values::default().bytes(lookup.as_bytes().as_slice());
+            engine.read(&sql.authorization_by_lookup, values).await?
         }
     };
     rows.first().map(columns::authorization).transpose()
@@ -187,26 +221,47 @@ pub(super) async fn transition<E: Engine>(
     let values = Values::default().text(id.as_str()).instant(at);
     let (update, values) = match transition {
         Transition::Open(account) => (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str())),
-        Transition::Approve(Approval { account, scopes, code, expires_at }) => {
-            (&sql.approve, values.text(account.as_str()).scopes(scopes).code(code.as_ref()).instant(*expires_at))
-        }
+        Transition::Approve(approval) => return approve(engine, id, approval, values).await,
         Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
         Transition::Revoke => (&sql.revoke, values),
-        Transition::FailedAttempt => (&sql.miss, values.integer(i64::from(MAX_FAILED_ATTEMPTS))),
+        Transition::FailedAttempt => (&sql.failed_attempt, values.integer(i64::from(MAX_FAILED_ATTEMPTS))),
     };
     Ok(engine.write(update, values).await?.len() == 1)
 }
 
-pub(super) async fn redeem<E: Engine>(engine: &E, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
-    let sql = engine.statements();
-    let NewSession { session, refresh } = new;
+async fn approve<E: Engine>(
+    engine: &E,
+    id: &AuthorizationRequestId,
+    approval: &Approval,
+    values: Values,
+) -> Result<bool, StoreError> {
+    let Approval { account, scopes, flow, lookups, expires_at } = approval;
+    let values = values.text(account.as_str()).scopes(scopes).text(flow.as_str()).instant(*expires_at);
     let mut transaction = engine.begin().await?;
-    let exchange = Values::default().text(session.authorization.as_str()).instant(at);
-    if E::run(&mut transaction, &sql.exchange, exchange).await?.len() != 1 {
+    if E::run(&mut transaction, &engine.statements().approve, values).await?.len() != 1 {
         return Ok(false);
     }
-    E::run(&mut transaction, &sql.insert_session, Values::session(session)).await?;
-    insert_refresh(engine, &mut transaction, &session.id, 0, refresh, session.refresh_expires_at).await?;
+    if !insert_lookups(engine, &mut transaction, id, lookups).await? {
+        return Err(StoreError::new(StoreErrorKind::Conflict));
+    }
+    E::commit(transaction).await?;
+    Ok(true)
+}
+
+pub(super) async fn redeem<E: Engine>(engine: &E, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
+    let sql = engine.statements();
+    let NewSession { session: record, refresh, redemption } = new;
+    let mut transaction = engine.begin().await?;
+    let redeem = match redemption {
+        Redemption::Once => &sql.redeem_once,
+        Redemption::Again => &sql.redeem_again,
+    };
+    let values = Values::default().text(record.authorization.as_str()).instant(at);
+    if E::run(&mut transaction, redeem, values).await?.len() != 1 {
+        return Ok(false);
+    }
+    E::run(&mut transaction, &sql.insert_session, Values::session(record)).await?;
+    insert_refresh(engine, &mut transaction, &record.session.id, 0, refresh, record.refresh_expires_at).await?;
     E::commit(transaction).await?;
     Ok(true)
 }
@@ -223,13 +278,13 @@ async fn insert_refresh<E: Engine>(
     E::run(transaction, &engine.statements().insert_refresh, values).await.map(drop)
 }
 
-pub(super) async fn session_of<E: Engine>(
+pub(super) async fn sessions_of<E: Engine>(
     engine: &E,
     authorization: &AuthorizationRequestId,
-) -> Result<Option<SessionRecord>, StoreError> {
+) -> Result<Vec<SessionRecord>, StoreError> {
     let values = Values::default().text(authorization.as_str());
-    let rows = engine.read(&engine.statements().session_of, values).await?;
-    rows.first().map(columns::record).transpose()
+    let rows = engine.read(&engine.statements().sessions_of, values).await?;
+    rows.iter().map(columns::record).collect()
 }
 
 pub(super) async fn find_record<E: Engine>(
@@ -245,10 +300,19 @@ pub(super) async fn find_refresh<E: Engine>(
     refresh: &Digest<Refresh>,
 ) -> Result<Option<RefreshTokenState>, StoreError> {
     let rows = engine.read(&engine.statements().find_refresh, Values::default().digest(refresh)).await?;
-    rows.first().map(columns::lineage).transpose()
+    rows.first().map(columns::refresh_token_state).transpose()
 }
 
 pub(super) async fn rotate<E: Engine>(
+    engine: &E,
+    rotation: &Rotation,
+    at: Timestamp,
+) -> Result<Option<SessionId>, StoreError> {
+    let rotating = rotate_in_transaction(engine, rotation, at);
+    engine.notices().announce(rotating, |session| session.iter().cloned().collect()).await
+}
+
+async fn rotate_in_transaction<E: Engine>(
     engine: &E,
     rotation: &Rotation,
     at: Timestamp,
@@ -286,6 +350,16 @@ pub(super) async fn list_sessions<E: Engine>(
 }
 
 pub(super) async fn revoke<E: Engine>(
+    engine: &E,
+    target: &RevokeTarget,
+    by: RevokedBy,
+    at: Timestamp,
+) -> Result<Vec<SessionId>, StoreError> {
+    let revoking = revoke_in_transaction(engine, target, by, at);
+    engine.notices().announce_revocation(target, revoking).await
+}
+
+async fn revoke_in_transaction<E: Engine>(
     engine: &E,
     target: &RevokeTarget,
     by: RevokedBy,
@@ -352,9 +426,16 @@ pub(super) async fn authorizations_after<E: Engine>(
     engine: &E,
     after: u64,
     limit: usize,
-) -> Result<Vec<(u64, AuthorizationRequest)>, StoreError> {
-    let rows = engine.read(&engine.statements().authorizations_after, page(after, limit)).await?;
-    rows.iter().map(|row| Ok((columns::place(row, REGISTRATION.len())?, columns::authorization(row)?))).collect()
+) -> Result<Vec<(u64, NewAuthorizationRequest)>, StoreError> {
+    let sql = engine.statements();
+    let mut all = Vec::new();
+    for row in engine.read(&sql.authorizations_after, page(after, limit)).await? {
+        let request = columns::authorization(&row)?;
+        let lookups = engine.read(&sql.lookups_of, Values::default().text(request.id.as_str())).await?;
+        let lookups = lookups.iter().map(columns::lookup).collect::<Result<_, _>>()?;
+        all.push((columns::place(&row, AUTHORIZATION.len())?, NewAuthorizationRequest::new(request, lookups)));
+    }
+    Ok(all)
 }
 
 pub(super) async fn sessions_after<E: Engine>(
@@ -376,21 +457,28 @@ pub(super) async fn sessions_after<E: Engine>(
 
 pub(super) async fn keep_authorization<E: Engine>(
     engine: &E,
-    authorization: &AuthorizationRequest,
+    new: &NewAuthorizationRequest,
 ) -> Result<bool, StoreError> {
-    let values = Values::authorization(authorization);
-    if !engine.write(&engine.statements().insert_authorization, values).await?.is_empty() {
-        return Ok(true);
+    let NewAuthorizationRequest { request, lookups } = new;
+    let mut transaction = engine.begin().await?;
+    let kept =
+        E::run(&mut transaction, &engine.statements().insert_authorization, Values::authorization(request)).await?;
+    if kept.is_empty() {
+        return Ok(false);
     }
-    let known = find_authorization(engine, &AuthorizationKey::Id(authorization.id.clone())).await?;
-    if known.is_some() { Ok(false) } else { Err(StoreError::new(StoreErrorKind::Conflict)) }
+    if !insert_lookups(engine, &mut transaction, &request.id, lookups).await? {
+        return Err(StoreError::new(StoreErrorKind::Conflict));
+    }
+    E::commit(transaction).await?;
+    Ok(true)
 }
 
 pub(super) async fn keep_session<E: Engine>(engine: &E, kept: &Kept) -> Result<bool, StoreError> {
     let sql = engine.statements();
     let Kept { session, refreshed, refresh_tokens } = kept;
     let mut transaction = engine.begin().await?;
-    let id = || Values::default().text(session.id.as_str());
+    let session_id = &session.session.id;
+    let id = || Values::default().text(session_id.as_str());
     if !E::run(&mut transaction, &sql.has_session, id()).await?.is_empty() {
         return Ok(false);
     }
@@ -403,7 +491,7 @@ pub(super) async fn keep_session<E: Engine>(engine: &E, kept: &Kept) -> Result<b
     E::run(&mut transaction, &sql.set_refreshed, values).await?;
     for token in refresh_tokens {
         let generation = i64::try_from(token.generation).unwrap_or(i64::MAX);
-        insert_refresh(engine, &mut transaction, &session.id, generation, &token.digest, token.ends_at).await?;
+        insert_refresh(engine, &mut transaction, session_id, generation, &token.digest, token.ends_at).await?;
     }
     E::commit(transaction).await?;
     Ok(true)

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::columns::{CHECKED, REGISTRATION, SESSION};
+use super::super::columns::{AUTHORIZATION, CHECKED, SESSION};
 
 /// What one engine says differently from another.
-pub(in super::super) struct Dialect {
+pub(in super::super) struct Syntax {
     /// What stands before the name of a table.
     pub(in super::super) schema: String,
     /// Whether the scopes of `$4` are one or more, and all among `requested`.
@@ -18,21 +18,22 @@ pub(in super::super) struct Dialect {
     pub(in super::super) skip_locked: &'static str,
 }
 
-impl Dialect {
+impl Syntax {
     fn write(&self, template: &str) -> Arc<str> {
-        let authorization = REGISTRATION.join(", ");
+        let authorization = AUTHORIZATION.join(", ");
         let session = SESSION.join(", ");
         let checked = CHECKED.join(", ");
         let numbers = |count: usize| (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let table = |name: &str| format!("{}{name}", self.schema);
         let sql = template
-            .replace("{authorizations}", &table("registrations"))
+            .replace("{authorizations}", &table("authorization_requests"))
+            .replace("{lookups}", &table("authorization_lookups"))
             .replace("{sessions}", &table("sessions"))
             .replace("{refresh_tokens}", &table("refresh_tokens"))
             .replace("{authorization}", &authorization)
             .replace("{session}", &session)
             .replace("{checked}", &checked)
-            .replace("{registration_values}", &numbers(REGISTRATION.len()))
+            .replace("{authorization_values}", &numbers(AUTHORIZATION.len()))
             .replace("{session_values}", &numbers(SESSION.len()))
             .replace("{is_pending}", "coalesce(state, '') = 'pending' AND coalesce(expires_at, 0) > $2")
             .replace("{is_approved}", "coalesce(state, '') = 'approved' AND coalesce(expires_at, 0) > $2")
@@ -51,7 +52,7 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(in super::super) fn new(dialect: &Dialect) -> Self {
+            pub(in super::super) fn new(dialect: &Syntax) -> Self {
                 Self { $($name: dialect.write($template),)* }
             }
         }
@@ -60,7 +61,7 @@ macro_rules! statements {
 
 statements! {
     find_session = "SELECT {checked} FROM {sessions} WHERE access = $1 AND revoked_at IS NULL";
-    session_of = "SELECT {session} FROM {sessions} WHERE registration = $1";
+    sessions_of = "SELECT {session} FROM {sessions} WHERE request = $1 ORDER BY seq DESC";
     find_record = "SELECT {session} FROM {sessions} WHERE id = $1";
     list_sessions = "SELECT {session} FROM {sessions} WHERE account_id = $1 AND seq < \
         coalesce((SELECT seq FROM {sessions} WHERE id = $2 AND account_id = $1), 9223372036854775807) \
@@ -68,14 +69,16 @@ statements! {
     find_refresh = "SELECT {session}, session.generation - token.generation, refreshed_at, refresh_salt \
         FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session WHERE token.refresh = $1";
     authorization_by_id = "SELECT {authorization} FROM {authorizations} WHERE id = $1";
-    authorization_by_claim = "SELECT {authorization} FROM {authorizations} WHERE claim = $1";
+    authorization_by_lookup = "SELECT {authorization} FROM {authorizations} \
+        WHERE id = (SELECT request FROM {lookups} WHERE lookup = $1)";
 
     count = "SELECT \
-        (SELECT count(*) FROM {authorizations} WHERE id = $1 OR claim = $2), \
-        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $3 AND expires_at > $4), \
-        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND expires_at > $4)";
-    insert_authorization = "INSERT INTO {authorizations} ({authorization}) VALUES ({registration_values}) \
+        (SELECT count(*) FROM {authorizations} WHERE id = $1), \
+        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $2 AND expires_at > $3), \
+        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND expires_at > $3)";
+    insert_authorization = "INSERT INTO {authorizations} ({authorization}) VALUES ({authorization_values}) \
         ON CONFLICT DO NOTHING RETURNING id";
+    insert_lookup = "INSERT INTO {lookups} (lookup, request) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING request";
     forget_authorizations = "DELETE FROM {authorizations} WHERE seq IN \
         (SELECT seq FROM {authorizations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
 
@@ -84,17 +87,20 @@ statements! {
     open = "UPDATE {authorizations} SET account_id = $3, account_label = $4 \
         WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
     approve = "UPDATE {authorizations} \
-        SET state = 'approved', granted = $4, code = $5, code_expires_at = $6, expires_at = $7 \
+        SET state = 'approved', granted = $4, flow = $5, expires_at = $6 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
     deny = "UPDATE {authorizations} SET state = 'denied' \
         WHERE id = $1 AND {is_pending} AND account_id = $3 RETURNING id";
     revoke = "UPDATE {authorizations} SET state = 'revoked', granted = NULL \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    miss = "UPDATE {authorizations} SET misses = misses + 1, \
-        state = CASE WHEN misses + 1 < $3 THEN state ELSE 'locked' END, \
-        granted = CASE WHEN misses + 1 < $3 THEN granted END \
+    failed_attempt = "UPDATE {authorizations} SET failed_attempts = failed_attempts + 1, \
+        state = CASE WHEN failed_attempts + 1 < $3 THEN state ELSE 'locked' END, \
+        granted = CASE WHEN failed_attempts + 1 < $3 THEN granted END \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    exchange = "UPDATE {authorizations} SET state = 'exchanged' \
+    redeem_once = "UPDATE {authorizations} SET state = 'redeemed' \
+        WHERE id = $1 AND {is_approved} RETURNING id";
+    // Locks the row, so that a revocation of the account comes before or after.
+    redeem_again = "UPDATE {authorizations} SET state = state \
         WHERE id = $1 AND {is_approved} RETURNING id";
     revoke_approved = "UPDATE {authorizations} SET state = 'revoked', granted = NULL WHERE seq IN \
         (SELECT seq FROM {authorizations} WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 \
@@ -123,6 +129,7 @@ statements! {
         (SELECT seq FROM {sessions} WHERE account_id = $3 AND revoked_at IS NULL ORDER BY seq {for_update}) RETURNING id";
 
     authorizations_after = "SELECT {authorization}, seq FROM {authorizations} WHERE seq > $1 ORDER BY seq LIMIT $2";
+    lookups_of = "SELECT lookup FROM {lookups} WHERE request = $1 ORDER BY lookup";
     sessions_after = "SELECT {session}, refreshed_at, refresh_salt, seq \
         FROM {sessions} WHERE seq > $1 ORDER BY seq LIMIT $2";
     refresh_tokens_of = "SELECT refresh, generation, ends_at FROM {refresh_tokens} WHERE session = $1 ORDER BY generation";

@@ -25,10 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// All that ever happened to the schema, oldest first. Entry `n` leaves `PRAGMA user_version` at `n + 1`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
     include_str!("../migrations/sqlite/0003_ends.sql"),
+    include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
 ];
 /// What the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;
@@ -269,9 +270,9 @@ mod tests {
 
     #[tokio::test]
     async fn r99_what_an_older_version_kept_survives_the_migration() {
-        const OLD: &str = "INSERT INTO authorizations (id, claim, client_name, requested, created_at, expires_at, state) \
+        const OLD: &str = "INSERT INTO registrations (id, claim, client_name, requested, created_at, expires_at, state) \
                 VALUES ('reg_aaaaaaaaaaaaaaaaaaaaaa', zeroblob(32), 'Agent', 'a b', 1, 2, 'pending'); \
-            INSERT INTO sessions (seq, id, authorization, access, refresh, resource, account_id, account_label, \
+            INSERT INTO sessions (seq, id, registration, access, refresh, resource, account_id, account_label, \
                 client_name, scopes, created_at, expires_at, refresh_expires_at, revoked_at, revoked_by) \
                 VALUES (7, 'ses_aaaaaaaaaaaaaaaaaaaaaa', 'reg_bbbbbbbbbbbbbbbbbbbbbb', zeroblob(32), \
                     cast('0123456789abcdef0123456789abcdef' AS BLOB), 'https://api.example.com', '42', 'ada', \
@@ -284,7 +285,10 @@ mod tests {
         connection.close().await.unwrap();
         let writer = writer(&path).await.unwrap();
         let kept: (String, String, i64) =
-            query_as("SELECT mode, requested, failed_attempts FROM authorizations").fetch_one(&writer).await.unwrap();
+            query_as("SELECT flow ->> 'flow', requested, failed_attempts FROM authorization_requests")
+                .fetch_one(&writer)
+                .await
+                .unwrap();
         assert_eq!(kept, ("claim".into(), "a b".into(), 0));
         let kept: (i64, String, String, i64, String) = query_as(
             "SELECT seq, granted, scopes, generation, cast(refresh AS TEXT) \

@@ -1,26 +1,32 @@
 -- Before every script. All keys begin with KEYS[1], which holds the hash tag: they are in one slot.
 --
---   reg:ID           hash    an authorization request, by the names of its columns
---   claim:DIGEST     string  its id
---   regs             zset    all of them by the instant at which they expire
+--   req:ID           hash    an authorization request, by the names of its columns
+--   lookup:DIGEST    string  the id of the authorization request that is found by it
+--   lookups:ID       set     the digests by which one authorization request is found
+--   reqs             zset    all authorization requests by the instant at which they expire
 --   pending          zset    the undecided ones by the same, and pending:SOURCE those of one source
---   approved:ACCOUNT set     those that the account approved and that are not redeemed
+--   approved:ACCOUNT set     those that the account approved and that can still be redeemed
 --   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
 --   access:DIGEST    string  the id of the session of which this is the access token
 --   refresh:DIGEST   string  the same of a refresh token of any generation: id, generation, end
---   redeemed:REG     string  the session that an authorization request became
+--   redeemed:REQ     zset    the sessions that came of an authorization request in the order in which they came to be
 --   sessions:ACCOUNT zset    its sessions in the order in which they came to be
 --   all              zset    all sessions in the order in which they came to be
 --   ends             zset    all sessions by the instant at which they end
 --   used             zset    all used refresh tokens by the instant at which they would have ended
 --   used:ID          set     those of one session
 --   seq              string  counts sessions
+--   version          string  what the keys mean: 2 is what stands here
 --
 -- Whatever is lost makes a session invalid, never valid: one that is not in its account's list is no session, since
 -- revoking the account would not find it.
 
 local function key(...)
     return KEYS[1] .. table.concat({...})
+end
+
+local function conflict()
+    return redis.error_reply('CONFLICT it is taken')
 end
 
 local function has_passed(instant, now)
@@ -57,21 +63,51 @@ local function refresh_token(digest)
 end
 
 -- Keeps a session as the newest of its account. The fields stand in ARGV from there on.
-local function keep_session(id, account, session_end, from)
+local function keep_session(id, account, authorization, access, session_end, from)
     local place = redis.call('INCR', key('seq'))
     set_pairs(key('ses:', id), from)
+    redis.call('SET', key('access:', access), id)
+    redis.call('ZADD', key('redeemed:', authorization), place, id)
     redis.call('ZADD', key('sessions:', account), place, id)
     redis.call('ZADD', key('all'), place, id)
     redis.call('ZADD', key('ends'), session_end, id)
 end
 
--- Keeps an authorization request that is pending, or not, as its fields from there on say.
-local function keep_authorization(id, claim, expires_at, from)
-    set_pairs(key('reg:', id), from)
-    if claim ~= '' then
-        redis.call('SET', key('claim:', claim), id)
+-- The lookups that stand in ARGV from there on behind their number, and where the next argument stands.
+local function lookups_at(index)
+    local last = index + tonumber(ARGV[index])
+    return {unpack(ARGV, index + 1, last)}, last + 1
+end
+
+local function are_taken(lookups)
+    for _, lookup in ipairs(lookups) do
+        if redis.call('EXISTS', key('lookup:', lookup)) == 1 then
+            return true
+        end
     end
-    redis.call('ZADD', key('regs'), expires_at, id)
+    return false
+end
+
+local function add_lookups(id, lookups)
+    for _, lookup in ipairs(lookups) do
+        redis.call('SET', key('lookup:', lookup), id)
+        redis.call('SADD', key('lookups:', id), lookup)
+    end
+end
+
+-- Keeps an authorization request that is pending, or not, as its fields from there on say.
+local function keep_authorization(id, lookups, expires_at, from)
+    set_pairs(key('req:', id), from)
+    add_lookups(id, lookups)
+    redis.call('ZADD', key('reqs'), expires_at, id)
+end
+
+-- Counts an authorization request among what is pending.
+local function keep_pending(id, source, expires_at)
+    redis.call('ZADD', key('pending'), expires_at, id)
+    if source ~= '' then
+        redis.call('ZADD', key('pending:', source), expires_at, id)
+    end
 end
 
 -- Takes an authorization request out of what is pending.
@@ -83,21 +119,20 @@ local function settle(id, source)
 end
 
 local function forget_authorization(id)
-    local hash = key('reg:', id)
-    local kept = redis.call('HMGET', hash, 'claim', 'source', 'account_id')
-    settle(id, kept[2])
-    if kept[1] then
-        redis.call('DEL', key('claim:', kept[1]))
+    local kept = redis.call('HMGET', key('req:', id), 'source', 'account_id')
+    settle(id, kept[1])
+    if kept[2] then
+        redis.call('SREM', key('approved:', kept[2]), id)
     end
-    if kept[3] then
-        redis.call('SREM', key('approved:', kept[3]), id)
+    for _, lookup in ipairs(redis.call('SMEMBERS', key('lookups:', id))) do
+        redis.call('DEL', key('lookup:', lookup))
     end
-    redis.call('ZREM', key('regs'), id)
-    redis.call('DEL', hash)
+    redis.call('ZREM', key('reqs'), id)
+    redis.call('DEL', key('req:', id), key('lookups:', id))
 end
 
 local function forget_authorizations(before, limit)
-    local over = redis.call('ZRANGEBYSCORE', key('regs'), '-inf', before, 'LIMIT', 0, limit)
+    local over = redis.call('ZRANGEBYSCORE', key('reqs'), '-inf', before, 'LIMIT', 0, limit)
     for _, id in ipairs(over) do
         forget_authorization(id)
     end

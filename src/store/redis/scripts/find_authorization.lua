@@ -1,3 +1,3 @@
--- ARGV: claim
-local id = redis.call('GET', key('claim:', ARGV[1]))
-return id and redis.call('HMGET', key('reg:', id), unpack(REGISTRATION))
+-- ARGV: lookup
+local id = redis.call('GET', key('lookup:', ARGV[1]))
+return id and redis.call('HMGET', key('req:', id), unpack(AUTHORIZATION))

@@ -3,9 +3,10 @@ local before, limit = ARGV[2], tonumber(ARGV[3])
 
 local function forget_session(id)
     local hash = key('ses:', id)
-    local kept = redis.call('HMGET', hash, 'access', 'refresh', 'registration', 'account_id')
+    local kept = redis.call('HMGET', hash, 'access', 'refresh', 'request', 'account_id')
     if kept[1] then
-        redis.call('DEL', hash, key('access:', kept[1]), key('refresh:', kept[2]), key('redeemed:', kept[3]))
+        redis.call('DEL', hash, key('access:', kept[1]), key('refresh:', kept[2]))
+        redis.call('ZREM', key('redeemed:', kept[3]), id)
         redis.call('ZREM', key('sessions:', kept[4]), id)
     end
     redis.call('ZREM', key('all'), id)

@@ -1,18 +1,16 @@
--- ARGV: id, claim, source, expires_at, account, state, fields …
-local id, claim, source, expires_at, account, state = unpack(ARGV, 1, 6)
-if redis.call('EXISTS', key('reg:', id)) == 1 then
-    return 'no'
+-- ARGV: id, source, expires_at, account, state, lookups, fields …
+local id, source, expires_at, account, state = unpack(ARGV, 1, 5)
+local lookups, fields = lookups_at(6)
+if redis.call('EXISTS', key('req:', id)) == 1 then
+    return 0
 end
-if claim ~= '' and redis.call('EXISTS', key('claim:', claim)) == 1 then
-    return 'conflict'
+if are_taken(lookups) then
+    return conflict()
 end
-keep_authorization(id, claim, expires_at, 7)
+keep_authorization(id, lookups, expires_at, fields)
 if state == 'pending' then
-    redis.call('ZADD', key('pending'), expires_at, id)
-    if source ~= '' then
-        redis.call('ZADD', key('pending:', source), expires_at, id)
-    end
+    keep_pending(id, source, expires_at)
 elseif state == 'approved' then
     redis.call('SADD', key('approved:', account), id)
 end
-return 'yes'
+return 1

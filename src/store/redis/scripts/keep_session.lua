@@ -1,16 +1,16 @@
--- ARGV: id, account, authorization request, access, refreshed_at, salt, end of the session, how many refresh tokens, then of each
--- its digest, generation and end, the current one last, then fields …
+-- ARGV: id, account, authorization request, access, refreshed_at, salt, end of the session, how many refresh tokens, then
+-- of each its digest, generation and end, the current one last, then fields …
 local id, account, authorization, access, refreshed_at, salt, session_end, count = unpack(ARGV, 1, 8)
 if redis.call('EXISTS', key('ses:', id)) == 1 then
-    return 'no'
+    return 0
 end
 local fields = 9 + 3 * tonumber(count)
-if redis.call('EXISTS', key('access:', access), key('redeemed:', authorization)) > 0 then
-    return 'conflict'
+if redis.call('EXISTS', key('access:', access)) == 1 then
+    return conflict()
 end
 for index = 9, fields - 1, 3 do
     if redis.call('EXISTS', key('refresh:', ARGV[index])) == 1 then
-        return 'conflict'
+        return conflict()
     end
 end
 local hash = key('ses:', id)
@@ -27,7 +27,5 @@ end
 if salt ~= '' then
     redis.call('HSET', hash, 'refreshed_at', refreshed_at, 'refresh_salt', salt)
 end
-redis.call('SET', key('access:', access), id)
-redis.call('SET', key('redeemed:', authorization), id)
-keep_session(id, account, session_end, fields)
-return 'yes'
+keep_session(id, account, authorization, access, session_end, fields)
+return 1

@@ -11,8 +11,8 @@ local function revoke_session(id)
     end
 end
 
-local function revoke_registration(id)
-    local hash = key('reg:', id)
+local function revoke_authorization(id)
+    local hash = key('req:', id)
     local kept = redis.call('HMGET', hash, 'state', 'expires_at')
     if kept[1] == 'approved' and not has_passed(kept[2], at) then
         redis.call('HSET', hash, 'state', 'revoked')
@@ -37,7 +37,7 @@ elseif kind == 'session' then
 elseif kind == 'account' then
     local approved = key('approved:', ARGV[4])
     for _, id in ipairs(redis.call('SMEMBERS', approved)) do
-        revoke_registration(id)
+        revoke_authorization(id)
     end
     redis.call('DEL', approved)
     for _, id in ipairs(redis.call('ZRANGE', key('sessions:', ARGV[4]), 0, -1)) do

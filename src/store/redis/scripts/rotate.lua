@@ -11,7 +11,7 @@ if kept[1] ~= generation or has_passed(kept[2], at) then
     return false
 end
 if redis.call('EXISTS', key('access:', access)) == 1 or redis.call('EXISTS', key('refresh:', refresh)) == 1 then
-    return redis.error_reply('CONFLICT a digest is taken')
+    return conflict()
 end
 local next = string.format('%d', tonumber(generation) + 1)
 redis.call('HSET', hash, 'access', access, 'refresh', refresh, 'generation', next, 'scopes', scopes,

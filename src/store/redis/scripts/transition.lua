@@ -1,6 +1,6 @@
 -- ARGV: id, at, edge, and what the edge needs. Each condition states what `AuthorizationRequest::allows` states.
 local id, at, edge = ARGV[1], ARGV[2], ARGV[3]
-local hash = key('reg:', id)
+local hash = key('req:', id)
 local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested')
 local state, expires_at, account, source, requested = unpack(kept, 1, 5)
 if not state or has_passed(expires_at, at) then
@@ -31,16 +31,18 @@ if edge == 'open' then
     end
     redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5])
 elseif edge == 'approve' then
-    local granted, code, code_expires_at, until_then = unpack(ARGV, 5, 8)
+    local granted, flow, until_then = unpack(ARGV, 5, 7)
+    local lookups = lookups_at(8)
     if state ~= 'pending' or account ~= ARGV[4] or not is_grantable(granted) then
         return 0
     end
-    redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'expires_at', until_then)
-    if code ~= '' then
-        redis.call('HSET', hash, 'code', code, 'code_expires_at', code_expires_at)
+    if are_taken(lookups) then
+        return conflict()
     end
+    redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'flow', flow, 'expires_at', until_then)
+    add_lookups(id, lookups)
     settle(id, source)
-    redis.call('ZADD', key('regs'), until_then, id)
+    redis.call('ZADD', key('reqs'), until_then, id)
     redis.call('SADD', key('approved:', account), id)
 elseif edge == 'deny' then
     if state ~= 'pending' or account ~= ARGV[4] then
@@ -52,8 +54,8 @@ elseif state ~= 'approved' then
     return 0
 elseif edge == 'revoke' then
     leave_approved('revoked')
-elseif edge == 'miss' then
-    if redis.call('HINCRBY', hash, 'misses', 1) >= tonumber(ARGV[4]) then
+elseif edge == 'failed_attempt' then
+    if redis.call('HINCRBY', hash, 'failed_attempts', 1) >= tonumber(ARGV[4]) then
         leave_approved('locked')
     end
 end

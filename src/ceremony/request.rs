@@ -1,11 +1,14 @@
 use std::{net::IpAddr, time::Duration};
 
-use super::{Ceremony, CeremonyError, DRAWS};
+use super::{
+    Ceremony, CeremonyError, DRAWS,
+    flow::{KnownFlow, NewFlow},
+};
 use crate::{
     audit::Event,
     store::{Creation, PendingCaps, StoreError, StoreErrorKind},
     types::{
-        authorization::{AuthorizationRequest, Client, Decision, Mode, State},
+        authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State},
         id::AuthorizationRequestId,
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
@@ -18,15 +21,14 @@ use crate::{
 pub struct Request {
     client: Client,
     scopes: Vec<String>,
-    /// What the wire calls them.
-    scopes_field: &'static str,
+    resource: Option<String>,
 }
 
 impl Request {
     /// A request by a client of that name, for the catalogue's default scopes.
     #[must_use]
     pub fn by(name: HumanText) -> Self {
-        Self { client: Client::named(name), scopes: Vec::new(), scopes_field: "requested_scopes" }
+        Self { client: Client::named(name), scopes: Vec::new(), resource: None }
     }
 
     /// What the client calls the session.
@@ -65,17 +67,18 @@ impl Request {
         self
     }
 
-    /// What error texts call the scopes.
-    pub(crate) const fn scopes_field(mut self, field: &'static str) -> Self {
-        self.scopes_field = field;
+    /// Which resource access is requested to (RFC 8707 section 2); none means this service's.
+    #[must_use]
+    pub fn resource(mut self, resource: Option<String>) -> Self {
+        self.resource = resource;
         self
     }
 }
 
-/// What an agent gets that has registered.
+/// What an agent gets that requested access by claim token.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Registered {
+pub struct Requested {
     /// The authorization request.
     pub authorization: AuthorizationRequest,
     /// What the agent redeems after approval. It is delivered here and never again.
@@ -86,7 +89,7 @@ pub struct Registered {
     pub interval: Duration,
 }
 
-/// What an agent is told that asks what has become of its authorization request.
+/// Where an authorization request stands, for an agent that asks by its claim token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
@@ -101,38 +104,40 @@ pub struct Status {
 }
 
 impl Ceremony {
-    /// Takes an agent's request for access. It gives nothing by itself: a human decides.
+    /// Takes an agent's request for access, to be redeemed by a claim token. It gives nothing by itself: a human decides.
     ///
     /// # Errors
     /// When the request can't be used, when too many wait, or when the service fails.
-    pub async fn register(&self, request: Request) -> Result<Registered, CeremonyError> {
+    pub async fn request(&self, request: Request) -> Result<Requested, CeremonyError> {
         let draw = |_: &AuthorizationRequestId| {
             let claim_token = self.config.prefixes().claim.generate(&*self.random)?;
-            Ok((Mode::Claim { claim: claim_token.digest() }, claim_token))
+            let lookups = vec![Lookup::from(claim_token.digest())];
+            Ok((NewFlow { flow: KnownFlow::Claim, lookups }, claim_token))
         };
         let (authorization, claim_token) = self.create(&request, draw).await?;
         let expires_in = authorization.expires_at.since(authorization.created_at);
-        Ok(Registered { authorization, claim_token, expires_in, interval: self.config.limits().poll_interval })
+        Ok(Requested { authorization, claim_token, expires_in, interval: self.config.limits().poll_interval })
     }
 
-    /// Keeps a new authorization request of the mode that is drawn for it.
+    /// Keeps a new authorization request with the flow and the secret that are drawn for it.
     pub(super) async fn create<S>(
         &self,
         request: &Request,
-        draw: impl Fn(&AuthorizationRequestId) -> Result<(Mode, S), CeremonyError>,
+        draw: impl Fn(&AuthorizationRequestId) -> Result<(NewFlow, S), CeremonyError>,
     ) -> Result<(AuthorizationRequest, S), CeremonyError> {
+        self.check_resource(request.resource.as_deref())?;
         let requested = self.requested(request)?;
         self.check_method(&request.client)?;
         let limits = self.config.limits();
         let caps = PendingCaps { per_source: limits.pending_per_source, total: limits.pending_total };
         for _ in 0..DRAWS {
             let id = AuthorizationRequestId::generate(&*self.random)?;
-            let (mode, secret) = draw(&id)?;
-            let authorization = self.pending(id, mode, request, &requested);
-            match self.store.create_authorization(&authorization, caps).await? {
+            let (NewFlow { flow, lookups }, secret) = draw(&id)?;
+            let new = NewAuthorizationRequest::new(self.pending(id, &flow, request, &requested), lookups);
+            match self.store.create_authorization(&new, caps).await? {
                 Creation::Created => {
-                    self.record_requested(&authorization);
-                    return Ok((authorization, secret));
+                    self.record_requested(&new.request, &flow);
+                    return Ok((new.request, secret));
                 }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),
                 Creation::Full => return Err(CeremonyError::TooManyPending),
@@ -142,7 +147,7 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Tells an agent what has become of its authorization request. It consumes nothing, and reveals nothing but the state.
+    /// Tells an agent what has become of its authorization request. It consumes nothing, and reveals only the state.
     ///
     /// # Errors
     /// When the claim token is unknown, when the agent asks too often while its human decides, or when the service fails.
@@ -156,25 +161,31 @@ impl Ceremony {
         Ok(Status { authorization: authorization.id, state, expires_in, interval })
     }
 
-    fn requested(&self, request: &Request) -> Result<ScopeSet, CeremonyError> {
-        let catalogue = self.config.catalogue();
-        if request.scopes.is_empty() {
-            let defaults = catalogue.defaults();
-            if defaults.is_empty() {
-                let problem = format!("is required: name one or more of: {}", self.config.scopes());
-                return Err(CeremonyError::Invalid { field: request.scopes_field, problem });
-            }
-            return Ok(defaults);
+    /// Refuses any resource but this service's (RFC 8707 section 2).
+    pub(super) fn check_resource(&self, resource: Option<&str>) -> Result<(), CeremonyError> {
+        match resource {
+            Some(resource) if resource != self.config.resource() => Err(CeremonyError::InvalidTarget),
+            _ => Ok(()),
         }
-        self.offered(&request.scopes, request.scopes_field)
+    }
+
+    fn requested(&self, request: &Request) -> Result<ScopeSet, CeremonyError> {
+        if !request.scopes.is_empty() {
+            return self.offered(&request.scopes);
+        }
+        let defaults = self.config.catalogue().defaults();
+        if defaults.is_empty() {
+            return Err(CeremonyError::NoScope { offered: self.config.scopes().to_string() });
+        }
+        Ok(defaults)
     }
 
     /// The scopes of these names, if the catalogue has them all.
-    pub(super) fn offered(&self, names: &[String], field: &'static str) -> Result<ScopeSet, CeremonyError> {
+    pub(super) fn offered(&self, names: &[String]) -> Result<ScopeSet, CeremonyError> {
         let catalogue = self.config.catalogue();
         let known = |name: &String| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());
         let scopes: Option<ScopeSet> = names.iter().map(known).collect();
-        scopes.ok_or_else(|| CeremonyError::UnknownScope { field, offered: self.config.scopes().to_string() })
+        scopes.ok_or_else(|| CeremonyError::UnknownScope { offered: self.config.scopes().to_string() })
     }
 
     fn check_method(&self, client: &Client) -> Result<(), CeremonyError> {
@@ -182,8 +193,7 @@ impl Ceremony {
         match &client.method {
             Some(method) if !methods.is_empty() && !methods.contains(method) => {
                 let all: Vec<&str> = methods.iter().map(HumanText::as_str).collect();
-                let problem = format!("must be one of: {}", all.join(", "));
-                Err(CeremonyError::Invalid { field: "claim_method", problem })
+                Err(CeremonyError::UnknownMethod { offered: all.join(", ") })
             }
             _ => Ok(()),
         }
@@ -192,29 +202,21 @@ impl Ceremony {
     fn pending(
         &self,
         id: AuthorizationRequestId,
-        mode: Mode,
+        flow: &KnownFlow,
         request: &Request,
         requested: &ScopeSet,
     ) -> AuthorizationRequest {
-        let created_at = self.now();
-        AuthorizationRequest {
-            id,
-            mode,
-            client: request.client.clone(),
-            requested: requested.clone(),
-            created_at,
-            expires_at: created_at.after(self.config.lifetimes().authorization_request),
-            account: None,
-            decision: Decision::Undecided,
-            code: None,
-            failed_attempts: 0,
-        }
+        let (resource, client, now) = (self.config.shared_resource(), request.client.clone(), self.now());
+        let expires_at = now.after(self.config.lifetimes().authorization_request);
+        let mut authorization = AuthorizationRequest::new(id, resource, client, flow.to_stored(), now, expires_at);
+        authorization.requested = requested.clone();
+        authorization
     }
 
-    fn record_requested(&self, authorization: &AuthorizationRequest) {
-        self.record(&Event::Registered {
+    fn record_requested(&self, authorization: &AuthorizationRequest, flow: &KnownFlow) {
+        self.record(&Event::Requested {
             authorization: authorization.id.clone(),
-            mode: authorization.mode.as_str(),
+            flow: flow.name(),
             client: authorization.client.name.clone(),
             address: authorization.client.address,
             requested: authorization.requested.clone(),

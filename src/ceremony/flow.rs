@@ -1,0 +1,301 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    store::{StoreError, StoreErrorKind},
+    types::{
+        authorization::{AuthorizationRequest, Flow, Lookup, Redemption},
+        callback::Callback,
+        clock::Timestamp,
+        pkce::CodeChallenge,
+        secret::{Digest, Exchange, Finish, Kind, Poll},
+    },
+};
+
+/// What a store keeps of a flow is of this version.
+const VERSION: u16 = 1;
+
+/// A flow as the ceremony reads it: what the agent must show to ask and to redeem. It is fixed when access is requested.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "flow", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KnownFlow {
+    /// The agent asks and redeems with its claim token, by which the request is found.
+    Claim,
+    /// Live browser login: the human's browser brings the exchange code to the agent's callback, and the agent redeems it
+    /// with its code verifier.
+    Browser {
+        /// The digest of the poll token, with which the agent may ask. Asking never tells the code.
+        #[serde(with = "hex")]
+        poll: Digest<Poll>,
+        /// Where the browser goes.
+        #[serde(with = "text")]
+        callback: Callback,
+        /// What the agent gave to be handed back beside the code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+        /// What the verifier must meet.
+        #[serde(with = "hex")]
+        challenge: CodeChallenge,
+        /// The code that went to the callback, once the human has approved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code<Exchange>>,
+    },
+    /// Detached login: the agent asks with its poll token, is told the exchange code, and redeems it.
+    Detached {
+        /// The digest of the poll token.
+        #[serde(with = "hex")]
+        poll: Digest<Poll>,
+        /// The digest of the exchange code, which follows from the poll token.
+        #[serde(with = "hex")]
+        exchange: Digest<Exchange>,
+        /// Whether the human is shown a finish code as well, which redeems without the poll token.
+        finish_code: bool,
+        /// The finish code that the human was shown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code<Finish>>,
+    },
+    /// The human carries the finish code to the agent, which redeems it with its poll token.
+    FinishCode {
+        /// The digest of the poll token.
+        #[serde(with = "hex")]
+        poll: Digest<Poll>,
+        /// The finish code that the human was shown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code<Finish>>,
+    },
+}
+
+/// A code that was handed out when an authorization request was approved.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(bound = "")]
+#[non_exhaustive]
+pub struct Code<K: Kind> {
+    /// What it is compared with.
+    #[serde(with = "hex")]
+    pub digest: Digest<K>,
+    /// From when on it is refused.
+    #[serde(with = "millis")]
+    pub expires_at: Timestamp,
+}
+
+impl<K: Kind> Code<K> {
+    /// A code of that digest, good until `expires_at`.
+    pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp) -> Self {
+        Self { digest, expires_at }
+    }
+}
+
+/// A flow with the version of its fields.
+#[derive(Deserialize, Serialize)]
+struct Stored<F> {
+    version: u16,
+    #[serde(flatten)]
+    flow: F,
+}
+
+impl KnownFlow {
+    /// The flow of an authorization request.
+    ///
+    /// # Errors
+    /// When it is none that this version knows, as one that a newer version has written.
+    pub fn of(authorization: &AuthorizationRequest) -> Result<Self, StoreError> {
+        let corrupt = |source| StoreError::because(StoreErrorKind::Corrupt, source);
+        let text = authorization.flow.as_str();
+        let stored: Stored<Self> = serde_json::from_str(text).map_err(|_| corrupt(UnknownFlow))?;
+        if stored.version == VERSION { Ok(stored.flow) } else { Err(corrupt(UnknownFlow)) }
+    }
+
+    /// The flow as a store keeps it.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
+    pub fn to_stored(&self) -> Flow {
+        let text = serde_json::to_string(&Stored { version: VERSION, flow: self });
+        Flow::from_stored(&text.expect("a flow can be written as JSON"))
+    }
+
+    /// Its name in stores and audit events.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Browser { .. } => "browser",
+            Self::Detached { .. } => "detached",
+            Self::FinishCode { .. } => "finish_code",
+        }
+    }
+
+    /// What redeeming leaves of the authorization request.
+    #[must_use]
+    pub const fn redemption(&self) -> Redemption {
+        match self {
+            Self::Claim | Self::Browser { .. } | Self::Detached { .. } | Self::FinishCode { .. } => Redemption::Once,
+        }
+    }
+
+    /// The digest of the poll token, if there is one.
+    #[must_use]
+    pub const fn poll(&self) -> Option<&Digest<Poll>> {
+        match self {
+            Self::Claim => None,
+            Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll, .. } => Some(poll),
+        }
+    }
+
+    /// Whether a human is shown a finish code who approves.
+    #[must_use]
+    pub const fn has_finish_code(&self) -> bool {
+        matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
+    }
+
+    /// The finish code that the human was shown.
+    #[must_use]
+    pub const fn finish_code(&self) -> Option<&Code<Finish>> {
+        match self {
+            Self::Detached { code, .. } | Self::FinishCode { code, .. } => code.as_ref(),
+            Self::Claim | Self::Browser { .. } => None,
+        }
+    }
+}
+
+/// A flow on its way into a store, and by what its request is found.
+pub(super) struct NewFlow {
+    pub(super) flow: KnownFlow,
+    pub(super) lookups: Vec<Lookup>,
+}
+
+impl From<KnownFlow> for NewFlow {
+    fn from(flow: KnownFlow) -> Self {
+        Self { flow, lookups: Vec::new() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("an authorization request has a flow that this version does not know; run the version that wrote it")]
+struct UnknownFlow;
+
+/// 32 bytes as lower-case hexadecimal digits.
+mod hex {
+    use data_encoding::HEXLOWER;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{CodeChallenge, Digest, Kind};
+
+    pub(super) trait Bytes: Sized {
+        fn bytes(&self) -> &[u8; 32];
+        fn of(bytes: [u8; 32]) -> Self;
+    }
+
+    impl<K: Kind> Bytes for Digest<K> {
+        fn bytes(&self) -> &[u8; 32] {
+            self.as_bytes()
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self::from_bytes(bytes)
+        }
+    }
+
+    impl Bytes for CodeChallenge {
+        fn bytes(&self) -> &[u8; 32] {
+            self.as_bytes()
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self::from_bytes(bytes)
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(value: &impl Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&HEXLOWER.encode(value.bytes()))
+    }
+
+    pub(super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(T::of).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
+    }
+}
+
+/// A callback as it is written. It was checked before it was kept.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Callback;
+
+    pub(super) fn serialize<S: Serializer>(callback: &Callback, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(callback.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Callback, D::Error> {
+        String::deserialize(deserializer).map(|url| Callback::from_stored(&url))
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+mod millis {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Timestamp;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    pub(super) fn serialize<S: Serializer>(instant: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(instant.as_millis())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(deserializer).map(Timestamp::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{authorization::Client, id::AuthorizationRequestId, random::OsRandom, text::HumanText};
+
+    fn read(text: &str) -> Result<KnownFlow, StoreError> {
+        let (id, now) = (AuthorizationRequestId::generate(&OsRandom).unwrap(), Timestamp::from_millis(0));
+        let client = Client::named(HumanText::new("Agent").unwrap());
+        KnownFlow::of(&AuthorizationRequest::new(
+            id,
+            "https://api.example.com",
+            client,
+            Flow::from_stored(text),
+            now,
+            now,
+        ))
+    }
+
+    #[test]
+    fn every_flow_reads_back() {
+        let (poll, exchange) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
+        let finish = Code::new(Digest::from_bytes([3; 32]), Timestamp::from_millis(5));
+        let browser = KnownFlow::Browser {
+            poll,
+            callback: Callback::from_stored("http://127.0.0.1:4000/callback?a=b"),
+            state: Some("&=%#é\0\n\"".into()),
+            challenge: CodeChallenge::from_bytes([4; 32]),
+            code: Some(Code::new(exchange, Timestamp::from_millis(-1))),
+        };
+        for flow in [
+            KnownFlow::Claim,
+            browser,
+            KnownFlow::Detached { poll, exchange, finish_code: false, code: None },
+            KnownFlow::Detached { poll, exchange, finish_code: true, code: Some(finish) },
+            KnownFlow::FinishCode { poll, code: None },
+        ] {
+            let stored = flow.to_stored();
+            assert!(stored.as_str().contains(&format!("\"flow\":\"{}\"", flow.name())));
+            assert_eq!(read(stored.as_str()).unwrap(), flow);
+        }
+    }
+
+    #[test]
+    fn r91_a_flow_of_another_version_is_an_error() {
+        assert_eq!(read(r#"{"version":1,"flow":"claim","more":null}"#).unwrap(), KnownFlow::Claim);
+        for unknown in
+            ["", "{}", r#"{"version":2,"flow":"claim"}"#, r#"{"version":1,"flow":"new"}"#, r#"{"flow":"claim"}"#]
+        {
+            assert_eq!(read(unknown).unwrap_err().kind(), StoreErrorKind::Corrupt, "{unknown}");
+        }
+    }
+}
