@@ -1,13 +1,13 @@
 use std::{fmt, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, header::RETRY_AFTER};
+use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER};
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
     policy::Demand,
     principal::{Principal, remove_principal},
-    refusal::Refusals,
+    refusal::{RefusalResponse, Refusals},
 };
 use crate::{
     Config,
@@ -169,8 +169,8 @@ impl Check {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    /// Prepares a request for the inner service. Returns the challenge to add if that answers 401.
-    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<HeaderValue> {
+    /// Prepares a request for the inner service. Returns the refusal whose challenge is added if that answers 401.
+    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Arc<RefusalResponse>> {
         let counters = &self.shared.counters;
         match &principal {
             Principal::Nobody => counters.nobody.increment(),
@@ -186,7 +186,7 @@ impl Check {
             Some(Demand::Scopes(requirement)) => &requirement.no_credentials,
             _ => &self.shared.refusals.no_credentials,
         };
-        response.challenge().cloned()
+        Some(Arc::clone(response))
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {

@@ -1,6 +1,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,6 +13,7 @@ use tower_service::Service;
 use super::{
     GuardBody,
     check::{Check, Lookup, Verdict},
+    refusal::RefusalResponse,
 };
 use crate::{challenge::Challenge, http::poll_caught};
 
@@ -33,7 +35,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Inner { #[pin] future: S::Future, challenge: Option<HeaderValue> },
+        Inner { #[pin] future: S::Future, challenge: Option<Arc<RefusalResponse>> },
         Waiting { lookup: Lookup, waiting: Option<Box<Waiting<S, B>>> },
         Refused { response: Option<Response<Bytes>> },
     }
@@ -50,7 +52,7 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) const fn inner(future: S::Future, challenge: Option<HeaderValue>) -> Self {
+    pub(super) const fn inner(future: S::Future, challenge: Option<Arc<RefusalResponse>>) -> Self {
         Self { state: State::Inner { future, challenge } }
     }
 
@@ -107,7 +109,10 @@ where
                 StateProjection::Inner { future, challenge } => {
                     return future.poll(context).map_ok(|mut response| {
                         if response.status() == StatusCode::UNAUTHORIZED {
-                            add_challenge(response.headers_mut(), challenge.as_ref());
+                            add_challenge(
+                                response.headers_mut(),
+                                challenge.as_deref().and_then(RefusalResponse::challenge),
+                            );
                         }
                         response.map(GuardBody::inner)
                     });

@@ -61,7 +61,7 @@ pub(super) struct Requirement {
     /// For each needed scope, every scope of the catalogue that gives it.
     givers: Vec<ScopeSet>,
     any: bool,
-    pub(super) no_credentials: RefusalResponse,
+    pub(super) no_credentials: Arc<RefusalResponse>,
     insufficient_scope: RefusalResponse,
 }
 
@@ -89,13 +89,13 @@ impl Requirement {
             givers: names.iter().map(|scope| catalogue.givers(scope)).collect(),
             names,
             any,
-            no_credentials: RefusalResponse::no_credentials(no_credentials.to_header()?),
+            no_credentials: Arc::new(RefusalResponse::no_credentials(no_credentials.to_header()?)),
             insufficient_scope: RefusalResponse::insufficient_scope(insufficient_scope.to_header()?, &scopes),
         })
     }
 
     /// The response to a refusal if it names the scopes, else `None`.
-    pub(super) const fn response(&self, refusal: Refusal) -> Option<&RefusalResponse> {
+    pub(super) fn response(&self, refusal: Refusal) -> Option<&RefusalResponse> {
         match refusal {
             Refusal::NoCredentials => Some(&self.no_credentials),
             Refusal::InsufficientScope => Some(&self.insufficient_scope),

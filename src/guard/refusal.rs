@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -109,7 +111,7 @@ impl RefusalResponse {
 
 /// The refusals that do not depend on the rule.
 pub(super) struct Refusals {
-    pub(super) no_credentials: RefusalResponse,
+    pub(super) no_credentials: Arc<RefusalResponse>,
     invalid_request: RefusalResponse,
     invalid_token: RefusalResponse,
     owner_only: RefusalResponse,
@@ -127,7 +129,7 @@ impl Refusals {
         let mut method = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD);
         method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
         Ok(Self {
-            no_credentials: RefusalResponse::no_credentials(challenge.to_header()?),
+            no_credentials: Arc::new(RefusalResponse::no_credentials(challenge.to_header()?)),
             invalid_request: RefusalResponse::challenged(
                 Refusal::InvalidRequest,
                 StatusCode::BAD_REQUEST,
@@ -149,7 +151,7 @@ impl Refusals {
         })
     }
 
-    pub(super) const fn response(&self, refusal: Refusal) -> &RefusalResponse {
+    pub(super) fn response(&self, refusal: Refusal) -> &RefusalResponse {
         match refusal {
             Refusal::NoCredentials => &self.no_credentials,
             Refusal::InvalidRequest => &self.invalid_request,
