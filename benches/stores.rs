@@ -21,8 +21,8 @@ use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOption
 use tokio::{task::JoinSet, time::sleep};
 use tower_agent_auth::{
     store::{
-        AuthorizationStore, CacheOptions, CachedStore, CeremonyStore, MemoryStore, PostgresOptions, RedisOptions,
-        RevokeTarget, SessionRecordStore, SessionStore, SqliteStore,
+        CacheOptions, CachedStore, CeremonyStore, MemoryStore, PostgresOptions, RedisOptions, RevokeTarget,
+        SessionStore, SqliteStore,
         conformance::fixtures::{after, approved, session, session_of},
     },
     types::session::{NewSession, RevokedBy},

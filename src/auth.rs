@@ -10,7 +10,7 @@ use crate::{
     config::Problem,
     dialect,
     endpoints::{Context, EndpointsLayer, RouteTable},
-    guard::{self, GuardLayer, Requirement, Rule, Shared},
+    guard::{self, GuardLayer, Rule, Shared},
     http::{ClientAddresses, PeerAddress},
     observe,
     store::{
@@ -59,8 +59,8 @@ impl AgentAuth {
     /// Guards a route: an agent needs all of these scopes, separated by spaces.
     ///
     /// # Panics
-    /// When a scope is not in the catalogue: then nobody could ever pass. It happens when the service is built, not when
-    /// it is used. [`all_of`](Self::all_of) answers an error instead.
+    /// When a scope is not in the catalogue, because nobody could ever pass. [`all_of`](Self::all_of) returns an error instead.
+    #[track_caller]
     pub fn require(&self, scopes: &str) -> GuardLayer {
         self.guard(expect_rule(self.all_of(scopes)))
     }
@@ -68,36 +68,34 @@ impl AgentAuth {
     /// Guards a route: an agent needs any of these scopes, separated by spaces.
     ///
     /// # Panics
-    /// When a scope is not in the catalogue, as for [`require`](Self::require).
+    /// When a scope is not in the catalogue. [`any_of`](Self::any_of) returns an error instead.
+    #[track_caller]
     pub fn require_any(&self, scopes: &str) -> GuardLayer {
         self.guard(expect_rule(self.any_of(scopes)))
     }
 
-    /// Guards a route that anybody may call, an agent as itself: a missing token passes as none, a bad one is refused.
-    ///
-    /// A handler that needs an agent after all answers 401, and the guard adds the challenge.
+    /// Guards a route that anybody may call, an agent as itself. A request without a token passes; one with a bad token is
+    /// refused. If the handler answers 401, the guard adds the challenge.
     pub fn optional(&self) -> GuardLayer {
         self.guard(Rule::optional())
     }
 
-    /// Guards a route that is the account owner's alone: the signed-in human passes, an agent never, whatever its scopes.
+    /// Guards a route for the account's owner alone: the signed-in human passes, an agent never, whatever its scopes.
     ///
-    /// The host's sign-in is what lets the human in; protecting a form on such a route against cross-site requests is the
-    /// host's part.
+    /// Your [`Accounts`] say who is signed in. Protect forms on such a route against cross-site requests yourself.
     pub fn owner_only(&self) -> GuardLayer {
         self.guard(Rule::owner_only())
     }
 
-    /// Guards a route of that class.
+    /// Guards a route by a rule.
     pub fn guard(&self, rule: Rule) -> GuardLayer {
         GuardLayer::fixed(Arc::clone(&self.shared), rule)
     }
 
-    /// Guards a whole service without a router, or all routes of one: the policy names the class of each request, and what
-    /// it does not name is refused.
+    /// Guards a whole service, or all routes of a router. The policy returns the rule for each request; `None` refuses it.
     ///
-    /// Make the rules before, outside the closure, as below. Decide by what will handle the request, such as axum's `MatchedPath` inside `Router::route_layer`, or by exactly the
-    /// paths that the service itself matches.
+    /// Make the rules outside the closure, as below. Decide by what will handle the request, such as axum's `MatchedPath`
+    /// inside `Router::route_layer`, or by exactly the paths that the service matches.
     ///
     /// ```
     /// # use tower_agent_auth::{AgentAuth, Config, guard::Rule, store::MemoryStore};
@@ -117,22 +115,20 @@ impl AgentAuth {
         GuardLayer::policy(Arc::clone(&self.shared), policy)
     }
 
-    /// The class of routes for which an agent needs all of these scopes, separated by spaces. Make it once, not for each
-    /// request: what is answered to those who lack them is written here, and kept for as long as the process lives.
+    /// The rule that an agent needs all of these scopes, separated by spaces. Make it once, not for each request.
     ///
     /// # Errors
-    /// When a scope is not in the catalogue. The fault is the service's code.
+    /// When a scope is not in the catalogue.
     pub fn all_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        self.rule(scopes, false)
+        Rule::all_of(&self.config, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
-    /// The class of routes for which an agent needs any of these scopes, separated by spaces. Make it once, not for each
-    /// request: what is answered to those who lack them is written here, and kept for as long as the process lives.
+    /// The rule that an agent needs any of these scopes, separated by spaces. Make it once, not for each request.
     ///
     /// # Errors
-    /// When a scope is not in the catalogue. The fault is the service's code.
+    /// When a scope is not in the catalogue.
     pub fn any_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        self.rule(scopes, true)
+        Rule::any_of(&self.config, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The configuration.
@@ -180,12 +176,6 @@ impl AgentAuth {
             None => Ok(()),
         }
     }
-
-    fn rule(&self, scopes: &str, any: bool) -> Result<Rule, ConfigError> {
-        let requirement = Requirement::new(&self.config, scopes, any);
-        let rule = requirement.map(|requirement| Rule(guard::Kind::Require(Arc::new(requirement))));
-        rule.map_err(|error| ConfigError::new(vec![Problem::new("require", scopes, error.to_string())]))
-    }
 }
 
 impl fmt::Debug for AgentAuth {
@@ -198,6 +188,7 @@ impl fmt::Debug for AgentAuth {
     clippy::panic,
     reason = "documented: a route that nobody could ever pass is refused when the service is built"
 )]
+#[track_caller]
 fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
     match rule {
         Ok(rule) => rule,
@@ -288,8 +279,7 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// Puts the parts together. What its guards answer to those whom they refuse is written here, each text once, and kept
-    /// for as long as the process lives: some kilobytes for each resource.
+    /// Puts the parts together.
     ///
     /// # Errors
     /// When a part is missing.
@@ -333,16 +323,16 @@ impl AgentAuthBuilder {
         let mut routes = RouteTable::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
         if let Some(context) = &context {
             let served = routes.serve_ceremony(&config, context, &dialects);
-            served.map_err(|error| unusable("auth_md.template", &error))?;
+            served.map_err(|error| unusable("auth_md.template", "", &error))?;
             #[cfg(feature = "pages")]
-            crate::pages::serve(&mut routes, context, &dialects).map_err(|error| unusable("pages", &error))?;
+            crate::pages::serve(&mut routes, context, &dialects).map_err(|error| unusable("pages", "", &error))?;
         }
         let conflicts = routes.conflicts();
         if !conflicts.is_empty() {
             return Err(ConfigError::new(conflicts));
         }
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
-        let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", &error))?;
+        let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", "", &error))?;
         Ok(AgentAuth { config, shared: Arc::new(shared), routes: Arc::new(routes), ceremony })
     }
 }
@@ -353,6 +343,6 @@ impl fmt::Debug for AgentAuthBuilder {
     }
 }
 
-fn unusable(field: &str, error: &dyn std::error::Error) -> ConfigError {
-    ConfigError::new(vec![Problem::new(field, "", error.to_string())])
+fn unusable(field: &str, value: &str, error: &dyn std::error::Error) -> ConfigError {
+    ConfigError::new(vec![Problem::new(field, value, error.to_string())])
 }

@@ -1,20 +1,22 @@
-//! What operators see: metrics and spans, each behind a feature, and nothing at all without it.
+//! Metrics and spans for operators, each behind a feature.
 //!
-//! With the feature `metrics`, by the facade of that name; every label is one of a fixed few, whatever is requested:
+//! The feature `metrics` uses the facade of that name. Every label has a few fixed values, whatever agents request:
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
-//! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner` or `nobody` for what passed, else the refusal's name | requests that a guard decided |
-//! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | what became of authorization requests and sessions |
-//! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | how long a store took that had to be waited for |
+//! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner` or `nobody` if the request passed, else the [refusal's name](crate::guard::Refusal::as_str) | requests that a guard decided |
+//! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | audit events |
+//! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | store calls that a request waited for |
 //!
-//! The counters of checks are taken from the recorder when [`AgentAuth`](crate::AgentAuth) is built, so that a check costs
-//! one addition: install the recorder before. A check that a store answers at once is in no histogram.
+//! Install the recorder before you build [`AgentAuth`](crate::AgentAuth) and its rules: they take their counters from it
+//! once. A check that a store answers at once is in no histogram.
 //!
-//! With the feature `tracing`, spans of level `DEBUG` and target `tower_agent_auth::observe`: `agent_auth.endpoint` for each request
-//! that this crate answers, with `method` and `path`, and within it, or within the span of the request that is checked,
-//! `agent_auth.store` for each call of a store that has to be waited for, with `call`. No secret is in either. Audit events
-//! come as `tracing` events by [`TracingAudit`](crate::audit).
+//! The feature `tracing` adds spans of level `DEBUG` and target `tower_agent_auth::observe`:
+//!
+//! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate answers;
+//! * `agent_auth.store`, with `call`, for each store call that a request waits for.
+//!
+//! They hold no secret. [`TracingAudit`](crate::audit) turns audit events into `tracing` events.
 //!
 //! ```
 //! # #[cfg(feature = "metrics")]
@@ -30,9 +32,9 @@ use std::future::Future;
 
 use http::request::Parts;
 
-use crate::{guard::Refusal, http::Answering, store::StoreError};
+use crate::{http::Answering, store::StoreError};
 
-/// Tells the recorder the unit and a help text of each metric.
+/// Registers the unit and help text of each metric with the recorder.
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub fn describe() {
@@ -49,56 +51,32 @@ const EVENTS: &str = "agent_auth_events_total";
 #[cfg(feature = "metrics")]
 const STORE: &str = "agent_auth_store_seconds";
 
-/// What a guard decided.
-#[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only counters tell them apart"))]
-pub(crate) enum Check {
-    Agent,
-    Owner,
-    Nobody,
-    Refused(Refusal),
-}
-
 #[cfg(feature = "metrics")]
 mod counting {
     use std::sync::Arc;
 
     use metrics::{Counter, counter};
 
-    use super::{CHECKS, Check, EVENTS};
+    use super::{CHECKS, EVENTS};
     use crate::{
         audit::{AuditSink, Event},
-        guard::Refusal,
         types::clock::Timestamp,
     };
 
-    /// The counters of token checks.
-    pub(crate) struct Checks {
-        agent: Counter,
-        owner: Counter,
-        nobody: Counter,
-        refused: [Counter; Refusal::ALL.len()],
-    }
+    /// Counts token checks of one outcome.
+    pub(crate) struct CheckCounter(Counter);
 
-    impl Checks {
-        pub(crate) fn new() -> Self {
-            let of = |outcome: &'static str| counter!(CHECKS, "outcome" => outcome);
-            let refused = Refusal::ALL.map(|refusal| of(refusal.as_str()));
-            Self { agent: of("agent"), owner: of("owner"), nobody: of("nobody"), refused }
+    impl CheckCounter {
+        pub(crate) fn new(outcome: &'static str) -> Self {
+            Self(counter!(CHECKS, "outcome" => outcome))
         }
 
-        pub(crate) fn count(&self, check: Check) {
-            let counter = match check {
-                Check::Agent => &self.agent,
-                Check::Owner => &self.owner,
-                Check::Nobody => &self.nobody,
-                Check::Refused(refusal) => &self.refused[refusal as usize],
-            };
-            counter.increment(1);
+        pub(crate) fn increment(&self) {
+            self.0.increment(1);
         }
     }
 
-    /// The same sink, with its events counted.
+    /// Counts the events of a sink.
     pub(crate) fn counted(sink: Arc<dyn AuditSink>) -> Arc<dyn AuditSink> {
         Arc::new(Counted(sink))
     }
@@ -117,19 +95,17 @@ mod counting {
 mod counting {
     use std::sync::Arc;
 
-    use super::Check;
     use crate::audit::AuditSink;
 
-    pub(crate) struct Checks;
+    pub(crate) struct CheckCounter;
 
-    impl Checks {
-        pub(crate) const fn new() -> Self {
+    impl CheckCounter {
+        pub(crate) const fn new(_: &'static str) -> Self {
             Self
         }
 
-        #[inline]
-        #[expect(clippy::unused_self, reason = "its twin has counters")]
-        pub(crate) const fn count(&self, _: Check) {}
+        #[expect(clippy::unused_self, reason = "with `metrics` it counts")]
+        pub(crate) const fn increment(&self) {}
     }
 
     pub(crate) fn counted(sink: Arc<dyn AuditSink>) -> Arc<dyn AuditSink> {
@@ -137,9 +113,9 @@ mod counting {
     }
 }
 
-pub(crate) use counting::{Checks, counted};
+pub(crate) use counting::{CheckCounter, counted};
 
-/// Waits for a store, and says how long that took.
+/// Measures a store call.
 pub(crate) async fn of_store<T>(
     call: &'static str,
     answer: impl Future<Output = Result<T, StoreError>> + Send,
@@ -158,7 +134,7 @@ pub(crate) async fn of_store<T>(
     answer
 }
 
-/// What this crate answers itself, in a span.
+/// Runs an endpoint in a span.
 pub(crate) fn of_endpoint<T: 'static>(request: Parts, answer: impl FnOnce(Parts) -> Answering<T>) -> Answering<T> {
     #[cfg(feature = "tracing")]
     {

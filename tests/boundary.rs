@@ -196,3 +196,19 @@ async fn r86_an_agent_that_names_no_scope_asks_for_the_default_ones() {
         answer.json["message"].as_str().unwrap().contains("`requested_scopes` is required: name one or more of: a")
     );
 }
+
+#[test]
+fn g11_a_rule_that_nobody_can_meet_panics_at_the_caller() {
+    let service = Service::new();
+    let at = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new({
+        let at = Arc::clone(&at);
+        move |panic| at.lock().unwrap().extend(panic.location().map(|location| location.file().to_owned()))
+    }));
+    let auth = std::panic::AssertUnwindSafe(&service.auth);
+    assert!(std::panic::catch_unwind(|| auth.require("nothing")).is_err());
+    assert!(std::panic::catch_unwind(|| auth.require_any("nothing")).is_err());
+    std::panic::set_hook(before);
+    assert!(at.lock().unwrap().iter().all(|file| file == file!()), "{at:?}");
+}

@@ -330,7 +330,7 @@ async fn the_optional_mode_lets_nobody_pass_as_somebody() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_refusal_tells_its_cause() {
+async fn the_response_extensions_of_a_refusal_hold_its_cause() {
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;
     let causes = [
@@ -338,7 +338,7 @@ async fn the_body_of_a_refusal_tells_its_cause() {
         (service.auth.require("projects:read"), Some("junk"), Some(Refusal::InvalidToken)),
         (service.auth.require("projects:write"), Some(&*token), Some(Refusal::InsufficientScope)),
         (service.auth.owner_only(), Some(&*token), Some(Refusal::OwnerOnly)),
-        (service.auth.policy(|_| None), Some(&*token), Some(Refusal::Unclassified)),
+        (service.auth.policy(|_| None), Some(&*token), Some(Refusal::NoRule)),
         (service.auth.require("projects:read"), Some(&*token), None),
     ];
     for (guard, token, cause) in causes {
@@ -348,8 +348,12 @@ async fn the_body_of_a_refusal_tells_its_cause() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let response = guard.layer(inner).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(response.body().refusal(), cause);
+        assert_eq!(response.extensions().get::<Refusal>().copied(), cause);
+        assert_eq!(response.headers().contains_key("x-content-type-options"), cause.is_some());
     }
+    // A router hides the type of the body, not the extensions.
+    let refused = service.app.clone().oneshot(Request::get("/projects").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(refused.extensions().get::<Refusal>(), Some(&Refusal::NoCredentials));
 }
 
 #[tokio::test]

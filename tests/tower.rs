@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
 
 use tower_agent_auth::{
     store::StoreError,
@@ -137,6 +138,25 @@ async fn r109_back_pressure_passes_through() {
     assert!(!poll(&mut second, &mut context), "the only place is reserved");
     drop(first);
     assert!(poll(&mut second, &mut context));
+}
+
+#[tokio::test]
+async fn e1_tower_http_stacks_on_either_side_without_a_router() {
+    let service = Service::new();
+    let inner = service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
+    let stack = ServiceBuilder::new()
+        .layer(CorsLayer::permissive())
+        .layer(service.auth.endpoints())
+        .layer(CorsLayer::permissive())
+        .layer(service.auth.require("projects:read"))
+        .layer(CorsLayer::permissive())
+        .service(inner);
+    let preflight = Request::options("/").header("origin", "x").header("access-control-request-method", "GET");
+    let response = stack.clone().oneshot(preflight.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let refused = stack.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(refused.headers().contains_key("access-control-allow-origin"));
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ fn main() {
         None => (0..many).for_each(|_| call(&mut Inner, request(token))),
     };
     let mut guard = auth.require("a").layer(Inner);
-    // The use is noted and the scopes are resolved once, for the first request of a minute and of a session.
+    // The first request of a minute notes the use.
     call(&mut guard, request(token));
     match what.as_str() {
         "hash" => (0..many).for_each(|_| hash(black_box(token))),

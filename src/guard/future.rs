@@ -5,20 +5,20 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    GuardBody, Shared,
-    policy::Kind,
-    refusal::{Answer, Told},
-    shared::{Lookup, Verdict},
+    GuardBody,
+    check::{Check, Lookup, Verdict},
+    refusal::RefusalResponse,
 };
 use crate::{challenge::Challenge, http::poll_caught};
 
 pin_project! {
-    /// The future of a [`Guard`](super::Guard). It is boxed only where the store really has to be waited for.
+    /// The future of a [`Guard`](super::Guard). It allocates only if the store has to be waited for.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B>
     where
@@ -35,31 +35,29 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Inner { #[pin] future: S::Future, challenge: Option<&'static Told> },
+        Inner { #[pin] future: S::Future, challenge: Option<Arc<RefusalResponse>> },
         Waiting { lookup: Lookup, waiting: Option<Box<Waiting<S, B>>> },
-        Refused { answer: &'static Answer },
+        Refused { response: Option<Response<Bytes>> },
     }
 }
 
-/// A request and the readied service that it is for, while the answer is awaited.
+/// A request and the service that was polled ready for it, during a lookup.
 pub(super) struct Waiting<S, B> {
     pub(super) service: S,
     pub(super) request: Request<B>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) rule: Option<Kind>,
-    pub(super) tells: bool,
+    pub(super) check: Check,
 }
 
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) const fn inner(future: S::Future, challenge: Option<&'static Told>) -> Self {
+    pub(super) const fn inner(future: S::Future, challenge: Option<Arc<RefusalResponse>>) -> Self {
         Self { state: State::Inner { future, challenge } }
     }
 
-    pub(super) const fn refused(answer: &'static Answer) -> Self {
-        Self { state: State::Refused { answer } }
+    pub(super) const fn refused(response: Response<Bytes>) -> Self {
+        Self { state: State::Refused { response: Some(response) } }
     }
 
     pub(super) fn waiting(lookup: Lookup, waiting: Waiting<S, B>) -> Self {
@@ -67,39 +65,34 @@ where
     }
 }
 
-impl Lookup {
-    /// What the answer means for the request, once it is there.
-    fn poll<S, B>(&mut self, context: &mut Context<'_>, waiting: &Waiting<S, B>) -> Poll<Verdict> {
-        let Waiting { request, shared, rule, .. } = waiting;
-        Poll::Ready(match self {
-            Self::Session(lookup) => match ready!(poll_caught(lookup, context)) {
-                Ok(Ok(found)) => shared.admit(found, request, rule.as_ref()),
-                Ok(Err(error)) => shared.failed(&error),
-                Err(panicked) => shared.failed(&panicked),
-            },
-            Self::Owner(lookup) => match ready!(poll_caught(lookup, context)) {
-                Ok(Ok(found)) => Shared::owner(found),
-                Ok(Err(error)) => shared.failed(&error),
-                Err(panicked) => shared.failed(&panicked),
-            },
-        })
-    }
-}
-
 impl<S, B> Waiting<S, B>
 where
     S: Service<Request<B>>,
 {
+    fn poll(&self, lookup: &mut Lookup, context: &mut Context<'_>) -> Poll<Verdict> {
+        Poll::Ready(match lookup {
+            Lookup::Session(lookup) => match ready!(poll_caught(lookup, context)) {
+                Ok(Ok(found)) => self.check.authorize(found, &self.request),
+                Ok(Err(error)) => self.check.fail(&error),
+                Err(panicked) => self.check.fail(&panicked),
+            },
+            Lookup::Owner(lookup) => match ready!(poll_caught(lookup, context)) {
+                Ok(Ok(found)) => Check::authorize_owner(found),
+                Ok(Err(error)) => self.check.fail(&error),
+                Err(panicked) => self.check.fail(&panicked),
+            },
+        })
+    }
+
     fn resume(mut self: Box<Self>, verdict: Verdict) -> State<S, B> {
-        let rule = self.rule.as_ref();
         match verdict {
-            Verdict::Pass(principal) => {
-                let challenge = self.shared.pass(principal, self.request.extensions_mut(), rule, self.tells);
+            Verdict::Forward(principal) => {
+                let challenge = self.check.forward(principal, self.request.extensions_mut());
                 let Self { mut service, request, .. } = *self;
                 State::Inner { future: service.call(request), challenge }
             }
-            Verdict::Refuse(refusal) => State::Refused { answer: self.shared.refuse(refusal, &self.request, rule) },
-            Verdict::Ask(lookup) => State::Waiting { lookup, waiting: Some(self) },
+            Verdict::Refuse(refusal) => State::Refused { response: Some(self.check.refuse(refusal, &self.request)) },
+            Verdict::Wait(lookup) => State::Waiting { lookup, waiting: Some(self) },
         }
     }
 }
@@ -110,31 +103,42 @@ where
 {
     type Output = Result<Response<GuardBody<R>>, S::Error>;
 
-    #[expect(clippy::panic, reason = "a future that is polled after its end is the caller's bug, as for any future")]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
                 StateProjection::Inner { future, challenge } => {
-                    return future.poll(context).map_ok(|response| {
-                        let (mut head, body) = response.into_parts();
-                        if head.status == StatusCode::UNAUTHORIZED {
-                            add_challenge(&mut head.headers, challenge.and_then(Told::challenge));
+                    return future.poll(context).map_ok(|mut response| {
+                        if response.status() == StatusCode::UNAUTHORIZED {
+                            add_challenge(
+                                response.headers_mut(),
+                                challenge.as_deref().and_then(RefusalResponse::challenge),
+                            );
                         }
-                        Response::from_parts(head, GuardBody::inner(body))
+                        response.map(GuardBody::inner)
                     });
                 }
-                StateProjection::Refused { answer } => return Poll::Ready(Ok(answer.response())),
+                StateProjection::Refused { response } => {
+                    return Poll::Ready(Ok(unfinished(response.take()).map(GuardBody::own)));
+                }
                 StateProjection::Waiting { lookup, waiting } => {
-                    let Some(kept) = waiting.as_ref() else { panic!("polled after completion") };
-                    let verdict = ready!(lookup.poll(context, kept));
-                    waiting.take().map(|waiting| waiting.resume(verdict))
+                    let request = unfinished(waiting.take());
+                    match request.poll(lookup, context) {
+                        Poll::Ready(verdict) => request.resume(verdict),
+                        Poll::Pending => {
+                            *waiting = Some(request);
+                            return Poll::Pending;
+                        }
+                    }
                 }
             };
-            if let Some(next) = next {
-                self.as_mut().project().state.set(next);
-            }
+            self.as_mut().project().state.set(next);
         }
     }
+}
+
+#[expect(clippy::expect_used, reason = "a future that is polled after its end is the caller's bug, as for any future")]
+fn unfinished<T>(value: Option<T>) -> T {
+    value.expect("polled after completion")
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>
@@ -146,8 +150,8 @@ where
     }
 }
 
-/// Adds our challenge to a 401 of the inner service, before its own: clients split the first one off at a space, and
-/// must find `Bearer` there. A `Bearer` challenge of the inner service is left alone.
+/// Adds the guard's challenge to a 401 of the inner service. It goes first, because some clients read no further than the
+/// first challenge. If the inner service sent a `Bearer` challenge, that one stays alone.
 fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
     let Some(challenge) = challenge else { return };
     let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();

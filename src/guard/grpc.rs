@@ -1,5 +1,5 @@
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response,
+    HeaderMap, HeaderValue, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -7,36 +7,32 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::Refusal;
 use crate::http::Reply;
 
-/// Whether a POST is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is another protocol.
+/// Whether a POST is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is not.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
     matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
-/// The same refusal as a gRPC call is told it: by the status in the headers alone, and no body (gRPC over HTTP/2,
-/// "Responses", Trailers-Only). The challenge and when to come back stand in the metadata.
+/// A refusal as gRPC: the status in the headers and no body (gRPC over HTTP/2, "Responses", Trailers-Only). The metadata
+/// carries the challenge and `Retry-After`.
 pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Reply {
-    let mut told = Response::default();
-    let headers = told.headers_mut();
+    let mut grpc = Response::default();
+    let headers = grpc.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(&STATUS, HeaderValue::from(status(refusal)));
-    // What is percent-encoded is printable ASCII.
+    headers.insert("grpc-status", HeaderValue::from(status(refusal)));
+    // Percent-encoded text is printable ASCII.
     if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, PLAIN).to_string()) {
-        headers.insert(&MESSAGE, message);
+        headers.insert("grpc-message", message);
     }
     for name in [WWW_AUTHENTICATE, RETRY_AFTER, CACHE_CONTROL, PRAGMA] {
         if let Some(value) = reply.headers().get(&name) {
             headers.insert(name, value.clone());
         }
     }
-    told
+    grpc
 }
 
-// Names that no response has to count who else has them.
-static STATUS: HeaderName = HeaderName::from_static("grpc-status");
-static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// What stands for itself in a message: printable ASCII but `%`.
+/// Escapes all but printable ASCII without `%`.
 const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
 const fn status(refusal: Refusal) -> u16 {
@@ -47,7 +43,7 @@ const fn status(refusal: Refusal) -> u16 {
     const UNAUTHENTICATED: u16 = 16;
     match refusal {
         Refusal::NoCredentials | Refusal::InvalidToken => UNAUTHENTICATED,
-        Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::Unclassified => PERMISSION_DENIED,
+        Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => PERMISSION_DENIED,
         Refusal::InvalidRequest => INVALID_ARGUMENT,
         Refusal::Method => UNIMPLEMENTED,
         Refusal::Unavailable => UNAVAILABLE,
@@ -68,8 +64,8 @@ mod tests {
 
     #[test]
     fn a_message_is_percent_encoded() {
-        let told = trailers_only(Refusal::OwnerOnly, "100 % für\nalle", &Response::default());
-        assert_eq!(told.headers()["grpc-message"], "100 %25 f%C3%BCr%0Aalle");
-        assert_eq!(told.headers()["grpc-status"], "7");
+        let grpc = trailers_only(Refusal::OwnerOnly, "100 % für\nalle", &Response::default());
+        assert_eq!(grpc.headers()["grpc-message"], "100 %25 f%C3%BCr%0Aalle");
+        assert_eq!(grpc.headers()["grpc-status"], "7");
     }
 }

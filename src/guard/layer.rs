@@ -3,41 +3,32 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{Guard, Rule, Shared, policy::Kind};
+use super::{Guard, Rule, Shared, check::Check, policy::Policy};
 
-/// Puts a [`Guard`] in front of a service. Made by [`AgentAuth`](crate::AgentAuth).
-#[derive(Clone, Debug)]
+/// Puts a [`Guard`] in front of a service. [`AgentAuth`](crate::AgentAuth) makes it.
+#[derive(Clone)]
 #[must_use]
 pub struct GuardLayer {
-    shared: Arc<Shared>,
-    class: Class,
-    tells: bool,
+    pub(super) check: Check,
+    /// Chooses the rule of each request. Without one, the rule of `check` holds.
+    pub(super) policy: Option<Arc<Policy>>,
 }
-
-/// How a guard knows the class of a request.
-#[derive(Clone)]
-pub(super) enum Class {
-    Fixed(Kind),
-    Policy(Arc<Policy>),
-}
-
-/// Names the class of a request.
-type Policy = dyn Fn(&Parts) -> Option<Rule> + Send + Sync;
 
 impl GuardLayer {
-    pub(crate) fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { shared, class: Class::Fixed(rule.0), tells: true }
+    pub(crate) const fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
+        Self { check: Check { shared, rule: Some(rule), insert_principal: true }, policy: None }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        Self { shared, class: Class::Policy(Arc::new(policy)), tells: true }
+        let check = Check { shared, rule: None, insert_principal: true };
+        Self { check, policy: Some(Arc::new(policy)) }
     }
 
-    /// The same guard, which does not put into the request's extensions who called: for a service that never asks, and
-    /// spares the allocations. Handlers then find neither an [`AgentSession`](super::AgentSession) nor an
-    /// [`Owner`](super::Owner); the extractors refuse.
+    /// Leaves the caller out of the request's extensions, which saves the allocations. For services that never ask who
+    /// calls: handlers find neither an [`AgentSession`](super::AgentSession) nor an [`Owner`](super::Owner), and the
+    /// extractors refuse.
     pub const fn without_principal(mut self) -> Self {
-        self.tells = false;
+        self.check.insert_principal = false;
         self
     }
 }
@@ -46,15 +37,12 @@ impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard::new(inner, Arc::clone(&self.shared), self.class.clone(), self.tells)
+        Guard { inner, layer: self.clone() }
     }
 }
 
-impl fmt::Debug for Class {
+impl fmt::Debug for GuardLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(kind) => kind.fmt(f),
-            Self::Policy(_) => f.write_str("Policy(..)"),
-        }
+        f.debug_struct("GuardLayer").field("check", &self.check).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,17 @@
 //! The guard: the layers that check an agent's token in front of a route.
 //!
-//! | class | no credentials | a good agent token | the signed-in human |
+//! | rule | no credentials | a good agent token | the signed-in human |
 //! |---|---|---|---|
 //! | [`require`](crate::AgentAuth::require) | 401 | passes with the scopes, else 403 | 401: a browser session is no token |
-//! | [`optional`](crate::AgentAuth::optional) | passes | passes | passes as nobody |
+//! | [`optional`](crate::AgentAuth::optional) | passes | passes | passes without a principal |
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
-//! | [`policy`](crate::AgentAuth::policy) | as the class that it names | as the class that it names; 403 if it names none | as the class that it names |
+//! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
 //!
-//! A gRPC call, which is a POST of that content type, is refused in gRPC: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and
+//! A gRPC call, a POST of that content type, is refused in gRPC: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and
 //! `UNAVAILABLE` for 503, with the challenge in the metadata.
 //!
-//! A bad token is refused in every class but `public`. A handler finds who called in the request's extensions: an
-//! [`AgentSession`] or an [`Owner`]. Both come from a check that was passed, and from nowhere else:
+//! Every rule but [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's extensions: an
+//! [`AgentSession`] or an [`Owner`]. Only a guard can make them:
 //!
 //! ```compile_fail
 //! # fn forge(session: std::sync::Arc<tower_agent_auth::types::session::Session>) {
@@ -35,7 +35,7 @@
 //! let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build()?;
 //! let service = ServiceBuilder::new().layer(auth.require("projects:read")).service(service_fn(
 //!     async |request: Request<Full<Bytes>>| {
-//!         let session = request.extensions().get::<AgentSession>().expect("the guard let it pass");
+//!         let session = request.extensions().get::<AgentSession>().expect("the guard inserts it");
 //!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(session.account.label.clone())))
 //!     },
 //! ));
@@ -51,49 +51,45 @@
 //!
 //! # Why it was refused
 //!
-//! The body of a refusal [tells its cause](GuardBody::refusal) to the layer around the guard, at no cost to any request.
-//! Routers such as axum's hide the type of a body; there, read it before the router does:
+//! The extensions of a refused request's response hold the [`Refusal`], for layers around the guard:
 //!
 //! ```
-//! use axum::{Router, body::Body, routing::get};
-//! use http::Response;
+//! use axum::{Router, response::Response, routing::get};
 //! use tower::ServiceBuilder;
-//! use tower_agent_auth::{AgentAuth, guard::GuardBody};
+//! use tower_agent_auth::{AgentAuth, guard::Refusal};
 //!
 //! # fn app(auth: &AgentAuth) -> Router {
-//! let guard = ServiceBuilder::new()
-//!     .map_response(|mut response: Response<GuardBody<Body>>| {
-//!         if let Some(refusal) = response.body().refusal() {
-//!             response.extensions_mut().insert(refusal);
+//! let layers = ServiceBuilder::new()
+//!     .map_response(|response: Response| {
+//!         if let Some(refusal) = response.extensions().get::<Refusal>() {
+//!             println!("refused: {}", refusal.as_str());
 //!         }
 //!         response
-//!     })
-//!     .layer(auth.require("projects:read"));
-//! Router::new().route("/projects", get(async || "none").layer(guard))
+//!     });
+//! Router::new().route("/projects", get(async || "none")).layer(auth.require("projects:read")).layer(layers)
 //! # }
 //! ```
 //!
-//! # In which order to stack
+//! # Order of layers
 //!
-//! CORS outermost, so that a preflight is answered before it needs a token and refusals carry its headers; then
-//! [`discovery`](crate::AgentAuth::endpoints); then routing; and the guards around the handlers, inside routing, so that
-//! what is decided is the class of the handler that will run, not the spelling of a URL.
+//! From the outside in: CORS, so that it answers preflights and adds its headers to refusals;
+//! [`endpoints`](crate::AgentAuth::endpoints); routing; guards around the handlers. Inside routing, a guard decides by the
+//! handler that will run, not by the spelling of a URL.
 
+mod check;
 mod future;
 mod grpc;
 mod layer;
 mod policy;
+mod principal;
 mod refusal;
 mod service;
-mod shared;
 
 pub use crate::http::GuardBody;
+pub(crate) use check::{Parts, Shared};
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
+pub use principal::{AgentSession, Owner};
 pub use refusal::Refusal;
 pub use service::Guard;
-pub use shared::{AgentSession, Owner};
-
-pub(crate) use policy::{Kind, Requirement};
-pub(crate) use shared::{Parts, Shared};

@@ -1,61 +1,72 @@
 use std::{fmt, sync::Arc};
 
-use super::{
-    Refusal,
-    refusal::{Told, insufficient_scope, no_credentials},
-};
+use http::request::Parts;
+
+use super::{Refusal, refusal::RefusalResponse};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
     types::scope::ScopeSet,
 };
 
-/// The class of a route: who may call it. Made by [`AgentAuth`](crate::AgentAuth); a
-/// [policy](crate::AgentAuth::policy) names one for each request.
+/// What a route demands of its caller. Scopes are demanded by [`AgentAuth::all_of`](crate::AgentAuth::all_of) and
+/// [`any_of`](crate::AgentAuth::any_of). A [policy](crate::AgentAuth::policy) returns one for each request.
 #[derive(Clone, Debug)]
-pub struct Rule(pub(crate) Kind);
+pub struct Rule(pub(super) Demand);
+
+/// Returns the rule for a request; `None` refuses it.
+pub(super) type Policy = dyn Fn(&Parts) -> Option<Rule> + Send + Sync;
 
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub(super) enum Demand {
     Public,
     Optional,
-    Require(Arc<Requirement>),
+    Scopes(Arc<Requirement>),
     OwnerOnly,
 }
 
 impl Rule {
-    /// Anybody; no token is looked at.
+    /// Anybody passes; the guard does not look at tokens.
     #[must_use]
     pub const fn public() -> Self {
-        Self(Kind::Public)
+        Self(Demand::Public)
     }
 
-    /// Anybody, and an agent as itself: a missing token passes as none, a bad one is refused.
+    /// Anybody passes, an agent as itself. A request without a token passes; one with a bad token is refused.
     #[must_use]
     pub const fn optional() -> Self {
-        Self(Kind::Optional)
+        Self(Demand::Optional)
     }
 
-    /// The account's human alone. No agent passes, whatever its scopes.
+    /// Only the account's human passes. No agent does, whatever its scopes.
     #[must_use]
     pub const fn owner_only() -> Self {
-        Self(Kind::OwnerOnly)
+        Self(Demand::OwnerOnly)
+    }
+
+    /// Agents that have all of the scopes pass.
+    pub(crate) fn all_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, false)?))))
+    }
+
+    /// Agents that have any of the scopes pass.
+    pub(crate) fn any_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, true)?))))
     }
 }
 
-/// Scopes that a route needs, resolved against the catalogue once, when the layer is built.
-pub(crate) struct Requirement {
-    config: Config,
-    needed: ScopeSet,
-    /// The same as bits of the catalogue, unless that has too many entries.
-    bits: Option<u64>,
+/// Scopes that a route needs, and the refusals that name them.
+pub(super) struct Requirement {
+    names: ScopeSet,
+    /// For each needed scope, every scope of the catalogue that gives it.
+    givers: Vec<ScopeSet>,
     any: bool,
-    pub(super) no_credentials: &'static Told,
-    insufficient_scope: &'static Told,
+    pub(super) no_credentials: Arc<RefusalResponse>,
+    insufficient_scope: RefusalResponse,
 }
 
 impl Requirement {
-    pub(crate) fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
+    fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
         let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
         if names.is_empty() {
             return Err(RequirementError::NoScope(scopes.into()));
@@ -66,53 +77,46 @@ impl Requirement {
         }
         let metadata_url = config.protected_resource_metadata_url();
         let scopes = names.to_string();
-        let mut bare = Challenge::bearer().with("resource_metadata", &metadata_url);
+        let mut no_credentials = Challenge::bearer().with("resource_metadata", &metadata_url);
         if config.challenge_scope() {
-            bare = bare.with("scope", &scopes);
+            no_credentials = no_credentials.with("scope", &scopes);
         }
-        let insufficient = Challenge::bearer()
+        let insufficient_scope = Challenge::bearer()
             .with("error", "insufficient_scope")
             .with("scope", &scopes)
             .with("resource_metadata", &metadata_url);
         Ok(Self {
-            config: config.clone(),
-            bits: catalogue.bits(&names),
-            needed: names,
+            givers: names.iter().map(|scope| catalogue.givers(scope)).collect(),
+            names,
             any,
-            no_credentials: no_credentials(&bare.to_header()?),
-            insufficient_scope: insufficient_scope(&insufficient.to_header()?, &scopes),
+            no_credentials: Arc::new(RefusalResponse::no_credentials(no_credentials.to_header()?)),
+            insufficient_scope: RefusalResponse::insufficient_scope(insufficient_scope.to_header()?, &scopes),
         })
     }
 
-    /// What those are told who don't meet it, in its own words; `None` if it has none for that.
-    pub(super) fn told(&self, refusal: Refusal) -> Option<&'static Told> {
+    /// The response to a refusal if it names the scopes, else `None`.
+    pub(super) fn response(&self, refusal: Refusal) -> Option<&RefusalResponse> {
         match refusal {
-            Refusal::NoCredentials => Some(self.no_credentials),
-            Refusal::InsufficientScope => Some(self.insufficient_scope),
+            Refusal::NoCredentials => Some(&self.no_credentials),
+            Refusal::InsufficientScope => Some(&self.insufficient_scope),
             _ => None,
         }
     }
 
-    #[inline]
-    pub(crate) fn is_met_by(&self, granted: &ScopeSet) -> bool {
-        let catalogue = self.config.catalogue();
-        match (self.bits, self.any) {
-            (Some(bits), true) => catalogue.powers(granted) & bits != 0,
-            (Some(bits), false) => catalogue.powers(granted) & bits == bits,
-            (None, true) => self.needed.iter().any(|scope| catalogue.grants(granted, scope)),
-            (None, false) => self.needed.iter().all(|scope| catalogue.grants(granted, scope)),
-        }
+    pub(super) fn is_met_by(&self, granted: &ScopeSet) -> bool {
+        let given = |givers: &ScopeSet| granted.intersects(givers);
+        if self.any { self.givers.iter().any(given) } else { self.givers.iter().all(given) }
     }
 }
 
 impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.any { "any" } else { "all" };
-        write!(f, "Requirement({mode} of {})", self.needed)
+        write!(f, "Requirement({mode} of {})", self.names)
     }
 }
 
-/// A route's requirement can't be met by anybody. The fault is the service's code.
+/// Nobody can meet the requirement. The service's code is at fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequirementError {
     #[error("`{0}` names no scope: write one or more, separated by spaces")]
@@ -121,4 +125,33 @@ pub(crate) enum RequirementError {
     Unknown { scope: String, offered: String },
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e15_implied_scopes_count_in_a_catalogue_of_any_size() {
+        for size in [2, 64, 65, 200] {
+            let config = Config::builder().resource("https://api.example.org").name("Test");
+            let config = (0..size).fold(config, |config, number| {
+                config.scope(&format!("s{number}"), "A scope", |scope| match number {
+                    0 => scope,
+                    _ => scope.implies(&format!("s{}", number - 1)),
+                })
+            });
+            let config = config.build().unwrap();
+            let last = ScopeSet::parse(&format!("s{}", size - 1)).unwrap();
+            let first = ScopeSet::parse("s0").unwrap();
+            for needed in [0, size / 2, size - 1].map(|number| format!("s{number}")) {
+                let requirement = Requirement::new(&config, &needed, false).unwrap();
+                assert!(requirement.is_met_by(&last), "{size}: the last gives {needed}");
+                assert_eq!(requirement.is_met_by(&first), needed == "s0", "{size}: {needed}");
+            }
+            let both = format!("s0 s{}", size - 1);
+            assert!(!Requirement::new(&config, &both, false).unwrap().is_met_by(&first), "{size}");
+            assert!(Requirement::new(&config, &both, true).unwrap().is_met_by(&first), "{size}");
+        }
+    }
 }

@@ -1,157 +1,41 @@
-use std::{
-    array,
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, WWW_AUTHENTICATE},
 };
 
-use super::{
-    GuardBody,
-    grpc::{is_grpc, trailers_only},
-};
+use super::grpc::{is_grpc, trailers_only};
 use crate::{
     challenge::{Challenge, ChallengeError},
-    http::{JITTERS, Reply, UNAVAILABLE, error_reply, for_method, jitter, unavailable},
-    types::clock::Timestamp,
+    http::{Reply, UNAVAILABLE, error_reply, for_method, unavailable},
+    observe::CheckCounter,
 };
 
-/// Why a guard refused a request. The body of the response [tells it](super::GuardBody::refusal) to outer layers.
+/// Why a guard refused a request. It is in the extensions of the response.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// 401: no bearer token.
+    /// 401: the request has no bearer token.
     NoCredentials,
-    /// 400: more than one `Authorization` line, or a token in the query beside one in the header.
+    /// 400: the request has more than one `Authorization` line, or a token in the query beside one in the header.
     InvalidRequest,
-    /// 401: the token is malformed, unknown, expired, revoked or meant for another resource.
+    /// 401: the token is malformed, unknown, expired, revoked or issued for another resource.
     InvalidToken,
     /// 403: the session lacks a scope.
     InsufficientScope,
-    /// 403: the route is the account owner's alone.
+    /// 403: only the account's owner may call the route.
     OwnerOnly,
-    /// 403: nobody said what class the route has.
-    Unclassified,
-    /// 405: TRACE or CONNECT.
+    /// 403: the policy names no rule for the request.
+    NoRule,
+    /// 405: the method is TRACE or CONNECT.
     Method,
-    /// 503: the store or the accounts could not answer.
+    /// 503: the store or the accounts failed.
     Unavailable,
 }
 
-/// A refusal as it is told, in each form: written when the service is built, each text once, and kept for as long as the
-/// process lives. A refused request then carries a reference to its answer, and every response in the making one to its
-/// challenge. Counting who still has one would make all threads write to one place for each request.
-pub(super) struct Told {
-    http: Answer,
-    head: Answer,
-    grpc: Answer,
-}
-
-/// All in which one answer differs from another: its cause, its text, its challenge, and when to come back.
-type Key = (Refusal, String, Option<HeaderValue>, Option<HeaderValue>);
-
-/// What a refused request is answered.
-pub(super) struct Answer {
-    refusal: Refusal,
-    reply: Reply,
-}
-
-impl Told {
-    fn new(
-        refusal: Refusal,
-        status: StatusCode,
-        code: &str,
-        text: &str,
-        challenge: Option<&HeaderValue>,
-    ) -> &'static Self {
-        let mut http = error_reply(status, code, text);
-        if let Some(challenge) = challenge {
-            http.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
-        }
-        if refusal == Refusal::Method {
-            http.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
-        }
-        Self::kept(refusal, text, http)
-    }
-
-    fn kept(refusal: Refusal, text: &str, mut http: Reply) -> &'static Self {
-        static KNOWN: Mutex<BTreeMap<Key, &'static Told>> = Mutex::new(BTreeMap::new());
-        // Its text is not chosen by others, so there is nothing to sniff; and each header is paid for by every refusal.
-        http.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
-        let [challenge, retry] = [WWW_AUTHENTICATE, RETRY_AFTER].map(|name| http.headers().get(name).cloned());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry((refusal, text.to_owned(), challenge, retry)).or_insert_with(|| {
-            let answer = |reply| Answer { refusal, reply: constant(reply) };
-            let grpc = answer(trailers_only(refusal, text, &http));
-            let head = answer(for_method(&Method::HEAD, http.clone()));
-            Box::leak(Box::new(Self { http: answer(http), head, grpc }))
-        })
-    }
-
-    pub(super) fn to<B>(&'static self, request: &Request<B>) -> &'static Answer {
-        match *request.method() {
-            Method::HEAD => &self.head,
-            Method::POST if is_grpc(request.headers()) => &self.grpc,
-            _ => &self.http,
-        }
-    }
-
-    /// The challenge in it.
-    pub(super) fn challenge(&self) -> Option<&HeaderValue> {
-        self.http.reply.headers().get(WWW_AUTHENTICATE)
-    }
-}
-
-impl Answer {
-    pub(super) fn response<B>(&self) -> Response<GuardBody<B>> {
-        let mut response = Response::new(GuardBody::refused(self.reply.body().clone(), self.refusal));
-        *response.status_mut() = self.reply.status();
-        *response.headers_mut() = self.reply.headers().clone();
-        response
-    }
-}
-
-/// The same reply, of bytes that nobody counts.
-fn constant(mut reply: Reply) -> Reply {
-    let fixed = |bytes: &[u8]| Bytes::from_static(bytes.to_vec().leak());
-    for value in reply.headers_mut().values_mut() {
-        if let Ok(constant) = HeaderValue::from_maybe_shared(fixed(value.as_bytes())) {
-            *value = constant;
-        }
-    }
-    reply.map(|body| fixed(&body))
-}
-
-/// The refusals of a service that are the same for every request.
-pub(super) struct Refusals {
-    pub(super) no_credentials: &'static Told,
-    invalid_request: &'static Told,
-    invalid_token: &'static Told,
-    owner_only: &'static Told,
-    unclassified: &'static Told,
-    method: &'static Told,
-    /// One for each number of seconds to come back after.
-    unavailable: [&'static Told; JITTERS as usize],
-}
-
 impl Refusal {
-    /// All of them, in their order.
-    #[cfg(feature = "metrics")]
-    pub(crate) const ALL: [Self; 8] = [
-        Self::NoCredentials,
-        Self::InvalidRequest,
-        Self::InvalidToken,
-        Self::InsufficientScope,
-        Self::OwnerOnly,
-        Self::Unclassified,
-        Self::Method,
-        Self::Unavailable,
-    ];
-
     /// The name in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -161,69 +45,130 @@ impl Refusal {
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::OwnerOnly => "owner_only",
-            Self::Unclassified => "unclassified",
+            Self::NoRule => "unclassified",
             Self::Method => "method",
             Self::Unavailable => "unavailable",
         }
     }
 }
 
+/// The response to one refusal, written once and cloned for each refused request.
+pub(super) struct RefusalResponse {
+    http: Reply,
+    grpc: Reply,
+    counter: CheckCounter,
+}
+
+impl RefusalResponse {
+    fn new(refusal: Refusal, text: &str, mut http: Reply) -> Self {
+        let mut grpc = trailers_only(refusal, text, &http);
+        for response in [&mut http, &mut grpc] {
+            response.extensions_mut().insert(refusal);
+        }
+        Self { http, grpc, counter: CheckCounter::new(refusal.as_str()) }
+    }
+
+    fn challenged(refusal: Refusal, status: StatusCode, code: &str, text: &str, challenge: HeaderValue) -> Self {
+        let mut http = error_reply(status, code, text);
+        http.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        Self::new(refusal, text, http)
+    }
+
+    pub(super) fn no_credentials(challenge: HeaderValue) -> Self {
+        Self::challenged(
+            Refusal::NoCredentials,
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one",
+            challenge,
+        )
+    }
+
+    pub(super) fn insufficient_scope(challenge: HeaderValue, scopes: &str) -> Self {
+        let text = format!(
+            "this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope"
+        );
+        Self::challenged(Refusal::InsufficientScope, StatusCode::FORBIDDEN, "insufficient_scope", &text, challenge)
+    }
+
+    fn forbidden(refusal: Refusal, code: &str, text: &str) -> Self {
+        Self::new(refusal, text, error_reply(StatusCode::FORBIDDEN, code, text))
+    }
+
+    /// The response in the form that the request's protocol and method ask for. Counts it.
+    pub(super) fn to<B>(&self, request: &Request<B>) -> Response<Bytes> {
+        self.counter.increment();
+        match *request.method() {
+            Method::POST if is_grpc(request.headers()) => self.grpc.clone(),
+            ref method => for_method(method, self.http.clone()),
+        }
+    }
+
+    pub(super) fn challenge(&self) -> Option<&HeaderValue> {
+        self.http.headers().get(WWW_AUTHENTICATE)
+    }
+}
+
+/// The refusals that do not depend on the rule.
+pub(super) struct Refusals {
+    pub(super) no_credentials: Arc<RefusalResponse>,
+    invalid_request: RefusalResponse,
+    invalid_token: RefusalResponse,
+    owner_only: RefusalResponse,
+    no_rule: RefusalResponse,
+    method: RefusalResponse,
+    unavailable: RefusalResponse,
+}
+
 impl Refusals {
     pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
-        let bare = Challenge::bearer().with("resource_metadata", metadata_url);
-        let challenge = bare.to_header()?;
-        let bad_request = bare.clone().with("error", "invalid_request").to_header()?;
-        let bad_token = bare.with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
-        let (request, token) = (Refusal::InvalidRequest, Refusal::InvalidToken);
-        let forbidden = |refusal, code, text| Told::new(refusal, StatusCode::FORBIDDEN, code, text, None);
+        let challenge = Challenge::bearer().with("resource_metadata", metadata_url);
+        let invalid_request = challenge.clone().with("error", "invalid_request").to_header()?;
+        let invalid_token =
+            challenge.clone().with("error", "invalid_token").with("error_description", INVALID_TOKEN).to_header()?;
+        let mut method = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD);
+        method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
         Ok(Self {
-            no_credentials: no_credentials(&challenge),
-            invalid_request: Told::new(
-                request,
+            no_credentials: Arc::new(RefusalResponse::no_credentials(challenge.to_header()?)),
+            invalid_request: RefusalResponse::challenged(
+                Refusal::InvalidRequest,
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
                 INVALID_REQUEST,
-                Some(&bad_request),
+                invalid_request,
             ),
-            invalid_token: Told::new(token, StatusCode::UNAUTHORIZED, "invalid_token", INVALID_TOKEN, Some(&bad_token)),
-            owner_only: forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
-            unclassified: forbidden(Refusal::Unclassified, "unclassified", UNCLASSIFIED),
-            method: Told::new(Refusal::Method, StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD, None),
-            unavailable: array::from_fn(|past_one| {
-                Told::kept(Refusal::Unavailable, UNAVAILABLE, unavailable(1 + past_one as u64))
-            }),
+            invalid_token: RefusalResponse::challenged(
+                Refusal::InvalidToken,
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                INVALID_TOKEN,
+                invalid_token,
+            ),
+            owner_only: RefusalResponse::forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
+            no_rule: RefusalResponse::forbidden(Refusal::NoRule, "unclassified", NO_RULE),
+            method: RefusalResponse::new(Refusal::Method, METHOD, method),
+            unavailable: RefusalResponse::new(Refusal::Unavailable, UNAVAILABLE, unavailable(1)),
         })
     }
 
-    pub(super) fn told(&self, refusal: Refusal, now: impl FnOnce() -> Timestamp) -> &'static Told {
+    pub(super) fn response(&self, refusal: Refusal) -> &RefusalResponse {
         match refusal {
-            Refusal::NoCredentials => self.no_credentials,
-            Refusal::InvalidRequest => self.invalid_request,
-            Refusal::InvalidToken => self.invalid_token,
-            Refusal::OwnerOnly => self.owner_only,
-            Refusal::Method => self.method,
-            Refusal::Unclassified | Refusal::InsufficientScope => self.unclassified,
-            Refusal::Unavailable => self.unavailable[jitter(now()) as usize - 1],
+            Refusal::NoCredentials => &self.no_credentials,
+            Refusal::InvalidRequest => &self.invalid_request,
+            Refusal::InvalidToken => &self.invalid_token,
+            Refusal::OwnerOnly => &self.owner_only,
+            // Only a rule that requires scopes refuses for scopes, and it has its own response.
+            Refusal::NoRule | Refusal::InsufficientScope => &self.no_rule,
+            Refusal::Method => &self.method,
+            Refusal::Unavailable => &self.unavailable,
         }
     }
-}
-
-pub(super) fn no_credentials(challenge: &HeaderValue) -> &'static Told {
-    let text =
-        "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one";
-    Told::new(Refusal::NoCredentials, StatusCode::UNAUTHORIZED, "unauthorized", text, Some(challenge))
-}
-
-pub(super) fn insufficient_scope(challenge: &HeaderValue, scopes: &str) -> &'static Told {
-    let text =
-        format!("this needs what your human has not granted: {scopes}; to ask for it, register anew with that scope");
-    Told::new(Refusal::InsufficientScope, StatusCode::FORBIDDEN, "insufficient_scope", &text, Some(challenge))
 }
 
 /// One text for every reason, so that nobody can probe which tokens exist.
 const INVALID_TOKEN: &str = "the access token is malformed, unknown, expired or revoked; forget it and register anew";
 const INVALID_REQUEST: &str = "send one Authorization header with one bearer token, and no token anywhere else";
 const OWNER_ONLY: &str = "this stays with the account's human; no scope opens it to an agent, so do not ask for more";
-const UNCLASSIFIED: &str = "this service has not opened this to agents";
+const NO_RULE: &str = "this service has not opened this to agents";
 const METHOD: &str = "this method is not served";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -1,27 +1,23 @@
 use std::{
+    borrow::Cow,
     mem,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{GuardBody, ResponseFuture, Shared, future::Waiting, layer::Class, shared::Verdict};
+use super::{
+    GuardBody, GuardLayer, ResponseFuture,
+    check::{Check, Verdict},
+    future::Waiting,
+};
 
 /// Checks the agent's token in front of a service. See the [module](super) for what it answers.
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
-    inner: S,
-    shared: Arc<Shared>,
-    class: Class,
-    tells: bool,
-}
-
-impl<S> Guard<S> {
-    pub(super) const fn new(inner: S, shared: Arc<Shared>, class: Class, tells: bool) -> Self {
-        Self { inner, shared, class, tells }
-    }
+    pub(super) inner: S,
+    pub(super) layer: GuardLayer,
 }
 
 impl<S, B, R> Service<Request<B>> for Guard<S>
@@ -37,35 +33,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let named;
-        let rule = match &self.class {
-            Class::Fixed(kind) => Some(kind),
-            Class::Policy(policy) => {
-                let (parts, body) = request.into_parts();
-                named = policy(&parts).map(|rule| rule.0);
-                request = Request::from_parts(parts, body);
-                named.as_ref()
-            }
-        };
-        match self.shared.judge(&mut request, rule) {
-            Verdict::Pass(principal) => {
-                let challenge = self.shared.pass(principal, request.extensions_mut(), rule, self.tells);
+        let mut check = Cow::Borrowed(&self.layer.check);
+        if let Some(policy) = &self.layer.policy {
+            let (parts, body) = request.into_parts();
+            check = Cow::Owned(Check { rule: policy(&parts), ..check.into_owned() });
+            request = Request::from_parts(parts, body);
+        }
+        match check.authenticate(&mut request) {
+            Verdict::Forward(principal) => {
+                let challenge = check.forward(principal, request.extensions_mut());
                 ResponseFuture::inner(self.inner.call(request), challenge)
             }
-            Verdict::Refuse(refusal) => ResponseFuture::refused(self.shared.refuse(refusal, &request, rule)),
-            // The instance that was polled ready is the one that is called, once the answer is there.
-            Verdict::Ask(lookup) => {
-                let (shared, rule, tells) = (Arc::clone(&self.shared), rule.cloned(), self.tells);
-                let service = self.take_ready();
-                ResponseFuture::waiting(lookup, Waiting { service, request, shared, rule, tells })
+            Verdict::Refuse(refusal) => ResponseFuture::refused(check.refuse(refusal, &request)),
+            Verdict::Wait(lookup) => {
+                // Keep the instance that was polled ready, and leave an unready clone in its place.
+                let unready = self.inner.clone();
+                let service = mem::replace(&mut self.inner, unready);
+                ResponseFuture::waiting(lookup, Waiting { service, request, check: check.into_owned() })
             }
         }
-    }
-}
-
-impl<S: Clone> Guard<S> {
-    fn take_ready(&mut self) -> S {
-        let unready = self.inner.clone();
-        mem::replace(&mut self.inner, unready)
     }
 }

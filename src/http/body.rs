@@ -8,47 +8,38 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::guard::Refusal;
-
 pin_project! {
-    /// The body of a response that came either from the inner service, untouched, or from this crate.
+    /// The body of a response, either the inner service's or this crate's own.
     #[derive(Debug)]
     pub struct GuardBody<B> {
         #[pin]
-        kind: Kind<B>,
+        source: Source<B>,
     }
 }
 
 pin_project! {
     #[derive(Debug)]
-    #[project = KindProjection]
-    enum Kind<B> {
+    #[project = SourceProjection]
+    enum Source<B> {
         Inner { #[pin] body: B },
-        Own { #[pin] body: Full<Bytes>, refusal: Option<Refusal> },
+        Own { #[pin] body: Full<Bytes> },
     }
 }
 
 impl<B> GuardBody<B> {
     pub(crate) const fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self { source: Source::Inner { body } }
     }
 
-    /// Of what this crate answers where no guard refused anything.
     pub(crate) fn own(body: Bytes) -> Self {
-        Self { kind: Kind::Own { body: Full::new(body), refusal: None } }
+        Self { source: Source::Own { body: Full::new(body) } }
     }
+}
 
-    pub(crate) fn refused(body: Bytes, refusal: Refusal) -> Self {
-        Self { kind: Kind::Own { body: Full::new(body), refusal: Some(refusal) } }
-    }
-
-    /// Why a guard refused the request, if one did.
-    #[must_use]
-    pub const fn refusal(&self) -> Option<Refusal> {
-        match &self.kind {
-            Kind::Inner { .. } => None,
-            Kind::Own { refusal, .. } => *refusal,
-        }
+/// The inner service's default body.
+impl<B: Default> Default for GuardBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
     }
 }
 
@@ -60,23 +51,23 @@ impl<B: Body<Data = Bytes>> Body for GuardBody<B> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match self.project().kind.project() {
-            KindProjection::Inner { body } => body.poll_frame(context),
-            KindProjection::Own { body, .. } => body.poll_frame(context).map_err(|never| match never {}),
+        match self.project().source.project() {
+            SourceProjection::Inner { body } => body.poll_frame(context),
+            SourceProjection::Own { body } => body.poll_frame(context).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Own { body, .. } => body.is_end_stream(),
+        match &self.source {
+            Source::Inner { body } => body.is_end_stream(),
+            Source::Own { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Own { body, .. } => body.size_hint(),
+        match &self.source {
+            Source::Inner { body } => body.size_hint(),
+            Source::Own { body } => body.size_hint(),
         }
     }
 }

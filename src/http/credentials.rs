@@ -1,17 +1,15 @@
-use http::{HeaderMap, HeaderName, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, Uri, header::AUTHORIZATION};
 
 /// What a request's `Authorization` says (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Credentials<'a> {
-    /// Nothing, or a scheme that is not `Bearer`.
+    /// No line, or a scheme other than `Bearer`.
     None,
-    /// A bearer token, not looked at yet.
+    /// A bearer token, not checked yet.
     Bearer(&'a [u8]),
-    /// More than one `Authorization` line: which one counts can't be known.
+    /// More than one `Authorization` line.
     Ambiguous,
 }
-
-static NAME: HeaderName = AUTHORIZATION;
 
 impl<'a> Credentials<'a> {
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
@@ -23,31 +21,24 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    /// The same, with the line marked as sensitive: inner layers that log headers then leave it out.
+    /// Marks the line as sensitive too, so that inner layers that log headers leave it out.
     pub(crate) fn marked(headers: &'a mut HeaderMap) -> Self {
-        // There are as many lines as names, unless a name came twice.
-        let doubled = headers.len() != headers.keys_len();
-        if doubled && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        // Unless a header is repeated, one look-up will do. Two more cost 170 instructions, 11 % of a hit.
+        let repeated = headers.len() != headers.keys_len();
+        if repeated && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
             return Self::Ambiguous;
         }
-        let Some(line) = headers.get_mut(&NAME) else { return Self::None };
+        let Some(line) = headers.get_mut(AUTHORIZATION) else { return Self::None };
         line.set_sensitive(true);
         Self::read(line.as_bytes())
     }
 
-    #[inline]
     fn read(line: &'a [u8]) -> Self {
         const SCHEME: &[u8] = b"bearer";
-        // As nearly everybody writes it.
-        if let Some(token @ [first, ..]) = line.strip_prefix(b"Bearer ") {
-            if first.is_ascii_graphic() {
-                return Self::Bearer(token);
-            }
-        }
         let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
             return Self::None;
         };
-        // Only spaces separate the scheme from the token; `Bearer` alone carries no token.
+        // Only spaces separate the scheme from the token. `Bearer` alone carries no token.
         let token = rest.trim_ascii_start();
         let spaces = &rest[..rest.len() - token.len()];
         let separated = !spaces.is_empty() && spaces.iter().all(|byte| *byte == b' ');

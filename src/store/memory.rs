@@ -1,6 +1,5 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::Hash,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     task::Poll,
 };
@@ -15,13 +14,11 @@ use super::{
     RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
-    authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State, Transition},
+    authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
-    scope::ScopeSet,
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
-    text::HumanText,
 };
 
 /// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
@@ -92,24 +89,6 @@ struct Tables {
     redeemed: HashMap<AuthorizationRequestId, Vec<SessionId>>,
     /// The sessions of each account, oldest first.
     accounts: HashMap<AccountId, Vec<SessionId>>,
-    /// Sets of scopes, each once for all sessions that have it.
-    scopes: HashSet<ScopeSet>,
-    /// Names of clients, likewise.
-    names: HashSet<HumanText>,
-}
-
-/// Beyond so many a further value is each session's own, so that agents can't make the table grow.
-const MOST_SHARED: usize = 1_024;
-
-/// The same value, shared with all that have it.
-fn shared<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: &T) -> T {
-    if let Some(known) = known.get(value) {
-        return known.clone();
-    }
-    if known.len() < MOST_SHARED {
-        known.insert(value.clone());
-    }
-    value.clone()
 }
 
 /// A session with what is kept of its refresh tokens.
@@ -235,24 +214,15 @@ impl Tables {
         let first = RefreshToken { session: id.clone(), generation: 0, ends_at: record.refresh_expires_at };
         self.refresh.insert(*refresh, first);
         self.accounts.entry(record.session.account.id.clone()).or_default().push(id.clone());
-        let record = self.sharing(record);
         self.access.insert(Arc::clone(&record.session));
-        self.sessions.insert(id.clone(), Box::new(Kept { record, generation: 0, refreshed: None }));
+        let kept = Kept { record: record.clone(), generation: 0, refreshed: None };
+        self.sessions.insert(id.clone(), Box::new(kept));
         Ok(true)
     }
 
     /// Whether it is, or was, the access token of a session.
     fn is_taken(&self, access: &Digest<Access>) -> bool {
         self.ended.contains(access) || self.access.get(access).is_some()
-    }
-
-    /// The same record, with what many sessions have alike shared with them.
-    fn sharing(&mut self, record: &SessionRecord) -> SessionRecord {
-        let name = shared(&mut self.names, &record.session.client);
-        let scopes = shared(&mut self.scopes, &record.session.scopes);
-        let session = Arc::new(Session { client: name.clone(), scopes, ..Session::clone(&record.session) });
-        let client = Client { name, ..record.client.clone() };
-        SessionRecord { session, client, granted: shared(&mut self.scopes, &record.granted), ..record.clone() }
     }
 
     fn refresh_token(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
@@ -270,7 +240,6 @@ impl Tables {
         let Some(RefreshToken { session: id, generation, .. }) = self.refresh.get(&rotation.from).cloned() else {
             return Ok(None);
         };
-        let scopes = shared(&mut self.scopes, &rotation.scopes);
         let Some(kept) = self.sessions.get_mut(&id) else { return Ok(None) };
         let over = kept.record.revoked.is_some() || kept.record.refresh_expires_at.has_passed(at);
         if over || generation != kept.generation {
@@ -282,7 +251,7 @@ impl Tables {
         self.access.remove(&kept.record.session.access);
         let session = Arc::make_mut(&mut kept.record.session);
         session.access = rotation.access;
-        session.scopes = scopes;
+        session.scopes = rotation.scopes.clone();
         session.expires_at = rotation.expires_at;
         self.access.insert(Arc::clone(&kept.record.session));
         kept.record.refresh_expires_at = rotation.refresh_expires_at;

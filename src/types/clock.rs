@@ -1,4 +1,4 @@
-//! Time as the crate sees it: whole milliseconds, from a clock that is injected.
+//! Time in whole milliseconds, from an injected clock.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Where the crate reads the time. Every expiry is judged against it.
+/// Where the crate reads the time.
 pub trait Clock: Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;
@@ -29,7 +29,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The instant that many milliseconds after the Unix epoch.
+    /// From milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -62,14 +62,14 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
 
-    /// Whether something that ends at this instant has ended at `now`: valid strictly before, over from the instant on.
+    /// Whether something that ends at this instant has ended at `now`. It is over from this instant on.
     #[must_use]
     pub fn has_passed(self, now: Self) -> bool {
         now >= self
     }
 }
 
-/// Rounded down to the millisecond; what lies before the Unix epoch is the epoch.
+/// Rounds down to the millisecond. Times before the Unix epoch become the epoch.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -88,9 +88,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The machine's wall clock, guarded: within one process it never runs backwards, so that a step of the wall clock
-/// cannot revive what was seen to expire. On Linux it is read as of the kernel's last tick, 1 to 10 milliseconds ago, for
-/// a tenth of what the exact time costs.
+/// The machine's wall clock. Within one process it never runs backwards, so that a step of the wall clock can't revive
+/// what has expired. On Linux it lags by up to 10 ms, because it reads the kernel's last tick.
 #[derive(Debug, Default)]
 pub struct SystemClock {
     latest: AtomicI64,
@@ -99,14 +98,15 @@ pub struct SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let wall = wall();
-        let latest = self.latest.load(Ordering::Relaxed);
-        if wall <= latest {
-            return Timestamp(latest);
+        // Writes once a millisecond at most, since threads that write to one place wait for each other.
+        if wall > self.latest.load(Ordering::Relaxed) {
+            self.latest.fetch_max(wall, Ordering::Relaxed);
         }
-        Timestamp(self.latest.fetch_max(wall, Ordering::Relaxed).max(wall))
+        Timestamp(self.latest.load(Ordering::Relaxed))
     }
 }
 
+/// The time of the kernel's last tick: 7 ns, where the exact time takes 39 ns, an eighth of a hit.
 #[cfg(target_os = "linux")]
 fn wall() -> i64 {
     use nix::time::{ClockId, clock_gettime};
@@ -119,7 +119,7 @@ fn wall() -> i64 {
     Timestamp::from(SystemTime::now()).0
 }
 
-/// A clock that stands still until it is told to move. Clones share the same hands.
+/// A clock that stands still until it is moved, for tests. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 

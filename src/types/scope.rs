@@ -16,19 +16,10 @@
 //! # Ok::<(), tower_agent_auth::types::scope::ScopeError>(())
 //! ```
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 /// The longest scope that is accepted, in bytes.
 const MAX_SCOPE: usize = 64;
-/// So many entries of a catalogue are checked by one bit each.
-const BITS: usize = u64::BITS as usize;
 
 /// One scope: printable ASCII without space, quote and backslash, 1 to 64 bytes.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -66,21 +57,9 @@ impl fmt::Display for Scope {
 #[non_exhaustive]
 pub struct ScopeError;
 
-/// A set of scopes, in the order of their names.
-#[derive(Clone, Default)]
-pub struct ScopeSet(Arc<Scopes>);
-
-#[derive(Default)]
-struct Scopes {
-    sorted: Box<[Scope]>,
-    /// What the set gives by the first catalogue that it was held against: a guard's, as a rule the only one.
-    powers: OnceLock<Powers>,
-}
-
-struct Powers {
-    catalogue: CatalogueId,
-    bits: u64,
-}
+/// A set of scopes, in the order of their names. Cheap to clone.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {
     /// The set that a space-separated list spells (RFC 6749 section 3.3). The empty text is the empty set.
@@ -94,7 +73,7 @@ impl ScopeSet {
     /// Whether `scope` itself is in the set.
     #[must_use]
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.0.sorted.binary_search(scope).is_ok()
+        self.0.binary_search(scope).is_ok()
     }
 
     /// Whether every scope of this set is in `other`.
@@ -103,21 +82,27 @@ impl ScopeSet {
         self.iter().all(|scope| other.contains(scope))
     }
 
+    /// Whether the two sets have a scope in common.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.iter().any(|scope| other.contains(scope))
+    }
+
     /// The scopes, in the order of their names.
     pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
-        self.0.sorted.iter()
+        self.0.iter()
     }
 
     /// How many scopes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.sorted.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.sorted.is_empty()
+        self.0.is_empty()
     }
 
     /// The scopes as strings, for a JSON array.
@@ -132,7 +117,7 @@ impl FromIterator<Scope> for ScopeSet {
         let mut scopes: Vec<Scope> = scopes.into_iter().collect();
         scopes.sort();
         scopes.dedup();
-        Self(Arc::new(Scopes { sorted: scopes.into(), powers: OnceLock::new() }))
+        Self(scopes.into())
     }
 }
 
@@ -142,20 +127,6 @@ impl<'a> IntoIterator for &'a ScopeSet {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl PartialEq for ScopeSet {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.sorted == other.0.sorted
-    }
-}
-
-impl Eq for ScopeSet {}
-
-impl Hash for ScopeSet {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.sorted.hash(state);
     }
 }
 
@@ -172,63 +143,33 @@ impl fmt::Display for ScopeSet {
     }
 }
 
-/// All that agents may ever be granted at a service. What only the owner may do is no scope.
-#[derive(Clone)]
-pub struct Catalogue {
-    id: CatalogueId,
-    entries: Vec<CatalogueEntry>,
-    /// What each of the first 64 entries gives of these: bit by bit, itself included.
-    given: Vec<u64>,
-}
-
-/// Tells one catalogue of a process from another.
-#[derive(Clone, Copy, Eq, PartialEq)]
-struct CatalogueId(u64);
-
-impl CatalogueId {
-    fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Debug for Catalogue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Catalogue").field(&self.entries).finish()
-    }
-}
-
-impl Default for Catalogue {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
-}
+/// All scopes that a service may grant to agents.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(Vec<CatalogueEntry>);
 
 impl Catalogue {
     /// A catalogue in the order in which people shall read it.
     #[must_use]
-    pub fn new(entries: Vec<CatalogueEntry>) -> Self {
-        let mut catalogue = Self { id: CatalogueId::next(), entries, given: Vec::new() };
-        catalogue.given = catalogue.closure();
-        catalogue
+    pub const fn new(entries: Vec<CatalogueEntry>) -> Self {
+        Self(entries)
     }
 
     /// The entries, in the order in which people shall read them.
     #[must_use]
     pub fn entries(&self) -> &[CatalogueEntry] {
-        &self.entries
+        &self.0
     }
 
     /// The entry of `scope`.
     #[must_use]
     pub fn find(&self, scope: &Scope) -> Option<&CatalogueEntry> {
-        self.entries.iter().find(|entry| entry.scope == *scope)
+        self.0.iter().find(|entry| entry.scope == *scope)
     }
 
     /// What an agent that names no scope asks for.
     #[must_use]
     pub fn defaults(&self) -> ScopeSet {
-        self.entries.iter().filter(|entry| entry.default).map(|entry| entry.scope.clone()).collect()
+        self.0.iter().filter(|entry| entry.default).map(|entry| entry.scope.clone()).collect()
     }
 
     /// Every scope that gives `wanted`: itself, and whatever implies it, over any number of steps.
@@ -237,8 +178,7 @@ impl Catalogue {
         let mut givers = vec![wanted.clone()];
         let mut next = 0;
         while let Some(given) = givers.get(next).cloned() {
-            let new =
-                self.entries.iter().filter(|entry| entry.implies.contains(&given) && !givers.contains(&entry.scope));
+            let new = self.0.iter().filter(|entry| entry.implies.contains(&given) && !givers.contains(&entry.scope));
             let new: Vec<Scope> = new.map(|entry| entry.scope.clone()).collect();
             givers.extend(new);
             next += 1;
@@ -250,36 +190,6 @@ impl Catalogue {
     #[must_use]
     pub fn grants(&self, granted: &ScopeSet, wanted: &Scope) -> bool {
         self.givers(wanted).iter().any(|giver| granted.contains(giver))
-    }
-
-    /// The bits of the entries of these names; `None` if one of them is not among the first 64.
-    pub(crate) fn bits(&self, names: &ScopeSet) -> Option<u64> {
-        names.iter().try_fold(0, |bits, scope| Some(bits | 1 << self.position(scope)?))
-    }
-
-    /// What `granted` gives of the first 64 entries, worked out once for a set.
-    #[inline]
-    pub(crate) fn powers(&self, granted: &ScopeSet) -> u64 {
-        let known = granted.0.powers.get_or_init(|| Powers { catalogue: self.id, bits: self.given_by(granted) });
-        if known.catalogue == self.id { known.bits } else { self.given_by(granted) }
-    }
-
-    fn given_by(&self, granted: &ScopeSet) -> u64 {
-        granted.iter().filter_map(|scope| self.position(scope)).fold(0, |bits, position| bits | self.given[position])
-    }
-
-    fn position(&self, scope: &Scope) -> Option<usize> {
-        self.entries.iter().take(BITS).position(|entry| entry.scope == *scope)
-    }
-
-    fn closure(&self) -> Vec<u64> {
-        let mut given = vec![0; self.entries.len().min(BITS)];
-        for (position, wanted) in self.entries.iter().take(BITS).enumerate() {
-            for giver in self.givers(&wanted.scope).iter().filter_map(|giver| self.position(giver)) {
-                given[giver] |= 1 << position;
-            }
-        }
-        given
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A secret is `prefix` + 43 base62 characters (256 bits from the operating system) + 6 base62 characters of CRC-32 over
 //! everything before them. The checksum lets a guard refuse a mistyped or invented token without asking the store, and
-//! lets a secret scanner recognise a leaked one. With a prefix of at most 6 characters the whole is at most 55 bytes, so
-//! that its SHA-256 takes a single block.
+//! lets a secret scanner recognise a leaked one. A prefix has at most 6 characters, so a secret is at most 55 bytes, which
+//! SHA-256 hashes in one block.
 //!
 //! Each kind is its own Rust type, so that one can't be used in the place of another:
 //!
@@ -37,9 +37,8 @@ use std::{
     },
 };
 
-use crc32fast::Hasher as Crc;
 use hkdf::Hkdf;
-use sha2::block_api::compress256;
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -49,15 +48,10 @@ use super::random::{BASE62, Random, RandomError, push_base62};
 const RANDOM_LENGTH: usize = 43;
 /// Base62 characters of checksum: 62^6 is above 2^32.
 const CHECKSUM_LENGTH: usize = 6;
-/// What follows the prefix.
+/// The characters after the prefix.
 const REST: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
-/// The longest prefix that keeps a secret within 55 bytes, one padded SHA-256 block.
-const MAX_PREFIX: usize = MAX_SECRET - REST;
-/// The longest secret: one padded SHA-256 block.
-const MAX_SECRET: usize = 55;
-/// Where SHA-256 begins (FIPS 180-4 section 5.3.3).
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+/// The longest prefix: SHA-256 hashes a secret of 55 bytes in one block.
+const MAX_PREFIX: usize = 55 - REST;
 
 /// What a secret is for. The set of kinds is closed.
 pub trait Kind: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static {
@@ -152,31 +146,9 @@ impl<K: Kind> Digest<K> {
         self.bytes.ct_eq(&other.bytes).into()
     }
 
-    /// The digest of a secret, which its shape keeps within one block.
     fn of(secret: &[u8]) -> Self {
-        let mut block = block_of(secret.len());
-        block[..secret.len()].copy_from_slice(secret);
-        Self::of_block(&block)
+        Self::from_bytes(<Sha256 as sha2::Digest>::digest(secret).into())
     }
-
-    fn of_block(block: &[u8; 64]) -> Self {
-        let mut state = INITIAL;
-        compress256(&mut state, std::slice::from_ref(block));
-        let mut bytes = [0; 32];
-        for (four, word) in bytes.chunks_exact_mut(4).zip(state) {
-            four.copy_from_slice(&word.to_be_bytes());
-        }
-        Self::from_bytes(bytes)
-    }
-}
-
-/// The only block of a message of so many bytes, at most 55, with nothing of it written yet (FIPS 180-4 section 5.1.1).
-fn block_of(length: usize) -> [u8; 64] {
-    debug_assert!(length <= MAX_SECRET);
-    let mut block = [0; 64];
-    block[length] = 0x80;
-    block[56..].copy_from_slice(&(length as u64 * 8).to_be_bytes());
-    block
 }
 
 impl<K: Kind> fmt::Debug for Digest<K> {
@@ -185,24 +157,12 @@ impl<K: Kind> fmt::Debug for Digest<K> {
     }
 }
 
-/// How secrets of one kind begin at this service, and the maker and checker of them.
-#[derive(Clone, Debug)]
+/// The prefix of a service's secrets of one kind. It makes and checks them.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Prefix<K: Kind> {
     text: Arc<str>,
-    /// What a secret is hashed in: the prefix stands there already, and what follows the secret.
-    block: [u8; 64],
-    /// The checksum of the prefix, to go on from.
-    checksum: Crc,
     kind: PhantomData<K>,
 }
-
-impl<K: Kind> PartialEq for Prefix<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl<K: Kind> Eq for Prefix<K> {}
 
 impl<K: Kind> Prefix<K> {
     /// A prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
@@ -213,11 +173,7 @@ impl<K: Kind> Prefix<K> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         match text.strip_suffix('_') {
             Some(name) if !name.is_empty() && text.len() <= MAX_PREFIX && name.bytes().all(plain) => {
-                let mut block = block_of(text.len() + REST);
-                block[..text.len()].copy_from_slice(text.as_bytes());
-                let mut checksum = Crc::new();
-                checksum.update(text.as_bytes());
-                Ok(Self { text: text.into(), block, checksum, kind: PhantomData })
+                Ok(Self { text: text.into(), kind: PhantomData })
             }
             _ => Err(PrefixError),
         }
@@ -253,34 +209,21 @@ impl<K: Kind> Prefix<K> {
     }
 
     /// The digest of `presented`, or `None` if it can't be a secret of this kind: wrong prefix, length, alphabet or
-    /// checksum. No store need be asked then.
+    /// checksum. Then there is no need to ask a store.
     #[must_use]
     pub fn digest(&self, presented: &[u8]) -> Option<Digest<K>> {
         let (prefix, rest) = presented.split_last_chunk::<REST>()?;
-        if prefix != self.text.as_bytes() {
-            return None;
-        }
-        // Without a branch in it, and of a length that it knows, the compiler looks at many characters at once.
+        // `fold` looks at many characters at once. `all` costs 370 instructions more, 23 % of a hit.
         let alphanumeric = rest.iter().fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
-        if !alphanumeric || !self.has_checksum(rest) {
-            return None;
-        }
-        let mut block = self.block;
-        block[prefix.len()..][..REST].copy_from_slice(rest);
-        Some(Digest::of_block(&block))
-    }
-
-    fn has_checksum(&self, rest: &[u8; REST]) -> bool {
-        let (random, end) = rest.split_at(RANDOM_LENGTH);
-        let mut checksum = self.checksum.clone();
-        checksum.update(random);
-        stated(end) == u64::from(checksum.finalize())
+        let (checked, stated) = presented.split_last_chunk::<CHECKSUM_LENGTH>()?;
+        let valid = prefix == self.text.as_bytes() && alphanumeric && checksum(checked) == *stated;
+        valid.then(|| Digest::of(presented))
     }
 }
 
-/// What a derived secret is taken from.
+/// The randomness of a derived secret.
 struct Stream {
-    expander: Hkdf<sha2::Sha256>,
+    expander: Hkdf<Sha256>,
     info: String,
     round: AtomicU8,
 }
@@ -307,22 +250,6 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     }
     symbols
 }
-
-/// The number that the base62 characters of a checksum say.
-fn stated(checksum: &[u8]) -> u64 {
-    checksum.iter().fold(0, |sum, symbol| sum * 62 + u64::from(VALUES[usize::from(*symbol)]))
-}
-
-/// What each character is worth in base62.
-const VALUES: [u8; 256] = {
-    let mut values = [0; 256];
-    let mut value = 0;
-    while value < BASE62.len() {
-        values[BASE62[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,6 @@
 use std::{
     fmt,
     net::IpAddr,
-    ptr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -38,10 +37,8 @@ use super::{
 };
 
 /// A session as a token check reads it and a handler sees it. A [`SessionRecord`] is all that is kept of it.
-// In memory in this order: what a check reads lies beside the count of references.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-#[repr(C)]
 pub struct Session {
     /// The digest of its access token, by which stores find it. Unique. Nobody can call with it; it is none the less not for
     /// logs and answers, where `id` is the name.
@@ -94,9 +91,8 @@ impl Session {
         true
     }
 
-    /// Sessions that were issued here share one text with the configuration: then there is nothing to compare.
     fn is_for(&self, resource: &str) -> bool {
-        ptr::eq(&*self.resource, resource) || *self.resource == *resource
+        *self.resource == *resource
     }
 }
 

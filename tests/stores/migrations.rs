@@ -312,7 +312,9 @@ fn old_prefix() -> Prefix {
         let words: Vec<Vec<u8>> = line.split(' ').map(|word| BASE64.decode(word.as_bytes()).unwrap()).collect();
         let mut command = ::redis::cmd(std::str::from_utf8(&words[0]).unwrap());
         command.arg([new.as_bytes(), words[1].strip_prefix(old).unwrap()].concat());
-        words[2..].iter().for_each(|word| drop(command.arg(word.as_slice())));
+        for word in &words[2..] {
+            command.arg(word.as_slice());
+        }
         command.exec(&mut connection).unwrap();
     }
     prefix

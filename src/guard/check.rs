@@ -1,0 +1,209 @@
+use std::{fmt, sync::Arc, task::Poll};
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER};
+
+use super::{
+    AgentSession, Owner, Refusal, Rule,
+    policy::Demand,
+    principal::{Principal, remove_principal},
+    refusal::{RefusalResponse, Refusals},
+};
+use crate::{
+    Config,
+    accounts::{AccountsError, DynAccounts, SignedIn, head_of},
+    audit::{AuditSink, Event},
+    challenge::ChallengeError,
+    http::{Answering, ClientAddresses, Credentials, has_query_token, jitter},
+    observe::CheckCounter,
+    store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
+    types::{
+        clock::{Clock, Timestamp},
+        secret::{Access, Prefix},
+        session::{Session, Use},
+    },
+};
+
+/// What the guards of one service share.
+pub(crate) struct Shared {
+    parts: Parts,
+    prefix: Prefix<Access>,
+    resource: Arc<str>,
+    refusals: Refusals,
+    counters: Counters,
+}
+
+/// What a guard is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn DynSessionStore>,
+    pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) uses: Arc<LastUsedBuffer>,
+    pub(crate) addresses: ClientAddresses,
+}
+
+/// Requests that were forwarded, by principal.
+struct Counters {
+    agent: CheckCounter,
+    owner: CheckCounter,
+    nobody: CheckCounter,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, ChallengeError> {
+        let counters = Counters {
+            agent: CheckCounter::new("agent"),
+            owner: CheckCounter::new("owner"),
+            nobody: CheckCounter::new("nobody"),
+        };
+        let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
+        let prefix = config.prefixes().access.clone();
+        Ok(Self { parts, prefix, resource: config.shared_resource(), refusals, counters })
+    }
+
+    fn audit(&self, event: &Event) {
+        self.parts.audit.record(self.parts.clock.now(), event);
+    }
+}
+
+/// The rule and the options that a request is checked by.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    pub(super) shared: Arc<Shared>,
+    /// `None` if the policy names no rule.
+    pub(super) rule: Option<Rule>,
+    /// Whether handlers find the caller in the request's extensions.
+    pub(super) insert_principal: bool,
+}
+
+/// What to do with a request.
+pub(super) enum Verdict {
+    Forward(Principal),
+    Refuse(Refusal),
+    Wait(Lookup),
+}
+
+/// A lookup that a request waits for.
+pub(super) enum Lookup {
+    Session(Answering<Result<Option<Arc<Session>>, StoreError>>),
+    Owner(Answering<Result<Option<SignedIn>, AccountsError>>),
+}
+
+impl Check {
+    fn demand(&self) -> Option<&Demand> {
+        self.rule.as_ref().map(|rule| &rule.0)
+    }
+
+    /// Finds out who calls. The order is: parse, authenticate, owner boundary, scope.
+    pub(super) fn authenticate<B>(&self, request: &mut Request<B>) -> Verdict {
+        if let Some(Demand::Public) = self.demand() {
+            return Verdict::Forward(Principal::Nobody);
+        }
+        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            return Verdict::Refuse(Refusal::Method);
+        }
+        let query_token = has_query_token(request.uri());
+        if query_token {
+            self.shared.audit(&Event::TokenInQuery);
+        }
+        match Credentials::marked(request.headers_mut()) {
+            Credentials::Ambiguous => Verdict::Refuse(Refusal::InvalidRequest),
+            Credentials::Bearer(_) if query_token => Verdict::Refuse(Refusal::InvalidRequest),
+            Credentials::Bearer(token) => match self.shared.prefix.digest(token) {
+                None => Verdict::Refuse(Refusal::InvalidToken),
+                Some(digest) => match self.shared.parts.store.try_find(&digest) {
+                    Poll::Ready(found) => self.authorize(found, request),
+                    Poll::Pending => Verdict::Wait(Lookup::Session(Arc::clone(&self.shared.parts.store).find(digest))),
+                },
+            },
+            Credentials::None => match (self.demand(), &self.shared.parts.accounts) {
+                (Some(Demand::Optional), _) => Verdict::Forward(Principal::Nobody),
+                (Some(Demand::OwnerOnly), Some(accounts)) => {
+                    Verdict::Wait(Lookup::Owner(Arc::clone(accounts).current(head_of(request))))
+                }
+                _ => Verdict::Refuse(Refusal::NoCredentials),
+            },
+        }
+    }
+
+    /// Checks the session that the store found against the rule.
+    pub(super) fn authorize<B>(&self, found: Option<Arc<Session>>, request: &Request<B>) -> Verdict {
+        let now = self.shared.parts.clock.now();
+        let Some(session) = found.filter(|session| session.is_good(&self.shared.resource, now)) else {
+            return Verdict::Refuse(Refusal::InvalidToken);
+        };
+        let refusal = match self.demand() {
+            Some(Demand::Scopes(requirement)) if !requirement.is_met_by(&session.scopes) => {
+                return Verdict::Refuse(Refusal::InsufficientScope);
+            }
+            Some(Demand::OwnerOnly) => Refusal::OwnerOnly,
+            None => Refusal::NoRule,
+            Some(_) => {
+                if session.note_use(now) {
+                    self.note_use(&session, request.headers(), request.extensions(), now);
+                }
+                return Verdict::Forward(Principal::Agent(AgentSession { session }));
+            }
+        };
+        self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
+        Verdict::Refuse(refusal)
+    }
+
+    /// Lets the signed-in human pass.
+    pub(super) fn authorize_owner(found: Option<SignedIn>) -> Verdict {
+        match found {
+            Some(SignedIn { account, .. }) => Verdict::Forward(Principal::Owner(Owner { account: Arc::new(account) })),
+            None => Verdict::Refuse(Refusal::NoCredentials),
+        }
+    }
+
+    fn note_use(&self, session: &Session, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) {
+        let address = self.shared.parts.addresses.client(headers, extensions);
+        self.shared.parts.uses.note(&session.id, Use { at: now, address });
+    }
+
+    /// Refuses because a lookup failed.
+    pub(super) fn fail(&self, error: &(dyn std::error::Error + 'static)) -> Verdict {
+        self.shared.audit(&Event::unavailable(error));
+        Verdict::Refuse(Refusal::Unavailable)
+    }
+
+    /// Prepares a request for the inner service. Returns the refusal whose challenge is added if that answers 401.
+    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Arc<RefusalResponse>> {
+        let counters = &self.shared.counters;
+        match &principal {
+            Principal::Nobody => counters.nobody.increment(),
+            Principal::Agent(_) => counters.agent.increment(),
+            Principal::Owner(_) => counters.owner.increment(),
+        }
+        remove_principal(extensions);
+        if self.insert_principal {
+            principal.insert_into(extensions);
+        }
+        let response = match self.demand() {
+            Some(Demand::Public) => return None,
+            Some(Demand::Scopes(requirement)) => &requirement.no_credentials,
+            _ => &self.shared.refusals.no_credentials,
+        };
+        Some(Arc::clone(response))
+    }
+
+    pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
+        let own = match self.demand() {
+            Some(Demand::Scopes(requirement)) => requirement.response(refusal),
+            _ => None,
+        };
+        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request);
+        if refusal == Refusal::Unavailable {
+            response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("resource", &self.resource).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+use std::{ops::Deref, sync::Arc};
+
+use http::Extensions;
+
+use crate::types::{authorization::Account, session::Session};
+
+/// The agent session of a request that a guard forwarded. Only a guard makes one.
+#[derive(Clone, Debug)]
+pub struct AgentSession {
+    pub(super) session: Arc<Session>,
+}
+
+impl Deref for AgentSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// The signed-in human who called an owner-only route. No agent's request ever has one.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub(super) account: Arc<Account>,
+}
+
+impl Owner {
+    /// The human's account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+}
+
+/// Who makes a request that a guard forwards.
+pub(super) enum Principal {
+    Nobody,
+    Agent(AgentSession),
+    Owner(Owner),
+}
+
+impl Principal {
+    pub(super) fn insert_into(self, extensions: &mut Extensions) {
+        match self {
+            Self::Nobody => {}
+            Self::Agent(session) => drop(extensions.insert(session)),
+            Self::Owner(owner) => drop(extensions.insert(owner)),
+        }
+    }
+}
+
+/// Removes a principal that another layer inserted.
+pub(super) fn remove_principal(extensions: &mut Extensions) {
+    if !extensions.is_empty() {
+        extensions.remove::<AgentSession>();
+        extensions.remove::<Owner>();
+    }
+}
