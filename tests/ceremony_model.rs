@@ -667,17 +667,19 @@ async fn race_to_revoke(stage: &Stage, racers: usize, mode: Mode) {
 
 /// Each store with as many traces and rounds as it can do in the time.
 macro_rules! on_each_store {
-    ($($store:ident: $fresh:expr, $traces:expr, $rounds:expr;)*) => {$(
+    ($($(#[$attribute:meta])* $store:ident: $fresh:expr, $traces:expr, $rounds:expr;)*) => {$(
         mod $store {
             use super::*;
 
             #[tokio::test]
+            $(#[$attribute])*
             async fn r44_r74_r108_random_traces_agree_with_the_model() {
                 let (store, _place) = $fresh.await;
                 traces(store, $traces).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r45_r76_r77_races() {
                 let (store, _place) = $fresh.await;
                 for racers in [2, 16, 64, 256] {
@@ -691,7 +693,9 @@ macro_rules! on_each_store {
 on_each_store! {
     memory: async { (MemoryStore::new(), ()) }, TRACES, ROUNDS;
     sqlite_file: TempFile::fresh(), TRACES, ROUNDS;
+    #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
     postgres_server: Schema::fresh(), TRACES / 10, ROUNDS / 10;
+    #[ignore = "needs Redis: `cargo xtask servers` starts one"]
     redis_server: Prefix::fresh(), TRACES / 3, ROUNDS / 10;
 }
 

@@ -1,6 +1,10 @@
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::Display,
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
-use http::Uri;
+use http::{Uri, uri::Authority};
 use ipnet::IpNet;
 
 use super::{
@@ -305,7 +309,7 @@ fn identifier_problem(url: &str) -> Option<&'static str> {
     };
     let host = authority.host();
     let default_port = if scheme == "https" { 443 } else { 80 };
-    if url.contains(['"', '\\', '<', '>', '`', '{', '}', '|', '^']) {
+    if !url.is_ascii() || url.contains(['"', '\\', '<', '>', '`', '{', '}', '|', '^']) {
         Some("must have no quote and no other character that RFC 3986 does not allow")
     } else if url.contains(['#', '?']) {
         Some("must have no query and no fragment")
@@ -317,13 +321,38 @@ fn identifier_problem(url: &str) -> Option<&'static str> {
         Some("must have no user name or password in it")
     } else if host.is_empty() || host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Some("must have its host in lower case")
+    } else if !is_plain_host(host) {
+        Some("must have a host of letters, digits, hyphens and dots, or an IP address in its usual spelling")
     } else if authority.as_str().ends_with(':') || authority.port_u16() == Some(default_port) {
         Some("must not name the scheme's default port")
-    } else if has_odd_segments(path_of(url)) {
+    } else if !is_plain_port(authority) {
+        Some("must have a port from 1 to 65535 without leading zeros, or none")
+    } else if has_odd_segments(&path_of(url).to_ascii_lowercase().replace("%2e", ".")) {
         Some("must have a path without empty, . and .. segments")
     } else {
         None
     }
+}
+
+/// Whether every reader takes the host as it is written. A URL parser respells other forms of an IP address, and takes a
+/// name whose last label is a number for one (WHATWG URL section 3.5).
+fn is_plain_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let parsed = address.parse::<Ipv6Addr>();
+        return parsed.is_ok_and(|parsed| parsed.to_ipv4_mapped().is_none() && parsed.to_string() == address);
+    }
+    let plain = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+    host.split('.').all(plain) && (!is_number || host.parse::<Ipv4Addr>().is_ok())
+}
+
+/// Whether the port, if there is one, is a number in its one spelling.
+fn is_plain_port(authority: &Authority) -> bool {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    port.is_empty() || authority.port_u16().is_some_and(|number| number > 0 && port == format!(":{number}"))
 }
 
 fn is_loopback(host: &str) -> bool {

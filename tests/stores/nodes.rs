@@ -197,34 +197,40 @@ async fn what_one_node_revokes_is_pushed_to_the_other<P: Place>(cut: impl AsyncF
 }
 
 macro_rules! on_each_place {
-    ($($module:ident: $place:ty;)*) => {$(
+    ($($(#[$attribute:meta])* $module:ident: $place:ty;)*) => {$(
         mod $module {
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r100_a_store_that_is_opened_again_holds_everything() {
                 super::a_store_that_is_opened_again_holds_everything::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r99_many_may_start_at_once() {
                 super::many_may_start_at_once::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r45_one_winner_among_two_nodes() {
                 super::one_winner_among_two_nodes::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r97_what_one_node_revokes_the_other_refuses_on_the_next_call() {
                 super::what_one_node_revokes_the_other_refuses_on_the_next_call::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r92_hundreds_of_calls_at_once_are_all_answered() {
                 super::hundreds_of_calls_at_once_are_all_answered::<$place>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r94_aborted_tasks_leave_whole_changes_and_a_store_that_works() {
                 super::aborted_tasks_leave_whole_changes_and_a_store_that_works::<$place>().await;
             }
@@ -234,11 +240,14 @@ macro_rules! on_each_place {
 
 on_each_place! {
     sqlite_file: crate::places::TempFile;
+    #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
     postgres_server: crate::places::Schema;
+    #[ignore = "needs Redis: `cargo xtask servers` starts one"]
     redis_server: crate::places::Prefix;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r97_postgres_pushes_what_is_revoked_and_a_lost_push_is_noticed() {
     what_one_node_revokes_is_pushed_to_the_other(async |schema: &Schema| {
         // Only the connections that this test's nodes have: those that listen to the schema's channel, and those idle.
@@ -253,6 +262,7 @@ async fn r97_postgres_pushes_what_is_revoked_and_a_lost_push_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
 async fn r97_redis_pushes_what_is_revoked_and_a_lost_push_is_noticed() {
     what_one_node_revokes_is_pushed_to_the_other(async |prefix: &Prefix| prefix.cut_listeners().await).await;
 }

@@ -22,6 +22,7 @@ fn cause(error: &StoreError) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn the_service_s_own_connections_will_do() {
     let schema = Schema::new();
     let pool = PgPool::connect(&postgres_url()).await.unwrap();
@@ -32,6 +33,7 @@ async fn the_service_s_own_connections_will_do() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r99_a_newer_schema_is_refused_and_left_alone() {
     let schema = Schema::new();
     let everything = Everything::keep(&schema.open().await).await;
@@ -44,6 +46,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r99_the_schema_of_something_else_is_refused_and_a_failed_migration_leaves_nothing() {
     let schema = Schema::new();
     schema.execute(&format!("CREATE SCHEMA {}", schema.0)).await;
@@ -70,13 +73,15 @@ async fn r99_the_schema_of_something_else_is_refused_and_a_failed_migration_leav
 async fn r99_a_name_that_is_no_plain_identifier_is_refused() {
     let long = "a".repeat(51);
     for name in ["", "1a", "A", "a b", "a\"; DROP SCHEMA public; --", "a.b", "é", long.as_str()] {
-        let error = PostgresOptions::new().schema(name).connect(&postgres_url()).await.unwrap_err();
+        let error =
+            PostgresOptions::new().schema(name).connect("postgres://postgres@127.0.0.1:1/postgres").await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Other, "{name}");
         assert!(cause(&error).contains("schema's name"), "{}", cause(&error));
     }
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn a_role_that_may_not_create_uses_what_another_made() {
     let schema = Schema::new();
     let everything = Everything::keep(&schema.open().await).await;
@@ -99,6 +104,7 @@ async fn a_role_that_may_not_create_uses_what_another_made() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r95_synchronous_commit_off_is_refused() {
     let schema = Schema::new();
     let url = with_parameter(&postgres_url(), "options=-c%20synchronous_commit%3Doff");
@@ -123,6 +129,7 @@ async fn r91_what_can_t_be_reached_is_unavailable_and_the_password_is_told_nobod
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
     let schema = Schema::new();
     let store = schema.open().await;
@@ -147,6 +154,7 @@ async fn r91_a_row_that_makes_no_sense_is_an_error_and_not_absent() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r92_with_two_connections_hundreds_of_calls_are_answered() {
     let schema = Schema::new();
     let store = PostgresOptions::new().schema(&schema.0).connections(2).connect(&postgres_url()).await.unwrap();
@@ -160,6 +168,7 @@ async fn r92_with_two_connections_hundreds_of_calls_are_answered() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
     let schema = Schema::new();
     let store = schema.open().await;
@@ -178,6 +187,7 @@ async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn an_encrypted_connection_is_verified() {
     let schema = Schema::new();
     let server = postgres_url().replace("?sslmode=disable", "");

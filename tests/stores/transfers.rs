@@ -117,11 +117,13 @@ macro_rules! each_way {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs PostgreSQL and Redis: `cargo xtask servers` starts both"]
             async fn r100_everything_is_there_and_goes_on() {
                 everything_is_there_and_goes_on::<$from, $to>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs PostgreSQL and Redis: `cargo xtask servers` starts both"]
             async fn r98_what_is_taken_by_another_is_a_conflict() {
                 what_is_taken_by_another_is_a_conflict::<$from, $to>().await;
             }

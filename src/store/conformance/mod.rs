@@ -19,6 +19,14 @@
 //! tower-agent-auth = { version = "0.1", features = ["conformance"] }
 //! ```
 //!
+//! Attributes after that stand on each test. A store that needs a server is best ignored unless it is asked for:
+//!
+//! ```
+//! # async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) { Default::default() }
+//! tower_agent_auth::store_conformance!(fresh, #[ignore = "needs a server at STORE_URL"]);
+//! # fn main() {}
+//! ```
+//!
 //! Each test runs on a Tokio runtime of its own with four threads, and works with instants of its own: a store must judge
 //! by those that it is given, never by a clock. Clones of the store must share what it holds. A promise that is broken
 //! fails its test by a panic that tells what was expected.
@@ -43,8 +51,8 @@ pub mod races;
 /// Makes one test of each promise of the store contract. See [`store::conformance`](crate::store::conformance).
 #[macro_export]
 macro_rules! store_conformance {
-    ($fresh:expr) => {
-        $crate::store_conformance! { @ $fresh;
+    ($fresh:expr $(, #[$attribute:meta])*) => {
+        $crate::store_conformance! { @ $fresh, { $(#[$attribute])* };
             contract:
                 an_authorization_request_is_found_by_id_and_by_each_lookup
                 r91_what_is_unknown_is_an_answer_and_no_error
@@ -108,13 +116,15 @@ macro_rules! store_conformance {
                 racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle;
         }
     };
-    (@ $fresh:expr; $($module:ident: $($promise:ident)*;)*) => {
-        $($(
-            #[test]
-            fn $promise() {
-                $crate::store::conformance::run($fresh, $crate::store::conformance::$module::$promise)
-            }
-        )*)*
+    (@ $fresh:expr, $attributes:tt; $($module:ident: $($promise:ident)*;)*) => {
+        $($($crate::store_conformance! { @test $fresh, $attributes, $module, $promise })*)*
+    };
+    (@test $fresh:expr, { $(#[$attribute:meta])* }, $module:ident, $promise:ident) => {
+        #[test]
+        $(#[$attribute])*
+        fn $promise() {
+            $crate::store::conformance::run($fresh, $crate::store::conformance::$module::$promise)
+        }
     };
 }
 

@@ -1,0 +1,169 @@
+//! The bodies of the fuzz targets: each takes any bytes, and panics if a promise is broken.
+//!
+//! `cargo +nightly fuzz run NAME fuzz/corpus/NAME fuzz/seeds/NAME` runs one under libFuzzer. The smoke test in `tests/`
+//! calls the same functions with the seeds, and with a few thousand inputs near them.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a target fails by panicking")]
+
+mod service;
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use tower_agent_auth::{AgentAuth, Config, challenge::Challenge, store::MemoryStore, types::callback::Callback};
+use url::Url;
+
+use service::{Service, run, status_of};
+
+/// A target by its name, for the smoke test.
+pub type Target = fn(&[u8]);
+
+/// Every target.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("challenge", challenge),
+    ("credentials", credentials),
+    ("callback", callback),
+    ("bodies", bodies),
+    ("forwarded", forwarded),
+    ("cookies", cookies),
+    ("configuration", configuration),
+];
+
+/// `WWW-Authenticate`: what is read and can be written reads back as the same.
+pub fn challenge(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(read) = Challenge::parse(text) else { return };
+    assert!(!read.is_empty(), "a value without a challenge is an error");
+    for challenge in read {
+        if let Ok(written) = challenge.to_header() {
+            assert_eq!(Challenge::parse(written.to_str().unwrap()), Ok(vec![challenge]));
+        }
+    }
+}
+
+/// `Authorization`, one line of the input each, at a guard whose store knows no session: refused, and never a failure.
+pub fn credentials(input: &[u8]) {
+    let mut request = Request::new(Full::<Bytes>::default());
+    lines(input, "authorization", &mut request);
+    let status = run(status_of(service::guarded(), request));
+    assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED), "{status}");
+}
+
+/// A callback URL: what is taken is a loopback URL or one of the listed origin, as the `url` crate reads it too.
+pub fn callback(input: &[u8]) {
+    const LISTED: &str = "https://listed.example";
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(callback) = Callback::parse(text, &[LISTED.to_owned()]) else { return };
+    assert_eq!(callback.as_str(), text);
+    let url = Url::parse(text).unwrap_or_else(|error| panic!("{text} is no URL: {error}"));
+    assert_eq!(url.as_str(), text, "a browser goes where the text says");
+    assert_eq!((url.username(), url.password(), url.fragment()), ("", None, None), "{text}");
+    if url.origin().ascii_serialization() != LISTED {
+        assert_eq!(url.scheme(), "http", "{text}");
+        assert!(matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost")), "{text}");
+        assert!(url.port().is_some_and(|port| port >= 1_024), "{text}");
+    }
+    let value = "a b&c=%\u{e9}";
+    let redirect = Url::parse(&callback.with(&[("state", value)])).unwrap();
+    let states: Vec<String> =
+        redirect.query_pairs().filter(|(name, _)| name == "state").map(|(_, value)| value.into_owned()).collect();
+    assert_eq!(states, [value], "{redirect}");
+    assert_eq!((redirect.origin(), redirect.path()), (url.origin(), url.path()), "{redirect}");
+}
+
+/// A body: the first byte chooses the endpoint, the second the media type. See [`Service::fill`] for what stands for a
+/// live secret. The answer is never a failure.
+pub fn bodies(input: &[u8]) {
+    const TYPES: [&str; 4] =
+        ["application/json", "application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"];
+    let [endpoint, media, body @ ..] = input else { return };
+    Service::with(|service| {
+        let paths = service.posts();
+        let path = &paths[usize::from(*endpoint) % paths.len()];
+        let request = Request::post(path)
+            .header("content-type", TYPES[usize::from(*media) % TYPES.len()])
+            .header("cookie", service.cookie())
+            .header("origin", service::ORIGIN)
+            .header("sec-fetch-site", "same-origin")
+            .body(Full::new(service.fill(body).into()))
+            .unwrap();
+        let status = service.status(request);
+        assert!(!status.is_server_error() && !status.is_informational(), "{status} from {path}");
+    });
+}
+
+/// `X-Forwarded-For`, one line of the input each: a stranger is not believed, and a proxy not beyond what it says.
+pub fn forwarded(input: &[u8]) {
+    let text = String::from_utf8_lossy(input).into_owned();
+    let said = |address: &IpAddr| {
+        let hops = text.split(['\n', ',']).filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
+        hops.map(|hop| hop.to_canonical()).any(|hop| hop == *address)
+    };
+    Service::with(|service| {
+        for (peer, trusted) in [("192.0.2.1", false), ("10.0.0.1", true)] {
+            let peer: IpAddr = peer.parse().unwrap();
+            let mut request = service.registration(peer);
+            lines(input, "x-forwarded-for", &mut request);
+            assert_eq!(service.status(request), StatusCode::CREATED);
+            let seen = service.last_address().unwrap();
+            assert!(seen == peer || trusted && said(&seen), "{seen} behind {peer}");
+        }
+    });
+}
+
+/// `Cookie`, one line of the input each, at the pages for humans: shown, refused or sent to sign in, and never a failure.
+pub fn cookies(input: &[u8]) {
+    Service::with(|service| {
+        let filled = service.fill(input);
+        for path in service.pages() {
+            for method in [Method::GET, Method::POST] {
+                let mut request = Request::new(Full::new(service.fill(b"csrf=<csrf>&decision=deny").into()));
+                *request.method_mut() = method;
+                *request.uri_mut() = path.parse().unwrap();
+                for (name, value) in [
+                    ("content-type", "application/x-www-form-urlencoded"),
+                    ("origin", service::ORIGIN),
+                    ("sec-fetch-site", "same-origin"),
+                ] {
+                    request.headers_mut().insert(name, HeaderValue::from_static(value));
+                }
+                lines(&filled, "cookie", &mut request);
+                let status = service.status(request);
+                assert!(!status.is_server_error(), "{status} from {path}");
+            }
+        }
+    });
+}
+
+/// A configuration: an error or a service, whose documents are there and whose challenge can be read.
+pub fn configuration(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    for config in [Config::from_toml(text), Config::from_json(text)].into_iter().flatten() {
+        let named = config.protected_resource_metadata_url();
+        // Whether a name of this kind is a good one is the business of whoever resolves it.
+        if named.contains("xn--") {
+            continue;
+        }
+        let metadata = Url::parse(&named).unwrap_or_else(|error| panic!("{named} is no URL: {error}"));
+        assert_eq!(metadata.as_str(), named, "an identifier has one spelling");
+        let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build();
+        let Ok(auth) = auth else { continue };
+        let mut request = Request::new(Full::<Bytes>::default());
+        *request.uri_mut() = metadata.path().parse().unwrap();
+        assert_eq!(run(status_of(service::documents(&auth), request)), StatusCode::OK);
+        let challenge = run(service::challenge(&auth));
+        let read = Challenge::parse(&challenge).unwrap();
+        assert_eq!(read[0].parameter("resource_metadata"), Some(metadata.as_str()), "{challenge}");
+    }
+}
+
+/// Adds each line as a header of that name, unless no header may hold it.
+fn lines<B>(input: &[u8], name: &'static str, request: &mut Request<B>) {
+    for line in input.split(|byte| *byte == b'\n').take(8) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            request.headers_mut().append(HeaderName::from_static(name), value);
+        }
+    }
+}
