@@ -146,7 +146,7 @@ impl Subscriber for Cache {
             Notice::Ended(sessions) => self.drop_sessions(sessions),
             Notice::EndedToken(access) => {
                 if let Some(entry) = self.entries.peek(access) {
-                    self.drop_sessions(&[entry.session.id.clone()]);
+                    self.drop_sessions(std::slice::from_ref(&entry.session.id));
                 }
             }
             Notice::Gap => self.drop_all(),

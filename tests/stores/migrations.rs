@@ -288,6 +288,7 @@ async fn old_schema() -> Schema {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
 async fn r99_a_postgresql_schema_of_version_1_goes_on() {
     let schema = old_schema().await;
     goes_on(schema.open().await, "current").await;
@@ -295,6 +296,7 @@ async fn r99_a_postgresql_schema_of_version_1_goes_on() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and Redis: `cargo xtask servers` starts them"]
 async fn r99_nodes_that_migrate_at_once_agree() {
     let schema = old_schema().await;
     let opened = tokio::join!(schema.open(), schema.open(), schema.open());
@@ -321,6 +323,7 @@ fn old_prefix() -> Prefix {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
 async fn r99_redis_of_version_1_goes_on() {
     let prefix = old_prefix();
     goes_on(prefix.open().await, "current").await;
