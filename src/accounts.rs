@@ -1,4 +1,4 @@
-//! Who the human is: the one question that only the host service can answer.
+//! The host's accounts: the trait with which the host service identifies its signed-in human.
 //!
 //! ```
 //! use http::request::Parts;
@@ -33,35 +33,35 @@ use crate::types::{authorization::Account, clock::Timestamp, id::AccountId};
 
 /// The host service's accounts.
 pub trait Accounts: Send + Sync + 'static {
-    /// The human behind this browser request, by the host's own sign-in; `None` if nobody is signed in.
+    /// The signed-in human who sent this browser request; `None` if nobody is signed in.
     ///
-    /// It must not take an agent's credentials for a human's: read the session cookie, never `Authorization`.
+    /// Read the session cookie, never `Authorization`: an agent's credentials must not identify a human.
     ///
     /// # Errors
-    /// When the host can't know. The caller answers 503.
+    /// When the host can't determine it. The response is 503.
     fn current(&self, request: &Parts) -> impl Future<Output = Result<Option<SignedIn>, AccountsError>> + Send;
 
-    /// Where a browser goes to sign in, and to come back to `return_to` afterwards: a path on this service that this
-    /// crate built, fit for a URL query as it is.
+    /// The URL at which a browser signs in and then returns to `return_to`. This crate builds `return_to` as a path on
+    /// this service that needs no escaping in a URL query.
     fn login_url(&self, return_to: &str) -> String;
 
-    /// Where a browser goes to prove again who its human is, although somebody is signed in; it comes back as above. It is
-    /// asked for when the sign-in is too old to approve with.
+    /// The URL at which a signed-in human signs in again and then returns to `return_to`. It is used when the sign-in
+    /// is too old to approve with. Default: [`login_url`](Self::login_url).
     fn step_up_url(&self, return_to: &str) -> String {
         self.login_url(return_to)
     }
 
-    /// Whether the account may still be acted for. It is asked when its human approves, and when a session is issued or
+    /// Whether agents may still act for the account. Called when its human approves, and when a session is issued or
     /// refreshed.
     ///
     /// # Errors
-    /// When the host can't know. The caller answers 503.
+    /// When the host can't determine it. The response is 503.
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
 
-    /// The account's plan, such as `free` or `pro`, for agents to show. The host has none unless it says so.
+    /// The account's plan, such as `free` or `pro`, for agents to show. Default: `None`.
     ///
     /// # Errors
-    /// When the host can't know. The agent is then told nothing of it.
+    /// When the host can't determine it. The response to the agent then omits the plan.
     fn plan(&self, account: &AccountId) -> impl Future<Output = Result<Option<String>, AccountsError>> + Send {
         let _ = account;
         async { Ok(None) }
@@ -100,14 +100,14 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    /// The account, and an identifier of the browser session that is signed in, such as a digest of its cookie. It must
-    /// change when another account signs in; the forms are bound to it, and it is shown to nobody.
+    /// The account, and an identifier of the signed-in browser session, such as a digest of its cookie. The identifier
+    /// must change when another account signs in. Forms are bound to it, and it is never shown.
     #[must_use]
     pub fn new(account: Account, browser_session: impl Into<String>) -> Self {
         Self { account, browser_session: browser_session.into(), since: None }
     }
 
-    /// When the human last proved to the host who they are. To approve, that must be fresh; see
+    /// When the human last authenticated to the host. To approve, this must be recent; see
     /// [`Lifetimes::sign_in`](crate::config::Lifetimes::sign_in).
     #[must_use]
     pub const fn since(mut self, signed_in_at: Timestamp) -> Self {
@@ -128,7 +128,7 @@ impl fmt::Debug for SignedIn {
     }
 }
 
-/// The host's accounts could not answer. The fault is the host's.
+/// The host's accounts failed. The fault is the host's.
 #[derive(Debug, thiserror::Error)]
 #[error("the service's accounts are unavailable")]
 pub struct AccountsError {
@@ -136,14 +136,14 @@ pub struct AccountsError {
 }
 
 impl AccountsError {
-    /// The failure with its cause.
+    /// Creates the error with its cause.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into() }
     }
 }
 
-/// The head of a request, for [`Accounts::current`], which may outlive the borrow of the request.
+/// Copies the head of a request for [`Accounts::current`], which may outlive the borrow of the request.
 pub(crate) fn head_of<B>(request: &Request<B>) -> Parts {
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = request.method().clone();

@@ -1,4 +1,4 @@
-//! What happened, for the record: one typed event for each change of state, without secrets.
+//! Audit events: one typed event for each change of state, without secrets.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -28,17 +28,17 @@ use crate::types::{
     text::HumanText,
 };
 
-/// Where events go. It is called on the request's path: hand over and return.
+/// Receives audit events. It is called while a request is served, so it must return quickly.
 pub trait AuditSink: Send + Sync + 'static {
-    /// Takes one event.
+    /// Records one event.
     fn record(&self, at: Timestamp, event: &Event);
 }
 
-/// Something that happened.
+/// An audit event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// An agent asked for access.
+    /// An agent made an authorization request.
     Requested {
         /// The authorization request.
         authorization: AuthorizationRequestId,
@@ -46,16 +46,16 @@ pub enum Event {
         flow: &'static str,
         /// What the client calls itself.
         client: HumanText,
-        /// Where it asked from.
+        /// The client's address.
         address: Option<IpAddr>,
-        /// What it asked for.
+        /// The requested scopes.
         requested: ScopeSet,
     },
-    /// A signed-in human opened the approval page first.
+    /// A signed-in human was the first to open the approval page.
     Viewed {
         /// The authorization request.
         authorization: AuthorizationRequestId,
-        /// The account that it is bound to from now on.
+        /// The account that the request is now bound to.
         account: AccountId,
     },
     /// The human approved.
@@ -64,19 +64,19 @@ pub enum Event {
         authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
-        /// The scopes before.
+        /// The requested scopes.
         requested: ScopeSet,
-        /// The scopes after.
+        /// The granted scopes.
         granted: ScopeSet,
     },
-    /// The human refused.
+    /// The human denied.
     Denied {
         /// The authorization request.
         authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
     },
-    /// The agent came back and has its session.
+    /// The agent redeemed the request for a session.
     Redeemed {
         /// The authorization request.
         authorization: AuthorizationRequestId,
@@ -84,15 +84,15 @@ pub enum Event {
         session: SessionId,
         /// The account.
         account: AccountId,
-        /// Where it came from.
+        /// The client's address.
         address: Option<IpAddr>,
     },
-    /// A wrong code was presented for an approved login, and counted.
+    /// A wrong code was presented for an approved login, and counted as a failed attempt.
     CodeFailed {
         /// The authorization request.
         authorization: AuthorizationRequestId,
     },
-    /// Too many wrong codes were presented: the login is over.
+    /// Too many wrong codes were presented. The login is locked.
     Locked {
         /// The authorization request.
         authorization: AuthorizationRequestId,
@@ -102,33 +102,33 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
-    /// A refresh token that was just used up came back, and was given the same answer.
+    /// A used refresh token was presented again within the grace period. The same successor was returned.
     RefreshRepeated {
         /// The session.
         session: SessionId,
     },
-    /// A secret came back that had been used up: two may hold the session, so it was ended.
+    /// A used secret was presented again. Two parties may hold it, so the session was revoked.
     ReuseDetected {
         /// The session.
         session: SessionId,
     },
-    /// A session ended before its time.
+    /// A session was revoked before it expired.
     Revoked {
         /// The session.
         session: SessionId,
-        /// By whom.
+        /// Who revoked it.
         by: RevokedBy,
     },
-    /// An agent knocked at a route that is the owner's alone, or that was given no class.
+    /// An agent called an owner-only route, or a route without a rule.
     OwnerOnlyRefused {
         /// The session.
         session: SessionId,
     },
-    /// A request carried a token in its query, where it may be logged. It was ignored or refused.
+    /// A request carried a token in its query, where it may be logged. The token was ignored, or the request refused.
     TokenInQuery,
-    /// The store, the accounts or the source of randomness could not answer, and a request was answered 503.
+    /// The store, the accounts or the source of randomness failed. If a request caused the call, its response was 503.
     Unavailable {
-        /// The failure as text, with its causes.
+        /// The error text, with its causes.
         error: String,
     },
 }
@@ -157,7 +157,7 @@ impl Event {
 }
 
 impl Event {
-    /// A failure with its chain of causes.
+    /// The event for an error, with its chain of causes.
     pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         let causes = std::iter::successors(Some(error), |error| error.source());
         let texts: Vec<String> = causes.map(ToString::to_string).collect();
@@ -165,7 +165,7 @@ impl Event {
     }
 }
 
-/// Drops every event: what is used until a sink is given.
+/// Drops every event. The default sink.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NoAudit;
 

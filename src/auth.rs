@@ -23,10 +23,11 @@ use crate::{
     },
 };
 
-/// Agent auth for one service: makes its layers. Cheap to clone.
+/// Agent auth for one service. Creates its layers. Cheap to clone.
 ///
-/// Three verbs: [`endpoints`](Self::endpoints) is what is public, [`require`](Self::require) is what an agent may do,
-/// [`owner_only`](Self::owner_only) is what no agent may ever do. See the [crate](crate) for a whole service.
+/// The three main methods: [`endpoints`](Self::endpoints) serves the public documents and endpoints,
+/// [`require`](Self::require) guards a route by scopes, and [`owner_only`](Self::owner_only) guards a route against all
+/// agents. See the [crate](crate) for a whole service.
 #[derive(Clone)]
 pub struct AgentAuth {
     config: Config,
@@ -36,7 +37,7 @@ pub struct AgentAuth {
 }
 
 impl AgentAuth {
-    /// Begins with the configuration.
+    /// Starts a builder with the configuration.
     pub fn builder(config: Config) -> AgentAuthBuilder {
         AgentAuthBuilder {
             config,
@@ -50,22 +51,23 @@ impl AgentAuth {
         }
     }
 
-    /// The layer that serves the documents, the endpoints and the pages. Put it outside routing: whatever is not its own
-    /// goes to the inner service untouched.
+    /// The layer that serves the documents, the endpoints and the pages. Put it outside routing: it forwards all other
+    /// requests to the inner service unchanged.
     pub fn endpoints(&self) -> EndpointsLayer {
         EndpointsLayer::new(Arc::clone(&self.routes))
     }
 
-    /// Guards a route: an agent needs all of these scopes, separated by spaces.
+    /// Guards a route: an agent needs all of these scopes (separated by spaces).
     ///
     /// # Panics
-    /// When a scope is not in the catalogue, because nobody could ever pass. [`all_of`](Self::all_of) returns an error instead.
+    /// When a scope is not in the catalogue, because no request could pass. [`all_of`](Self::all_of) returns an error
+    /// instead.
     #[track_caller]
     pub fn require(&self, scopes: &str) -> GuardLayer {
         self.guard(expect_rule(self.all_of(scopes)))
     }
 
-    /// Guards a route: an agent needs any of these scopes, separated by spaces.
+    /// Guards a route: an agent needs any of these scopes (separated by spaces).
     ///
     /// # Panics
     /// When a scope is not in the catalogue. [`any_of`](Self::any_of) returns an error instead.
@@ -74,15 +76,17 @@ impl AgentAuth {
         self.guard(expect_rule(self.any_of(scopes)))
     }
 
-    /// Guards a route that anybody may call, an agent as itself. A request without a token passes; one with a bad token is
-    /// refused. If the handler answers 401, the guard adds the challenge.
+    /// Guards a route that anybody may call, with or without an agent token. A request without a token passes; one with
+    /// a bad token is refused. If the handler returns 401, the guard adds the challenge.
     pub fn optional(&self) -> GuardLayer {
         self.guard(Rule::optional())
     }
 
-    /// Guards a route for the account's owner alone: the signed-in human passes, an agent never, whatever its scopes.
+    /// Guards a route for the account's owner only: the signed-in human passes; agents are refused, whatever their
+    /// scopes.
     ///
-    /// Your [`Accounts`] say who is signed in. Protect forms on such a route against cross-site requests yourself.
+    /// Your [`Accounts`] implementation determines who is signed in. Protect forms on such a route against cross-site
+    /// requests yourself.
     pub fn owner_only(&self) -> GuardLayer {
         self.guard(Rule::owner_only())
     }
@@ -92,10 +96,11 @@ impl AgentAuth {
         GuardLayer::fixed(Arc::clone(&self.shared), rule)
     }
 
-    /// Guards a whole service, or all routes of a router. The policy returns the rule for each request; `None` refuses it.
+    /// Guards a whole service, or all routes of a router. The policy returns the rule for each request; `None` refuses
+    /// the request.
     ///
-    /// Make the rules outside the closure, as below. Decide by what will handle the request, such as axum's `MatchedPath`
-    /// inside `Router::route_layer`, or by exactly the paths that the service matches.
+    /// Create the rules outside the closure, as below. Choose the rule by the route that will handle the request, such
+    /// as axum's `MatchedPath` inside `Router::route_layer`, or by exactly the paths that the service matches.
     ///
     /// ```
     /// # use tower_agent_auth::{AgentAuth, Config, guard::Rule, store::MemoryStore};
@@ -115,7 +120,7 @@ impl AgentAuth {
         GuardLayer::policy(Arc::clone(&self.shared), policy)
     }
 
-    /// The rule that an agent needs all of these scopes, separated by spaces. Make it once, not for each request.
+    /// The rule that an agent needs all of these scopes (separated by spaces). Create it once, not for each request.
     ///
     /// # Errors
     /// When a scope is not in the catalogue.
@@ -123,7 +128,7 @@ impl AgentAuth {
         Rule::all_of(&self.config, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
-    /// The rule that an agent needs any of these scopes, separated by spaces. Make it once, not for each request.
+    /// The rule that an agent needs any of these scopes (separated by spaces). Create it once, not for each request.
     ///
     /// # Errors
     /// When a scope is not in the catalogue.
@@ -137,16 +142,16 @@ impl AgentAuth {
         &self.config
     }
 
-    /// The ceremony, to build a page or a wire format of one's own; `None` if this service only checks tokens.
+    /// The ceremony, for building a custom page or dialect; `None` if this service only checks tokens.
     #[must_use]
     pub const fn ceremony(&self) -> Option<&Ceremony> {
         self.ceremony.as_ref()
     }
 
-    /// Keeps house until `stopped` ends: writes down the last uses of sessions every few seconds, and a last time then;
-    /// forgets every minute, a few at a time, what ended longer ago than [`Lifetimes::history`](crate::config::Lifetimes).
-    /// Without it a store grows, and nobody sees when a session was used; nothing else depends on it. Any number of
-    /// processes may do it. What fails is audited and tried again.
+    /// Runs housekeeping until `stopped` completes. Every few seconds, and once at the end, it persists the last-used
+    /// times of sessions. Every minute it deletes, in small batches, records that ended longer ago than
+    /// [`Lifetimes::history`](crate::config::Lifetimes). Without it, the store grows and last-used times are not
+    /// persisted; nothing else depends on it. Any number of processes may run it. Failures are audited and retried.
     ///
     /// ```
     /// # use tower_agent_auth::AgentAuth;
@@ -166,10 +171,10 @@ impl AgentAuth {
         }
     }
 
-    /// Writes down the last uses of sessions that the guards noted, as [`housekeeping`](Self::housekeeping) does.
+    /// Persists the last-used times that the guards recorded, as [`housekeeping`](Self::housekeeping) does.
     ///
     /// # Errors
-    /// When the store fails; the uses are kept for the next time.
+    /// When the store fails; the last-used times are kept for the next call.
     pub async fn write_uses(&self) -> Result<(), CeremonyError> {
         match &self.ceremony {
             Some(ceremony) => ceremony.write_uses().await,
@@ -196,7 +201,7 @@ fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
     }
 }
 
-/// [`AgentAuth`] in the making.
+/// Builds an [`AgentAuth`].
 #[must_use]
 pub struct AgentAuthBuilder {
     config: Config,
@@ -210,7 +215,7 @@ pub struct AgentAuthBuilder {
 }
 
 impl AgentAuthBuilder {
-    /// Where authorization requests and sessions are kept.
+    /// The store for authorization requests and sessions.
     pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
         let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
         self.checks.get_or_insert_with(|| Arc::clone(&store) as _);
@@ -218,7 +223,7 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// Where token checks find sessions, if not in the store of [`sessions`](Self::sessions): a cache in front of it.
+    /// The store for token checks, if it is not the store of [`sessions`](Self::sessions): a cache in front of it.
     ///
     /// ```
     /// # #[cfg(feature = "cache")]
@@ -234,8 +239,8 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// Where sessions are found, for a service that only checks tokens: the ceremony is run elsewhere, by the issuer.
-    /// The endpoints are then the protected resource metadata alone.
+    /// The session store of a service that only checks tokens. The issuer runs the ceremony elsewhere. This service
+    /// then serves only the protected resource metadata.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
         self.ceremonies = None;
         self.check_with(store)
@@ -246,40 +251,41 @@ impl AgentAuthBuilder {
         Deadlines { read: limits.store_read, write: limits.store_write }
     }
 
-    /// Who the human is.
+    /// The host's accounts, which identify the signed-in human.
     pub fn accounts(mut self, accounts: impl Accounts) -> Self {
         self.accounts = Some(Arc::new(accounts));
         self
     }
 
-    /// The clock; the system's unless set.
+    /// The clock; the system clock by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The source of randomness; the operating system's unless set.
+    /// The source of randomness; the operating system's by default.
     pub fn random(mut self, random: impl Random) -> Self {
         self.random = Arc::new(random);
         self
     }
 
-    /// Where audit events go; nowhere unless set.
+    /// The sink for audit events; by default, events are dropped.
     pub fn audit(mut self, audit: impl AuditSink) -> Self {
         self.audit = Arc::new(audit);
         self
     }
 
-    /// How to find the peer's address in a request's extensions. Unless set, a `std::net::SocketAddr` is looked for there.
+    /// Finds the peer's address in a request's extensions. By default, a `std::net::SocketAddr` is read from there.
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
-    /// Without an address, authorization requests are capped in all only, and the approval page can't say where one came from.
+    /// Without an address, only the total cap on authorization requests applies, and the approval page can't show the
+    /// client's address.
     pub fn peer_address(mut self, peer: impl Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.peer = Some(Arc::new(peer));
         self
     }
 
-    /// Puts the parts together.
+    /// Builds the [`AgentAuth`].
     ///
     /// # Errors
     /// When a part is missing.

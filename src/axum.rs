@@ -1,7 +1,8 @@
 //! Extractors for axum 0.8.
 //!
-//! [`AgentSession`] and [`Owner`] are what a guard found; without one the answer is 401, to which the guard around the
-//! route adds the challenge. `Option<AgentSession>` is for routes under [`AgentAuth::optional`](crate::AgentAuth::optional).
+//! [`AgentSession`] and [`Owner`] extract the principal that a guard authenticated. Without one, the response is 401,
+//! and the guard around the route adds the challenge. Use `Option<AgentSession>` on routes under
+//! [`AgentAuth::optional`](crate::AgentAuth::optional).
 //!
 //! ```
 //! use axum::{Json, Router, routing::get};
@@ -26,9 +27,9 @@
 //!
 //! # Default deny
 //!
-//! A route that was given no guard never sees an agent: no session is in its extensions, and these extractors refuse. To
-//! refuse agents there before the handler runs, guard all routes at once by [`policy`](crate::AgentAuth::policy), which
-//! axum runs after routing, and name the class of each matched path:
+//! On a route without a guard, the extensions hold no session, and these extractors refuse. To refuse agents there
+//! before the handler runs, guard all routes with one [`policy`](crate::AgentAuth::policy), which axum runs after
+//! routing. It returns the rule of each matched path:
 //!
 //! ```
 //! use axum::{Router, extract::MatchedPath, routing::get};

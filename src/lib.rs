@@ -1,10 +1,10 @@
 //! Tower layers that let AI agents ask a human for scoped, visible, revocable access to an HTTP API.
 //!
-//! An agent that is refused finds out how to ask: the challenge leads it to documents that this crate serves. It
-//! registers, shows its human a link, and waits. The human signs in at the service, sees who asks for what, and approves,
-//! with fewer scopes if they like, or denies. The agent comes back once for a session, an `aas_…` access token that it
-//! sends as a normal Bearer token. The human sees every session and can revoke it. No account key is ever pasted into a
-//! chat, and an agent session is never an account-owner session.
+//! A refused agent follows the challenge to the documents that this crate serves, which say how to request access. It
+//! makes an authorization request, shows its human a link, and waits. The human signs in at the service, sees which
+//! client requests which scopes, and approves all or some of them, or denies. The agent redeems the approved request
+//! once for a session: an `aas_…` access token that it sends as a normal Bearer token. The human sees every session and
+//! can revoke it. No account key is pasted into a chat, and an agent session is never an account-owner session.
 //!
 //! # A whole service
 //!
@@ -46,15 +46,17 @@
 //! # app().unwrap();
 //! ```
 //!
-//! Under bare hyper the same layers go around a `service_fn`, and the session is in the request's extensions; see
-//! [`guard`] and `examples/hyper.rs`.
+//! With bare hyper, the same layers wrap a `service_fn`, and the handler finds the session in the request's extensions;
+//! see [`guard`] and `examples/hyper.rs`.
 //!
-//! # Where to read on
+//! # Modules
 //!
-//! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions live.
-//! * [`guard`]: what is answered to whom. [`discovery`]: what is public. [`ceremony`]: how an authorization request becomes a session.
-//! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: what happened. [`observe`]: metrics
-//!   and spans.
+//! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions are
+//!   stored.
+//! * [`guard`]: which requests pass and how others are refused. [`endpoints`]: the public documents and endpoints.
+//!   [`ceremony`]: how an authorization request becomes a session.
+//! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
+//!   metrics and spans.
 //!
 //! # Features
 //!
@@ -73,9 +75,9 @@
 //! | `metrics` | [counters and store latencies](observe) | |
 //! | `full` | all of them | |
 //!
-//! A feature adds API and never changes behaviour, but for one that has no API: with `pages`,
-//! [`AgentAuth::endpoints`] serves the pages as well. Without it the host serves the approval page itself, at the path
-//! below the issuer that the approval link names, over [`ceremony`].
+//! Features add API and do not change behaviour, with one exception: with `pages`, [`AgentAuth::endpoints`] also serves
+//! the pages. Without it, the host builds the approval page on [`ceremony`] and serves it at the path below the issuer
+//! that the approval link names.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accounts;

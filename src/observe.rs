@@ -1,6 +1,7 @@
 //! Metrics and spans for operators, each behind a feature.
 //!
-//! The feature `metrics` uses the facade of that name. Every label has a few fixed values, whatever agents request:
+//! The feature `metrics` uses the `metrics` facade. Every label has a small fixed set of values, independent of
+//! requests:
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
@@ -8,15 +9,15 @@
 //! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | audit events |
 //! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | store calls that a request waited for |
 //!
-//! Install the recorder before you build [`AgentAuth`](crate::AgentAuth) and its rules: they take their counters from it
-//! once. A check that a store answers at once is in no histogram.
+//! Install the recorder before you build [`AgentAuth`](crate::AgentAuth) and its rules: they get their counters from it
+//! once. A check for which the store returns immediately is not in the histogram.
 //!
 //! The feature `tracing` adds spans of level `DEBUG` and target `tower_agent_auth::observe`:
 //!
-//! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate answers;
+//! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate serves;
 //! * `agent_auth.store`, with `call`, for each store call that a request waits for.
 //!
-//! They hold no secret. [`TracingAudit`](crate::audit) turns audit events into `tracing` events.
+//! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events.
 //!
 //! ```
 //! # #[cfg(feature = "metrics")]
@@ -28,11 +29,9 @@
 //! # }
 //! ```
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use http::request::Parts;
-
-use crate::{http::Answering, store::StoreError};
 
 /// Registers the unit and help text of each metric with the recorder.
 #[cfg(feature = "metrics")]
@@ -63,7 +62,7 @@ mod counting {
         types::clock::Timestamp,
     };
 
-    /// Counts token checks of one outcome.
+    /// Counts the token checks with one outcome.
     pub(crate) struct CheckCounter(Counter);
 
     impl CheckCounter {
@@ -116,10 +115,12 @@ mod counting {
 pub(crate) use counting::{CheckCounter, counted};
 
 /// Measures a store call.
-pub(crate) async fn of_store<T>(
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only a histogram has the outcome"))]
+pub(crate) async fn of_store<T, E>(
     call: &'static str,
-    answer: impl Future<Output = Result<T, StoreError>> + Send,
-) -> Result<T, StoreError> {
+    answer: impl Future<Output = Result<T, E>> + Send,
+    outcome: impl FnOnce(&E) -> &'static str,
+) -> Result<T, E> {
     #[cfg(feature = "tracing")]
     let answer = tracing::Instrument::instrument(answer, tracing::debug_span!("agent_auth.store", call));
     #[cfg(feature = "metrics")]
@@ -127,7 +128,7 @@ pub(crate) async fn of_store<T>(
     let answer = answer.await;
     #[cfg(feature = "metrics")]
     {
-        let outcome = answer.as_ref().map_or_else(|error| error.kind().as_str(), |_| "ok");
+        let outcome = answer.as_ref().map_or_else(outcome, |_| "ok");
         metrics::histogram!(STORE, "call" => call, "outcome" => outcome).record(begun.elapsed());
     }
     let _ = call;
@@ -135,7 +136,10 @@ pub(crate) async fn of_store<T>(
 }
 
 /// Runs an endpoint in a span.
-pub(crate) fn of_endpoint<T: 'static>(request: Parts, answer: impl FnOnce(Parts) -> Answering<T>) -> Answering<T> {
+pub(crate) fn of_endpoint<T: 'static>(
+    request: Parts,
+    answer: impl FnOnce(Parts) -> Pin<Box<dyn Future<Output = T> + Send>>,
+) -> Pin<Box<dyn Future<Output = T> + Send>> {
     #[cfg(feature = "tracing")]
     {
         use tracing::Instrument as _;
@@ -146,16 +150,4 @@ pub(crate) fn of_endpoint<T: 'static>(request: Parts, answer: impl FnOnce(Parts)
         }
     }
     answer(request)
-}
-
-#[cfg(feature = "metrics")]
-impl crate::store::StoreErrorKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Conflict => "conflict",
-            Self::Corrupt => "corrupt",
-            Self::Other => "other",
-        }
-    }
 }

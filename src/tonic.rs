@@ -1,6 +1,6 @@
-//! The guard around gRPC services of tonic 0.14.
+//! Guards for gRPC services of tonic 0.14.
 //!
-//! Scopes go by service or by method. By service, a guard is laid around the generated server:
+//! Require scopes by service or by method. By service, wrap the generated server in a guard:
 //!
 //! ```
 //! use tonic::service::Routes;
@@ -22,8 +22,8 @@
 //! }
 //! ```
 //!
-//! By method, one [policy](crate::AgentAuth::policy) stands in front of all services, made of [`Methods`]. The documents and the
-//! ceremony are served beside the gRPC services on the same port: see `examples/tonic`.
+//! By method, put one [policy](crate::AgentAuth::policy), built from [`Methods`], in front of all services. The
+//! documents and the ceremony are served on the same port as the gRPC services: see `examples/tonic`.
 //!
 //! ```
 //! # fn layers(auth: &tower_agent_auth::AgentAuth) -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +38,7 @@
 //! # }
 //! ```
 //!
-//! A method asks who calls with [`agent`] or [`owner`].
+//! In a method, [`agent`] and [`owner`] return the caller.
 
 use std::collections::HashMap;
 
@@ -50,25 +50,26 @@ use crate::{
     guard::{AgentSession, Guard, Owner, Rule},
 };
 
-/// The agent session that a call was let pass with.
+/// The agent session of a call that a guard forwarded.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` if there is none: no guard stands around the service, or it lets others than agents pass.
+/// `UNAUTHENTICATED` if there is none: the service has no guard, or its rule also forwards other callers than agents.
 pub fn agent<T>(request: &Request<T>) -> Result<AgentSession, Status> {
     let session = request.extensions().get::<AgentSession>().cloned();
     session.ok_or_else(|| Status::unauthenticated("this needs an agent's bearer token"))
 }
 
-/// The signed-in human that an owner-only method was called by.
+/// The signed-in human who called an owner-only method.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` if there is none: no guard stands around the service, or it lets others than the human pass.
+/// `UNAUTHENTICATED` if there is none: the service has no guard, or its rule also forwards other callers than the
+/// human.
 pub fn owner<T>(request: &Request<T>) -> Result<Owner, Status> {
     let owner = request.extensions().get::<Owner>().cloned();
     owner.ok_or_else(|| Status::unauthenticated("this needs the account's human, signed in"))
 }
 
-/// Which class each gRPC method has. What was not named is refused.
+/// The rule of each gRPC method. Methods without a rule are refused.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Methods {
@@ -77,15 +78,15 @@ pub struct Methods {
 }
 
 impl Methods {
-    /// None yet.
+    /// No rules yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All methods of a service, such as `notes.v1.Notes`, which is also its [`NamedService::NAME`].
+    /// Sets the rule of all methods of a service, such as `notes.v1.Notes` (its [`NamedService::NAME`]).
     ///
     /// # Errors
-    /// When the name has a slash or is empty, or was given a class before. The fault is the service's code.
+    /// When the name has a slash or is empty, or already has a rule. The service's code is at fault.
     pub fn service(mut self, name: &str, rule: Rule) -> Result<Self, MethodsError> {
         if name.is_empty() || name.contains('/') {
             return Err(MethodsError::Service(name.into()));
@@ -96,10 +97,10 @@ impl Methods {
         }
     }
 
-    /// One method, such as `/notes.v1.Notes/Add`, whatever the class of its service.
+    /// Sets the rule of one method, such as `/notes.v1.Notes/Add`. It overrides the rule of its service.
     ///
     /// # Errors
-    /// When the path has another form, or was given a class before. The fault is the service's code.
+    /// When the path has another form, or already has a rule. The service's code is at fault.
     pub fn method(mut self, path: &str, rule: Rule) -> Result<Self, MethodsError> {
         if split(path).is_none() {
             return Err(MethodsError::Method(path.into()));
@@ -110,7 +111,7 @@ impl Methods {
         }
     }
 
-    /// The policy, for [`AgentAuth::policy`](crate::AgentAuth::policy).
+    /// Converts the rules to a policy for [`AgentAuth::policy`](crate::AgentAuth::policy).
     pub fn into_policy(self) -> impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static {
         move |request| {
             let path = request.uri.path();
@@ -120,23 +121,23 @@ impl Methods {
     }
 }
 
-/// A service and a method (gRPC over HTTP/2, "Requests", Path).
+/// Splits a path into service and method (gRPC over HTTP/2, "Requests", Path).
 fn split(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some((service, method))
 }
 
-/// A method or service can't be given that class.
+/// A rule can't be set for a method or service.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MethodsError {
-    /// It is no name of a service.
+    /// It is not a service name.
     #[error("`{0}` names no gRPC service: write it without slashes, such as `notes.v1.Notes`")]
     Service(String),
-    /// It is no path of a method.
+    /// It is not a method path.
     #[error("`{0}` names no gRPC method: write its path, such as `/notes.v1.Notes/Add`")]
     Method(String),
-    /// It has a class already.
+    /// It already has a rule.
     #[error("`{0}` was given a class before: take one of the two out")]
     Twice(String),
 }

@@ -197,7 +197,7 @@ async fn r40_a_body_that_does_not_come_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test]
-async fn r42_registrations_of_one_address_and_in_all_are_capped() {
+async fn r42_requests_of_one_address_and_in_all_are_capped() {
     let service =
         Service::with(config().limits(|limits| (limits.pending_per_source, limits.pending_total) = (Some(2), Some(3))));
     let register = async |address: &str| {
@@ -535,7 +535,7 @@ fn failure() -> RandomError {
     tower_agent_auth::types::id::SessionId::generate(&Useless).unwrap_err()
 }
 
-async fn registrations_with(random: Broken) -> (Vec<Answer>, usize) {
+async fn requests_with(random: Broken) -> (Vec<Answer>, usize) {
     let store = common::TestStore::default();
     let auth = tower_agent_auth::AgentAuth::builder(config().build().unwrap())
         .sessions(store.clone())
@@ -554,7 +554,7 @@ async fn registrations_with(random: Broken) -> (Vec<Answer>, usize) {
 
 #[tokio::test]
 async fn r1_a_source_of_randomness_that_fails_issues_nothing() {
-    let (answers, writes) = registrations_with(Broken::Fails).await;
+    let (answers, writes) = requests_with(Broken::Fails).await;
     for answer in answers {
         assert_eq!((answer.status, answer.error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
     }
@@ -563,7 +563,7 @@ async fn r1_a_source_of_randomness_that_fails_issues_nothing() {
 
 #[tokio::test]
 async fn r98_a_source_of_randomness_that_repeats_overwrites_nothing() {
-    let (answers, writes) = registrations_with(Broken::Repeats).await;
+    let (answers, writes) = requests_with(Broken::Repeats).await;
     assert_eq!(answers[0].status, StatusCode::CREATED);
     assert_eq!((answers[1].status, answers[1].error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
     // Three draws, each refused as a conflict.

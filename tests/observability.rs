@@ -87,7 +87,7 @@ async fn each_check_is_counted_once_by_its_outcome() {
 }
 
 #[tokio::test]
-async fn what_became_of_registrations_and_sessions_is_counted() {
+async fn what_became_of_requests_and_sessions_is_counted() {
     recorded!(counted);
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;

@@ -75,7 +75,7 @@ async fn r109_the_readied_instance_is_called_at_once_and_after_waiting() {
     let (inner, calls) = strict();
     let mut guard = service.auth.require("projects:read").layer(inner.clone());
     let mut owner = service.auth.owner_only().layer(inner.clone());
-    let mut discovery = service.auth.endpoints().layer(inner);
+    let mut endpoints = service.auth.endpoints().layer(inner);
     for waits in [false, true] {
         if waits {
             service.store.wait();
@@ -85,7 +85,7 @@ async fn r109_the_readied_instance_is_called_at_once_and_after_waiting() {
             assert_eq!(guard.ready().await.unwrap().call(call).await.unwrap().status(), StatusCode::OK);
             assert_eq!(owner.ready().await.unwrap().call(browse("ada", "/")).await.unwrap().status(), StatusCode::OK);
             let other = Request::get("/other").body(Body::empty()).unwrap();
-            assert_eq!(discovery.ready().await.unwrap().call(other).await.unwrap().status(), StatusCode::OK);
+            assert_eq!(endpoints.ready().await.unwrap().call(other).await.unwrap().status(), StatusCode::OK);
         }
     }
     assert_eq!(calls.load(Ordering::SeqCst), 18);
@@ -171,9 +171,9 @@ async fn r109_errors_of_the_inner_service_pass_through() {
         let guard = service.auth.require("projects:read").layer(inner);
         assert_eq!(guard.oneshot(bearer(http::Method::GET, "/", &token)).await.unwrap_err(), "the inner error");
     }
-    let discovery = service.auth.endpoints().layer(inner);
+    let endpoints = service.auth.endpoints().layer(inner);
     let request = Request::get("/x").body(Body::empty()).unwrap();
-    assert_eq!(discovery.oneshot(request).await.unwrap_err(), "the inner error");
+    assert_eq!(endpoints.oneshot(request).await.unwrap_err(), "the inner error");
 }
 
 #[tokio::test]

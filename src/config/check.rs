@@ -8,7 +8,7 @@ use http::{Uri, uri::Authority};
 use ipnet::IpNet;
 
 use super::{
-    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, builder::ScopeBuilder,
+    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, ScopeBuilder,
     origin_of, path_of,
 };
 use crate::types::{

@@ -84,8 +84,10 @@ use crate::types::{
 mod builder;
 mod check;
 mod reader;
+mod scope;
 
 pub use builder::ConfigBuilder;
+pub use scope::ScopeBuilder;
 
 /// What a service is, offers and allows. Cheap to clone. See the [module](self) for the fields.
 #[derive(Clone, Debug)]

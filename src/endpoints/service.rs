@@ -89,7 +89,7 @@ struct Unreadable;
 type Reading<B> = tokio::time::Timeout<Collect<Limited<MapErr<B, fn(<B as Body>::Error) -> Unreadable>>>>;
 
 pin_project! {
-    /// The future of a [`Discovery`].
+    /// The future of an [`Endpoints`].
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B>
     where

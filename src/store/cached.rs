@@ -14,7 +14,7 @@ use super::{Notice, SessionStore, StoreError, Subscriber};
 use crate::types::{
     id::SessionId,
     secret::{Access, Digest},
-    session::Session,
+    session::{Session, Use},
 };
 
 /// How stale an answer may be at most, whatever is asked for.
@@ -149,6 +149,7 @@ impl Subscriber for Cache {
                     self.drop_sessions(std::slice::from_ref(&entry.session.id));
                 }
             }
+            Notice::Used(uses) => self.advance(uses),
             Notice::Gap => self.drop_all(),
         }
     }
@@ -212,6 +213,16 @@ impl Cache {
         let flight = Arc::clone(&under_way.flight);
         drop(state);
         Lookup { cache: self, access: *access, flight }
+    }
+
+    /// Advances the last uses of what is remembered, as the store's are.
+    fn advance(&self, uses: &[(SessionId, Use)]) {
+        let state = self.state();
+        for (session, last) in uses {
+            if let Some(entry) = state.tokens.get(session).and_then(|token| self.entries.peek(token)) {
+                entry.session.noted.advance(last.at);
+            }
+        }
     }
 
     fn drop_sessions(&self, sessions: &[SessionId]) {

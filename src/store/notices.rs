@@ -8,6 +8,7 @@ use super::{RevokeTarget, StoreError};
 use crate::types::{
     id::SessionId,
     secret::{Access, Digest},
+    session::Use,
 };
 
 /// Wants to know of sessions that end, as a cache does.
@@ -24,6 +25,8 @@ pub enum Notice {
     Ended(Vec<SessionId>),
     /// This access token is not good any more.
     EndedToken(Digest<Access>),
+    /// These uses were written down.
+    Used(Vec<(SessionId, Use)>),
     /// Something may have been missed, such as while a connection was lost. Forget all that is remembered.
     Gap,
 }

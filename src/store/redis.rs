@@ -275,6 +275,7 @@ impl SessionRecordStore for RedisStore {
             });
             self.write::<bool>(&self.scripts.record_uses, arguments).await?;
         }
+        self.listener.notices.send(&super::Notice::Used(uses.to_vec()));
         Ok(())
     }
 }

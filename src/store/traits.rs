@@ -261,7 +261,8 @@ async fn with_deadline<T>(
     answer: impl Future<Output = Result<T, StoreError>> + Send,
 ) -> Result<T, StoreError> {
     let late = |_| Err(StoreError::because(StoreErrorKind::Unavailable, Late(deadline)));
-    observe::of_store(call, async { timeout(deadline, answer).await.unwrap_or_else(late) }).await
+    let answer = async { timeout(deadline, answer).await.unwrap_or_else(late) };
+    observe::of_store(call, answer, |error: &StoreError| error.kind().as_str()).await
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -703,16 +703,16 @@ pub async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store: impl C
         secrets.push((new.access, new.refresh));
         for (age, (access, refresh)) in secrets.iter().rev().enumerate() {
             assert_eq!(store.find_session(access).await.unwrap().is_some(), age == 0);
-            let lineage = store.find_refresh(refresh).await.unwrap().unwrap();
-            assert_eq!((lineage.age, &lineage.session), (age as u64, &expected));
-            assert_eq!(lineage.last, Some(Refreshed::new(after(step), new.salt)));
+            let known = store.find_refresh(refresh).await.unwrap().unwrap();
+            assert_eq!((known.age, &known.session), (age as u64, &expected));
+            assert_eq!(known.last, Some(Refreshed::new(after(step), new.salt)));
         }
         current = new.refresh;
     }
     assert!(store.find_refresh(&digest()).await.unwrap().is_none());
     let unused = session(&store, "alice").await;
-    let lineage = store.find_refresh(&unused.refresh).await.unwrap().unwrap();
-    assert_eq!((lineage.age, lineage.last), (0, None));
+    let known = store.find_refresh(&unused.refresh).await.unwrap().unwrap();
+    assert_eq!((known.age, known.last), (0, None));
 }
 
 pub async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(store: impl CeremonyStore) {
@@ -726,8 +726,8 @@ pub async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(stor
     assert!(store.find_session(&second.access).await.unwrap().is_some(), "and nothing changed");
     revoke(&store, RevokeTarget::Session(one.session.session.id.clone(), account("alice").id)).await;
     assert!(store.rotate(&rotation(second.refresh, 5), after(5)).await.unwrap().is_none(), "revoked");
-    let lineage = store.find_refresh(&second.refresh).await.unwrap().unwrap();
-    assert!(lineage.session.revoked.is_some(), "what has ended is still known");
+    let known = store.find_refresh(&second.refresh).await.unwrap().unwrap();
+    assert!(known.session.revoked.is_some(), "what has ended is still known");
 }
 
 pub async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {

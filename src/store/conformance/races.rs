@@ -191,8 +191,8 @@ pub async fn r75_one_winner_of_racing_refreshes(store: impl CeremonyStore + Clon
         let won: Vec<_> = answers.await.into_iter().flatten().collect();
         assert_eq!(won.len(), 1);
         assert!(store.find_session(&won[0].access).await.unwrap().is_some());
-        let lineage = store.find_refresh(&current).await.unwrap().unwrap();
-        assert_eq!(lineage.age, 1, "one generation more");
+        let known = store.find_refresh(&current).await.unwrap().unwrap();
+        assert_eq!(known.age, 1, "one generation more");
         current = won[0].refresh;
     }
 }

@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
+    AuthorizationKey, Creation, Cutoff, Kept, Notice, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
     StoreErrorKind,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
@@ -395,12 +395,14 @@ pub(super) async fn record_uses<E: Engine>(engine: &E, uses: &[(SessionId, Use)]
             *last = new;
         }
     }
-    let uses = latest.into_iter().map(|(id, last)| {
+    let rows = latest.into_iter().map(|(id, last)| {
         let address = last.address.map(|address| address.to_string());
         serde_json::json!([id.as_str(), last.at.as_millis(), address])
     });
-    let uses = serde_json::Value::from_iter(uses).to_string();
-    engine.write(&engine.statements().record_uses, Values::default().text(uses.as_str())).await.map(drop)
+    let rows = serde_json::Value::from_iter(rows).to_string();
+    engine.write(&engine.statements().record_uses, Values::default().text(rows.as_str())).await?;
+    engine.notices().send(&Notice::Used(uses.to_vec()));
+    Ok(())
 }
 
 pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
