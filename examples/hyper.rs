@@ -1,4 +1,4 @@
-//! Agent auth around a service of bare hyper, without a framework.
+//! Agent auth around a bare hyper service, without a framework.
 //!
 //! ```text
 //! cargo run --example hyper
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let auth = AgentAuth::builder(config).sessions(MemoryStore::new()).accounts(OneHuman).build()?;
 
-    // The class of each path that the service matches; whatever is not named is refused.
+    // The rule of each path that the service matches; all other paths are refused.
     let read = auth.all_of("notes:read")?;
     let policy = auth.policy(move |request| match request.uri.path() {
         "/login" => Some(Rule::public()),
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (stream, peer) = listener.accept().await?;
         let app = app.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            // The approval page says where an agent asked from.
+            // The approval page shows the agent's address.
             request.extensions_mut().insert::<SocketAddr>(peer);
             app.clone().oneshot(request)
         });
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The service. It knows who called from the request's extensions, where only a guard's check puts it.
+/// The service. It reads the caller from the request's extensions, where only a guard inserts it.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let extensions = request.extensions();
     Ok(if let Some(agent) = extensions.get::<AgentSession>() {
@@ -87,7 +87,7 @@ fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     response
 }
 
-/// The only human there is, known by a cookie that anybody may have: a service of yours asks its own sign-in here, as
+/// The only human, identified by a cookie that anybody can set. A real service checks its own sign-in here, as
 /// `examples/axum/login.rs` does.
 struct OneHuman;
 
@@ -110,7 +110,7 @@ impl Accounts for OneHuman {
     }
 }
 
-/// Signs in whoever comes, and sends them back to where they came from: a path of this service.
+/// Signs in every caller, and redirects back to `return_to`, a path of this service.
 fn sign_in(return_to: &str) -> Response<Full<Bytes>> {
     let local = return_to.starts_with('/') && !return_to[1..].starts_with(['/', '\\']);
     let location = if local { return_to } else { "/agent/sessions" };

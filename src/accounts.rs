@@ -3,7 +3,7 @@
 //! ```
 //! use http::request::Parts;
 //! use tower_agent_auth::accounts::{Accounts, AccountsError, SignedIn};
-//! use tower_agent_auth::types::{id::AccountId, authorization request::Account};
+//! use tower_agent_auth::types::{id::AccountId, authorization::Account};
 //!
 //! /// A service whose reverse proxy has signed the human in already.
 //! struct SingleSignOn;
@@ -61,7 +61,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// The account's plan, such as `free` or `pro`, for agents to show. Default: `None`.
     ///
     /// # Errors
-    /// When the host can't determine it. The response to the agent then omits the plan.
+    /// When the host can't determine it. The response to the agent is then the same as for `None`.
     fn plan(&self, account: &AccountId) -> impl Future<Output = Result<Option<String>, AccountsError>> + Send {
         let _ = account;
         async { Ok(None) }

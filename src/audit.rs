@@ -126,7 +126,7 @@ pub enum Event {
     },
     /// A request carried a token in its query, where it may be logged. The token was ignored, or the request refused.
     TokenInQuery,
-    /// The store, the accounts or the source of randomness failed. If a request caused the call, its response was 503.
+    /// The store, the accounts or the source of randomness failed. A request that depended on it got a 503 response.
     Unavailable {
         /// The error text, with its causes.
         error: String,

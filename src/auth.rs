@@ -41,6 +41,7 @@ impl AgentAuth {
     pub fn builder(config: Config) -> AgentAuthBuilder {
         AgentAuthBuilder {
             config,
+            store: None,
             checks: None,
             ceremonies: None,
             accounts: None,
@@ -205,6 +206,9 @@ fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
 #[must_use]
 pub struct AgentAuthBuilder {
     config: Config,
+    /// The store of `sessions`, for token checks.
+    store: Option<Arc<dyn DynSessionStore>>,
+    /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
@@ -218,7 +222,7 @@ impl AgentAuthBuilder {
     /// The store for authorization requests and sessions.
     pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
         let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
-        self.checks.get_or_insert_with(|| Arc::clone(&store) as _);
+        self.store = Some(Arc::clone(&store) as _);
         self.ceremonies = Some(store);
         self
     }
@@ -242,6 +246,7 @@ impl AgentAuthBuilder {
     /// The session store of a service that only checks tokens. The issuer runs the ceremony elsewhere. This service
     /// then serves only the protected resource metadata.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
+        self.store = None;
         self.ceremonies = None;
         self.check_with(store)
     }
@@ -288,10 +293,11 @@ impl AgentAuthBuilder {
     /// Builds the [`AgentAuth`].
     ///
     /// # Errors
-    /// When a part is missing.
+    /// When a part is missing, when two routes have the same path, or when a template can't be rendered.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, checks, ceremonies, accounts, clock, random, audit, peer } = self;
+        let Self { config, store, checks, ceremonies, accounts, clock, random, audit, peer } = self;
         let audit = observe::counted(audit);
+        let checks = checks.or(store);
         let mut missing = Vec::new();
         if checks.is_none() {
             missing.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));

@@ -507,3 +507,22 @@ async fn two_processes_over_one_store_take_each_others_forms() {
     assert_eq!(one.get_as("/projects", completed.json["access_token"].as_str().unwrap()).await.status, StatusCode::OK);
     assert_eq!(completed.json["account"]["email"], account("ada").label);
 }
+
+#[tokio::test]
+async fn a_request_is_shown_only_at_the_page_of_its_own_dialect() {
+    let service = quiet();
+    let claim = service.register(&["projects:read"]).await;
+    let body = json!({ "mode": "interactive", "client_type": "cli", "client_name": "Example CLI", "callback_url": "http://127.0.0.1:43123/callback",
+        "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "scopes": ["projects:read"] });
+    let login = service.post("/agent-sessions/start", &body).await;
+    let login = login.json["auth_request_id"].as_str().unwrap_or_else(|| panic!("{}", login.text));
+    let pages = |id: &str| [format!("/agent/auth/approve/{id}"), format!("/agent-sessions/authorize/{id}")];
+    let ([claim, wrong_for_claim], [wrong_for_login, login]) = (pages(&claim.id), pages(login));
+    for (right, wrong) in [(claim, wrong_for_claim), (login, wrong_for_login)] {
+        assert_eq!(service.send(browse("eve", &wrong)).await.status, StatusCode::NOT_FOUND, "{wrong}");
+        // Eve's look at the wrong page opened nothing, so Ada still can.
+        let form = service.send(browse("ada", &right)).await.form("ada");
+        assert_eq!(service.send(form.post(&wrong, &APPROVE)).await.status, StatusCode::NOT_FOUND, "{wrong}");
+        assert_eq!(service.send(form.post(&right, &APPROVE)).await.status, StatusCode::SEE_OTHER, "{right}");
+    }
+}

@@ -1,7 +1,8 @@
-//! The one page that the human's browser calls back (RFC 8252 section 7.3).
+//! The loopback callback for the human's browser (RFC 8252 section 7.3).
 //!
-//! Any program and any page on this machine can reach the port. So nothing counts but a GET of the one path, under the name
-//! that was given out, with the parameters that only this login has; whatever else comes is refused, and waiting goes on.
+//! Any program and any page on this machine can reach the port. So only a GET of the callback path is accepted, with
+//! the right `Host` and with the parameters of this login. All other requests are refused, and the listener keeps
+//! waiting.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -16,7 +17,7 @@ use crate::http::Failure;
 const PATH: &str = "/callback";
 const DONE: &str = "/done";
 const LARGEST_HEAD: u64 = 16 * 1024;
-/// The longest that one caller may take, so that a silent one does not keep the browser out.
+/// The timeout of one connection, so that an idle one does not stay open.
 const CALL_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) struct Listener {
@@ -36,7 +37,7 @@ impl Listener {
         format!("http://{}{PATH}", self.authority)
     }
 
-    /// Waits for the call that has all `expected` parameters, and answers its exchange code.
+    /// Waits for the request that has all `expected` parameters, and returns its exchange code.
     pub(crate) fn wait(self, expected: &[(&str, &str)], deadline: Instant) -> Result<String, Failure> {
         let expected: Vec<(String, String)> =
             expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -45,7 +46,7 @@ impl Listener {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (sender, authority, expected) = (sender.clone(), authority.clone(), expected.clone());
-                // One thread for each caller: who says nothing holds nobody up.
+                // One thread for each connection, so that an idle one does not block the others.
                 thread::spawn(move || {
                     if let Ok(Some(code)) = answer(&stream, &authority, &expected) {
                         let _ = sender.send(code);
@@ -55,13 +56,13 @@ impl Listener {
         });
         let left = deadline.saturating_duration_since(Instant::now());
         let code = receiver.recv_timeout(left).map_err(|_| "Nobody approved in time, or your human denied it.")?;
-        // The browser is on its way from the callback to the page that says so.
+        // Gives the browser time to follow the redirect from the callback to the final page.
         thread::sleep(Duration::from_millis(500));
         Ok(code)
     }
 }
 
-/// Answers one call; the code, if it is the one that is waited for.
+/// Responds to one request. Returns the code if it is the expected callback.
 fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) -> io::Result<Option<String>> {
     stream.set_read_timeout(Some(CALL_TIME))?;
     stream.set_write_timeout(Some(CALL_TIME))?;
@@ -69,7 +70,7 @@ fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) ->
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    // Another name that leads here was given out by somebody else (DNS rebinding).
+    // A different `Host` may be a DNS rebinding attack.
     if method != "GET" || host.as_deref() != Some(authority) {
         return reply(stream, "400 Bad Request", "", "This is not for you.").map(|()| None);
     }
@@ -83,13 +84,13 @@ fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) ->
     };
     let fits = path == PATH && expected.iter().all(|(name, value)| one(name) == Some(value));
     match one("exchange_code").filter(|_| fits) {
-        // Away from the address with the code in it, so that it does not stay in the browser's history.
+        // Redirect away from the URL with the code, so that it does not stay in the browser's history.
         Some(code) => reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "").map(|()| Some(code.clone())),
         None => reply(stream, "400 Bad Request", "", "This is not what your agent waits for.").map(|()| None),
     }
 }
 
-/// The request line and the `Host`.
+/// Reads the request line and the `Host`.
 fn read_head(stream: &TcpStream) -> io::Result<(String, Option<String>)> {
     let mut lines = BufReader::new(stream.take(LARGEST_HEAD)).lines();
     let line = lines.next().transpose()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the agent keeps between two runs.
+//! The credentials that the agent stores between runs.
 
 use std::{
     collections::BTreeMap,
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::{Failure, is_below};
 
-/// What the agent may send to a resource.
+/// The credential for a resource.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Credential {
     pub(crate) resource: String,
     pub(crate) access_token: String,
-    /// What continues the session, and where, if the service says so.
+    /// The refresh token and its endpoint, if the service has one.
     pub(crate) refresh: Option<Refresh>,
     pub(crate) scopes: Vec<String>,
 }
@@ -33,7 +33,7 @@ impl Credential {
     }
 }
 
-/// The credentials in a file that only its owner can read, one for each resource.
+/// A file with one credential for each resource, readable only by its owner.
 pub(crate) struct Credentials {
     file: PathBuf,
     by_resource: BTreeMap<String, Credential>,
@@ -63,7 +63,7 @@ impl Credentials {
         self.save()
     }
 
-    /// Writes a new file and puts it in the old one's place, so that there is never half a file, nor one that others may read.
+    /// Writes a new file and renames it over the old one, so that the file is never incomplete or readable by others.
     fn save(&self) -> Result<(), Failure> {
         let mut name = self.file.clone().into_os_string();
         name.push(format!(".{}.new", std::process::id()));

@@ -1,4 +1,4 @@
-//! Requests and answers.
+//! Requests and responses.
 
 use std::{error::Error, thread::sleep, time::Duration};
 
@@ -8,21 +8,21 @@ use serde_json::Value;
 use tower_agent_auth::challenge::Challenge;
 use ureq::{Agent, Body};
 
-/// The most that is read of an answer.
+/// The maximum size of a response in bytes.
 const LARGEST_ANSWER: u64 = 256 * 1024;
-/// The longest that one request may take.
+/// The timeout of one request.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// The longest that the agent waits because a service says so.
+/// The longest wait that the agent accepts from a service.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How often a request is sent again that a service could not answer.
+/// How often a failed request is retried.
 const RETRIES: usize = 5;
 
 pub(crate) type Failure = Box<dyn Error>;
 
-/// Sends requests. It follows no redirect, so that nothing that is meant for one URL reaches another.
+/// Sends requests. It follows no redirects, so that a secret for one URL does not reach another.
 pub(crate) struct Client(Agent);
 
-/// An answer, read whole.
+/// A response with its complete body.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// Sends a request again after as long as the service asks to wait.
+/// Retries a request after the wait that the service requests.
 fn patiently(send: impl Fn() -> Result<Answer, Failure>) -> Result<Answer, Failure> {
     for _ in 0..RETRIES {
         let answer = send()?;
@@ -81,7 +81,7 @@ impl Answer {
         Ok(Self { status: parts.status, headers: parts.headers, body })
     }
 
-    /// The answer if it has that status, or else an error with what it says.
+    /// Returns the response if it has this status, otherwise an error with its text.
     pub(crate) fn expect(self, status: StatusCode) -> Result<Self, Failure> {
         if self.status == status {
             return Ok(self);
@@ -91,7 +91,7 @@ impl Answer {
     }
 
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        // The parser's own text may quote a secret.
+        // The parser's error text may quote a secret.
         serde_json::from_str(&self.body).map_err(|error| {
             format!("the service's answer is not what auth.md says, at line {} column {}", error.line(), error.column())
                 .into()
@@ -106,7 +106,7 @@ impl Answer {
         (text("error").unwrap_or_default(), message.unwrap_or_else(|| "without saying why".to_owned()))
     }
 
-    /// How long to wait before asking again, for 429 and 503.
+    /// How long to wait before a retry, for 429 and 503.
     pub(crate) fn asks_to_wait(&self) -> Option<Duration> {
         if !matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             return None;
@@ -121,7 +121,7 @@ impl Answer {
         lines.filter_map(|line| Challenge::parse(line).ok()).flatten().find(Challenge::is_bearer)
     }
 
-    /// The URL that a 401 leads to.
+    /// The metadata URL in the challenge of a 401.
     pub(crate) fn challenged_metadata(&self) -> Result<String, Failure> {
         let challenge = self.challenge().ok_or("the service refuses without a Bearer challenge")?;
         let url =
@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// Secrets go over TLS, or stay on this machine.
+/// Checks that a URL uses TLS or a loopback host.
 pub(crate) fn check_url(what: &str, url: &str) -> Result<(), Failure> {
     let uri: Uri = url.parse().map_err(|_| format!("{what} must be an absolute URL, not {url}"))?;
     let is_loopback = matches!(uri.host(), Some("127.0.0.1" | "[::1]" | "localhost"));

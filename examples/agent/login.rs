@@ -1,4 +1,4 @@
-//! The three ways of the Agent Analytics login: steps 3 to 6 where a service has it.
+//! The three modes of the Agent Analytics login. They replace steps 3 to 6 if the service offers it.
 
 use std::{
     io::{self, BufRead, Write},
@@ -20,10 +20,10 @@ use crate::{
     plain, step,
 };
 
-/// How often the agent asks.
+/// The interval of status polls.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What starting a login answers, as far as it matters here.
+/// The response to the start of a login, with the fields that are used here.
 #[derive(Deserialize)]
 struct Started {
     auth_request_id: String,
@@ -39,7 +39,7 @@ struct Polled {
     exchange_code: Option<String>,
 }
 
-/// What exchanging a code answers, or refreshing a session; the account is elsewhere then.
+/// The response to redeeming a code or refreshing a session. A refresh response has the account in another place.
 #[derive(Deserialize)]
 pub(crate) struct Issued {
     pub(crate) agent_session: Tokens,
@@ -85,7 +85,7 @@ pub(crate) fn log_in(
     }
 }
 
-/// The human's browser, on this machine, brings the code.
+/// Live browser login: the human's browser, on this machine, sends the code to the callback.
 fn browser(
     client: &Client,
     endpoints: &AgentSessionsBlock,
@@ -105,7 +105,7 @@ fn browser(
     exchange(client, endpoints, &started, &json!({ "exchange_code": code, "code_verifier": verifier }))
 }
 
-/// The human's browser is anywhere; the agent asks what became of it.
+/// Detached login: the human's browser may be on any machine, and the agent polls.
 fn detached(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
     let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
     let ask = json!({ "auth_request_id": started.auth_request_id, "poll_token": started.poll_token });
@@ -129,7 +129,7 @@ fn detached(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Re
     Err("Nobody decided in time. Start again when your human is there.".into())
 }
 
-/// The human carries a code back, which is worth nothing without the poll token.
+/// Login by finish code: the human passes back a code, which is valid only with the poll token.
 fn finish_code(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
     let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
     print!("   the finish code that the page shows: ");
@@ -175,7 +175,7 @@ impl Started {
     }
 }
 
-/// 256 random bits, fit for a URL.
+/// 256 random bits, encoded for a URL.
 fn random() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     OsRandom.fill(&mut bytes)?;

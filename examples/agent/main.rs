@@ -4,11 +4,12 @@
 //! cargo run --example agent -- http://127.0.0.1:3000/projects --scope projects:read
 //! ```
 //!
-//! Where the service has the login of the Agent Analytics command line, `--mode` takes one of its three ways in place of steps
-//! 3 to 6: a live browser on this machine, a browser anywhere, or a finish code that the human carries back.
+//! If the service has the login of the Agent Analytics command line, `--mode` selects one of its three modes in place
+//! of steps 3 to 6: a live browser on this machine, a browser on any machine, or a finish code that the human passes
+//! back.
 //!
-//! It knows one URL. Everything else it is told: by the challenge of a refused call, and by the documents that the challenge
-//! leads to. What it is told it checks before it sends a secret anywhere.
+//! It knows one URL. It learns everything else from the challenge of a refused call, and from the documents that the
+//! challenge refers to. It checks both before it sends a secret.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the human who started it")]
 
 use std::{
@@ -38,31 +39,31 @@ struct Options {
     /// The URL to call
     url: String,
 
-    /// A scope to ask for; may be given several times. The service's default scopes unless given
+    /// A scope to request; may be repeated. Default: the service's default scopes
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
 
-    /// Where the credential is kept
+    /// The file that stores the credential
     #[arg(long, value_name = "FILE", default_value = "agent-credential.json")]
     credential: PathBuf,
 
-    /// What the agent is called, as the human sees it
+    /// The agent's name, as shown to the human
     #[arg(long, default_value = "Example agent")]
     name: String,
 
-    /// How to log in, in place of claiming
+    /// The login mode, in place of a claim token
     #[arg(long, value_enum)]
     mode: Option<Mode>,
 }
 
-/// A way to log in.
+/// A login mode.
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
     /// The human's browser is on this machine
     Browser,
-    /// The human's browser is anywhere
+    /// The human's browser may be on any machine
     Detached,
-    /// The human carries a code back
+    /// The human passes a code back
     FinishCode,
 }
 
@@ -104,8 +105,8 @@ fn run(options: &Options) -> Result<(), Failure> {
     finish(&answer, &credential.scopes)
 }
 
-/// The credential with new secrets, or `None` if there is nothing to refresh it with or the session is over. Whoever shares a
-/// credential among processes shares the answer too: a refresh token is good once.
+/// Refreshes the credential. `None` if it has no refresh token or the session is over. Processes that share a
+/// credential must also share the new one: a refresh token can be used once.
 fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential>, Failure> {
     let Some(Refresh { token, uri }) = &credential.refresh else { return Ok(None) };
     let answer = client.post(uri, &json!({ "refresh_token": token }))?;
@@ -150,7 +151,7 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     Ok(Some(Credential { resource: resource.resource, access_token, refresh, scopes }))
 }
 
-/// Steps 3 to 6 as auth.md tells them.
+/// Steps 3 to 6 of auth.md.
 fn claim(client: &Client, options: &Options, resource: &str, server: &AuthorizationServer) -> Result<Session, Failure> {
     let authorization = register(client, options, resource, server)?;
     step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
@@ -167,7 +168,7 @@ fn claim(client: &Client, options: &Options, resource: &str, server: &Authorizat
     answer.read()
 }
 
-/// Protected resource metadata (RFC 9728), as far as it matters here.
+/// Protected resource metadata (RFC 9728), with the fields that are used here.
 #[derive(Deserialize)]
 struct Resource {
     resource: String,
@@ -183,7 +184,7 @@ impl Resource {
     }
 }
 
-/// Authorization server metadata (RFC 8414), as far as it matters here.
+/// Authorization server metadata (RFC 8414), with the fields that are used here.
 #[derive(Deserialize)]
 struct AuthorizationServer {
     issuer: String,
@@ -211,11 +212,11 @@ struct AgentSessionsBlock {
     modes_supported: Vec<String>,
 }
 
-/// Reads both documents, and checks that each speaks for whom it is asked about.
+/// Reads both documents, and checks that each is for the expected resource and issuer.
 fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource, AuthorizationServer), Failure> {
     check_url("resource_metadata", metadata_url)?;
     let resource: Resource = client.get(metadata_url)?.expect(StatusCode::OK)?.read()?;
-    // RFC 9728 section 3.3: or else a service could make us bring it another's token.
+    // RFC 9728 section 3.3: otherwise a service could obtain a token for another service.
     if !is_below(url, &resource.resource) {
         return Err(format!("{metadata_url} is about {}, not about {url}", resource.resource).into());
     }
@@ -227,7 +228,8 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     if server.issuer != *issuer {
         return Err(format!("the metadata of {issuer} is about {}", server.issuer).into());
     }
-    // RFC 9728 section 7.4: a foreign resource may name a good server, to be brought a token that is good elsewhere.
+    // RFC 9728 section 7.4: a malicious resource may name another's authorization server to obtain a token for that
+    // one.
     if server.resource.as_ref().is_some_and(|known| *known != resource.resource) {
         return Err(format!("{issuer} does not give access to {}", resource.resource).into());
     }
@@ -244,7 +246,8 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     Ok((resource, server))
 }
 
-/// Where an issuer's metadata is (RFC 8414 section 3.1): the well-known path goes between its host and its path.
+/// The URL of an issuer's metadata (RFC 8414 section 3.1): the well-known path is inserted between its host and its
+/// path.
 fn metadata_of(issuer: &str) -> Result<String, Failure> {
     let path = issuer.parse::<Uri>()?.path().trim_end_matches('/').to_owned();
     Ok(format!("{}/.well-known/oauth-authorization-server{path}", origin(issuer)?))
@@ -285,7 +288,7 @@ struct ClaimStatus {
     interval: u64,
 }
 
-/// Asks as often as it may until the human has decided.
+/// Polls at the given interval until the human has decided.
 fn wait_for_approval(
     client: &Client,
     server: &AuthorizationServer,
@@ -300,7 +303,7 @@ fn wait_for_approval(
         sleep(interval.min(LONGEST_WAIT));
         let answer = client.post_once(&server.agent_auth.claim_uri, &claim)?;
         if let Some(pause) = answer.asks_to_wait() {
-            // RFC 8628 section 3.5: who asked too often asks less often from now on.
+            // RFC 8628 section 3.5: after polling too often, the agent polls less often from now on.
             interval = if answer.status == StatusCode::TOO_MANY_REQUESTS { interval.max(pause) } else { interval };
             continue;
         }
@@ -317,7 +320,7 @@ fn wait_for_approval(
     Err("Nobody decided in time. Start again when your human is there.".into())
 }
 
-/// A line that says how long the human may still take: one that is written over on a terminal.
+/// A line that shows how much time the human has left. On a terminal it is overwritten.
 struct Progress {
     is_terminal: bool,
     shown: bool,
@@ -348,7 +351,7 @@ impl Drop for Progress {
     }
 }
 
-/// What completing a claim answers, as far as it matters here.
+/// The response to redeeming a claim token, with the fields that are used here.
 #[derive(Deserialize)]
 struct Session {
     access_token: String,
@@ -370,7 +373,7 @@ impl std::fmt::Display for Account {
     }
 }
 
-/// Shows what the called URL answered; what is refused is an error that says what would help.
+/// Prints the response of the called URL. A refusal is returned as an error with advice.
 fn finish(answer: &Answer, granted: &[String]) -> Result<(), Failure> {
     if answer.status.is_success() {
         println!();
@@ -394,13 +397,13 @@ fn finish(answer: &Answer, granted: &[String]) -> Result<(), Failure> {
     .into())
 }
 
-/// Prints a step of the eight.
+/// Prints one of the eight steps.
 fn step(number: u8, text: &str) {
     println!("{number}. {}", plain(text));
     let _ = io::stdout().flush();
 }
 
-/// What a service says, on one line and without what would command a terminal.
+/// A service's text on one line, without terminal control characters.
 fn plain(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! The demo's data: the same few websites for every account, in memory. What is added is gone after a restart.
+//! The demo's data: the same few websites for every account, in memory. Additions are lost at a restart.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tower_agent_auth::types::{
     id::AccountId,
 };
 
-/// How many projects, and how many experiments, an account may have.
+/// The maximum number of projects, and of experiments, per account.
 const MOST: usize = 100;
 const SEEDED_AT: &str = "2026-06-01T08:00:00Z";
 const SEEDED: [(&str, &str, &str); 3] = [
@@ -39,7 +39,7 @@ pub(crate) struct Books {
 pub(crate) struct Project {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// Public: it stands in the website's own pages, and can only send visits.
+    /// A public token: it is part of the website's pages, and can only send visits.
     pub(crate) project_token: String,
     pub(crate) allowed_origins: String,
     pub(crate) created_at: String,
@@ -55,11 +55,11 @@ pub(crate) struct Experiment {
     pub(crate) created_at: String,
 }
 
-/// The account has as much as it may have.
+/// The account has reached its maximum.
 pub(crate) struct Full;
 
 impl Data {
-    /// Works with the data of one account.
+    /// Calls `work` with the data of one account.
     pub(crate) fn of<T>(&self, account: &AccountId, work: impl FnOnce(&mut Books) -> T) -> T {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let books = accounts.entry(account.clone()).or_insert_with(Books::seeded);
@@ -138,7 +138,7 @@ pub(crate) struct Day {
     pub(crate) page_views: usize,
 }
 
-/// The last week of a website; a new one has had no visitors yet.
+/// The last week of a website; a new website has no visitors yet.
 pub(crate) fn last_week(project: &Project) -> Vec<Day> {
     let size = if is_seeded(project) { project.name.len() } else { 0 };
     let day = |day: usize| {
@@ -148,7 +148,7 @@ pub(crate) fn last_week(project: &Project) -> Vec<Day> {
     (1..=7).map(day).collect()
 }
 
-/// How many are on each page of a website right now.
+/// The number of current visitors on each page of a website.
 pub(crate) fn live_pages(project: &Project) -> Vec<(&'static str, usize)> {
     if is_seeded(project) { vec![("/", project.name.len()), ("/about", 3), ("/contact", 1)] } else { Vec::new() }
 }

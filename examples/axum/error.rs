@@ -1,4 +1,4 @@
-//! What the API answers when it can't do what was asked: `{"error": code, "message": text}`.
+//! The API's error responses: `{"error": code, "message": text}`.
 
 use axum::{
     Json,
@@ -47,7 +47,7 @@ impl ApiError {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", message }
     }
 
-    /// What axum could not extract. A wrong field is a plain 400 here.
+    /// The error if an axum extractor fails. An invalid field is a 400 here.
     fn rejected(status: StatusCode, message: String) -> Self {
         let status = if status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { status };
         Self { status, code: "invalid_request", message }

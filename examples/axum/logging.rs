@@ -1,4 +1,4 @@
-//! Logs, on stderr: one line for each request and one for each audit event, and no secret.
+//! Logs on stderr: one line for each request and one for each audit event, without secrets.
 
 use std::{error::Error, fmt::Display, io::IsTerminal, iter, time::Duration};
 
@@ -14,10 +14,10 @@ pub(crate) fn start(level: Level) {
     log.with_max_level(level).with_span_events(ends).init();
 }
 
-/// The same routes, logged. What is audited while a request is served is logged with its method and path.
+/// Adds request logging to the routes. Audit events during a request are logged with its method and path.
 pub(crate) fn logged(app: Router) -> Router {
     let trace = TraceLayer::new_for_http()
-        // Without the query, which may hold anything.
+        // Without the query, which may contain a secret.
         .make_span_with(
             |request: &Request| info_span!("request", method = %request.method(), path = request.uri().path()),
         )
@@ -29,7 +29,7 @@ pub(crate) fn logged(app: Router) -> Router {
     app.layer(trace).layer(SetSensitiveHeadersLayer::new([header::AUTHORIZATION, header::COOKIE, header::SET_COOKIE]))
 }
 
-/// Logs what whoever runs the demo should know.
+/// Logs a warning for the operator of the demo.
 pub(crate) fn warning(what: &dyn Display) {
     warn!("{what}");
 }

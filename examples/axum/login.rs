@@ -1,7 +1,7 @@
-//! The demo's sign-in, and what the crate wants to know of it: [`Accounts`].
+//! The demo's sign-in, and its [`Accounts`] implementation for the crate.
 //!
-//! The crate needs no sign-in of a particular kind. A service answers three questions: who is behind this browser request,
-//! where does one sign in, and may this account still be acted for.
+//! The crate works with any sign-in. A service implements three methods: who is signed in, where to sign in, and
+//! whether agents may still act for an account.
 
 use std::{error::Error, io, sync::Arc};
 
@@ -32,16 +32,16 @@ use crate::{
     pages::Pages,
 };
 
-/// Where the sign-in page is, below the issuer.
+/// The path of the sign-in page, below the issuer.
 pub(crate) const PATH: &str = "/login";
 
 const LONGEST_EMAIL: usize = 100;
-/// How the account ids of those begin who may sign in, but for whom no agent may act.
+/// The prefix of account ids that may sign in, but for which agents may not act.
 const DISABLED: &str = "acct_disabled_";
 
 pub(crate) type OwnPagesOnly = CsrfLayer<fn(ProtectionError) -> Response>;
 
-/// The demo's humans.
+/// The demo's accounts.
 #[derive(Clone)]
 pub(crate) struct Login {
     config: Config,
@@ -56,7 +56,7 @@ impl Accounts for Login {
         let Some(logins::Login { email, since }) = found else { return Ok(None) };
         let id = account_id(&email).map_err(AccountsError::new)?;
         let human = SignedIn::new(Account::new(id, email), secret.id().to_string());
-        // To approve, a sign-in must be fresh.
+        // To approve, a sign-in must be recent.
         Ok(Some(human.since(since.into())))
     }
 
@@ -86,7 +86,7 @@ impl Login {
             .with_state(self))
     }
 
-    /// Refuses what a page of another site makes a browser do: the browser sends its cookies along.
+    /// Refuses requests that a page of another site causes, because the browser sends its cookies with them.
     pub(crate) fn own_pages_only(&self) -> Result<OwnPagesOnly, csrf::ConfigError> {
         let layer = CsrfLayer::new().add_trusted_origin(self.config.origin())?;
         Ok(layer.with_rejection_response(|_| ApiError::cross_site().into_response()))
@@ -97,7 +97,7 @@ impl Login {
         Ok(found?.map(|login| login.email))
     }
 
-    /// The secret in the cookie. Two cookies of that name are none: one was set by somebody else.
+    /// The secret in the cookie. Two cookies of this name count as none: another domain may have set one of them.
     fn secret(&self, headers: &HeaderMap) -> Option<LoginSecret> {
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -112,12 +112,12 @@ impl Login {
         [(header::SET_COOKIE, cookie)]
     }
 
-    /// Over TLS, the name that no neighbouring host can set.
+    /// The cookie's name. Over TLS, it has the prefix that other domains can't set.
     fn cookie_name(&self) -> &'static str {
         if self.config.is_https() { "__Host-demo_session" } else { "demo_session" }
     }
 
-    /// Where to go after signing in: a path on this service, or else the sessions page.
+    /// The destination after the sign-in: a path on this service, or the sessions page.
     fn destination(&self, next: &str) -> String {
         if is_local_path(next) { next.to_owned() } else { self.config.path(self.config.sessions_path()) }
     }
@@ -187,7 +187,7 @@ async fn sign_in(
     login.form(StatusCode::BAD_REQUEST, &next, &email, problem, None)
 }
 
-/// Signs in with a new secret, whatever the browser had before.
+/// Signs in with a new secret, even if the browser already has one.
 fn welcome(login: &Login, headers: &HeaderMap, email: &str, next: &str) -> Result<Response, Box<dyn Error>> {
     if let Some(old) = login.secret(headers) {
         login.logins.remove(&old.id())?;
@@ -204,7 +204,8 @@ async fn sign_out(State(login): State<Login>, headers: HeaderMap) -> Response {
     (login.set_cookie("", "; Max-Age=0"), Redirect::to(&login.config.path(PATH))).into_response()
 }
 
-/// The same for every process and after every restart. A service has ids of its own, which outlive a change of e-mail.
+/// An account id that is the same in all processes and after restarts. A real service has ids that do not depend on the
+/// e-mail address.
 fn account_id(email: &str) -> Result<AccountId, Box<dyn Error + Send + Sync>> {
     let kind = if email.starts_with("disabled") { DISABLED } else { "acct_" };
     let digest = hexadecimal(&Sha256::digest(email)[..8]);
@@ -217,7 +218,7 @@ fn is_email(email: &str) -> bool {
     plain && email.len() <= LONGEST_EMAIL && !name.is_empty() && !host.is_empty() && !host.contains('@')
 }
 
-/// Whether a browser that is sent to `next` stays here: `//host` and `/\host` lead elsewhere, and so may control characters.
+/// Whether `next` is a path on this service. `//host` and `/\host` lead to other hosts, and control characters may too.
 fn is_local_path(next: &str) -> bool {
     let mut bytes = next.bytes();
     bytes.next() == Some(b'/')

@@ -1,8 +1,8 @@
-//! Which browsers are signed in, as whom.
+//! The signed-in browsers and their accounts.
 //!
-//! Processes that share a store share its sign-ins, on this machine: one small file for each, in a folder beside the SQLite
-//! file, or where the demo runs. A service has a database for this; like the folder, it should keep only a digest of what
-//! the cookie holds.
+//! Processes on this machine that share a store also share sign-ins. Each sign-in is a small file, in a folder next to
+//! the SQLite file or in the working directory. A real service uses a database. Like the folder, it should store only a
+//! digest of the cookie's secret.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::options::Store;
 /// The secret in the cookie of a signed-in browser: 256 random bits in hexadecimal.
 pub(crate) struct LoginSecret(String);
 
-/// By what a sign-in is found: the SHA-256 of its secret in hexadecimal.
+/// The key of a sign-in: the SHA-256 of its secret in hexadecimal.
 pub(crate) struct LoginId(String);
 
 impl LoginSecret {
@@ -32,7 +32,7 @@ impl LoginSecret {
         Ok(Self(hexadecimal(&bytes)))
     }
 
-    /// What a browser sent, if it has the right form.
+    /// Parses a cookie value; `None` if it has another form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let fits = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| Self(text.to_owned()))
@@ -57,14 +57,14 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Somebody who is signed in.
+/// A sign-in.
 #[derive(Clone)]
 pub(crate) struct Login {
     pub(crate) email: String,
     pub(crate) since: SystemTime,
 }
 
-/// Those who are signed in.
+/// All sign-ins.
 pub(crate) enum Logins {
     Memory(Mutex<HashMap<String, Login>>),
     Folder(PathBuf),
@@ -85,7 +85,7 @@ impl Logins {
         }
     }
 
-    // The files are tiny and local, so that the calls below don't wait long enough to matter to other requests.
+    // The files are small and local, so the blocking calls below do not delay other requests noticeably.
 
     pub(crate) fn add(&self, id: &LoginId, email: &str) -> io::Result<()> {
         match self {
@@ -116,12 +116,12 @@ impl Logins {
     }
 }
 
-/// A file is written once, when somebody signs in.
+/// Reads a sign-in. The file is written once, at the sign-in, so its modification time is the sign-in time.
 fn read(file: &Path) -> io::Result<Login> {
     Ok(Login { email: fs::read_to_string(file)?, since: fs::metadata(file)?.modified()? })
 }
 
-/// What is not there is no failure.
+/// Turns `NotFound` into `None`.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -4,8 +4,9 @@
 //! cargo run --example axum
 //! ```
 //!
-//! Read `routes.rs` first: it gives each route its class, which is all that a service adds to its router. `login.rs` tells
-//! the crate who the human is. The rest is what any service has: options, data, errors, logs, metrics and a server.
+//! Read `routes.rs` first: it sets the rule of each route, which is all that a service adds to its router. `login.rs`
+//! identifies the signed-in human. The rest is common to any service: options, data, errors, logs, metrics and a
+//! server.
 
 mod data;
 mod error;
@@ -78,7 +79,7 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
     Ok(stores::with_store(builder, store).await?.build()?)
 }
 
-/// Copies everything and tells how much that was.
+/// Copies everything and prints the counts.
 async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
     let copied = stores::copy(from, to).await?;
     let (sessions, authorizations) = (copied.sessions, copied.authorizations);
@@ -86,7 +87,7 @@ async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says where the demo is, and what to try.
+/// Prints the demo's URL, and what to try.
 fn announce(address: SocketAddr, config: &Config) {
     let name = config.name();
     let resource = config.resource().trim_end_matches('/');
@@ -105,7 +106,7 @@ This is {name}. Try, in this order:
 Stop it with Ctrl-C.
 "
     );
-    // Whoever started the demo may not read on.
+    // Errors are ignored: stdout may be closed.
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

@@ -1,4 +1,4 @@
-//! Metrics, for operators alone: on an address of their own, and never among the routes of the service.
+//! Metrics, for operators only: on a separate address, not among the routes of the service.
 
 use std::{io, net::SocketAddr};
 
@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{net::TcpListener, task::AbortHandle};
 use tower_agent_auth::observe;
 
-/// Metrics that are served until this is dropped.
+/// A running metrics server. It stops when this is dropped.
 pub(crate) struct Served {
     address: SocketAddr,
     task: AbortHandle,
@@ -25,8 +25,8 @@ impl Drop for Served {
     }
 }
 
-/// Begins to count, and serves what was counted there. The guards take their counters when they are built, so this comes
-/// first.
+/// Installs the recorder, and serves its metrics. Call it before the guards are built, because they get their counters
+/// then.
 pub(crate) async fn start(address: Option<SocketAddr>) -> io::Result<Option<Served>> {
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await?;

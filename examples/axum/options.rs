@@ -1,4 +1,4 @@
-//! The command line, and the configuration that it leads to.
+//! The command line, and the configuration that it produces.
 
 use std::{
     error::Error,
@@ -14,47 +14,47 @@ use tower_agent_auth::{Config, ConfigBuilder};
 
 const BUILT_IN: &str = include_str!("agent-auth.toml");
 
-/// A demo web analytics API that AI agents can ask their human for access to
+/// A demo web analytics API for which AI agents can ask their human for access
 #[derive(Parser)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 picks a free port
+    /// The listening address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
 
-    /// Where to keep authorization requests and sessions: sqlite:FILE, postgres://…, redis://… or memory
+    /// The store for authorization requests and sessions: sqlite:FILE, postgres://…, redis://… or memory
     #[arg(long, value_name = "STORE", default_value = "sqlite:demo.db")]
     pub(crate) store: Store,
 
-    /// Copy everything from this store into the other one, which nobody may use meanwhile, and end
+    /// Copy everything from this store into the other one, and exit; no process may use the stores meanwhile
     #[arg(long, value_name = "STORE")]
     pub(crate) copy_from: Option<Store>,
 
-    /// Under which URL the world reaches the demo; the listening address unless given
+    /// The demo's public URL; default: the listening address
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
-    /// An agent-auth configuration in place of the built-in one
+    /// A configuration file in place of the built-in configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// How long an access token is good, such as 15s or 1h
+    /// The lifetime of access tokens, such as 15s or 1h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     access_ttl: Option<Duration>,
 
-    /// Where to serve metrics, as Prometheus reads them: an address that only operators reach; none unless given
+    /// The address for Prometheus metrics, which only operators should reach; default: no metrics
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
 
-    /// What to log: error, warn, info, debug (with the time of each store call) or trace
+    /// The log level: error, warn, info, debug (with the time of each store call) or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: tracing::Level,
 
-    /// Lift caps and rate limits: for load and race tests
+    /// Remove caps and rate limits, for load and race tests
     #[arg(long)]
     no_limits: bool,
 }
 
-/// Where sessions are kept.
+/// The store of authorization requests and sessions.
 #[derive(Clone)]
 pub(crate) enum Store {
     Memory,
@@ -108,7 +108,7 @@ fn names_resource(text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("resource"))
 }
 
-/// Who listens on every address is reached at this one as well.
+/// The loopback URL of a listener, which may listen on all addresses.
 fn loopback_url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));

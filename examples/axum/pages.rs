@@ -19,7 +19,7 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) fn new(config: &Config) -> Result<Self, minijinja::Error> {
-        // What goes into a template whose name ends in `.html` is escaped.
+        // Values in a template whose name ends in `.html` are escaped.
         let mut templates = Environment::new();
         templates.add_template("base.html", include_str!("base.html"))?;
         templates.add_template("login.html", include_str!("login.html"))?;
@@ -45,7 +45,7 @@ impl Pages {
         let headers = [
             (header::CACHE_CONTROL, "no-store"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
-            // Not `no-referrer`: with it browsers say `Origin: null` even to ourselves.
+            // Not `no-referrer`: with it, browsers send `Origin: null` even to this service.
             (header::REFERRER_POLICY, "same-origin"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::X_FRAME_OPTIONS, "DENY"),

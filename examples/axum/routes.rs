@@ -1,4 +1,4 @@
-//! The routes of the API, each with its class: what an agent needs for it, or that it is the owner's alone.
+//! The routes of the API, each with its rule: the scopes that an agent needs, or owner-only.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ type Answer = Result<Json<Value>, ApiError>;
 type Created = Result<(StatusCode, Json<Value>), ApiError>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-/// The whole service: the API, the demo's own pages, and what the crate serves.
+/// The whole service: the API, the demo's own pages, and the crate's endpoints and pages.
 pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, Box<dyn std::error::Error>> {
     let config = auth.config();
     let api = api(auth, &login)?.with_state(Arc::new(data));
@@ -53,8 +53,8 @@ pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, 
 }
 
 fn api(auth: &AgentAuth, login: &Login) -> Result<Router<Arc<Data>>, Box<dyn std::error::Error>> {
-    // With a catalogue that never changes this is just `auth.require("projects:read")`. The catalogue of the demo may come
-    // from a file, which may lack a scope.
+    // With a fixed catalogue, `auth.require("projects:read")` is enough. The demo's catalogue may come from a file,
+    // which may lack a scope.
     let require = |scope: &str| -> Result<GuardLayer, ConfigError> { Ok(auth.guard(auth.all_of(scope)?)) };
 
     let own_pages_only = login.own_pages_only()?;
@@ -77,7 +77,7 @@ fn api(auth: &AgentAuth, login: &Login) -> Result<Router<Arc<Data>>, Box<dyn std
         .layer(cors()))
 }
 
-/// Any page may call the API with a token of its own; none may with the human's cookie.
+/// Any page may call the API with its own token, but not with the human's cookie.
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AnyOrigin)
@@ -87,7 +87,7 @@ fn cors() -> CorsLayer {
         .max_age(Duration::from_secs(3_600))
 }
 
-/// The same routes below the path of `url`.
+/// Nests the routes below the path of `url`.
 fn below(url: &str, routes: Router) -> Result<Router, axum::http::uri::InvalidUri> {
     let url: Uri = url.parse()?;
     let path = url.path().trim_end_matches('/');
@@ -269,7 +269,7 @@ fn find_project(data: &Data, agent: &AgentSession, key: &str) -> Result<Project,
     found.ok_or_else(|| ApiError::not_found("you have no such project; GET /projects lists those that you have"))
 }
 
-/// A text that is neither blank nor too long.
+/// Checks that a text is neither blank nor too long.
 fn text(field: &str, value: &str, longest: usize) -> Result<String, ApiError> {
     let value = value.trim();
     if value.is_empty() || value.chars().count() > longest || value.chars().any(|c| c.is_control() && c != '\n') {

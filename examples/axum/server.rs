@@ -1,5 +1,5 @@
-//! The server. `axum::serve` would do for a demo on one's own machine; this one also puts a bound on what a slow or
-//! greedy client can hold, and does not wait for ever when it is asked to stop.
+//! The server. For a local demo, `axum::serve` is enough. This server also limits the resources of slow or greedy
+//! clients, and limits how long it waits at shutdown.
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
@@ -24,10 +24,10 @@ use tower::ServiceExt;
 
 const HEADERS_TIME: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long requests that are being served when the demo is asked to stop may still take.
+/// How long running requests may take after a shutdown starts.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Serves `app` until `stop` is ready, and then what is still being served.
+/// Serves `app` until `stop` completes, then finishes running requests.
 pub(crate) async fn serve(listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
     let builder = http_builder();
     let (stopping, stopped) = watch::channel(());
@@ -41,7 +41,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, stop: impl Future<
                 Ok((stream, peer)) => {
                     connections.spawn(connection(builder.clone(), stream, peer, app.clone(), stopped.clone()));
                 }
-                // Such as too many open files: what is open has to close first.
+                // For example, too many files are open: wait until some are closed.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             },
         }
@@ -75,7 +75,7 @@ async fn connection(
         app.clone().oneshot(request.map(Body::new))
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // How a connection ends is the client's affair.
+    // Connection errors are ignored: the client causes them.
     tokio::select! {
         _ = connection.as_mut() => {}
         _ = stopped.changed() => {
@@ -85,7 +85,7 @@ async fn connection(
     }
 }
 
-/// Ready when the process is interrupted or terminated.
+/// Completes when the process is interrupted or terminated.
 pub(crate) async fn asked_to_stop() {
     tokio::select! {
         _ = signal::ctrl_c() => {}

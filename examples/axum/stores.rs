@@ -1,4 +1,4 @@
-//! Which store the demo runs on, and how everything moves from one to another.
+//! The demo's stores, and copying from one to another.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use crate::{logging, options::Store};
 
 const HOLDS_NOTHING: &str = "memory holds nothing between two starts; copy from and into another store";
 
-/// The service with that store.
+/// Adds the store to the builder.
 pub(crate) async fn with_store(builder: AgentAuthBuilder, store: &Store) -> Result<AgentAuthBuilder, Box<dyn Error>> {
     Ok(match store {
         Store::Memory => builder.sessions(MemoryStore::new()),

@@ -1,11 +1,11 @@
-//! Agent auth around a gRPC service of tonic, with the documents and the ceremony on the same port.
+//! Agent auth around a tonic gRPC service, with the documents and the ceremony on the same port.
 //!
 //! ```text
 //! cargo run --example tonic
 //! ```
 //!
-//! `cargo run --example agent -- URL/agent/sessions` goes through the ceremony; a gRPC client then sends the token as
-//! metadata: `authorization: Bearer aas_…`. `notes.rs` is generated from `notes.proto` by `cargo xtask proto`.
+//! `cargo run --example agent -- URL/agent/sessions` runs the ceremony. A gRPC client then sends the token as metadata:
+//! `authorization: Bearer aas_…`. `cargo xtask proto` generates `notes.rs` from `notes.proto`.
 #![allow(clippy::print_stdout, reason = "it says where it is and what to try")]
 
 use std::{error::Error, pin::Pin, sync::Mutex};
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .peer_address(|extensions| Some(extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip()))
         .build()?;
 
-    // The class of each method; whatever is not named is refused.
+    // The rule of each method; all other methods are refused.
     let methods = Methods::new()
         .service("notes.v1.Notes", auth.all_of("notes:read")?)?
         .method("/notes.v1.Notes/Add", auth.all_of("notes:write")?)?
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("listening on {url}\n\nTry: curl -i {url}/.well-known/oauth-protected-resource");
     Server::builder()
-        .accept_http1(true) // for whoever reads the documents, and for the human's browser
+        .accept_http1(true) // for the documents and the human's browser
         .layer(auth.endpoints())
         .add_routes(Routes::from(notes.into_axum_router().route("/login", get(sign_in))))
         .serve_with_incoming(TcpListenerStream::new(listener))
@@ -114,7 +114,7 @@ impl Notes for Book {
     }
 }
 
-/// Signs in whoever comes, and sends them back to where they came from: a path of this service.
+/// Signs in every caller, and redirects back to `return_to`, a path of this service.
 async fn sign_in(RawQuery(return_to): RawQuery) -> ([(HeaderName, &'static str); 1], Redirect) {
     let return_to = return_to.unwrap_or_default();
     let local = return_to.starts_with('/') && !return_to[1..].starts_with(['/', '\\']);
@@ -122,7 +122,7 @@ async fn sign_in(RawQuery(return_to): RawQuery) -> ([(HeaderName, &'static str);
     ([(SET_COOKIE, "human=me; Path=/; HttpOnly; SameSite=Lax")], Redirect::to(location))
 }
 
-/// The only human there is, known by a cookie that anybody may have: a service of yours asks its own sign-in here, as
+/// The only human, identified by a cookie that anybody can set. A real service checks its own sign-in here, as
 /// `examples/axum/login.rs` does.
 struct OneHuman;
 

@@ -19,17 +19,17 @@ use crate::{
     },
 };
 
-/// What a human decides.
+/// A human's decision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// These scopes, all of which were asked for.
+    /// Approve these scopes, all of which were requested.
     Approve(ScopeSet),
-    /// Nothing.
+    /// Deny the request.
     Deny,
 }
 
-/// What a human sees who opens the approval page.
+/// The content of the approval page.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct View {
@@ -37,29 +37,29 @@ pub struct View {
     pub authorization: AuthorizationRequest,
     /// Its flow.
     pub flow: KnownFlow,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// What should make the human look twice.
+    /// Warnings for the human.
     pub warnings: Vec<Warning>,
 }
 
-/// Something about an authorization request that should make a human look twice.
+/// A reason for the human to check an authorization request with extra care.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The client's name mixes scripts, as look-alikes do.
+    /// The client's name mixes scripts, as look-alike names do.
     DeceptiveName,
-    /// The client's name sounds like the service itself.
+    /// The client's name resembles the service's own name.
     OfficialName,
-    /// The agent asked from another network address than the human's browser has.
+    /// The agent's network address differs from that of the human's browser.
     OtherAddress,
-    /// The account never let an agent in before.
+    /// The account has never granted a session before.
     FirstAgent,
-    /// The account let agents in before, but none of this name.
+    /// The account has granted sessions before, but none to a client of this name.
     NewClient,
 }
 
-/// An authorization request that was decided, and the code that travels through the human's browser, if there is one.
+/// A decided authorization request, and the code that is passed through the human's browser, if there is one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Decided {
@@ -67,22 +67,29 @@ pub struct Decided {
     pub authorization: AuthorizationRequest,
     /// Its flow.
     pub flow: KnownFlow,
-    /// The code. It is delivered here and never again.
+    /// The code. It is returned only here.
     pub code: Option<HandedOut>,
 }
 
-/// A code with which the agent finishes.
+/// A code that the agent redeems.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandedOut {
-    /// Goes to the agent's callback, at once.
+    /// Sent to the agent's callback immediately.
     Exchange(Secret<Exchange>),
-    /// Is shown to the human, who carries it to the agent.
+    /// Shown to the human, who passes it to the agent.
     Finish(Secret<Finish>),
 }
 
 impl Ceremony {
-    /// Shows an authorization request to a signed-in human, and binds it to their account: from now on no other account can decide.
+    /// The flow of an authorization request.
+    #[cfg(feature = "pages")]
+    pub(crate) async fn flow(&self, id: &AuthorizationRequestId) -> Result<KnownFlow, CeremonyError> {
+        Ok(KnownFlow::of(&self.by_id(id).await?)?)
+    }
+
+    /// Returns an authorization request for a signed-in human to view, and binds it to their account. After that, no
+    /// other account can decide.
     ///
     /// # Errors
     /// When there is no such authorization request, when another account opened it first, or when the service fails.
@@ -110,12 +117,12 @@ impl Ceremony {
         Ok(View { state: authorization.state_at(now), authorization, flow, warnings })
     }
 
-    /// Takes the decision of the human of the bound account.
+    /// Records the decision of the human of the bound account.
     ///
     /// # Errors
-    /// When another account opened it, when it was decided before or has expired, when the human's sign-in is too old to
-    /// approve with, when `decision` names a scope that was not asked for or none, when the account may no longer be acted
-    /// for, or when the service fails. Nothing has changed then.
+    /// When another account opened it, when it was already decided or has expired, when the human's sign-in is too old
+    /// to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer act
+    /// for the account, or when the service fails. The request is then unchanged.
     pub async fn decide(
         &self,
         id: &AuthorizationRequestId,
@@ -123,19 +130,22 @@ impl Ceremony {
         decision: Decision,
     ) -> Result<Decided, CeremonyError> {
         let account = &human.account;
-        let authorization = self.by_id(id).await?;
+        let mut authorization = self.by_id(id).await?;
         self.check_account(&authorization, account)?;
+        let mut flow = KnownFlow::of(&authorization)?;
         let (transition, event, code) = match decision {
-            Decision::Approve(scopes) => self.approval(&authorization, human, scopes).await?,
+            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, human, scopes).await?,
             Decision::Deny => {
                 let event = Event::Denied { authorization: id.clone(), account: account.id.clone() };
                 (Transition::Deny(account.id.clone()), event, None)
             }
         };
-        if self.store.transition(id, &transition, self.now()).await? {
+        let now = self.now();
+        if self.store.transition(id, &transition, now).await? {
             self.record(&event);
-            let authorization = self.by_id(id).await?;
-            return Ok(Decided { flow: KnownFlow::of(&authorization)?, authorization, code });
+            // The store has decided. Another read could fail, and the human would be told that nothing was changed.
+            authorization.apply(transition, now);
+            return Ok(Decided { authorization, flow, code });
         }
         match self.by_id(id).await?.state_at(self.now()) {
             State::Expired => Err(CeremonyError::Expired),
@@ -143,8 +153,8 @@ impl Ceremony {
         }
     }
 
-    /// Whether a sign-in is fresh enough to approve with. A human of whom the host does not say when they signed in is
-    /// refused only if the configuration asks for it.
+    /// Whether a sign-in is recent enough to approve with. If the host does not say when the human signed in, approval
+    /// is refused only if `lifetimes.sign_in` is set.
     pub(crate) fn check_sign_in(&self, human: &SignedIn) -> Result<(), CeremonyError> {
         const USUAL: Duration = Duration::from_secs(15 * 60);
         let asked_for = self.config.lifetimes().sign_in;
@@ -158,6 +168,7 @@ impl Ceremony {
     async fn approval(
         &self,
         authorization: &AuthorizationRequest,
+        flow: &mut KnownFlow,
         human: &SignedIn,
         scopes: ScopeSet,
     ) -> Result<(Transition, Event, Option<HandedOut>), CeremonyError> {
@@ -166,9 +177,8 @@ impl Ceremony {
         if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
-        let mut flow = KnownFlow::of(authorization)?;
-        if let KnownFlow::Browser { callback, .. } = &flow {
-            // It was checked when access was requested. The configuration may have dropped its origin since.
+        if let KnownFlow::Browser { callback, .. } = flow {
+            // The callback was checked when access was requested. The configuration may have dropped its origin since.
             Callback::parse(callback.as_str(), &self.config.modes().callback_origins)?;
         }
         if !self.accounts.is_active(&account.id).await? {
@@ -180,13 +190,13 @@ impl Ceremony {
             requested: authorization.requested.clone(),
             granted: scopes.clone(),
         };
-        let (code, expires_at) = self.hand_out(&mut flow, authorization)?;
+        let (code, expires_at) = self.hand_out(flow, authorization)?;
         let approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
         Ok((Transition::Approve(approval), event, code))
     }
 
-    /// Draws the code that the flow hands out at approval, and says until when the agent can redeem. Where only the code
-    /// can finish, that is as long as the code is good.
+    /// Generates the code that the flow hands out at approval, and returns until when the agent can redeem. If only the
+    /// code can redeem, that is when the code expires.
     fn hand_out(
         &self,
         flow: &mut KnownFlow,
@@ -217,17 +227,17 @@ impl Ceremony {
         })
     }
 
-    /// An authorization request is shown to, and decided by, the account that opened it.
+    /// Checks that the account is the one that opened the authorization request.
     fn check_account(&self, authorization: &AuthorizationRequest, account: &Account) -> Result<(), CeremonyError> {
         match &authorization.account {
             Some(bound) if bound.id == account.id => Ok(()),
-            // Nobody opened it in time: whoever comes now may know that much.
+            // No account opened it in time, so any account may learn that it has expired.
             None if authorization.state_at(self.now()) == State::Expired => Err(CeremonyError::Expired),
             _ => Err(CeremonyError::WrongAccount),
         }
     }
 
-    /// What is new to the account: agents altogether, or this one's name.
+    /// The warning if the account has no sessions, or none of a client of this name.
     async fn novelty(&self, client: &Client, account: &Account) -> Result<Option<Warning>, CeremonyError> {
         const REMEMBERED: usize = 50;
         let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;

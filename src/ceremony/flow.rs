@@ -11,50 +11,51 @@ use crate::{
     },
 };
 
-/// What a store keeps of a flow is of this version.
+/// The version of the stored form of a flow.
 const VERSION: u16 = 1;
 
-/// A flow as the ceremony reads it: what the agent must show to ask and to redeem. It is fixed when access is requested.
+/// A flow as the ceremony reads it: what the agent must present to poll and to redeem. It is fixed when access is
+/// requested.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "flow", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KnownFlow {
-    /// The agent asks and redeems with its claim token, by which the request is found.
+    /// The agent polls and redeems with its claim token, by which the request is looked up.
     Claim,
-    /// Live browser login: the human's browser brings the exchange code to the agent's callback, and the agent redeems it
-    /// with its code verifier.
+    /// Live browser login: the human's browser sends the exchange code to the agent's callback, and the agent redeems
+    /// it with its code verifier.
     Browser {
-        /// The digest of the poll token, with which the agent may ask. Asking never tells the code.
+        /// The digest of the poll token, with which the agent may poll. A status poll never returns the code.
         #[serde(with = "hex")]
         poll: Digest<Poll>,
-        /// Where the browser goes.
+        /// The callback URL that the browser is sent to.
         #[serde(with = "text")]
         callback: Callback,
-        /// What the agent gave to be handed back beside the code.
+        /// The agent's state value, returned with the code.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<String>,
-        /// What the verifier must meet.
+        /// The challenge that the code verifier must meet.
         #[serde(with = "hex")]
         challenge: CodeChallenge,
-        /// The code that went to the callback, once the human has approved.
+        /// The code that was sent to the callback, once the human has approved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code<Exchange>>,
     },
-    /// Detached login: the agent asks with its poll token, is told the exchange code, and redeems it.
+    /// Detached login: the agent polls with its poll token, receives the exchange code, and redeems it.
     Detached {
         /// The digest of the poll token.
         #[serde(with = "hex")]
         poll: Digest<Poll>,
-        /// The digest of the exchange code, which follows from the poll token.
+        /// The digest of the exchange code, which is derived from the poll token.
         #[serde(with = "hex")]
         exchange: Digest<Exchange>,
-        /// Whether the human is shown a finish code as well, which redeems without the poll token.
+        /// Whether the human is also shown a finish code, which redeems without the poll token.
         finish_code: bool,
         /// The finish code that the human was shown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code<Finish>>,
     },
-    /// The human carries the finish code to the agent, which redeems it with its poll token.
+    /// The human passes the finish code to the agent, which redeems it with its poll token.
     FinishCode {
         /// The digest of the poll token.
         #[serde(with = "hex")]
@@ -70,16 +71,16 @@ pub enum KnownFlow {
 #[serde(bound = "")]
 #[non_exhaustive]
 pub struct Code<K: Kind> {
-    /// What it is compared with.
+    /// The digest that a presented code is compared with.
     #[serde(with = "hex")]
     pub digest: Digest<K>,
-    /// From when on it is refused.
+    /// When it expires.
     #[serde(with = "millis")]
     pub expires_at: Timestamp,
 }
 
 impl<K: Kind> Code<K> {
-    /// A code of that digest, good until `expires_at`.
+    /// A code with this digest, valid until `expires_at`.
     pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp) -> Self {
         Self { digest, expires_at }
     }
@@ -97,7 +98,7 @@ impl KnownFlow {
     /// The flow of an authorization request.
     ///
     /// # Errors
-    /// When it is none that this version knows, as one that a newer version has written.
+    /// When this version does not know the flow, for example because a newer version wrote it.
     pub fn of(authorization: &AuthorizationRequest) -> Result<Self, StoreError> {
         let corrupt = |source| StoreError::because(StoreErrorKind::Corrupt, source);
         let text = authorization.flow.as_str();
@@ -105,7 +106,7 @@ impl KnownFlow {
         if stored.version == VERSION { Ok(stored.flow) } else { Err(corrupt(UnknownFlow)) }
     }
 
-    /// The flow as a store keeps it.
+    /// The stored form of the flow.
     #[must_use]
     #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
     pub fn to_stored(&self) -> Flow {
@@ -124,7 +125,7 @@ impl KnownFlow {
         }
     }
 
-    /// What redeeming leaves of the authorization request.
+    /// How often the authorization request can be redeemed.
     #[must_use]
     pub const fn redemption(&self) -> Redemption {
         match self {
@@ -141,7 +142,7 @@ impl KnownFlow {
         }
     }
 
-    /// Whether a human is shown a finish code who approves.
+    /// Whether the human is shown a finish code after approval.
     #[must_use]
     pub const fn has_finish_code(&self) -> bool {
         matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
@@ -157,7 +158,7 @@ impl KnownFlow {
     }
 }
 
-/// A flow on its way into a store, and by what its request is found.
+/// A new flow, and the digest by which its request is looked up.
 pub(super) struct NewFlow {
     pub(super) flow: KnownFlow,
     pub(super) lookups: Vec<Lookup>,
@@ -216,7 +217,7 @@ mod hex {
     }
 }
 
-/// A callback as it is written. It was checked before it was kept.
+/// A callback as text. It was validated before it was stored.
 mod text {
     use serde::{Deserialize, Deserializer, Serializer};
 

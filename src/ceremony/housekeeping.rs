@@ -8,19 +8,19 @@ use crate::{
     store::{Cutoff, REMEMBERED},
 };
 
-/// How often last uses are written down.
+/// How often last-used times are persisted.
 const WRITE_USES: Duration = Duration::from_secs(5);
-/// How often is looked for what may be forgotten.
+/// How often expired records are deleted.
 const FORGET: Duration = Duration::from_secs(60);
-/// How much of each kind is forgotten at a time, so that nobody waits long for it.
+/// The most records of each kind that one call deletes, so that other calls do not wait long.
 const FORGOTTEN_AT_ONCE: usize = 500;
-/// How long others have the store to themselves between two of those.
+/// The pause between two such calls, for other users of the store.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How many uses are written down at a time.
+/// The most last-used times that one call persists.
 const USES_AT_ONCE: usize = 500;
 
 impl Ceremony {
-    /// Keeps house until `stopped` ends. See [`AgentAuth::housekeeping`](crate::AgentAuth::housekeeping).
+    /// Runs housekeeping until `stopped` completes. See [`AgentAuth::housekeeping`](crate::AgentAuth::housekeeping).
     pub async fn housekeeping(&self, stopped: impl Future<Output = ()> + Send) {
         let mut stopped = pin!(stopped);
         let mut forget_at = Instant::now();
@@ -40,10 +40,11 @@ impl Ceremony {
         self.try_to_write_uses().await;
     }
 
-    /// Writes down the last uses that were noted since the last time. Call it now and then, and before the process ends.
+    /// Persists the last-used times that were recorded since the previous call. Call it regularly, and before the
+    /// process ends.
     ///
     /// # Errors
-    /// When the store fails; the uses are kept for the next time.
+    /// When the store fails; the last-used times are kept for the next call.
     pub async fn write_uses(&self) -> Result<(), CeremonyError> {
         loop {
             let batch = self.uses.take(USES_AT_ONCE);
@@ -64,7 +65,7 @@ impl Ceremony {
         }
     }
 
-    /// Forgets what ended long ago, until nothing is left to forget or the store fails.
+    /// Deletes records that ended before the cutoff, until none are left or the store fails.
     async fn forget(&self) {
         let before = |span| self.now().before(span);
         let mut cutoff = Cutoff::at(before(self.config.lifetimes().history));

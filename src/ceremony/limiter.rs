@@ -11,12 +11,13 @@ use governor::{
 
 use crate::types::clock::{Clock, Timestamp};
 
-/// Beyond so many keys at a time further ones go uncounted, so that memory stays bounded: some 0.5 MiB each.
+/// The most keys that are counted at a time. Further keys are not counted, which bounds memory to about 0.5 MiB per
+/// limiter.
 const MOST: usize = 8_192;
-/// How often those are looked for that may be forgotten.
+/// How often idle keys are removed at most.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Counts requests by key (generic cell rate algorithm), in this process's memory: to lose it costs nothing.
+/// Counts requests by key (generic cell rate algorithm), in this process's memory. Losing the counts does no harm.
 pub(crate) struct Limiter<K: Clone + Eq + Hash> {
     limiter: RateLimiter<K, HashMapStateStore<K>, Time, NoOpMiddleware<Nanos>>,
     clock: Arc<dyn Clock>,
@@ -29,7 +30,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
         Self { limiter, clock: Arc::clone(clock), swept: Mutex::new(clock.now()) }
     }
 
-    /// Counts one request, if there is room for it; how long to wait if there is not.
+    /// Counts one request if it is within the limit. Otherwise returns how long to wait.
     pub(crate) fn check(&self, key: &K) -> Result<(), Duration> {
         if self.limiter.len() >= MOST && !self.sweep() {
             return Ok(());
@@ -37,7 +38,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
         self.limiter.check_key(key).map_err(|until| until.wait_time_from(Time(Arc::clone(&self.clock)).now()))
     }
 
-    /// Forgets the keys that have nothing left to remember, and says whether that made room.
+    /// Removes idle keys, and returns whether that made room.
     fn sweep(&self) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
@@ -50,7 +51,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     }
 }
 
-/// The injected clock, as the limiter reads it.
+/// Adapts the injected clock to the limiter.
 #[derive(Clone)]
 struct Time(Arc<dyn Clock>);
 
@@ -63,7 +64,7 @@ impl GovernorClock for Time {
     }
 }
 
-/// Whole seconds to wait, at least one.
+/// The wait in whole seconds, at least one.
 pub(crate) fn seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1_000).max(1).try_into().unwrap_or(u64::MAX)
 }

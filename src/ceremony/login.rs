@@ -15,49 +15,49 @@ use crate::{
 
 const LONGEST_STATE: usize = 1_024;
 
-/// By which way an agent logs in. It is fixed when the login starts.
+/// The login mode. It is fixed when the login starts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Login {
-    /// The human's browser, on the agent's machine, brings the exchange code to the agent's callback.
+    /// The human's browser, on the agent's machine, sends the exchange code to the agent's callback.
     Browser {
-        /// Where the browser goes: a loopback URL, or an https URL of an origin that the configuration lists.
+        /// The callback URL: a loopback URL, or an https URL of an origin that the configuration lists.
         callback: String,
-        /// What is handed back beside the code, at most 1 KiB.
+        /// A value that is returned with the code, at most 1 KiB.
         state: Option<String>,
         /// The code challenge (RFC 7636).
         challenge: String,
     },
-    /// The agent asks by its poll token, wherever the human's browser is.
+    /// The agent polls with its poll token. The human's browser may be on any machine.
     Detached,
-    /// The human carries a finish code to the agent, which has its poll token.
+    /// The human passes a finish code to the agent, which redeems it with its poll token.
     FinishCode,
 }
 
-/// What an agent gets that requested access by a login.
+/// The result of starting a login.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LoginRequested {
     /// The authorization request.
     pub authorization: AuthorizationRequest,
-    /// What the agent asks with. It is delivered here and never again.
+    /// The token that the agent polls with. It is returned only here.
     pub poll_token: Secret<Poll>,
 }
 
-/// Where a login stands, for an agent that asks by its poll token.
+/// The status of a login, for an agent that polls with its poll token.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LoginStatus {
-    /// Where the authorization request stands.
+    /// The state of the authorization request.
     pub state: State,
-    /// What the agent redeems, once a detached login is approved.
+    /// The code that the agent redeems, while a detached login is approved.
     pub exchange_code: Option<Secret<Exchange>>,
-    /// Who approved, while that is news.
+    /// The account that approved, until the login is redeemed.
     pub account: Option<Account>,
 }
 
 impl Login {
-    /// The way in words.
+    /// The mode's name in error texts.
     const fn name(&self) -> &'static str {
         match self {
             Self::Browser { .. } => "live browser login",
@@ -68,10 +68,11 @@ impl Login {
 }
 
 impl Ceremony {
-    /// Takes an agent's request for access, to be redeemed by a login. It gives nothing by itself: a human decides.
+    /// Creates an authorization request that is redeemed by a login. It grants nothing until a human approves it.
     ///
     /// # Errors
-    /// When the way to log in is off, when the request can't be used, when too many wait, or when the service fails.
+    /// When the login mode is off, when the request is invalid, when too many requests are pending, or when the service
+    /// fails.
     pub async fn request_login(&self, request: Request, login: Login) -> Result<LoginRequested, CeremonyError> {
         self.check_mode(&login)?;
         let bound = match &login {
@@ -103,10 +104,11 @@ impl Ceremony {
         Ok(LoginRequested { authorization, poll_token })
     }
 
-    /// Tells an agent what has become of its login. It changes and consumes nothing.
+    /// Returns the status of a login. It changes and consumes nothing.
     ///
     /// # Errors
-    /// When id and poll token are not of one login, when the agent asks far too often, or when the service fails.
+    /// When the id and the poll token do not belong to the same login, when the agent polls far too often, or when the
+    /// service fails.
     pub async fn login_status(&self, id: &str, poll_token: &str) -> Result<LoginStatus, CeremonyError> {
         let (authorization, flow) = self.attempted(id).await?;
         if !self.is_poll_token(&flow, poll_token) {
@@ -122,12 +124,13 @@ impl Ceremony {
         Ok(LoginStatus { state, exchange_code, account: authorization.account.filter(|_| approved) })
     }
 
-    /// Turns an approved login into a session, once. Of any number of callers at once exactly one gets it.
+    /// Redeems an approved login for a session, once. Of any number of concurrent callers, exactly one gets the
+    /// session.
     ///
     /// # Errors
-    /// When the proof does not hold, when the login is not approved, when the account may no longer be acted for, or when
-    /// the service fails. A wrong code from whoever holds the other half of the proof is a failed attempt; the fifth locks
-    /// the login.
+    /// When the proof is wrong, when the login is not approved, when agents may no longer act for the account, or when
+    /// the service fails. A wrong code from a caller that has the other half of the proof is a failed attempt; the
+    /// fifth locks the login.
     pub async fn redeem_login(&self, attempt: &Attempt<'_>) -> Result<super::Issued, CeremonyError> {
         let (authorization, flow) = self.attempted(attempt.authorization).await?;
         match self.verify_proof(&authorization, &flow, attempt)? {
@@ -140,7 +143,7 @@ impl Ceremony {
         }
     }
 
-    /// Whether this is the finish code that the human was shown who approved.
+    /// Whether `code` is the finish code that was shown to the human who approved.
     #[must_use]
     pub fn is_finish_code(&self, flow: &KnownFlow, code: &str) -> bool {
         let digest = self.config.prefixes().finish.digest(code.as_bytes());
@@ -171,13 +174,13 @@ impl Ceremony {
         Ok((callback, state.map(str::to_owned), challenge))
     }
 
-    /// The exchange code of a detached login: it follows from the poll token, so that asking for it changes nothing, and
-    /// that nobody learns it from the store.
+    /// The exchange code of a detached login. It is derived from the poll token, so that polling changes nothing and
+    /// the store does not reveal it.
     fn exchange_code(&self, poll_token: &str, id: &AuthorizationRequestId) -> Result<Secret<Exchange>, CeremonyError> {
         Ok(self.config.prefixes().exchange.derive(poll_token, b"", id.as_str())?)
     }
 
-    /// The authorization request that somebody claims to hold a secret of. Whether there is one is not told.
+    /// Finds the authorization request that a secret is presented for. The error does not reveal whether it exists.
     async fn attempted(&self, id: &str) -> Result<(AuthorizationRequest, KnownFlow), CeremonyError> {
         let id = AuthorizationRequestId::parse(id).ok_or(CeremonyError::WrongCode)?;
         let authorization = self.by_id(&id).await.map_err(|error| match error {
@@ -238,12 +241,12 @@ impl Ceremony {
                 }
                 Ok(Proof::Holds)
             }
-            // Without a second half to hold, each wrong code counts. That is why this way is off by default.
+            // This mode has no second half of the proof, so each wrong code counts. It is therefore off by default.
             KnownFlow::Detached { .. } => Ok(Proof::HalfHolds),
         }
     }
 
-    /// Counts a failed attempt, before anybody is told that the code was wrong.
+    /// Counts a failed attempt before the refusal is returned.
     async fn count_failed_attempt(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
         if !self.store.transition(&authorization.id, &Transition::FailedAttempt, self.now()).await? {
             return Ok(());
@@ -256,11 +259,11 @@ impl Ceremony {
     }
 }
 
-/// How much of the proof holds.
+/// The result of verifying a proof.
 enum Proof {
-    /// All of it, or as much as there can be before the human has decided.
+    /// All of it is correct, as far as it can be checked before the human decides.
     Holds,
-    /// One half of two.
+    /// One of its two halves is correct.
     HalfHolds,
     Fails,
 }

@@ -1,18 +1,17 @@
-//! The ceremony: the state machine that takes an authorization request to a session. All rules live here, once; it knows no JSON
-//! and no header. The dialects and the pages only translate.
+//! The ceremony: the state machine that takes an authorization request to a session. It implements all rules of the
+//! flow, once, without JSON or headers. The dialects and the pages only translate.
 //!
 //! | verb | who | file |
 //! |---|---|---|
 //! | request, status | the agent, by claim token | `request` |
-//! | request, ask, redeem a login | the agent, by poll token and code | `login` |
+//! | request, poll, redeem a login | the agent, by poll token and code | `login` |
 //! | view, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke | the human; the agent for itself | `sessions` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
-//! A service reaches it through [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a wire format of
-//! its own:
+//! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
 //!
 //! ```
 //! # use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
@@ -26,7 +25,7 @@
 //! # }
 //! use tower_agent_auth::accounts::SignedIn;
 //! use tower_agent_auth::ceremony::{Decision, Request};
-//! use tower_agent_auth::types::{authorization request::Account, session::Redeemer, text::HumanText};
+//! use tower_agent_auth::types::{authorization::Account, session::Redeemer, text::HumanText};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,9 +38,9 @@
 //! let asked = ceremony.request(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account::new(AccountId::new("42")?, "ada@example.com");
 //! let human = SignedIn::new(human, "the id of their browser session");
-//! let seen = ceremony.view(&asked.authorization request.id, human.account(), None).await?;
-//! let scopes = seen.authorization request.requested.clone();
-//! ceremony.decide(&asked.authorization request.id, &human, Decision::Approve(scopes)).await?;
+//! let seen = ceremony.view(&asked.authorization.id, human.account(), None).await?;
+//! let scopes = seen.authorization.requested.clone();
+//! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
 //! assert_eq!(issued.record.session.account, *human.account());
 //!
@@ -88,7 +87,7 @@ pub use sessions::Page;
 
 pub(crate) use limiter::Limiter;
 
-/// How often a new secret is drawn when the store says that one is taken.
+/// How often a new secret is generated at most if the store reports a conflict.
 const DRAWS: usize = 3;
 
 /// The ceremony of one service. Cheap to clone.
@@ -105,7 +104,7 @@ pub struct Ceremony {
     refreshes: bool,
 }
 
-/// What a ceremony is made of.
+/// The parts of a ceremony.
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn DynCeremonyStore>,
@@ -125,7 +124,7 @@ impl Ceremony {
         Self { config, store, accounts, clock, random, audit, uses, pace, refreshes }
     }
 
-    /// The present instant, by the injected clock.
+    /// The current time of the injected clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -150,7 +149,7 @@ impl Ceremony {
         self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?.ok_or(CeremonyError::UnknownClaim)
     }
 
-    /// The authorization request of that key, if it was made for this resource: elsewhere nothing becomes of it.
+    /// Finds the authorization request with this key, if it was made for this resource.
     async fn find(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, CeremonyError> {
         let found = self.store.find_authorization(key).await?;
         Ok(found.filter(|authorization| *authorization.resource == *self.config.resource()))
@@ -163,134 +162,137 @@ impl fmt::Debug for Ceremony {
     }
 }
 
-/// Why a step of the ceremony was refused, or could not be taken. The text is fixed: it never holds input or a secret.
+/// Why a step of the ceremony was refused or failed. The text is fixed: it never contains input or a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
-    /// The callback URL can't be used. The fault is the agent's.
+    /// The callback URL is invalid or not allowed. The fault is the agent's.
     #[error("the callback URL {0}")]
     Callback(#[from] CallbackError),
-    /// The code challenge can't be used. The fault is the agent's.
+    /// The code challenge is invalid. The fault is the agent's.
     #[error(
         "the code challenge must be the SHA-256 of the code verifier, as 43 characters of base64url or 64 lower-case \
          hexadecimal digits"
     )]
     InvalidChallenge,
-    /// What is to be handed back is too long. The fault is the agent's.
+    /// The state value is too long. The fault is the agent's.
     #[error("the state must be {longest} bytes at most")]
     StateTooLong {
-        /// The most bytes that it may have.
+        /// The maximum length in bytes.
         longest: usize,
     },
     /// A code verifier was presented for a flow without a code challenge. The fault is the agent's.
     #[error("the code verifier is not for this login: it was started without a code challenge")]
     UnexpectedVerifier,
-    /// The way to sign in is none that the service offers. The fault is the agent's.
+    /// The service does not offer the requested way to sign in. The fault is the agent's.
     #[error("the way to sign in must be one of: {offered}")]
     UnknownMethod {
-        /// All that may be named.
+        /// The ways to sign in that the service offers.
         offered: String,
     },
-    /// No scope was asked for, and the catalogue has no default. The fault is the agent's.
+    /// No scope was requested, and the catalogue has no default scopes. The fault is the agent's.
     #[error("name one or more scopes of: {offered}")]
     NoScope {
-        /// All that may be asked for.
+        /// The scopes that may be requested.
         offered: String,
     },
-    /// A scope was asked for that the service does not offer to agents. The fault is the agent's.
+    /// A requested scope is not offered to agents. The fault is the agent's.
     #[error("a scope is not offered; offered are: {offered}")]
     UnknownScope {
-        /// All that may be asked for.
+        /// The scopes that may be requested.
         offered: String,
     },
-    /// Too many authorization requests from one address wait for their humans. The fault is the agent's, or its neighbour's.
+    /// Too many authorization requests from one address are pending. The fault is the agent's, or of another client on
+    /// its network.
     #[error("too many requests for access from your network are waiting for their humans; finish one or try later")]
     TooManyFromSource,
-    /// Too many authorization requests wait in all. The fault is nobody's in particular.
+    /// Too many authorization requests are pending in total. No single client is at fault.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
     /// The claim token is malformed or unknown. The fault is the agent's.
-    #[error("the claim token is malformed or unknown; send the one that the authorization answered, or register anew")]
+    #[error("the claim token is malformed or unknown; send the one that the registration answered, or register anew")]
     UnknownClaim,
-    /// No authorization request of that id. The fault is whoever made the link's.
+    /// There is no authorization request with this id. The approval link is at fault.
     #[error("there is no such request for access")]
     UnknownAuthorization,
     /// The human has not decided yet.
     #[error("your human has not decided yet; show them the approval link and ask again after {} seconds", interval.as_secs())]
     Pending {
-        /// How long to wait before asking again.
+        /// How long to wait before the next poll.
         interval: Duration,
     },
-    /// The agent asks too often. The fault is the agent's.
+    /// The agent polls too often. The fault is the agent's.
     #[error("you ask too often; wait {} seconds each time", interval.as_secs())]
     SlowDown {
-        /// How long to wait before asking again.
+        /// How long to wait before the next poll.
         interval: Duration,
     },
-    /// The way to log in is switched off. The fault is the agent's.
+    /// The login mode is off. The fault is the agent's.
     #[error("this service has switched off {0}; choose a way that its documents name")]
     LoginOff(&'static str),
-    /// The authorization request is unknown, or what was presented for it is wrong. Which of them, nobody is told.
+    /// The authorization request is unknown, or the code, verifier or token presented for it is wrong. The error does
+    /// not say which.
     #[error("invalid auth request, code or token; send what the login answered exactly, or start a new login")]
     WrongCode,
-    /// The login is finished by finish code and poll token, and the poll token was not sent. The fault is the agent's.
+    /// The login is redeemed with finish code and poll token, and the poll token was not sent. The fault is the
+    /// agent's.
     #[error("the poll token is required: this service does not take a finish code alone")]
     PollTokenRequired,
-    /// Wrong codes were presented too often.
+    /// Too many wrong codes were presented. The login is locked.
     #[error("auth request revoked: too many wrong codes were presented; start a new login")]
     Locked,
     /// The agent polls far too often. The fault is the agent's.
     #[error("you poll too often; every two seconds is enough")]
     TooFast {
-        /// How long to wait.
+        /// How long to wait before the next poll.
         wait: Duration,
     },
-    /// The refresh token is malformed, unknown, used up, expired or revoked. Which of them, nobody is told.
+    /// The refresh token is malformed, unknown, already used, expired or revoked. The error does not say which.
     #[error("the session has ended: its refresh token is not valid any more; log in again")]
     InvalidRefresh,
-    /// Another resource was asked for. The fault is the agent's.
+    /// Another resource was requested. The fault is the agent's.
     #[error("the resource must be the identifier of this service's resource, or be left out")]
     InvalidTarget,
     /// The human's sign-in is too old to approve with.
     #[error("to approve, sign in again")]
     SignInTooOld,
-    /// The human refused, or the account may no longer be acted for.
+    /// The human denied, or agents may no longer act for the account.
     #[error("access was denied; do not ask again unless your human tells you to")]
     Denied,
-    /// Nobody finished in time.
+    /// The authorization request expired before it was redeemed.
     #[error("the request for access has expired; register anew")]
     Expired,
-    /// It was redeemed before.
+    /// The authorization request was already redeemed.
     #[error("the claim was completed before, and its credential was delivered once; register anew if it is lost")]
     AlreadyClaimed,
-    /// It was approved and then taken back.
+    /// The approval was revoked.
     #[error("the approval was taken back; do not ask again unless your human tells you to")]
     Revoked,
-    /// Another account opened the approval page first. The fault is the human's who is signed in as somebody else.
+    /// Another account opened the approval page first. The human is signed in with the wrong account.
     #[error("the request for access was not opened by this account")]
     WrongAccount,
-    /// The host says that the account may no longer be acted for. The fault is nobody's here.
+    /// The host does not allow agents to act for the account any longer. Neither the agent nor the service is at fault.
     #[error("the account may no longer be acted for")]
     Inactive,
-    /// The human decided before.
+    /// The human already decided.
     #[error("the request for access was decided before")]
     AlreadyDecided,
-    /// The human ticked a scope that was not asked for, or none. The fault is the form's.
+    /// The human approved a scope that was not requested, or none. The form is at fault.
     #[error("approve one or more of the scopes that were asked for")]
     NotRequested,
-    /// The store could not answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The host's accounts could not answer.
+    /// The host's accounts failed.
     #[error(transparent)]
     Accounts(#[from] AccountsError),
-    /// The source of randomness could not deliver.
+    /// The source of randomness failed.
     #[error(transparent)]
     Random(#[from] RandomError),
 }
 
 impl CeremonyError {
-    /// Whether the service itself failed: the answer is 503, and nothing was decided.
+    /// Whether the service itself failed. The response is 503, and nothing was decided.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Accounts(_) | Self::Random(_))
@@ -298,8 +300,8 @@ impl CeremonyError {
 }
 
 impl Ceremony {
-    /// Notes that an agent asks by its claim token, while that is what matters: `Err` if it is too soon, either way the
-    /// interval to keep.
+    /// Records a status poll by claim token while the request is pending. `Err` if it is too soon. Both variants
+    /// contain the interval to keep.
     fn ask(&self, authorization: &AuthorizationRequest) -> (State, Result<Duration, Duration>) {
         let (now, interval) = (self.now(), self.config.limits().poll_interval);
         match authorization.state_at(now) {
@@ -308,7 +310,7 @@ impl Ceremony {
         }
     }
 
-    /// What an authorization request that is not approved answers to whoever wants to redeem it.
+    /// The refusal when an authorization request in this state can't be redeemed.
     fn for_state(&self, authorization: &AuthorizationRequest, state: State) -> CeremonyError {
         match state {
             State::Pending | State::Approved => {

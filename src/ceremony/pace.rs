@@ -17,24 +17,24 @@ use crate::{
     },
 };
 
-/// What RFC 8628 section 3.5 adds to the interval of an agent that asks too often.
+/// The increase of the interval of an agent that polls too often (RFC 8628 section 3.5).
 const STEP: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often each agent asks about its authorization request. It is held in this process's memory: to lose it costs nothing.
+/// Limits how often each agent polls. The state is in this process's memory; losing it does no harm.
 pub(super) struct Pace {
     limits: Limits,
-    /// By claim token (RFC 8628 section 3.5). One entry for each authorization request that is asked about, until it expires.
+    /// Polls by claim token (RFC 8628 section 3.5). One entry for each polled authorization request, until it expires.
     asked: Mutex<Asked>,
-    /// By poll token. Clients exist that ask every two seconds and give up when they are told that it is too often, so
-    /// there is no interval to keep, only a flood to stop: one a second, and five at once.
+    /// Polls by poll token. Some clients poll every two seconds and give up when a poll is refused. So no interval is
+    /// enforced, only a rate limit: one per second, with a burst of five.
     polls: Limiter<AuthorizationRequestId>,
 }
 
 #[derive(Debug, Default)]
 struct Asked {
     agents: HashMap<AuthorizationRequestId, Agent>,
-    /// Expired entries are looked for when the map has grown to this.
+    /// The map size at which expired entries are removed.
     sweep_at: usize,
 }
 
@@ -52,12 +52,12 @@ impl Pace {
         Self { limits, asked: Mutex::default(), polls }
     }
 
-    /// Notes that an agent asks by its poll token; how long to wait if that is a flood.
+    /// Records a poll by poll token. Returns how long to wait if it exceeds the rate limit.
     pub(super) fn poll(&self, id: &AuthorizationRequestId) -> Result<(), Duration> {
         if self.limits.enforce_poll_interval { self.polls.check(id) } else { Ok(()) }
     }
 
-    /// Notes that an agent asks at `now`. `Err` if it is too soon; either way the interval that holds from now on.
+    /// Records a poll by claim token at `now`. `Err` if it is too soon. Both variants contain the interval from now on.
     pub(super) fn ask(&self, authorization: &AuthorizationRequest, now: Timestamp) -> Result<Duration, Duration> {
         if !self.limits.enforce_poll_interval {
             return Ok(self.limits.poll_interval);
@@ -79,7 +79,7 @@ impl Pace {
         Ok(agent.interval)
     }
 
-    /// The interval that holds, without asking.
+    /// The current interval, without recording a poll.
     pub(super) fn interval(&self, id: &AuthorizationRequestId) -> Duration {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.agents.get(id).map_or(self.limits.poll_interval, |agent| agent.interval)

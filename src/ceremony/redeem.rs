@@ -13,23 +13,23 @@ use crate::{
     },
 };
 
-/// For so long a claim that is completed twice is taken for a request that was sent twice.
+/// How long a second redemption counts as a repeated request, not as a replay.
 const REPLAY_GRACE: Duration = Duration::from_secs(10);
 
-/// A session and its secrets, for the agent that redeemed an authorization request or refreshed a session. The secrets are delivered
-/// here and never again.
+/// A session and its secrets, for the agent that redeemed an authorization request or refreshed a session. The secrets
+/// are returned only here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Issued {
     /// The session.
     pub record: SessionRecord,
-    /// What the agent sends as `Authorization: Bearer`.
+    /// The token that the agent sends as `Authorization: Bearer`.
     pub access_token: Secret<Access>,
-    /// What continues the session.
+    /// The token that refreshes the session.
     pub refresh_token: Secret<Refresh>,
 }
 
-/// What an agent presents that redeems a login.
+/// What an agent presents to redeem a login.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Attempt<'a> {
@@ -39,14 +39,14 @@ pub struct Attempt<'a> {
     pub code: &'a str,
     /// The code verifier, for a live browser login.
     pub verifier: Option<&'a str>,
-    /// The poll token. A login by finish code needs it; elsewhere it is checked if it is sent.
+    /// The poll token. Required for a login by finish code; otherwise checked if it is sent.
     pub poll_token: Option<&'a str>,
-    /// Who presents it.
+    /// The client that presents it.
     pub redeemer: Redeemer,
 }
 
 impl<'a> Attempt<'a> {
-    /// A code for the authorization request of that id. Set the rest as fields.
+    /// An attempt with this code for the authorization request with this id. Set the rest as fields.
     #[must_use]
     pub fn new(authorization: &'a str, code: &'a str) -> Self {
         Self { authorization, code, ..Self::default() }
@@ -54,14 +54,15 @@ impl<'a> Attempt<'a> {
 }
 
 impl Ceremony {
-    /// Turns an approved authorization request into a session, once. Of any number of callers at once exactly one gets it.
+    /// Redeems an approved authorization request for a session, once. Of any number of concurrent callers, exactly one
+    /// gets the session.
     ///
-    /// A claim token that comes back later than 10 seconds after it was redeemed ends the session: either the answer was
-    /// lost, and nobody has its secrets, or two hold the claim token (RFC 6749 section 4.1.2).
+    /// If a claim token is presented again more than 10 seconds after it was redeemed, the session is revoked. Either
+    /// the response was lost, or two parties hold the claim token (RFC 6749 section 4.1.2).
     ///
     /// # Errors
-    /// When the claim token is unknown, when the authorization request is not approved, when the account may no longer be acted
-    /// for, or when the service fails.
+    /// When the claim token is unknown, when the authorization request is not approved, when agents may no longer act
+    /// for the account, or when the service fails.
     pub async fn redeem(&self, claim_token: &str, redeemer: &Redeemer) -> Result<Issued, CeremonyError> {
         let authorization = self.by_claim(claim_token).await?;
         let (_, asked) = self.ask(&authorization);
@@ -70,7 +71,7 @@ impl Ceremony {
         self.issue(&authorization, &flow, redeemer).await
     }
 
-    /// Issues the session of an authorization request whose secret was presented.
+    /// Issues the session of an authorization request after its secret was verified.
     pub(super) async fn issue(
         &self,
         authorization: &AuthorizationRequest,
@@ -105,9 +106,8 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Ends the sessions of an authorization request that is redeemed again, unless it was just now. A detached login is
-    /// left alone: some clients are handed its code twice by their human, and a code that works alone may be presented by
-    /// anybody who reads it.
+    /// Revokes the sessions of an authorization request that is redeemed again after the grace period. Detached logins
+    /// are exempt: some humans give the code to their client twice, and anybody who reads a finish code can present it.
     async fn end_if_replayed(
         &self,
         authorization: &AuthorizationRequest,

@@ -11,20 +11,20 @@ use crate::{
     },
 };
 
-/// What an agent presents that refreshes its session.
+/// What an agent presents to refresh its session.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Refreshing<'a> {
     /// The refresh token.
     pub token: &'a str,
-    /// What the new access token shall be good for; none means all that was granted.
+    /// The scopes of the new access token; empty means all granted scopes.
     pub scopes: Vec<String>,
-    /// What it shall be good at (RFC 8707 section 2): this service's resource or nothing.
+    /// The resource of the new access token (RFC 8707 section 2): this service's resource, or `None`.
     pub resource: Option<&'a str>,
 }
 
 impl<'a> Refreshing<'a> {
-    /// A refresh token, for all that was granted. Set the rest as fields.
+    /// A refresh with this token and all granted scopes. Set the rest as fields.
     #[must_use]
     pub fn new(token: &'a str) -> Self {
         Self { token, ..Self::default() }
@@ -32,14 +32,15 @@ impl<'a> Refreshing<'a> {
 }
 
 impl Ceremony {
-    /// Gives a session new secrets in place of the old ones (RFC 6749 section 6, RFC 9700 section 4.14.2).
+    /// Replaces the secrets of a session by new ones (RFC 6749 section 6, RFC 9700 section 4.14.2).
     ///
-    /// A refresh token is good once. Whoever presents it again within the grace, and before its successor is used, gets
-    /// the same successor; later that ends the session, since two hold it.
+    /// A refresh token can be used once. If it is presented again within the grace period, and before its successor is
+    /// used, the same successor is returned. Later reuse revokes the session, because two parties may hold the token.
     ///
     /// # Errors
-    /// When more is asked for than was granted, which uses nothing up; when the refresh token is unknown, used up, expired
-    /// or revoked; when the account may no longer be acted for; or when the service fails.
+    /// When a requested scope was not granted, which leaves the refresh token unused; when the refresh token is
+    /// unknown, already used, expired or revoked; when agents may no longer act for the account; or when the service
+    /// fails.
     pub async fn refresh(&self, asked: &Refreshing<'_>) -> Result<Issued, CeremonyError> {
         self.check_resource(asked.resource)?;
         let narrowed = self.offered(&asked.scopes)?;
@@ -77,7 +78,7 @@ impl Ceremony {
             };
             match self.store.rotate(&rotation, at).await {
                 Ok(Some(_)) => return Ok(self.refreshed(known.session, rotation, access_token, refresh_token)),
-                // Somebody was faster, or a digest is taken: look again.
+                // Another call refreshed first, or a digest is taken: try again.
                 Ok(None) => {}
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
@@ -86,7 +87,8 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// A used refresh token: the answer again if it may have been lost, else the end of the session.
+    /// Handles a used refresh token: returns the same successor within the grace period, and revokes the session
+    /// otherwise.
     async fn used_up(&self, token: &str, known: &RefreshTokenState) -> Result<Issued, CeremonyError> {
         let record = &known.session;
         let grace = self.config.lifetimes().refresh_grace;
@@ -101,7 +103,7 @@ impl Ceremony {
         Err(CeremonyError::InvalidRefresh)
     }
 
-    /// The secrets that follow from a refresh token and the salt of its rotation: neither alone leads to them.
+    /// Derives the new secrets from a refresh token and the salt of its rotation. Neither alone is enough.
     fn successors(
         &self,
         token: &str,
@@ -132,13 +134,13 @@ impl Ceremony {
         self.revoke(&target, by).await.map(drop)
     }
 
-    /// From when on an access token is refused that is issued at `at` for a session that is made then.
+    /// When an access token expires that is issued at `at` with a new session.
     pub(super) fn access_end(&self, at: Timestamp) -> Timestamp {
         let lifetimes = self.config.lifetimes();
         at.after(lifetimes.access.min(lifetimes.session))
     }
 
-    /// The same for a refresh token. Where nothing takes refresh tokens, a session ends with its access token.
+    /// The same for a refresh token. If no dialect accepts refresh tokens, a session ends with its access token.
     pub(super) fn refresh_end(&self, at: Timestamp) -> Timestamp {
         let lifetimes = self.config.lifetimes();
         if self.refreshes { at.after(lifetimes.refresh.min(lifetimes.session)) } else { self.access_end(at) }

@@ -25,20 +25,20 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request by a client of that name, for the catalogue's default scopes.
+    /// A request by a client of this name, for the catalogue's default scopes.
     #[must_use]
     pub fn by(name: HumanText) -> Self {
         Self { client: Client::named(name), scopes: Vec::new(), resource: None }
     }
 
-    /// What the client calls the session.
+    /// Sets the client's label for the session.
     #[must_use]
     pub fn label(mut self, label: Option<HumanText>) -> Self {
         self.client.label = label;
         self
     }
 
-    /// What kind of client it is, and what it calls this instance of itself.
+    /// Sets the kind of client, and its name for this instance.
     #[must_use]
     pub fn kind(mut self, kind: Option<HumanText>, instance: Option<HumanText>) -> Self {
         self.client.kind = kind;
@@ -46,28 +46,28 @@ impl Request {
         self
     }
 
-    /// Where the request came from.
+    /// Sets the client's address.
     #[must_use]
     pub fn address(mut self, address: Option<IpAddr>) -> Self {
         self.client.address = address;
         self
     }
 
-    /// The way to sign in that the client would like its human to use.
+    /// Sets the client's preferred way for its human to sign in.
     #[must_use]
     pub fn method(mut self, method: Option<HumanText>) -> Self {
         self.client.method = method;
         self
     }
 
-    /// What is asked for; none means the catalogue's default scopes.
+    /// Sets the requested scopes; empty means the catalogue's default scopes.
     #[must_use]
     pub fn scopes(mut self, scopes: Vec<String>) -> Self {
         self.scopes = scopes;
         self
     }
 
-    /// Which resource access is requested to (RFC 8707 section 2); none means this service's.
+    /// Sets the requested resource (RFC 8707 section 2); `None` means this service's.
     #[must_use]
     pub fn resource(mut self, resource: Option<String>) -> Self {
         self.resource = resource;
@@ -75,39 +75,39 @@ impl Request {
     }
 }
 
-/// What an agent gets that requested access by claim token.
+/// The result of an authorization request with a claim token.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Requested {
     /// The authorization request.
     pub authorization: AuthorizationRequest,
-    /// What the agent redeems after approval. It is delivered here and never again.
+    /// The token that the agent redeems after approval. It is returned only here.
     pub claim_token: Secret<Claim>,
-    /// How long is left.
+    /// The remaining lifetime.
     pub expires_in: Duration,
-    /// How long to wait before asking what has become of it, and between askings.
+    /// How long to wait before the first status poll, and between polls.
     pub interval: Duration,
 }
 
-/// Where an authorization request stands, for an agent that asks by its claim token.
+/// The status of an authorization request, for an agent that polls by claim token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// The authorization request.
     pub authorization: AuthorizationRequestId,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// How long is left; zero if it is over.
+    /// The remaining lifetime; zero if the request is no longer open.
     pub expires_in: Duration,
-    /// How long to wait before asking again.
+    /// How long to wait before the next poll.
     pub interval: Duration,
 }
 
 impl Ceremony {
-    /// Takes an agent's request for access, to be redeemed by a claim token. It gives nothing by itself: a human decides.
+    /// Creates an authorization request that is redeemed by a claim token. It grants nothing until a human approves it.
     ///
     /// # Errors
-    /// When the request can't be used, when too many wait, or when the service fails.
+    /// When the request is invalid, when too many requests are pending, or when the service fails.
     pub async fn request(&self, request: Request) -> Result<Requested, CeremonyError> {
         let draw = |_: &AuthorizationRequestId| {
             let claim_token = self.config.prefixes().claim.generate(&*self.random)?;
@@ -119,7 +119,7 @@ impl Ceremony {
         Ok(Requested { authorization, claim_token, expires_in, interval: self.config.limits().poll_interval })
     }
 
-    /// Keeps a new authorization request with the flow and the secret that are drawn for it.
+    /// Stores a new authorization request with a newly generated flow and secret.
     pub(super) async fn create<S>(
         &self,
         request: &Request,
@@ -147,10 +147,11 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Tells an agent what has become of its authorization request. It consumes nothing, and reveals only the state.
+    /// Returns the status of an authorization request. It consumes nothing, and reveals only the state.
     ///
     /// # Errors
-    /// When the claim token is unknown, when the agent asks too often while its human decides, or when the service fails.
+    /// When the claim token is unknown, when the agent polls too often while the request is pending, or when the
+    /// service fails.
     pub async fn status(&self, claim_token: &str) -> Result<Status, CeremonyError> {
         let authorization = self.by_claim(claim_token).await?;
         let (state, asked) = self.ask(&authorization);
@@ -180,7 +181,7 @@ impl Ceremony {
         Ok(defaults)
     }
 
-    /// The scopes of these names, if the catalogue has them all.
+    /// The scopes with these names, if all are in the catalogue.
     pub(super) fn offered(&self, names: &[String]) -> Result<ScopeSet, CeremonyError> {
         let catalogue = self.config.catalogue();
         let known = |name: &String| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The most sessions on one page of the list.
+/// The maximum number of sessions per page.
 const PAGE: usize = 50;
 
 /// One page of an account's sessions, newest first.
@@ -19,12 +19,12 @@ const PAGE: usize = 50;
 pub struct Page {
     /// The sessions.
     pub sessions: Vec<SessionRecord>,
-    /// Where the next page begins, if there is one.
+    /// The cursor for the next page, if there is one.
     pub next: Option<SessionId>,
 }
 
 impl Ceremony {
-    /// The account's sessions, ended ones too, newest first: the page that begins after `after`.
+    /// One page of the account's sessions, newest first, including ended ones. The page starts after `after`.
     ///
     /// # Errors
     /// When the service fails.
@@ -37,7 +37,7 @@ impl Ceremony {
         Ok(Page { sessions, next })
     }
 
-    /// The sessions that came of an authorization request, ended or not, newest first.
+    /// The sessions that were issued for an authorization request, newest first, including ended ones.
     ///
     /// # Errors
     /// When the service fails.
@@ -45,7 +45,7 @@ impl Ceremony {
         Ok(self.store.sessions_of(id).await?)
     }
 
-    /// All that is kept of an agent's own session, unless it was revoked meanwhile.
+    /// The stored record of an agent's own session; `None` if it has been revoked.
     ///
     /// # Errors
     /// When the service fails.
@@ -54,7 +54,7 @@ impl Ceremony {
         Ok(found.filter(|record| record.revoked.is_none()))
     }
 
-    /// The session of an access token that is good now.
+    /// The session of an access token, if the token is valid now.
     ///
     /// # Errors
     /// When the service fails.
@@ -64,11 +64,11 @@ impl Ceremony {
         Ok(found.filter(|session| session.is_good(self.config.resource(), self.now())))
     }
 
-    /// Revokes the session of an access or refresh token, at the hand of whoever holds it (RFC 7009 section 2.1). What is
-    /// malformed, unknown or revoked already is no error (section 2.2).
+    /// Revokes the session of an access or refresh token on request of its holder (RFC 7009 section 2.1). A malformed,
+    /// unknown or already revoked token is not an error (section 2.2).
     ///
     /// # Errors
-    /// When the service fails; the session may be alive then.
+    /// When the service fails; the session may still be active.
     pub async fn revoke_token(&self, token: &str) -> Result<(), CeremonyError> {
         let prefixes = self.config.prefixes();
         let access = prefixes.access.digest(token.as_bytes()).map(RevokeTarget::Access);
@@ -79,29 +79,29 @@ impl Ceremony {
         }
     }
 
-    /// Revokes an agent's own session, at its own hand. `false` if it had ended meanwhile.
+    /// Revokes an agent's own session on the agent's request. `false` if it had already ended.
     ///
     /// # Errors
-    /// When the service fails; the session may be alive then.
+    /// When the service fails; the session may still be active.
     pub async fn revoke_own(&self, session: &Session) -> Result<bool, CeremonyError> {
         let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
         Ok(self.revoke(&target, RevokedBy::Agent).await? > 0)
     }
 
-    /// Revokes a session of the account, at the hand of its human. `false` if it has no such session that was alive.
+    /// Revokes a session of the account on its human's request. `false` if the account has no such active session.
     ///
     /// # Errors
-    /// When the service fails; the session may be alive then.
+    /// When the service fails; the session may still be active.
     pub async fn revoke_session(&self, account: &AccountId, session: &SessionId) -> Result<bool, CeremonyError> {
         let target = RevokeTarget::Session(session.clone(), account.clone());
         Ok(self.revoke(&target, RevokedBy::Human).await? > 0)
     }
 
-    /// Revokes every session of the account, and whatever it approved that is not redeemed yet, at the hand of its human.
-    /// Answers how many sessions that ended.
+    /// Revokes every session of the account, and its approved requests that are not redeemed yet, on its human's
+    /// request. Returns how many sessions were revoked.
     ///
     /// # Errors
-    /// When the service fails; sessions may be alive then.
+    /// When the service fails; sessions may still be active.
     pub async fn revoke_all(&self, account: &AccountId) -> Result<usize, CeremonyError> {
         self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Human).await
     }

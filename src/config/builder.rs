@@ -3,11 +3,11 @@ use std::num::NonZeroU32;
 use serde_json::Value;
 
 use super::{
-    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Problem, Rates, ScopeBuilder, Settings,
-    check::Check, origin_of, reader::Reader,
+    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Problem, Rates, ScopeBuilder,
+    Settings, check::Check, origin_of, reader::Reader,
 };
 
-/// A configuration in the making. Nothing is checked before [`build`](Self::build), which reports all problems at once.
+/// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
 ///
 /// ```
 /// use tower_agent_auth::Config;
@@ -42,14 +42,14 @@ pub struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// Reads TOML; what can't be read is reported by [`build`](Self::build).
+    /// Reads TOML; [`build`](Self::build) reports what can't be read.
     #[cfg(feature = "toml")]
     #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
     pub fn from_toml(text: &str) -> Self {
         Self::read(toml::from_str(text).map_err(|error: toml::de::Error| error.to_string().trim().replace('\n', " ")))
     }
 
-    /// Reads JSON; what can't be read is reported by [`build`](Self::build).
+    /// Reads JSON; [`build`](Self::build) reports what can't be read.
     pub fn from_json(text: &str) -> Self {
         Self::read(serde_json::from_str(text).map_err(|error| error.to_string()))
     }
@@ -72,31 +72,31 @@ impl ConfigBuilder {
         self
     }
 
-    /// A picture for the pages.
+    /// A logo URL for the pages.
     pub fn logo(mut self, url: &str) -> Self {
         self.links.logo = Some(url.into());
         self
     }
 
-    /// Where developers read on.
+    /// The URL of the developer documentation.
     pub fn documentation(mut self, url: &str) -> Self {
         self.links.documentation = Some(url.into());
         self
     }
 
-    /// The terms of service.
+    /// The URL of the terms of service.
     pub fn terms(mut self, url: &str) -> Self {
         self.links.terms = Some(url.into());
         self
     }
 
-    /// The privacy policy.
+    /// The URL of the privacy policy.
     pub fn policy(mut self, url: &str) -> Self {
         self.links.policy = Some(url.into());
         self
     }
 
-    /// Where to ask: a URL or `mailto:`.
+    /// The support contact: a URL or `mailto:`.
     pub fn contact(mut self, url: &str) -> Self {
         self.links.contact = Some(url.into());
         self
@@ -108,55 +108,55 @@ impl ConfigBuilder {
         self
     }
 
-    /// The wire formats that are on; without this call, all.
+    /// The enabled dialects; without this call, all.
     pub fn dialects(mut self, dialects: &[Dialect]) -> Self {
         self.dialects = Some(dialects.iter().map(|dialect| dialect.as_str().to_owned()).collect());
         self
     }
 
-    /// Adds a way to sign in that an agent may ask for.
+    /// Adds a way to sign in that an agent may request.
     pub fn claim_method(mut self, method: &str) -> Self {
         self.claim_methods.push(method.into());
         self
     }
 
-    /// Makes the challenge without credentials name the route's scopes.
+    /// Sets whether the challenge to a request without credentials names the route's scopes.
     pub fn challenge_scope(mut self, on: bool) -> Self {
         self.challenge_scope = on;
         self
     }
 
-    /// Where the human's sessions page is, below the issuer.
+    /// The path of the human's sessions page, below the issuer.
     pub fn sessions_path(mut self, path: &str) -> Self {
         self.sessions_path = Some(path.into());
         self
     }
 
-    /// Adds a network, such as `10.0.0.0/8`, whose `X-Forwarded-For` is believed.
+    /// Adds a network, such as `10.0.0.0/8`, whose `X-Forwarded-For` is trusted.
     pub fn trusted_proxy(mut self, network: &str) -> Self {
         self.trusted_proxies.push(network.into());
         self
     }
 
-    /// How long things last: `.lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(600))`.
+    /// Sets lifetimes: `.lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(600))`.
     pub fn lifetimes(mut self, with: impl FnOnce(&mut Lifetimes)) -> Self {
         with(&mut self.lifetimes);
         self
     }
 
-    /// By which ways agents may log in.
+    /// Sets the login modes.
     pub fn modes(mut self, with: impl FnOnce(&mut Modes)) -> Self {
         with(&mut self.modes);
         self
     }
 
-    /// How much may be asked of the service at a time: `.limits(|limits| limits.pending_total = Some(500))`.
+    /// Sets caps, rate limits and store timeouts: `.limits(|limits| limits.pending_total = Some(500))`.
     pub fn limits(mut self, with: impl FnOnce(&mut Limits)) -> Self {
         with(&mut self.limits);
         self
     }
 
-    /// Lifts every cap and rate limit: for load and race tests only.
+    /// Removes every cap and rate limit. For load and race tests only.
     pub fn no_limits(mut self) -> Self {
         self.limits.pending_per_source = None;
         self.limits.pending_total = None;
@@ -165,28 +165,28 @@ impl ConfigBuilder {
         self
     }
 
-    /// How secrets begin: `.prefixes(|prefixes| prefixes.access = "exa_".into())`.
+    /// Sets the prefixes of secrets: `.prefixes(|prefixes| prefixes.access = "exa_".into())`.
     pub fn prefixes(mut self, with: impl FnOnce(&mut PrefixNames)) -> Self {
         with(&mut self.prefixes);
         self
     }
 
-    /// Markdown of your own at the end of auth.md.
+    /// Custom Markdown at the end of auth.md.
     pub fn auth_md_extra(mut self, markdown: &str) -> Self {
         self.auth_md.extra = Some(markdown.into());
         self
     }
 
-    /// A minijinja template of your own in place of ours for auth.md.
+    /// A custom minijinja template for auth.md, in place of the built-in one.
     pub fn auth_md_template(mut self, template: &str) -> Self {
         self.auth_md.template = Some(template.into());
         self
     }
 
-    /// Checks everything.
+    /// Checks the configuration and builds it.
     ///
     /// # Errors
-    /// Every problem there is, each with its field, its value and the remedy.
+    /// All problems, each with its field, its value and the remedy.
     pub fn build(mut self) -> Result<Config, ConfigError> {
         let mut check = Check::new(std::mem::take(&mut self.problems));
         let settings = self.settings(&mut check);

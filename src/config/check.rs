@@ -8,8 +8,8 @@ use http::{Uri, uri::Authority};
 use ipnet::IpNet;
 
 use super::{
-    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, ScopeBuilder,
-    origin_of, path_of,
+    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, ScopeBuilder, origin_of,
+    path_of,
 };
 use crate::types::{
     scope::{Catalogue, CatalogueEntry, Scope},
@@ -30,7 +30,7 @@ const MIN_LIFETIME: Duration = Duration::from_secs(1);
 const MAX_NAME: usize = 64;
 const MAX_SENTENCE: usize = 200;
 
-/// Collects what is wrong.
+/// Collects the problems of a configuration.
 pub(super) struct Check {
     problems: Vec<Problem>,
 }
@@ -40,7 +40,7 @@ impl Check {
         Self { problems }
     }
 
-    /// All problems, if there is one.
+    /// Returns all problems as an error, if there are any.
     pub(super) fn done(self) -> Result<(), ConfigError> {
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::new(self.problems)) }
     }
@@ -50,7 +50,7 @@ impl Check {
     }
 
     pub(super) fn required(&mut self, field: &str, value: Option<String>) -> String {
-        // A field that was given with the wrong type has been noted by the reader.
+        // The reader has already reported a field with the wrong type.
         let value = value.unwrap_or_default();
         if value.is_empty() && !self.problems.iter().any(|problem| problem.field == field) {
             self.note(field, "", "is required");
@@ -58,8 +58,8 @@ impl Check {
         value
     }
 
-    /// RFC 9728 section 2, RFC 8414 section 2: an https URL without query and fragment. Here also: the one spelling that
-    /// every client compares equal, and http for a loopback host.
+    /// Checks an identifier: an https URL without query and fragment (RFC 9728 section 2, RFC 8414 section 2). It must
+    /// also have the one spelling that every client compares equal. A loopback host may use http.
     pub(super) fn identifier(&mut self, field: &str, url: &str) {
         if url.is_empty() {
             return;
@@ -80,7 +80,7 @@ impl Check {
         self.plain_text("name", name, MAX_NAME);
     }
 
-    /// That a template of the service's own can be parsed; whether it renders shows when the service is built.
+    /// Checks that a custom template parses. Rendering is checked when the service is built.
     pub(super) fn template(&mut self, template: Option<&str>) {
         let Some(text) = template else { return };
         if let Err(error) = minijinja::Environment::new().template_from_str(text) {
@@ -216,7 +216,7 @@ impl Check {
     }
 
     fn scope(&mut self, field: &str, text: &str) -> Option<Scope> {
-        // The scope's name stands in Markdown code spans as well as in headers.
+        // The scope's name is written into Markdown code spans and into headers.
         match Scope::new(text) {
             Ok(scope) if !text.contains(['`', '<', '>']) => Some(scope),
             Ok(_) => {
@@ -334,8 +334,8 @@ fn identifier_problem(url: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether every reader takes the host as it is written. A URL parser respells other forms of an IP address, and takes a
-/// name whose last label is a number for one (WHATWG URL section 3.5).
+/// Whether every URL parser keeps the host as it is written. Parsers rewrite other forms of an IP address, and parse a
+/// name whose last label is a number as one (WHATWG URL section 3.5).
 fn is_plain_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let parsed = address.parse::<Ipv6Addr>();
@@ -349,7 +349,7 @@ fn is_plain_host(host: &str) -> bool {
     host.split('.').all(plain) && (!is_number || host.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Whether the port, if there is one, is a number in its one spelling.
+/// Whether the port, if there is one, is a number in canonical form.
 fn is_plain_port(authority: &Authority) -> bool {
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     port.is_empty() || authority.port_u16().is_some_and(|number| number > 0 && port == format!(":{number}"))
@@ -359,7 +359,7 @@ fn is_loopback(host: &str) -> bool {
     matches!(host, "127.0.0.1" | "[::1]" | "localhost")
 }
 
-/// Whether a path has a segment that a client or proxy may fold away. One slash at the end is no such segment.
+/// Whether a path has a segment that a client or proxy may normalize. A single slash at the end does not count.
 fn has_odd_segments(path: &str) -> bool {
     let inner = path.strip_prefix('/').unwrap_or(path);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -369,7 +369,7 @@ fn has_odd_segments(path: &str) -> bool {
 fn is_web_link(link: &str) -> bool {
     let local = |uri: &Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(is_loopback);
     let uri = link.parse::<Uri>().ok();
-    // `;` and `,` would end a directive of the content security policy that names the logo.
+    // `;` and `,` would end a directive of the content security policy that contains the logo's origin.
     let plain = !link.contains(['(', ')', '<', '>', '`', ';', ',', '\'']);
     plain && uri.is_some_and(|uri| uri.host().is_some() && (uri.scheme_str() == Some("https") || local(&uri)))
 }
@@ -379,7 +379,7 @@ fn is_mail_link(link: &str) -> bool {
     link.contains('@') && link.bytes().all(plain)
 }
 
-/// A span as a configuration writes it: in days, if it is whole days.
+/// A duration in the configuration's notation: in days, if it is whole days.
 fn shown(span: Duration) -> String {
     const DAY: u64 = 86_400;
     match (span.as_secs(), span.subsec_nanos()) {

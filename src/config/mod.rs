@@ -1,7 +1,7 @@
-//! The one configuration value: the only source of URLs, names, scopes and lifetimes.
+//! The configuration: the only source of URLs, names, scopes and lifetimes.
 //!
-//! Absolute URLs never come from a request. Whatever can be wrong is refused when the configuration is built, all of it
-//! at once, each problem naming the field, its value and the remedy.
+//! Absolute URLs never come from a request. The configuration is checked when it is built. The error lists all
+//! problems, each with its field, its value and the remedy.
 //!
 //! ```
 //! use tower_agent_auth::Config;
@@ -31,44 +31,44 @@
 //!
 //! # Fields
 //!
-//! | field | what it is | default |
+//! | field | meaning | default |
 //! |---|---|---|
 //! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL | required |
 //! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
-//! | `dialects` | the wire formats that are on: `agent_auth`, `agent_sessions` | both |
-//! | `claim_methods` | the ways to sign in that an agent may ask for; empty: any, and it is only shown | `[]` |
-//! | `challenge_scope` | whether the challenge without credentials names the route's scopes | `false` |
-//! | `sessions_path` | where the human's sessions page is, below the issuer | `/agent/sessions` |
-//! | `trusted_proxies` | networks whose `X-Forwarded-For` is believed | `[]` |
-//! | `lifetimes.authorization_request` | how long a human has to decide and the agent to come back; at most 30 minutes | `10m` |
-//! | `lifetimes.exchange_code` | how long the exchange code of a live browser login is good; at most 10 minutes | `1m` |
-//! | `lifetimes.finish_code` | how long a finish code is good; at most 10 minutes | `10m` |
-//! | `lifetimes.access` | how long an access token is good; at most 30 days | `1h` |
-//! | `lifetimes.refresh` | how long a refresh token is good, and so a session that nobody uses; at most 90 days | `30d` |
-//! | `lifetimes.session` | how long a session lives, however often it is refreshed; at most a year | `90d` |
-//! | `lifetimes.refresh_grace` | how long a used refresh token still answers its successor; at most a minute | `10s` |
-//! | `lifetimes.sign_in` | how fresh a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
+//! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions` | both |
+//! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
+//! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
+//! | `sessions_path` | the path of the human's sessions page, below the issuer | `/agent/sessions` |
+//! | `trusted_proxies` | networks whose `X-Forwarded-For` is trusted | `[]` |
+//! | `lifetimes.authorization_request` | how long the human may take to decide and the agent to redeem, together; at most 30 minutes | `10m` |
+//! | `lifetimes.exchange_code` | how long the exchange code of a live browser login is valid; at most 10 minutes | `1m` |
+//! | `lifetimes.finish_code` | how long a finish code is valid; at most 10 minutes | `10m` |
+//! | `lifetimes.access` | how long an access token is valid; at most 30 days | `1h` |
+//! | `lifetimes.refresh` | how long a refresh token is valid, and so a session without refreshes; at most 90 days | `30d` |
+//! | `lifetimes.session` | how long a session can last, however often it is refreshed; at most a year | `90d` |
+//! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `10s` |
+//! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
-//! | `modes.browser` | whether agents may log in through a live browser, on the agent's machine | `true` |
-//! | `modes.detached` | whether agents may ask by poll token what became of a login | `true` |
-//! | `modes.finish_code` | whether a human may carry a finish code to an agent that has its poll token | `true` |
-//! | `modes.finish_code_alone` | whether a finish code is good without the poll token; see [`Modes::finish_code_alone`] | `false` |
-//! | `modes.callback_origins` | https origins that a live browser login may call back, beside loopback | `[]` |
+//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine | `true` |
+//! | `modes.detached` | whether agents may poll a login with their poll token and redeem it by exchange code | `true` |
+//! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
+//! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
+//! | `modes.callback_origins` | https origins that a live browser login may call back, besides loopback | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64) | `20` |
-//! | `limits.pending_total` | pending authorization requests in all | `10000` |
-//! | `limits.poll_interval` | how often an agent may ask while its human decides | `5s` |
+//! | `limits.pending_total` | pending authorization requests in total | `10000` |
+//! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
 //! | `limits.authorization_requests_per_minute` | authorization requests from one address (IPv6: from one /64); 0 is no limit | `10` |
 //! | `limits.polls_per_minute` | status polls from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
-//! | `limits.store_read`, `.store_write` | how long the store may take to find something, or to change it; at most a minute | `2s`, `5s` |
-//! | `prefixes.access`, `.refresh`, `.claim` | how secrets begin: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
+//! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
+//! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
 //! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
-//! | `auth_md.extra` | Markdown of your own at the end of auth.md | none |
-//! | `auth_md.template` | a minijinja template of your own in place of ours | ours |
+//! | `auth_md.extra` | custom Markdown at the end of auth.md | none |
+//! | `auth_md.template` | a custom minijinja template for auth.md | the built-in one |
 
 use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -89,7 +89,7 @@ mod scope;
 pub use builder::ConfigBuilder;
 pub use scope::ScopeBuilder;
 
-/// What a service is, offers and allows. Cheap to clone. See the [module](self) for the fields.
+/// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
 #[derive(Clone, Debug)]
 pub struct Config(Arc<Settings>);
 
@@ -113,7 +113,7 @@ pub(crate) struct Settings {
 }
 
 impl Config {
-    /// A configuration to be filled in by code.
+    /// Builds a configuration in code.
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::default()
     }
@@ -121,7 +121,7 @@ impl Config {
     /// Reads TOML.
     ///
     /// # Errors
-    /// Every problem that it has. The fault is the text's.
+    /// All problems of the configuration. The text is at fault.
     #[cfg(feature = "toml")]
     #[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
@@ -131,7 +131,7 @@ impl Config {
     /// Reads JSON.
     ///
     /// # Errors
-    /// Every problem that it has. The fault is the text's.
+    /// All problems of the configuration. The text is at fault.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         ConfigBuilder::from_json(text).build()
     }
@@ -168,49 +168,49 @@ impl Config {
         &self.0.links
     }
 
-    /// All that agents may ever be granted.
+    /// The scope catalogue: all scopes that agents may be granted.
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         &self.0.catalogue
     }
 
-    /// The wire formats that are on.
+    /// The enabled dialects.
     #[must_use]
     pub fn dialects(&self) -> &[Dialect] {
         &self.0.dialects
     }
 
-    /// The ways to sign in that an agent may ask for; none means any.
+    /// The ways to sign in that an agent may request; empty means any.
     #[must_use]
     pub fn claim_methods(&self) -> &[HumanText] {
         &self.0.claim_methods
     }
 
-    /// Whether the challenge without credentials names the route's scopes.
+    /// Whether the challenge to a request without credentials names the route's scopes.
     #[must_use]
     pub fn challenge_scope(&self) -> bool {
         self.0.challenge_scope
     }
 
-    /// How long things last.
+    /// The lifetimes of requests, codes, tokens and sessions.
     #[must_use]
     pub fn lifetimes(&self) -> Lifetimes {
         self.0.lifetimes
     }
 
-    /// By which ways agents may log in.
+    /// The login modes.
     #[must_use]
     pub fn modes(&self) -> &Modes {
         &self.0.modes
     }
 
-    /// How much may be asked of the service at a time.
+    /// The caps, rate limits and store timeouts.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.limits
     }
 
-    /// How secrets begin.
+    /// The prefixes of secrets.
     #[must_use]
     pub fn prefixes(&self) -> &Prefixes {
         &self.0.prefixes
@@ -244,31 +244,32 @@ impl Config {
         self.catalogue().entries().iter().map(|entry| entry.scope.clone()).collect()
     }
 
-    /// The URL at which a human decides about an authorization request. It holds no secret.
+    /// The URL of the approval page of an authorization request. It contains no secret.
     #[must_use]
     pub fn approval_url(&self, id: &AuthorizationRequestId) -> String {
         self.url(&format!("{APPROVAL_PATH}{id}"))
     }
 
-    /// Where the human's sessions page is, below the issuer.
+    /// The path of the human's sessions page, below the issuer.
     #[must_use]
     pub fn sessions_path(&self) -> &str {
         &self.0.sessions_path
     }
 
-    /// The issuer's origin (RFC 6454), which a browser names in `Origin`.
+    /// The issuer's origin (RFC 6454), which a browser sends in `Origin`.
     #[must_use]
     pub fn origin(&self) -> &str {
         origin_of(self.issuer())
     }
 
-    /// Whether the issuer is reached over TLS. Only a loopback issuer may do without.
+    /// Whether the issuer uses TLS. Only a loopback issuer may use plain http.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.issuer().starts_with("https:")
     }
 
-    /// The paths of the protected resource metadata: path-inserted, and at the root for clients that look only there.
+    /// The paths of the protected resource metadata: path-inserted, and at the root for clients that request only that
+    /// one.
     pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
         let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'));
         let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted];
@@ -281,22 +282,22 @@ impl Config {
         format!("{AUTHORIZATION_SERVER}{}", path_of(self.issuer()))
     }
 
-    /// Whether a peer is a proxy whose `X-Forwarded-For` is believed.
+    /// Whether a peer is a proxy whose `X-Forwarded-For` is trusted.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.0.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 }
 
-/// Where humans decide, below the issuer: one more segment, the authorization request's id.
+/// The path of the approval pages, below the issuer. The authorization request's id follows as one more segment.
 pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
-/// Links to what people and agents may want to read about the service. All optional.
+/// Links to further information about the service. All are optional.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Links {
-    /// A picture for the pages.
+    /// A logo for the pages.
     pub logo: Option<String>,
     /// Documentation for developers.
     pub documentation: Option<String>,
@@ -304,17 +305,17 @@ pub struct Links {
     pub terms: Option<String>,
     /// Privacy policy.
     pub policy: Option<String>,
-    /// Where to ask: a URL or `mailto:`.
+    /// The support contact: a URL or `mailto:`.
     pub contact: Option<String>,
 }
 
-/// A wire format that speaks to the ceremony.
+/// A dialect: a wire format over the ceremony.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// `/agent/auth…`: register, claim, complete, revoke.
+    /// `/agent/auth…`: request, poll, redeem, revoke.
     AgentAuth,
-    /// `/agent-sessions/…` and `/account/agent-sessions`: the login of the Agent Analytics command line and plugins.
+    /// `/agent-sessions/…` and `/account/agent-sessions`: the login for the Agent Analytics command line and plugins.
     AgentSessions,
 }
 
@@ -331,31 +332,31 @@ impl Dialect {
     }
 }
 
-/// How long things last.
+/// The lifetimes of requests, codes, tokens and sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Lifetimes {
-    /// How long a human has to decide and the agent to come back.
+    /// How long the human may take to decide and the agent to redeem, together.
     pub authorization_request: Duration,
-    /// How long the exchange code of a live browser login is good: it travels from one program to another.
+    /// How long the exchange code of a live browser login is valid. It is passed from one program to another.
     pub exchange_code: Duration,
-    /// How long a finish code is good, which a human carries.
+    /// How long a finish code is valid, which a human passes to the agent.
     pub finish_code: Duration,
-    /// How long an access token is good.
+    /// How long an access token is valid.
     pub access: Duration,
-    /// How long a refresh token is good, and so a session that nobody uses.
+    /// How long a refresh token is valid, and so a session without refreshes.
     pub refresh: Duration,
-    /// How long a session lives, however often it is refreshed.
+    /// How long a session can last, however often it is refreshed.
     pub session: Duration,
-    /// How long a refresh token that was just used up still answers the same successor, for an agent of which two
-    /// processes refresh at once or whose answer was lost. Within it a thief and the agent share a session; the next
-    /// refresh finds that out.
+    /// How long a used refresh token still returns the same successor. This covers agents whose processes refresh
+    /// concurrently, and lost responses. Within this time a thief and the agent can share a session; the next refresh
+    /// detects it.
     pub refresh_grace: Duration,
-    /// How fresh a human's sign-in must be to approve. Without it, 15 minutes where the host says when its human signed in
-    /// ([`SignedIn::since`](crate::accounts::SignedIn::since)), and not asked for where it does not. With it, a human of
-    /// whom the host does not say so can't approve.
+    /// How recent a human's sign-in must be to approve. If `None`, 15 minutes if the host reports the time of the
+    /// sign-in ([`SignedIn::since`](crate::accounts::SignedIn::since)), and no check otherwise. If set, a human without
+    /// a reported sign-in time can't approve.
     pub sign_in: Option<Duration>,
-    /// How long a session is listed after it ended, if somebody [keeps house](crate::AgentAuth::housekeeping).
+    /// How long a session is listed after it ended. [Housekeeping](crate::AgentAuth::housekeeping) deletes it later.
     pub history: Duration,
 }
 
@@ -375,22 +376,23 @@ impl Default for Lifetimes {
     }
 }
 
-/// By which ways agents may log in, in the dialects that have several.
+/// The login modes, for dialects that have several.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Modes {
     /// Live browser login: the human's browser is on the agent's machine and calls the agent back.
     pub browser: bool,
-    /// Detached login: the human's browser is anywhere, and the agent asks by its poll token.
+    /// Detached login: the human's browser may be on any machine, and the agent polls with its poll token.
     pub detached: bool,
-    /// The human carries a finish code from the page to the agent, which redeems it with its poll token.
+    /// The human passes a finish code from the page to the agent, which redeems it with its poll token.
     pub finish_code: bool,
-    /// A detached login also shows its human a finish code that is good **without** the poll token, as the Agent Analytics
-    /// command line sends it. Whoever reads that code before the agent does, in an issue thread say, gets the session in
-    /// its place; and whoever has the approval link can lock a login that was approved by presenting wrong codes. The page
-    /// tells the human who redeemed it and how to revoke. Leave it off unless such clients must be served.
+    /// A detached login also shows its human a finish code that is valid **without** the poll token, for the Agent
+    /// Analytics command line. Anybody who reads that code first, for example in an issue thread, can redeem the
+    /// session in place of the agent. Anybody with the approval link can lock an approved login by presenting wrong
+    /// codes. The page shows the human which client redeemed the code and how to revoke. Leave it off unless such
+    /// clients must be served.
     pub finish_code_alone: bool,
-    /// https origins that a live browser login may call back, such as `https://app.example.com`, beside loopback.
+    /// https origins that a live browser login may call back, such as `https://app.example.com`, besides loopback.
     pub callback_origins: Vec<String>,
 }
 
@@ -406,28 +408,28 @@ impl Default for Modes {
     }
 }
 
-/// How much may be asked of the service at a time.
+/// The caps, rate limits and store timeouts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Pending authorization requests from one source. `None` is no cap.
     pub pending_per_source: Option<u32>,
-    /// Pending authorization requests in all. `None` is no cap.
+    /// Pending authorization requests in total. `None` is no cap.
     pub pending_total: Option<u32>,
-    /// How often an agent may ask while its human decides.
+    /// The interval of status polls while the human decides.
     pub poll_interval: Duration,
-    /// Whether asking more often is answered `slow_down`.
+    /// Whether more frequent polls are refused with `slow_down`.
     pub enforce_poll_interval: bool,
-    /// How many requests of each kind one source may send in a minute. `None` is no limit.
+    /// Requests per minute from one source, by rate class. `None` is no limit.
     pub rates: Rates,
-    /// How long the store may take to find something; past it the answer is 503.
+    /// The timeout of store reads. After it, the response is 503.
     pub store_read: Duration,
-    /// How long the store may take to change something; past it the answer is 503, and nobody knows whether it did.
+    /// The timeout of store writes. After it, the response is 503, and the write may or may not have happened.
     pub store_write: Duration,
 }
 
-/// Requests a minute from one source: an IPv4 address, or an IPv6 network of 64 bits. A request of which the host does not
-/// know the address is not counted.
+/// Requests per minute from one source: an IPv4 address, or an IPv6 /64 network. A request without a known address is
+/// not counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Rates {
@@ -435,9 +437,9 @@ pub struct Rates {
     pub authorization_requests: Option<NonZeroU32>,
     /// Status polls.
     pub polls: Option<NonZeroU32>,
-    /// Redemptions, and attempts at one.
+    /// Redemptions, including failed attempts.
     pub redemptions: Option<NonZeroU32>,
-    /// Refreshes, and attempts at one.
+    /// Refreshes, including failed attempts.
     pub refreshes: Option<NonZeroU32>,
     /// Revocations and lists of sessions.
     pub revocations: Option<NonZeroU32>,
@@ -446,7 +448,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// No limit at all.
+    /// No limits.
     pub const NONE: Self = Self {
         authorization_requests: None,
         polls: None,
@@ -484,21 +486,21 @@ impl Default for Limits {
     }
 }
 
-/// How secrets begin, as a configuration names it before it is checked.
+/// The prefixes of secrets, before they are checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PrefixNames {
-    /// Of access tokens: `aas_` unless set.
+    /// Of access tokens; default `aas_`.
     pub access: String,
-    /// Of refresh tokens: `aar_` unless set.
+    /// Of refresh tokens; default `aar_`.
     pub refresh: String,
-    /// Of claim tokens: `clm_` unless set.
+    /// Of claim tokens; default `clm_`.
     pub claim: String,
-    /// Of poll tokens: `aap_` unless set.
+    /// Of poll tokens; default `aap_`.
     pub poll: String,
-    /// Of exchange codes: `aae_` unless set.
+    /// Of exchange codes; default `aae_`.
     pub exchange: String,
-    /// Of finish codes: `aaf_` unless set.
+    /// Of finish codes; default `aaf_`.
     pub finish: String,
 }
 
@@ -529,7 +531,8 @@ impl PrefixNames {
     }
 }
 
-/// How secrets begin. Give your service its own, so that a secret scanner knows whose a leaked one is.
+/// The prefixes of secrets. Use prefixes specific to your service, so that secret scanners can attribute a leaked
+/// secret.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Prefixes {
@@ -547,14 +550,14 @@ pub struct Prefixes {
     pub finish: Prefix<Finish>,
 }
 
-/// What a service adds to auth.md, or says in its place.
+/// Customization of auth.md: text to append, or another template.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AuthMd {
     pub(crate) extra: Option<String>,
     pub(crate) template: Option<String>,
 }
 
-/// A configuration that can't be used, with every problem that it has. The fault is the configuration's.
+/// A configuration is invalid. Contains all its problems. The fault is the configuration's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -565,7 +568,7 @@ impl ConfigError {
         Self { problems }
     }
 
-    /// The problems: first what could not be read, then what is wrong.
+    /// The problems: first what could not be read, then invalid values.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -581,7 +584,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -589,7 +592,7 @@ pub struct Problem {
     pub field: String,
     /// Its value as given; empty if it is missing.
     pub value: String,
-    /// What is wrong, and what to write in its place.
+    /// What is wrong, and what to write instead.
     pub remedy: String,
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Problem;
 
-/// Takes the fields of a table one by one, notes what has the wrong type, and at the end what nobody asked for.
+/// Reads the fields of a table one by one. Reports fields of the wrong type, and at the end unknown fields.
 pub(super) struct Reader<'a> {
     path: String,
     fields: Map<String, Value>,
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes every field that was not taken.
+    /// Reports every field that was not read.
     pub(super) fn finish(self) {
         for (field, value) in &self.fields {
             self.problems.push(Problem::new(

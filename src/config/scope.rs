@@ -1,4 +1,4 @@
-/// One scope of the catalogue in the making.
+/// Builds one scope of the catalogue.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ScopeBuilder {
@@ -13,13 +13,13 @@ impl ScopeBuilder {
         Self { name: name.into(), description: description.into(), default: false, implies: Vec::new() }
     }
 
-    /// An agent that names no scope asks for this one.
+    /// Makes this a default scope: it is requested if an agent names no scopes.
     pub fn by_default(mut self) -> Self {
         self.default = true;
         self
     }
 
-    /// This scope gives `scope` as well.
+    /// Makes this scope include `scope`.
     pub fn implies(mut self, scope: &str) -> Self {
         self.implies.push(scope.into());
         self

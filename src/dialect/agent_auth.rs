@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Config,
-    ceremony::{self, CeremonyError, Issued, Requested, Status},
+    ceremony::{self, CeremonyError, Issued, KnownFlow, Requested, Status},
     config::APPROVAL_PATH,
     documents::{Metadata, auth_md},
     endpoints::{Context, Dialect, Endpoint, RateClass},
@@ -25,11 +25,11 @@ const CLAIM: &str = "/agent/auth/claim";
 const COMPLETE: &str = "/agent/auth/claim/complete";
 const REVOKE: &str = "/agent/auth/revoke";
 
-/// The only kind of authorization request that this dialect takes.
+/// The only type of authorization request that this dialect accepts.
 const USER_CLAIMED: &str = "user_claimed";
-/// The only kind of credential that this dialect issues.
+/// The only type of credential that this dialect issues.
 const ACCESS_TOKEN: &str = "access_token";
-/// `/agent/auth…`: register, ask, complete, revoke.
+/// `/agent/auth…`: request, poll, redeem, revoke.
 pub(super) struct AgentAuthDialect;
 
 impl Dialect for AgentAuthDialect {
@@ -43,6 +43,10 @@ impl Dialect for AgentAuthDialect {
 
     fn approval_path(&self) -> &'static str {
         APPROVAL_PATH
+    }
+
+    fn owns(&self, flow: &KnownFlow) -> bool {
+        matches!(flow, KnownFlow::Claim)
     }
 
     fn takes_refresh_tokens(&self) -> bool {
@@ -164,7 +168,7 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     Ok(json_reply(StatusCode::CREATED, &body))
 }
 
-/// Agents of auth.md v0.1 may ask for kinds of identity that this service does not take.
+/// Refuses identity types of auth.md v0.1 that this service does not support.
 fn check_type(fields: &Fields) -> Result<(), Refused> {
     let text = "`type` must be \"user_claimed\": this service takes no other";
     let off = |code| Err(Refused::Wire(StatusCode::BAD_REQUEST, code, text.into()));
@@ -215,7 +219,7 @@ async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-/// RFC 7009: 200 whatever the token was, once the store has answered.
+/// Revokes a token (RFC 7009). Once the store succeeds, the response is 200 for any token.
 async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let token = revoked_token(request)?;
     context.ceremony.revoke_token(&token).await?;
@@ -224,7 +228,7 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
     Ok(reply)
 }
 
-/// The token in the body, as JSON or as a form, or without a body the bearer's own.
+/// The token to revoke: from the body, as JSON or as a form, or without a body the bearer token itself.
 fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
     const EITHER: &str = "application/json or application/x-www-form-urlencoded";
     if request.body().is_empty() {
@@ -259,7 +263,7 @@ const fn wire_name(state: State) -> &'static str {
         State::Approved => "approved",
         State::Denied => "denied",
         State::Redeemed => "claimed",
-        // Only logins that are finished by code can be locked.
+        // Only logins that are redeemed by code can be locked.
         State::Revoked | State::Locked => "revoked",
         State::Expired => "expired",
     }

@@ -39,7 +39,7 @@ const REFRESH: &str = "/agent-sessions/refresh";
 const REVOKE: &str = "/agent-sessions/revoke";
 const LIST: &str = "/account/agent-sessions";
 
-/// `/agent-sessions/…` and `/account/agent-sessions`: start, poll, exchange, refresh, revoke, list.
+/// `/agent-sessions/…` and `/account/agent-sessions`: request, poll, redeem, refresh, revoke, list.
 pub(super) struct AgentSessionsDialect;
 
 impl Dialect for AgentSessionsDialect {
@@ -61,6 +61,13 @@ impl Dialect for AgentSessionsDialect {
         AUTHORIZE
     }
 
+    fn owns(&self, flow: &KnownFlow) -> bool {
+        match flow {
+            KnownFlow::Claim => false,
+            KnownFlow::Browser { .. } | KnownFlow::Detached { .. } | KnownFlow::FinishCode { .. } => true,
+        }
+    }
+
     fn takes_refresh_tokens(&self) -> bool {
         true
     }
@@ -72,7 +79,7 @@ impl Dialect for AgentSessionsDialect {
         }
     }
 
-    /// An exchange code goes to the agent's callback.
+    /// Sends an exchange code to the agent's callback.
     fn hand_over(&self, context: &Context, decided: Decided) -> Handover {
         match (decided.code, &decided.flow) {
             (Some(HandedOut::Exchange(code)), KnownFlow::Browser { callback, state, .. }) => {
@@ -136,7 +143,7 @@ impl Dialect for AgentSessionsDialect {
     }
 }
 
-/// The modes that are on, by their wire names.
+/// The enabled modes, by their names in this dialect.
 fn modes(config: &Config) -> Vec<&'static str> {
     let modes = config.modes();
     let all = [(modes.browser, INTERACTIVE), (modes.detached, DETACHED), (modes.finish_code, FINISH_CODE)];
@@ -274,7 +281,8 @@ async fn poll(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refu
     Ok(json_reply(StatusCode::GONE, &body))
 }
 
-/// Code and text of a login that came to nothing. Clients look for the words `revoked` and `expired`.
+/// Code and text of a login that ended without a session. Clients search the text for the words `revoked` and
+/// `expired`.
 const fn over(state: State) -> (&'static str, &'static str) {
     match state {
         State::Expired => ("AUTH_REQUEST_EXPIRED", "auth request expired; start a new login"),
@@ -308,7 +316,7 @@ async fn exchange(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-/// A dead access token may come along as bearer; it does not matter.
+/// Refreshes a session. A bearer token in the request is ignored: clients may send an expired access token.
 async fn refresh(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let asked = Refreshing {
@@ -338,7 +346,8 @@ fn tokens(issued: &Issued) -> Map<String, Value> {
 
 async fn account(context: &Context, session: &Session) -> Result<Value, Refused> {
     let account = &session.account;
-    // What was issued must arrive: the plan is only there to be shown.
+    // The issued secrets must reach the client, so a failure to get the plan, which is only for display, is not an
+    // error.
     let plan = context.accounts.plan(&account.id).await.unwrap_or_else(|error| {
         context.note_failure(&error);
         None
@@ -349,7 +358,7 @@ async fn account(context: &Context, session: &Session) -> Result<Value, Refused>
     }))
 }
 
-/// Who asks about sessions: an agent about itself, or a human about all of the account.
+/// The caller of a sessions endpoint: an agent for its own session, or a human for all sessions of the account.
 enum Asker {
     Agent(Arc<Session>),
     Human(AccountId),
@@ -385,7 +394,7 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
 
 async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let now = context.ceremony.now();
-    // What is listed is as fresh as it can be.
+    // Persist last-used times first, so that the list is up to date.
     context.ceremony.write_uses().await?;
     let body = match asker(context, request).await? {
         Asker::Agent(own) => {
@@ -457,7 +466,7 @@ fn refused_by_ceremony(context: &Context, refused: &CeremonyError) -> Reply {
         CeremonyError::InvalidTarget => error(StatusCode::BAD_REQUEST, "INVALID_TARGET", &text),
         CeremonyError::LoginOff(_) => error(StatusCode::BAD_REQUEST, "MODE_NOT_ENABLED", &text),
         CeremonyError::PollTokenRequired => error(StatusCode::BAD_REQUEST, "CLIENT_UPGRADE_REQUIRED", &text),
-        // These two texts are what the command line looks for.
+        // The command line searches for these two texts.
         CeremonyError::Pending { .. } => error(StatusCode::BAD_REQUEST, "INVALID_STATE", "auth request is not ready"),
         CeremonyError::AlreadyClaimed => {
             error(StatusCode::CONFLICT, "AUTH_REQUEST_ALREADY_EXCHANGED", "auth request already exchanged")

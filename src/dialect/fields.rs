@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 
 use crate::{ceremony::CeremonyError, types::text::HumanText};
 
-/// How deep a body may nest.
+/// The maximum nesting depth of a body.
 const DEPTH: usize = 16;
 
-/// The fields of a JSON body, read strictly: an object, no key twice, each value of the type that is asked for. Fields that
-/// nobody asks for are ignored.
+/// The fields of a JSON body, read strictly: it must be an object without duplicate keys, and each value must have the
+/// expected type. Unknown fields are ignored.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -24,7 +24,7 @@ impl Fields {
             return Err(unsupported("application/json"));
         }
         let fields: Self = serde_json::from_slice(body).map_err(|error| {
-            // The parser's own text may quote input.
+            // The parser's error text may quote input.
             let text = match (error.classify(), error.to_string().starts_with(DUPLICATE)) {
                 (_, true) => "the body has a field twice; send each once",
                 (serde_json::error::Category::Data, _) => "the body must be a JSON object",
@@ -38,12 +38,12 @@ impl Fields {
         Ok(fields)
     }
 
-    /// A text that must be there.
+    /// A required string.
     pub(super) fn required(&self, field: &str) -> Result<&str, Refused> {
         self.text(field)?.ok_or_else(|| invalid(format!("`{field}` is required: send a string")))
     }
 
-    /// A text that may be missing or null.
+    /// A string that may be missing or null.
     pub(super) fn text(&self, field: &str) -> Result<Option<&str>, Refused> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -52,12 +52,12 @@ impl Fields {
         }
     }
 
-    /// Whether a field is there and not null.
+    /// Whether a field is present and not null.
     pub(super) fn is_there(&self, field: &str) -> bool {
         self.0.get(field).is_some_and(|value| !value.is_null())
     }
 
-    /// A list of texts that may be missing or null.
+    /// A list of strings that may be missing or null.
     pub(super) fn texts(&self, field: &str) -> Result<Vec<String>, Refused> {
         let wrong = || invalid(format!("`{field}` must be an array of strings"));
         match self.0.get(field) {
@@ -69,7 +69,7 @@ impl Fields {
         }
     }
 
-    /// A text that a human will read, and that may be missing or null.
+    /// A text for humans that may be missing or null.
     pub(super) fn human_text(&self, field: &str) -> Result<Option<HumanText>, Refused> {
         let text = self.text(field)?.map(HumanText::new).transpose();
         text.map_err(|error| invalid(format!("`{field}` {error}")))
@@ -78,11 +78,11 @@ impl Fields {
 
 /// Why a request of a dialect was refused.
 pub(super) enum Refused {
-    /// By the dialect: it can't be read.
+    /// The dialect refused it as invalid.
     Wire(StatusCode, &'static str, String),
-    /// Nobody that may is asking.
+    /// The caller is not authenticated.
     SignedOut,
-    /// By the ceremony.
+    /// The ceremony refused it.
     Ceremony(CeremonyError),
 }
 
@@ -103,7 +103,7 @@ pub(super) fn unsupported(media_types: &str) -> Refused {
     Refused::Wire(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text)
 }
 
-/// The media type without parameters, in lower case; `None` unless there is exactly one.
+/// The media type without parameters, in lower case; `None` unless there is exactly one `Content-Type`.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (line, None) = (lines.next()?, lines.next()) else {

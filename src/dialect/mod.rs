@@ -1,7 +1,7 @@
-//! The dialects: wire formats that speak to the ceremony.
+//! The dialects: wire formats over the ceremony.
 //!
-//! A dialect translates, and does nothing else: it has no state, no rule and no store of its own. It contributes its part
-//! of the authorization server metadata and its chapter of auth.md; nothing else knows that it exists.
+//! A dialect only translates: it has no state, rules or store of its own. It contributes its part of the authorization
+//! server metadata and its chapter of auth.md. No other module depends on a specific dialect.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 
@@ -21,7 +21,7 @@ mod fields;
 
 use fields::{Fields, Refused, invalid};
 
-/// The wire formats that are on.
+/// The enabled dialects.
 pub(crate) fn dialects(config: &Config) -> Vec<&'static dyn Dialect> {
     let dialect = |name: &config::Dialect| -> &'static dyn Dialect {
         match name {
@@ -32,9 +32,9 @@ pub(crate) fn dialects(config: &Config) -> Vec<&'static dyn Dialect> {
     config.dialects().iter().map(dialect).collect()
 }
 
-/// The name of a client that gave none.
+/// The name of a client that sent none.
 const UNNAMED: &str = "Unnamed agent";
-/// How long an agent waits that was refused because too many wait.
+/// `Retry-After` in seconds if too many authorization requests are pending.
 const BUSY: u64 = 30;
 
 /// What the client calls itself.
@@ -45,7 +45,7 @@ fn client_name(fields: &Fields) -> Result<HumanText, Refused> {
     }
 }
 
-/// The endpoints are for programs, not for web pages of other sites.
+/// Refuses requests from web pages of other sites.
 fn refuse_pages(context: &Context, headers: &HeaderMap) -> Result<(), Refused> {
     if !context.is_cross_site(headers) {
         return Ok(());
@@ -54,12 +54,13 @@ fn refuse_pages(context: &Context, headers: &HeaderMap) -> Result<(), Refused> {
     Err(Refused::Wire(StatusCode::FORBIDDEN, "invalid_request", text.into()))
 }
 
-/// How long to wait where too many wait.
+/// `Retry-After` in seconds, with jitter, if too many authorization requests are pending.
 fn busy(context: &Context) -> u64 {
     BUSY + jitter(context.ceremony.now())
 }
 
-/// RFC 9110 section 15.5.2: a 401 carries a challenge. This one leads to where one begins anew.
+/// Adds the challenge that a 401 requires (RFC 9110 section 15.5.2). It names the documents for a new authorization
+/// request.
 fn challenged(context: &Context, mut reply: Reply) -> Reply {
     let challenge = Challenge::bearer().with("resource_metadata", &context.config.protected_resource_metadata_url());
     let challenge = challenge.to_header().unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
@@ -67,8 +68,8 @@ fn challenged(context: &Context, mut reply: Reply) -> Reply {
     reply
 }
 
-/// What a refusal of the ceremony says about a field of the request, by the name that it has on the wire. `scopes` is what
-/// the dialect calls the scopes that are asked for.
+/// The text of a ceremony refusal that concerns a field of the request, with the field's name in the dialect. `scopes`
+/// is the dialect's name for the requested scopes.
 fn field_text(error: &CeremonyError, scopes: &str) -> String {
     match error {
         CeremonyError::Callback(problem) => format!("`callback_url` {problem}"),

@@ -2,12 +2,13 @@ use minijinja::{Environment, Error, UndefinedBehavior, Value, context, syntax::S
 
 use crate::Config;
 
-/// Where auth.md is, below the issuer.
+/// The path of auth.md, below the issuer.
 pub(crate) const PATH: &str = "/auth.md";
 
 const TEMPLATE: &str = include_str!("auth.md.jinja");
 
-/// auth.md: the ceremony in prose that an agent can follow with nothing else. Only configuration goes into it.
+/// Renders auth.md: the ceremony in prose, complete enough for an agent to follow. It contains values from the
+/// configuration only.
 pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) -> Result<String, Error> {
     let template = config.auth_md().template.as_deref().unwrap_or(TEMPLATE);
     let links = config.links();
@@ -35,14 +36,14 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) ->
     )
 }
 
-/// Renders a Markdown template; a name that it does not know is an error.
+/// Renders a Markdown template; an unknown name is an error.
 pub(crate) fn fill(template: &str, context: Value) -> Result<String, Error> {
     let mut environment = environment()?;
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.render_named_str("auth.md", template, context)
 }
 
-/// An environment whose block tags take no line of their own in what is rendered.
+/// A template environment that removes the lines of block tags from the output.
 pub(crate) fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;

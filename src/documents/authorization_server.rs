@@ -3,17 +3,17 @@ use serde_json::{Map, Value, json};
 use super::auth_md;
 use crate::Config;
 
-/// What the dialects add to the authorization server metadata.
+/// The dialects' parts of the authorization server metadata.
 #[derive(Default)]
 pub(crate) struct Metadata {
-    /// RFC 8414 section 2.
+    /// Top-level fields (RFC 8414 section 2).
     pub(crate) top: Map<String, Value>,
     /// The `agent_auth` block of auth.md.
     pub(crate) agent_auth: Map<String, Value>,
 }
 
 /// Authorization server metadata (RFC 8414 section 2) with the `agent_auth` block. `response_types_supported` is
-/// required, and empty because there is no authorization endpoint.
+/// required; it is empty because there is no authorization endpoint.
 pub(crate) fn render(config: &Config, from_dialects: Metadata) -> Value {
     let mut top = Map::new();
     top.insert("issuer".into(), json!(config.issuer()));

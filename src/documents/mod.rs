@@ -1,4 +1,5 @@
-//! The documents that tell an agent how to ask: rendered once, from the configuration and from what each dialect adds.
+//! The documents that describe how an agent requests access. They are rendered once, from the configuration and the
+//! dialects.
 
 pub(crate) mod auth_md;
 pub(crate) mod authorization_server;

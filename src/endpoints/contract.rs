@@ -20,19 +20,24 @@ use crate::{
     },
 };
 
-/// A wire format over the ceremony: what it serves, and what it adds to the documents.
+/// A dialect, a wire format over the ceremony: its endpoints, and its parts of the documents.
 pub(crate) trait Dialect: Sync {
-    /// What it serves, by path below the issuer.
+    /// Its endpoints, by path below the issuer.
     fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)>;
 
-    /// Where its humans decide, below the issuer: one more segment, the authorization request's id.
+    /// The path of its approval page, below the issuer. The authorization request's id follows as one more segment.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
     fn approval_path(&self) -> &'static str;
 
-    /// Whether it takes refresh tokens.
+    /// Whether its endpoints start and finish this flow. Only its own approval page shows such a request.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask"))]
+    fn owns(&self, flow: &KnownFlow) -> bool;
+
+    /// Whether it accepts refresh tokens.
     fn takes_refresh_tokens(&self) -> bool;
 
-    /// Where the human's browser may be sent after a decision. The page names it and allows its form to lead there.
+    /// The URL that the human's browser may be sent to after a decision. The page shows it and allows its form to
+    /// redirect there.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
     fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<&'f Callback> {
         let _ = flow;
@@ -59,30 +64,30 @@ pub(crate) trait Dialect: Sync {
 /// What happens in the human's browser after a decision.
 #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
 pub(crate) enum Handover {
-    /// The approval page says what was decided.
+    /// The approval page shows the decision.
     Page,
-    /// The approval page shows the human a code, to be carried to the agent.
+    /// The approval page shows the human a code to pass to the agent.
     Code(Secret<Finish>),
-    /// The browser goes to this URL.
+    /// The browser is redirected to this URL.
     Url(String),
 }
 
-/// Something that is served at a path.
+/// An endpoint that is served at a path.
 pub(crate) trait Endpoint: Send + Sync {
     /// The methods that it serves, for `Allow`.
     fn methods(&self) -> &'static [Method];
 
-    /// Whether it serves this request; if not, the answer is 405.
+    /// Whether it serves this request; if not, the response is 405.
     fn serves(&self, request: &Parts) -> bool {
         self.methods().contains(&request.method)
     }
 
-    /// As what its requests are counted, if they are.
+    /// The rate class of its requests; `None` if they are not counted.
     fn rate_class(&self) -> Option<RateClass> {
         None
     }
 
-    /// What a request is answered that is one too many.
+    /// The response to a request over the rate limit.
     fn too_many(&self, seconds: u64) -> Reply {
         let text = format!("you ask too often; wait {seconds} seconds");
         let mut reply = error_reply(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &text);
@@ -90,11 +95,11 @@ pub(crate) trait Endpoint: Send + Sync {
         reply
     }
 
-    /// Answers a request of one of its methods. The body has been read whole; it is empty for GET and HEAD.
+    /// Responds to a request with one of its methods. The body has been read completely; it is empty for GET and HEAD.
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply>;
 }
 
-/// As what a request is counted against the rate of its source.
+/// The rate limit that a request counts against.
 #[derive(Clone, Copy)]
 pub(crate) enum RateClass {
     AuthorizationRequest,
@@ -106,7 +111,7 @@ pub(crate) enum RateClass {
     Page,
 }
 
-/// What the endpoints of one service have in common.
+/// The shared context of the endpoints of one service.
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) ceremony: Ceremony,
@@ -122,23 +127,23 @@ impl Context {
         self.addresses.client(request.headers(), request.extensions())
     }
 
-    /// Who presents a code, as far as the request tells.
+    /// The client that redeems, as far as the request identifies it.
     pub(crate) fn redeemer<B>(&self, request: &Request<B>) -> Redeemer {
         const LONGEST: usize = 64;
         let program = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
-        // Unlike what a client calls itself, this is often long and never meant to be read: its beginning is enough.
+        // Unlike a client name, a user agent is often long and not meant for humans: its beginning is enough.
         let program = program.and_then(|name| HumanText::new(name.get(..LONGEST).unwrap_or(name).trim()).ok());
         Redeemer::new(self.client_address(request), program)
     }
 
-    /// Whether a browser sent this for a page of another origin, or can't say for whose (Fetch Metadata, RFC 6454).
+    /// Whether a browser sent this request for a page of another or an unknown origin (Fetch Metadata, RFC 6454).
     pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        let context = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let origin = headers.get("origin").map(HeaderValue::as_bytes);
-        // Our own pages forbid a referrer, and so their forms come with the origin `null` (Fetch standard, "append a
-        // request `Origin` header"). Only the browser itself can say `same-origin` beside it.
-        let own_page = context == Some(b"same-origin") && origin == Some(b"null");
-        let foreign_site = context.is_some_and(|context| context != b"same-origin" && context != b"none");
+        // This crate's pages set `no-referrer`, so their forms are sent with the origin `null` (Fetch standard, "append
+        // a request `Origin` header"). Only the browser itself can send `same-origin` with it.
+        let own_page = site == Some(b"same-origin") && origin == Some(b"null");
+        let foreign_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
         let foreign_origin = origin.is_some_and(|origin| origin != self.config.origin().as_bytes());
         foreign_site || (foreign_origin && !own_page)
     }

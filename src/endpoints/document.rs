@@ -15,7 +15,7 @@ use crate::http::{Answering, Reply};
 
 static METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
-/// A public document, rendered once and served to anybody, whatever credentials come along.
+/// A public document, rendered once and served to all clients, whatever credentials they send.
 #[derive(Clone)]
 pub(super) struct Document {
     content_type: &'static str,
@@ -55,7 +55,7 @@ impl Document {
         reply
     }
 
-    /// RFC 9110 section 13.1.2: a list of entity tags, compared weakly, or `*`.
+    /// Whether `If-None-Match` matches: a list of entity tags, compared weakly, or `*` (RFC 9110 section 13.1.2).
     fn matches(&self, tags: &HeaderValue) -> bool {
         let ours = self.etag.to_str().unwrap_or_default();
         let tags = tags.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -78,7 +78,7 @@ impl Endpoint for Document {
     }
 }
 
-/// A CORS preflight (Fetch standard): clients in a browser add headers of their own to a GET.
+/// Whether this is a CORS preflight (Fetch standard). Browser clients send one because they add headers to a GET.
 fn is_preflight(request: &http::request::Parts) -> bool {
     let has = |name: HeaderName| request.headers.contains_key(name);
     request.method == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::{Endpoints, RouteTable};
 
-/// Serves the documents, the endpoints and the pages in front of a service. Made by
+/// The layer that serves the documents, the endpoints and the pages in front of a service. Created by
 /// [`AgentAuth::endpoints`](crate::AgentAuth::endpoints).
 #[derive(Clone, Debug)]
 #[must_use]

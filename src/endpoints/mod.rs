@@ -1,10 +1,10 @@
-//! What is public: the documents that tell an agent how to ask, and the endpoints that they name.
+//! The public endpoints: the documents that describe how an agent requests access, and the endpoints that they name.
 //!
-//! One layer serves them all, [`AgentAuth::endpoints`](crate::AgentAuth::endpoints); every other path goes to the inner
-//! service untouched. The documents are rendered once, from the same configuration that mounts what they advertise, so
-//! that they never name what is off.
+//! One layer serves them all: [`AgentAuth::endpoints`](crate::AgentAuth::endpoints). It forwards every other path to
+//! the inner service unchanged. The documents are rendered once, from the same configuration as the endpoints, so they
+//! never advertise a disabled endpoint.
 //!
-//! It runs on Tokio with time enabled: a body that does not come is given up after ten seconds.
+//! It requires a Tokio runtime with time enabled: reading a body times out after ten seconds.
 //!
 //! | path | document |
 //! |---|---|

@@ -12,7 +12,7 @@ use crate::{
     types::{authorization::source_of, clock::Clock},
 };
 
-/// Counts requests by their source, so many a minute of each kind.
+/// Limits the requests per minute of each source, by rate class.
 pub(super) struct Rates {
     addresses: ClientAddresses,
     authorizations: Option<Limiter<IpNet>>,
@@ -38,7 +38,7 @@ impl Rates {
         }
     }
 
-    /// Counts a request; how long to wait if it is one too many. Without an address it is not counted.
+    /// Counts a request. Returns how long to wait if it exceeds the limit. A request without an address is not counted.
     pub(super) fn check(&self, rate_class: RateClass, request: &Parts) -> Result<(), Duration> {
         let limiter = match rate_class {
             RateClass::AuthorizationRequest => &self.authorizations,

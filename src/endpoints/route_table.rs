@@ -17,12 +17,12 @@ use crate::{
     types::clock::{Clock, Timestamp},
 };
 
-/// Every path that this crate serves.
+/// All paths that this crate serves.
 pub(crate) struct RouteTable {
     exact: HashMap<String, Arc<dyn Endpoint>>,
-    /// Paths that end in one more segment.
+    /// Paths that are followed by one more segment.
     below: Vec<(String, Arc<dyn Endpoint>)>,
-    /// What each path serves, for the error about two things on one path.
+    /// The name of what each path serves, for the error about two endpoints on one path.
     names: BTreeMap<String, &'static str>,
     conflicts: Vec<Problem>,
     rates: Rates,
@@ -31,7 +31,7 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// The routes of every service, also of one that only checks tokens: the protected resource metadata.
+    /// The routes of every service, including one that only checks tokens: the protected resource metadata.
     pub(crate) fn new(
         config: &Config,
         addresses: ClientAddresses,
@@ -48,7 +48,7 @@ impl RouteTable {
         routes
     }
 
-    /// The routes of a service that runs the ceremony: the other documents, and the endpoints that they name.
+    /// Adds the routes of a service that runs the ceremony: the other documents, and the endpoints that they name.
     pub(crate) fn serve_ceremony(
         &mut self,
         config: &Config,
@@ -72,20 +72,21 @@ impl RouteTable {
         Ok(())
     }
 
-    /// Serves `path`. `field` is the field of the configuration that moves it, `name` what a reader knows it by.
+    /// Serves `path`. `field` is the field of the configuration that sets the path, `name` describes the endpoint in
+    /// errors.
     pub(crate) fn serve(&mut self, field: &str, path: String, name: &'static str, endpoint: Arc<dyn Endpoint>) {
         self.claim(field, &path, name);
         self.exact.insert(path, endpoint);
     }
 
-    /// Serves every path of `parent`, which ends in a slash, and one more segment.
+    /// Serves every path that consists of `parent`, which ends in a slash, and one more segment.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages have such paths"))]
     pub(crate) fn serve_below(&mut self, parent: String, name: &'static str, endpoint: Arc<dyn Endpoint>) {
         self.claim("dialects", &parent, name);
         self.below.push((parent, endpoint));
     }
 
-    /// Notes what `path` serves, and a conflict if something else is there.
+    /// Records what `path` serves, and a conflict if it already serves something else.
     fn claim(&mut self, field: &str, path: &str, name: &'static str) {
         let parent = path.trim_end_matches('/').rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
         let there = self.names.get(path).or_else(|| self.names.get(&parent.filter(|parent| path != parent)?));
@@ -99,7 +100,7 @@ impl RouteTable {
         self.names.insert(path.to_owned(), name);
     }
 
-    /// The paths that two things claim.
+    /// The paths with more than one endpoint.
     pub(crate) fn conflicts(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.conflicts)
     }
@@ -113,7 +114,7 @@ impl RouteTable {
         self.exact.get(path).or_else(below).cloned()
     }
 
-    /// What a request is answered that is one too many of its source.
+    /// The refusal of a request over the rate limit of its source.
     pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
         let wait = self.rates.check(endpoint.rate_class()?, request).err()?;
         Some(endpoint.too_many(limiter::seconds(wait)))
@@ -134,7 +135,7 @@ impl fmt::Debug for RouteTable {
     }
 }
 
-/// 405 with the methods that are served (RFC 9110 section 15.5.6).
+/// The 405 response, with the methods that are served (RFC 9110 section 15.5.6).
 pub(super) fn method_not_allowed(methods: &[Method]) -> Reply {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let text = format!("this method is not served here; served are: {}", names.join(", "));

@@ -18,17 +18,17 @@ use tower_service::Service;
 
 use super::{Endpoint, RouteTable, route_table::method_not_allowed};
 use crate::{
-    guard::GuardBody,
-    http::{Answering, Reply, error_reply, for_method, jitter, poll_caught, unavailable},
+    http::{Answering, GuardBody, Reply, error_reply, for_method, jitter, poll_caught, unavailable},
     observe,
 };
 
-/// The most that a body may have.
+/// The maximum size of a body in bytes.
 const MAX_BODY: usize = 16 * 1024;
-/// The longest that a body may take.
+/// The timeout for reading a body.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// Serves the documents, the endpoints and the pages; whatever else is asked goes to the inner service.
+/// The service that serves the documents, the endpoints and the pages, and forwards all other requests to the inner
+/// service.
 #[derive(Clone, Debug)]
 pub struct Endpoints<S> {
     inner: S,
@@ -81,7 +81,7 @@ fn has_body(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// A body that broke off.
+/// The body ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[error("the body could not be read")]
 struct Unreadable;

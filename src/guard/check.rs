@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What the guards of one service share.
+/// The shared state of the guards of one service.
 pub(crate) struct Shared {
     parts: Parts,
     prefix: Prefix<Access>,
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     counters: Counters,
 }
 
-/// What a guard is made of.
+/// The parts of a guard.
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn DynSessionStore>,
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
@@ -43,7 +43,7 @@ pub(crate) struct Parts {
     pub(crate) addresses: ClientAddresses,
 }
 
-/// Requests that were forwarded, by principal.
+/// Counters of forwarded requests, by principal.
 struct Counters {
     agent: CheckCounter,
     owner: CheckCounter,
@@ -67,17 +67,17 @@ impl Shared {
     }
 }
 
-/// The rule and the options that a request is checked by.
+/// The rule and the options for checking a request.
 #[derive(Clone, Debug)]
 pub(super) struct Check {
     pub(super) shared: Arc<Shared>,
-    /// `None` if the policy names no rule.
+    /// `None` if the policy returns no rule.
     pub(super) rule: Option<Rule>,
     /// Whether handlers find the caller in the request's extensions.
     pub(super) insert_principal: bool,
 }
 
-/// What to do with a request.
+/// The result of a check.
 pub(super) enum Verdict {
     Forward(Principal),
     Refuse(Refusal),
@@ -95,7 +95,7 @@ impl Check {
         self.rule.as_ref().map(|rule| &rule.0)
     }
 
-    /// Finds out who calls. The order is: parse, authenticate, owner boundary, scope.
+    /// Authenticates the caller. The order of checks is: parse, authenticate, owner boundary, scope.
     pub(super) fn authenticate<B>(&self, request: &mut Request<B>) -> Verdict {
         if let Some(Demand::Public) = self.demand() {
             return Verdict::Forward(Principal::Nobody);
@@ -150,7 +150,7 @@ impl Check {
         Verdict::Refuse(refusal)
     }
 
-    /// Lets the signed-in human pass.
+    /// Forwards the request of a signed-in human.
     pub(super) fn authorize_owner(found: Option<SignedIn>) -> Verdict {
         match found {
             Some(SignedIn { account, .. }) => Verdict::Forward(Principal::Owner(Owner { account: Arc::new(account) })),
@@ -169,7 +169,8 @@ impl Check {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    /// Prepares a request for the inner service. Returns the refusal whose challenge is added if that answers 401.
+    /// Prepares a request for the inner service. Returns the refusal whose challenge is added if the inner service
+    /// returns 401.
     pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Arc<RefusalResponse>> {
         let counters = &self.shared.counters;
         match &principal {

@@ -18,7 +18,7 @@ use super::{
 use crate::{challenge::Challenge, http::poll_caught};
 
 pin_project! {
-    /// The future of a [`Guard`](super::Guard). It allocates only if the store has to be waited for.
+    /// The future of a [`Guard`](super::Guard). It allocates only if it has to wait for the store.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B>
     where
@@ -150,8 +150,8 @@ where
     }
 }
 
-/// Adds the guard's challenge to a 401 of the inner service. It goes first, because some clients read no further than the
-/// first challenge. If the inner service sent a `Bearer` challenge, that one stays alone.
+/// Adds the guard's challenge to a 401 of the inner service. It comes first, because some clients read only the first
+/// challenge. If the inner service sent a `Bearer` challenge, none is added.
 fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
     let Some(challenge) = challenge else { return };
     let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();

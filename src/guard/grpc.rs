@@ -13,8 +13,8 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
-/// A refusal as gRPC: the status in the headers and no body (gRPC over HTTP/2, "Responses", Trailers-Only). The metadata
-/// carries the challenge and `Retry-After`.
+/// A refusal in gRPC: the status in the headers and no body (gRPC over HTTP/2, "Responses", Trailers-Only). The
+/// metadata contains the challenge and `Retry-After`.
 pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Reply {
     let mut grpc = Response::default();
     let headers = grpc.headers_mut();

@@ -5,12 +5,12 @@ use tower_layer::Layer;
 
 use super::{Guard, Rule, Shared, check::Check, policy::Policy};
 
-/// Puts a [`Guard`] in front of a service. [`AgentAuth`](crate::AgentAuth) makes it.
+/// The layer that puts a [`Guard`] in front of a service. [`AgentAuth`](crate::AgentAuth) creates it.
 #[derive(Clone)]
 #[must_use]
 pub struct GuardLayer {
     pub(super) check: Check,
-    /// Chooses the rule of each request. Without one, the rule of `check` holds.
+    /// Returns the rule for each request. Without a policy, the rule of `check` applies.
     pub(super) policy: Option<Arc<Policy>>,
 }
 
@@ -24,9 +24,9 @@ impl GuardLayer {
         Self { check, policy: Some(Arc::new(policy)) }
     }
 
-    /// Leaves the caller out of the request's extensions, which saves the allocations. For services that never ask who
-    /// calls: handlers find neither an [`AgentSession`](super::AgentSession) nor an [`Owner`](super::Owner), and the
-    /// extractors refuse.
+    /// Does not insert the caller into the request's extensions, which saves the allocations. For services whose
+    /// handlers do not use the caller: they find neither an [`AgentSession`](super::AgentSession) nor an
+    /// [`Owner`](super::Owner), and the extractors refuse.
     pub const fn without_principal(mut self) -> Self {
         self.check.insert_principal = false;
         self

@@ -1,17 +1,18 @@
-//! The guard: the layers that check an agent's token in front of a route.
+//! The guard: layers that check an agent's token in front of a route.
 //!
-//! | rule | no credentials | a good agent token | the signed-in human |
+//! | rule | no credentials | a valid agent token | the signed-in human |
 //! |---|---|---|---|
-//! | [`require`](crate::AgentAuth::require) | 401 | passes with the scopes, else 403 | 401: a browser session is no token |
+//! | [`require`](crate::AgentAuth::require) | 401 | passes with the scopes, else 403 | 401: a browser session is not a token |
 //! | [`optional`](crate::AgentAuth::optional) | passes | passes | passes without a principal |
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
 //!
-//! A gRPC call, a POST of that content type, is refused in gRPC: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and
-//! `UNAVAILABLE` for 503, with the challenge in the metadata.
+//! A gRPC call (a POST with a gRPC content type) is refused with a gRPC status: `UNAUTHENTICATED` for 401,
+//! `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for 503. The metadata contains the
+//! challenge.
 //!
-//! Every rule but [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's extensions: an
-//! [`AgentSession`] or an [`Owner`]. Only a guard can make them:
+//! Every rule except [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's
+//! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard can create them:
 //!
 //! ```compile_fail
 //! # fn forge(session: std::sync::Arc<tower_agent_auth::types::session::Session>) {
@@ -49,9 +50,9 @@
 //! # }
 //! ```
 //!
-//! # Why it was refused
+//! # Refusals
 //!
-//! The extensions of a refused request's response hold the [`Refusal`], for layers around the guard:
+//! The extensions of a refusal's response contain the [`Refusal`], for layers around the guard:
 //!
 //! ```
 //! use axum::{Router, response::Response, routing::get};
@@ -72,9 +73,9 @@
 //!
 //! # Order of layers
 //!
-//! From the outside in: CORS, so that it answers preflights and adds its headers to refusals;
-//! [`endpoints`](crate::AgentAuth::endpoints); routing; guards around the handlers. Inside routing, a guard decides by the
-//! handler that will run, not by the spelling of a URL.
+//! From the outside in: CORS, so that it handles preflights and adds its headers to refusals;
+//! [`endpoints`](crate::AgentAuth::endpoints); routing; guards around the handlers. Inside routing, a guard's rule
+//! depends on the handler that will run, not on the spelling of a URL.
 
 mod check;
 mod future;

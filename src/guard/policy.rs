@@ -9,8 +9,9 @@ use crate::{
     types::scope::ScopeSet,
 };
 
-/// What a route demands of its caller. Scopes are demanded by [`AgentAuth::all_of`](crate::AgentAuth::all_of) and
-/// [`any_of`](crate::AgentAuth::any_of). A [policy](crate::AgentAuth::policy) returns one for each request.
+/// What a route demands of its caller. Rules that demand scopes come from
+/// [`AgentAuth::all_of`](crate::AgentAuth::all_of) and [`any_of`](crate::AgentAuth::any_of). A
+/// [policy](crate::AgentAuth::policy) returns a rule for each request.
 #[derive(Clone, Debug)]
 pub struct Rule(pub(super) Demand);
 
@@ -32,13 +33,14 @@ impl Rule {
         Self(Demand::Public)
     }
 
-    /// Anybody passes, an agent as itself. A request without a token passes; one with a bad token is refused.
+    /// Anybody passes; an agent's session is checked. A request without a token passes; one with a bad token is
+    /// refused.
     #[must_use]
     pub const fn optional() -> Self {
         Self(Demand::Optional)
     }
 
-    /// Only the account's human passes. No agent does, whatever its scopes.
+    /// Only the account's human passes. Agents are refused, whatever their scopes.
     #[must_use]
     pub const fn owner_only() -> Self {
         Self(Demand::OwnerOnly)
@@ -58,7 +60,7 @@ impl Rule {
 /// Scopes that a route needs, and the refusals that name them.
 pub(super) struct Requirement {
     names: ScopeSet,
-    /// For each needed scope, every scope of the catalogue that gives it.
+    /// For each needed scope, every scope of the catalogue that includes it.
     givers: Vec<ScopeSet>,
     any: bool,
     pub(super) no_credentials: Arc<RefusalResponse>,
@@ -94,7 +96,7 @@ impl Requirement {
         })
     }
 
-    /// The response to a refusal if it names the scopes, else `None`.
+    /// The response for a refusal that names the scopes, else `None`.
     pub(super) fn response(&self, refusal: Refusal) -> Option<&RefusalResponse> {
         match refusal {
             Refusal::NoCredentials => Some(&self.no_credentials),
@@ -116,7 +118,7 @@ impl fmt::Debug for Requirement {
     }
 }
 
-/// Nobody can meet the requirement. The service's code is at fault.
+/// No session can meet the requirement. The service's code is at fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequirementError {
     #[error("`{0}` names no scope: write one or more, separated by spaces")]

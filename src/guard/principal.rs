@@ -4,7 +4,7 @@ use http::Extensions;
 
 use crate::types::{authorization::Account, session::Session};
 
-/// The agent session of a request that a guard forwarded. Only a guard makes one.
+/// The agent session of a request that a guard forwarded. Only a guard creates one.
 #[derive(Clone, Debug)]
 pub struct AgentSession {
     pub(super) session: Arc<Session>,
@@ -18,7 +18,7 @@ impl Deref for AgentSession {
     }
 }
 
-/// The signed-in human who called an owner-only route. No agent's request ever has one.
+/// The signed-in human who called an owner-only route. An agent's request never has one.
 #[derive(Clone, Debug)]
 pub struct Owner {
     pub(super) account: Arc<Account>,
@@ -32,7 +32,7 @@ impl Owner {
     }
 }
 
-/// Who makes a request that a guard forwards.
+/// The caller of a request that a guard forwards.
 pub(super) enum Principal {
     Nobody,
     Agent(AgentSession),

@@ -13,7 +13,7 @@ use crate::{
     observe::CheckCounter,
 };
 
-/// Why a guard refused a request. It is in the extensions of the response.
+/// Why a guard refused a request. The response's extensions contain it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -27,7 +27,7 @@ pub enum Refusal {
     InsufficientScope,
     /// 403: only the account's owner may call the route.
     OwnerOnly,
-    /// 403: the policy names no rule for the request.
+    /// 403: the policy returns no rule for the request.
     NoRule,
     /// 405: the method is TRACE or CONNECT.
     Method,
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-/// The response to one refusal, written once and cloned for each refused request.
+/// The response for one refusal, built once and cloned for each refused request.
 pub(super) struct RefusalResponse {
     http: Reply,
     grpc: Reply,
@@ -95,7 +95,7 @@ impl RefusalResponse {
         Self::new(refusal, text, error_reply(StatusCode::FORBIDDEN, code, text))
     }
 
-    /// The response in the form that the request's protocol and method ask for. Counts it.
+    /// The response in the form that the request's protocol and method require. Counts the refusal.
     pub(super) fn to<B>(&self, request: &Request<B>) -> Response<Bytes> {
         self.counter.increment();
         match *request.method() {
@@ -157,7 +157,7 @@ impl Refusals {
             Refusal::InvalidRequest => &self.invalid_request,
             Refusal::InvalidToken => &self.invalid_token,
             Refusal::OwnerOnly => &self.owner_only,
-            // Only a rule that requires scopes refuses for scopes, and it has its own response.
+            // Only a rule that requires scopes refuses with `InsufficientScope`, and it has its own response.
             Refusal::NoRule | Refusal::InsufficientScope => &self.no_rule,
             Refusal::Method => &self.method,
             Refusal::Unavailable => &self.unavailable,
@@ -165,7 +165,7 @@ impl Refusals {
     }
 }
 
-/// One text for every reason, so that nobody can probe which tokens exist.
+/// One text for all reasons, so that callers can't probe which tokens exist.
 const INVALID_TOKEN: &str = "the access token is malformed, unknown, expired or revoked; forget it and register anew";
 const INVALID_REQUEST: &str = "send one Authorization header with one bearer token, and no token anywhere else";
 const OWNER_ONLY: &str = "this stays with the account's human; no scope opens it to an agent, so do not ask for more";

@@ -13,7 +13,7 @@ use super::{
     future::Waiting,
 };
 
-/// Checks the agent's token in front of a service. See the [module](super) for what it answers.
+/// The service that checks the agent's token in front of another. See the [module](super) for its responses.
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
     pub(super) inner: S,
@@ -46,7 +46,7 @@ where
             }
             Verdict::Refuse(refusal) => ResponseFuture::refused(check.refuse(refusal, &request)),
             Verdict::Wait(lookup) => {
-                // Keep the instance that was polled ready, and leave an unready clone in its place.
+                // Call the instance that was polled ready, and leave an unready clone in its place.
                 let unready = self.inner.clone();
                 let service = mem::replace(&mut self.inner, unready);
                 ResponseFuture::waiting(lookup, Waiting { service, request, check: check.into_owned() })

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response, either the inner service's or this crate's own.
+    /// The body of a response: the inner service's or this crate's own.
     #[derive(Debug)]
     pub struct GuardBody<B> {
         #[pin]

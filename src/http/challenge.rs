@@ -1,4 +1,4 @@
-//! The challenge: the value of `WWW-Authenticate` (RFC 9110 section 11.6.1), written by a guard, read by an agent.
+//! The challenge: the value of `WWW-Authenticate` (RFC 9110 section 11.6.1), for guards to write and agents to parse.
 //!
 //! ```
 //! use tower_agent_auth::challenge::Challenge;
@@ -33,7 +33,7 @@ impl Challenge {
         Self { scheme: "Bearer".into(), parameters: Vec::new() }
     }
 
-    /// The same challenge with one more parameter.
+    /// Adds a parameter to the challenge.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.parameters.push((name.into(), value.into()));
@@ -61,8 +61,8 @@ impl Challenge {
     /// The header value. Every parameter is a quoted string.
     ///
     /// # Errors
-    /// When a value has a character that RFC 6750 section 3 does not allow: a quote, a backslash, a control or one beyond
-    /// ASCII. Nothing is escaped, so that no reader can disagree about where a value ends.
+    /// When a value contains a character that RFC 6750 section 3 does not allow: a quote, a backslash, a control
+    /// character or a non-ASCII character. Nothing is escaped, so that parsers can't disagree about where a value ends.
     pub fn to_header(&self) -> Result<HeaderValue, ChallengeError> {
         let mut text = self.scheme.clone();
         for (index, (name, value)) in self.parameters.iter().enumerate() {
@@ -75,7 +75,8 @@ impl Challenge {
         HeaderValue::try_from(text).map_err(|_| ChallengeError)
     }
 
-    /// The challenges of one header value (RFC 9110 section 11.6.1). A `token68` in place of parameters is skipped.
+    /// Parses the challenges of one header value (RFC 9110 section 11.6.1). A `token68` in place of parameters is
+    /// skipped.
     ///
     /// # Errors
     /// When the value does not follow the grammar.
@@ -100,7 +101,7 @@ impl Challenge {
     }
 }
 
-/// A challenge that can't be written, or can't be read.
+/// A challenge can't be written or parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a challenge does not follow the grammar of RFC 9110 section 11.6.1 and RFC 6750 section 3")]
 #[non_exhaustive]
@@ -109,7 +110,7 @@ pub struct ChallengeError;
 struct Cursor<'a>(&'a str);
 
 impl<'a> Cursor<'a> {
-    /// Blanks and the commas between list members.
+    /// Skips whitespace and the commas between list members.
     fn skip_list(&mut self) {
         self.0 = self.0.trim_start_matches([' ', '\t', ',']);
     }
@@ -124,7 +125,7 @@ impl<'a> Cursor<'a> {
         Ok(token)
     }
 
-    /// `=` with optional blanks around it, but not the padding of a `token68`.
+    /// Skips `=` with optional whitespace around it, but not the padding of a `token68`.
     fn skip_equals(&mut self) -> bool {
         let rest = self.0.trim_start_matches([' ', '\t']);
         match rest.strip_prefix('=') {
@@ -155,7 +156,7 @@ impl<'a> Cursor<'a> {
         Err(ChallengeError)
     }
 
-    /// After a scheme: a `token68`, if that is what stands there and not a parameter or the next challenge.
+    /// Skips a `token68` after a scheme, if one follows, and not a parameter or the next challenge.
     fn skip_token68(&mut self) -> Result<(), ChallengeError> {
         let blank = self.0.starts_with([' ', '\t']);
         let rest = self.0.trim_start_matches([' ', '\t']);

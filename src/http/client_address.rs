@@ -11,7 +11,7 @@ use crate::Config;
 /// Finds the peer's address in a request's extensions.
 pub(crate) type PeerAddress = dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync;
 
-/// Where requests come from: the peer that the host names, or what a trusted proxy says of its own peer.
+/// Determines the client's address of a request: the peer's address, or the address that a trusted proxy reports.
 #[derive(Clone)]
 pub(crate) struct ClientAddresses {
     config: Config,
@@ -24,8 +24,8 @@ impl ClientAddresses {
         Self { config, peer: peer.unwrap_or_else(|| Arc::new(of_connection)) }
     }
 
-    /// The client's address. `X-Forwarded-For` is read from the right, for as long as proxies that are trusted wrote it;
-    /// what can't be read ends the walk.
+    /// The client's address. `X-Forwarded-For` is read from the right as long as the entries come from trusted proxies.
+    /// Reading stops at an entry that can't be parsed.
     pub(crate) fn client(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
         let mut client = (self.peer)(extensions)?.to_canonical();
         let lines = headers.get_all("x-forwarded-for").iter().rev();

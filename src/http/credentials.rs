@@ -1,6 +1,6 @@
 use http::{HeaderMap, Uri, header::AUTHORIZATION};
 
-/// What a request's `Authorization` says (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
+/// The credentials in a request's `Authorization` header (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Credentials<'a> {
     /// No line, or a scheme other than `Bearer`.
@@ -21,9 +21,9 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    /// Marks the line as sensitive too, so that inner layers that log headers leave it out.
+    /// Reads the credentials and marks the line as sensitive, so that inner layers that log headers omit it.
     pub(crate) fn marked(headers: &'a mut HeaderMap) -> Self {
-        // Unless a header is repeated, one look-up will do. Two more cost 170 instructions, 11 % of a hit.
+        // If no header is repeated, one look-up is enough. Two more cost 170 instructions, 11 % of a hit.
         let repeated = headers.len() != headers.keys_len();
         if repeated && headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
             return Self::Ambiguous;
@@ -50,7 +50,7 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// Whether the query carries a token, where logs and caches see it (RFC 6750 section 5.3).
+/// Whether the query contains a token, where logs and caches may expose it (RFC 6750 section 5.3).
 pub(crate) fn has_query_token(uri: &Uri) -> bool {
     let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
     pairs.map(|pair| pair.split('=').next().unwrap_or(pair)).any(|name| name == "access_token")

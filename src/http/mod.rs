@@ -1,4 +1,4 @@
-//! What the guard and the endpoints share: the challenge, credentials, client addresses, bodies and responses.
+//! HTTP code shared by the guard and the endpoints: the challenge, credentials, client addresses, bodies and responses.
 
 mod body;
 pub mod challenge;

@@ -1,4 +1,4 @@
-//! Responses that this crate writes itself.
+//! Responses that this crate creates itself.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,7 +18,7 @@ use crate::types::clock::Timestamp;
 pub(crate) type Reply = Response<Bytes>;
 pub(crate) type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A JSON answer that nobody may cache (RFC 6749 section 5.1).
+/// A JSON response that must not be cached (RFC 6749 section 5.1).
 pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Reply {
     let mut reply = Response::new(Bytes::from(body.to_string()));
     *reply.status_mut() = status;
@@ -27,12 +27,12 @@ pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Reply {
     reply
 }
 
-/// A refusal: the code for programs, the text once for OAuth clients and once for those that read `message`.
+/// An error response: the code for programs, and the text twice, for OAuth clients and for clients that read `message`.
 pub(crate) fn error_reply(status: StatusCode, code: &str, text: &str) -> Reply {
     json_reply(status, &json!({ "error": code, "error_description": text, "message": text }))
 }
 
-/// 503 because the service itself failed: nothing was decided, and the credential is as good as before.
+/// The 503 response if the service itself failed: nothing was decided, and the credential stays valid.
 pub(crate) fn unavailable(seconds: u64) -> Reply {
     let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE);
     retry_after(&mut reply, seconds);
@@ -45,7 +45,7 @@ pub(crate) fn retry_after(reply: &mut Reply, seconds: u64) {
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
 }
 
-/// One to five seconds, so that those who were refused together don't come back together.
+/// A wait of one to five seconds, so that clients that were refused together do not retry together.
 pub(crate) fn jitter(now: Timestamp) -> u64 {
     1 + now.as_millis().unsigned_abs() % JITTERS
 }
@@ -59,7 +59,7 @@ pub(crate) fn no_store(reply: &mut Reply) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// The answer to HEAD: what GET would answer, without the body (RFC 9110 section 9.3.2).
+/// Adapts a response to the method: HEAD gets the response of GET without the body (RFC 9110 section 9.3.2).
 pub(crate) fn for_method(method: &Method, mut reply: Reply) -> Reply {
     if *method == Method::HEAD && !reply.body().is_empty() {
         let length = HeaderValue::from(reply.body().len());
@@ -69,12 +69,12 @@ pub(crate) fn for_method(method: &Method, mut reply: Reply) -> Reply {
     reply
 }
 
-/// The part of a host that was asked panicked; that concerns this one request.
+/// The host's store or accounts panicked. Only this request is affected.
 #[derive(Debug, thiserror::Error)]
 #[error("a part of the service panicked")]
 pub(crate) struct Panicked;
 
-/// Polls what a host's store or accounts may make panic.
+/// Polls a future of the host's store or accounts, and turns a panic into an error.
 pub(crate) fn poll_caught<T>(future: &mut Answering<T>, context: &mut Context<'_>) -> Poll<Result<T, Panicked>> {
     match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Shows who asks for what, and takes the human's decision.
+/// Shows the authorization request, and receives the human's decision.
 pub(super) async fn answer(
     pages: &Pages,
     request: &Request<Bytes>,
@@ -35,6 +35,9 @@ pub(super) async fn answer(
     let id = AuthorizationRequestId::parse(last).ok_or(CeremonyError::UnknownAuthorization)?;
     let path = pages.context.config.path(&format!("{}{id}", dialect.approval_path()));
     let human = pages.human(request, path.clone()).await?;
+    if !dialect.owns(&pages.context.ceremony.flow(&id).await?) {
+        return Err(CeremonyError::UnknownAuthorization.into());
+    }
     if *request.method() == Method::POST {
         return decide(pages, request, dialect, &id, &human, &path).await;
     }
@@ -83,8 +86,8 @@ async fn decide(
     }
 }
 
-/// Sends the browser on. A content security policy can't name an IPv6 address, so that a redirect to one would be
-/// blocked: there the page that is answered goes on by itself.
+/// Redirects the browser. A content security policy can't name an IPv6 address, so a redirect to one would be blocked.
+/// In that case, the response is a page with a `Refresh` header.
 fn go_to(pages: &Pages, url: String) -> Result<Reply, PageError> {
     if !is_ipv6(&url) {
         return pages.see_other(&url);
@@ -154,7 +157,7 @@ fn ask(
     Ok(reply)
 }
 
-/// How long the access lasts, and what happens then.
+/// How long the session lasts, and what happens at its end.
 fn lifetime(pages: &Pages) -> Value {
     let lifetimes = pages.context.config.lifetimes();
     if !pages.context.ceremony.refreshes() {
@@ -163,7 +166,7 @@ fn lifetime(pages: &Pages) -> Value {
     context! { at_most => words::span(lifetimes.session), unused => words::span(lifetimes.refresh.min(lifetimes.session)) }
 }
 
-/// How the agent gets its access once its human has approved.
+/// The text about how the agent gets its session after approval.
 fn handover(flow: &KnownFlow, destination: Option<&str>) -> String {
     if let Some(url) = destination {
         return format!("Your browser takes it to {}.", origin_of(url));
@@ -178,7 +181,7 @@ fn handover(flow: &KnownFlow, destination: Option<&str>) -> String {
     text.into()
 }
 
-/// The requested scopes in the catalogue's order, each with its sentence.
+/// The requested scopes in the catalogue's order, each with its description.
 fn scopes(pages: &Pages, authorization: &AuthorizationRequest) -> Vec<Value> {
     let entries = pages.context.config.catalogue().entries().iter();
     let requested = entries.filter(|entry| authorization.requested.contains(&entry.scope));
@@ -210,7 +213,7 @@ const fn status(state: State) -> StatusCode {
     }
 }
 
-/// Says who collected the access, from where and when, and lets the human take it back at once.
+/// Shows which client redeemed the request, from which address and when, with a form to revoke the session.
 async fn collected(
     pages: &Pages,
     request: &Request<Bytes>,

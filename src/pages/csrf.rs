@@ -9,18 +9,18 @@ use sha2::Sha256;
 use super::{PageError, Pages};
 use crate::{accounts::SignedIn, http::Reply, types::random::push_base62};
 
-/// 256 bits.
+/// The length of the key in base62 digits: 256 bits.
 const KEY: usize = 43;
 
-/// The key that a browser's forms are sealed with: random, in a cookie that no script can read and no other site can set.
-/// The server keeps nothing, so any process of the service can check a form.
+/// The key that authenticates a browser's forms. It is random, in a cookie that scripts can't read and, over TLS, other
+/// domains can't set. The server stores nothing, so any process of the service can check a form.
 pub(super) struct FormKey {
     key: String,
     is_new: bool,
 }
 
 impl FormKey {
-    /// The browser's key, or a new one.
+    /// Reads the browser's key, or generates a new one.
     pub(super) fn of(pages: &Pages, headers: &HeaderMap) -> Result<Self, PageError> {
         if let Some(key) = read(headers, cookie_name(pages)) {
             return Ok(Self { key, is_new: false });
@@ -30,12 +30,12 @@ impl FormKey {
         Ok(Self { key, is_new: true })
     }
 
-    /// The token of a form: good for this browser, this human, signed in as now, and this subject alone.
+    /// The token of a form. It is valid only for this browser, this human's current sign-in, and this subject.
     pub(super) fn token(&self, human: &SignedIn, subject: &str) -> String {
         HEXLOWER.encode(&mac(&self.key, human, subject).finalize().into_bytes())
     }
 
-    /// Hands a new key to the browser.
+    /// Sets the cookie if the key is new.
     pub(super) fn keep(&self, pages: &Pages, reply: &mut Reply) {
         if !self.is_new {
             return;
@@ -49,8 +49,8 @@ impl FormKey {
     }
 }
 
-/// Checks that a form was made by a page of ours, for this browser, this human and this subject. That it was not sent by
-/// another site has been checked before.
+/// Checks that a page of this service created the form for this browser, this human and this subject. Requests from
+/// other sites are refused before this check.
 pub(super) fn check(
     pages: &Pages,
     headers: &HeaderMap,
@@ -63,11 +63,11 @@ pub(super) fn check(
     else {
         return Err(PageError::Forged);
     };
-    // Compared in constant time.
+    // The comparison is constant-time.
     mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)
 }
 
-/// Only a service over TLS can have the prefix that no sibling domain can set (RFC 6265bis section 4.1.3).
+/// The cookie's name. The `__Host-` prefix, which other domains can't set, requires TLS (RFC 6265bis section 4.1.3).
 fn cookie_name(pages: &Pages) -> &'static str {
     if pages.context.config.is_https() { "__Host-agent_auth_form" } else { "agent_auth_form" }
 }
@@ -77,7 +77,7 @@ fn read(headers: &HeaderMap, name: &str) -> Option<String> {
     cookie(headers, name).filter(fits)
 }
 
-/// The value of a cookie; none if it is there twice: the second was set by somebody else.
+/// The value of a cookie; `None` if it is sent twice, because another domain may have set one of them.
 pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
     let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);

@@ -14,10 +14,11 @@ use crate::{
     types::secret::{Finish, Secret},
 };
 
-/// Keeps the finish code in the browser that approved, for this one page: the server keeps its digest only.
+/// The cookie that holds the finish code in the browser that approved, for this page only. The server stores only the
+/// digest.
 const COOKIE: &str = "agent_auth_finish";
 
-/// Hands the code to the browser that approved.
+/// Sets the cookie in the browser that approved.
 pub(super) fn keep(pages: &Pages, reply: &mut Reply, path: &str, code: &Secret<Finish>) {
     let secure = if pages.context.config.is_https() { "; Secure" } else { "" };
     let seconds = pages.context.config.lifetimes().finish_code.as_secs();
@@ -29,12 +30,12 @@ pub(super) fn keep(pages: &Pages, reply: &mut Reply, path: &str, code: &Secret<F
     }
 }
 
-/// Shows the code to the human who approved, and a message with it that is ready for the agent.
+/// Shows the code to the human who approved, with a message to copy to the agent.
 pub(super) fn show(pages: &Pages, request: &Request<Bytes>, view: &View, path: &str) -> Result<Reply, PageError> {
     let (ceremony, flow) = (&pages.context.ceremony, &view.flow);
     let now = ceremony.now();
     let by_itself = matches!(flow, KnownFlow::Detached { .. });
-    // Another site of the same domain can set a cookie too; what it says is shown only if it is the code.
+    // A sibling domain can set this cookie too, so the value is shown only if it is the right code.
     let code = cookie(request.headers(), COOKIE).filter(|code| ceremony.is_finish_code(flow, code));
     let left = flow.finish_code().map(|code| code.expires_at.since(now)).filter(|left| !left.is_zero());
     let (Some(code), Some(left)) = (code, left) else {

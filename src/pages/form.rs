@@ -3,7 +3,7 @@ use http::{Request, header::CONTENT_TYPE};
 
 use super::PageError;
 
-/// The fields of a form that a page of ours sent.
+/// The fields of a submitted form.
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
@@ -16,7 +16,7 @@ impl Form {
         Ok(Self(form_urlencoded::parse(request.body()).into_owned().collect()))
     }
 
-    /// The one value of a field; `None` if it is missing or there twice.
+    /// The value of a field; `None` if it is missing or sent twice.
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {

@@ -1,8 +1,8 @@
-//! The human's side: the approval page and the sessions page, rendered on the server. They need no script; one page, with a
-//! code to copy, has a few lines that copy it and see when it was used.
+//! The pages for humans: the approval page and the sessions page, rendered on the server. They need no script. Only the
+//! page with a finish code has a short script, which copies the code and detects when it was used.
 //!
-//! Only the host's own sign-in lets a human in here. A request that carries an `Authorization` header is refused, even
-//! beside a good cookie: no agent credential is worth anything on these pages.
+//! Only the host's own sign-in authenticates a human here. A request with an `Authorization` header is refused, even
+//! with a valid cookie: agent credentials are not accepted on these pages.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use render::{Link, Message, Renderer, Tone};
 
 static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
-/// Serves the pages of one service.
+/// Adds the routes of the pages.
 pub(crate) fn serve(
     routes: &mut RouteTable,
     context: &Arc<Context>,
@@ -47,7 +47,7 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// What the pages work with.
+/// The shared state of the pages.
 struct Pages {
     context: Arc<Context>,
     renderer: Renderer,
@@ -101,21 +101,21 @@ impl Endpoint for Page {
 
 /// Why a page is not shown.
 enum PageError {
-    /// A prefetch or a preview, which must not open anything.
+    /// The request is a prefetch or a preview, which must not bind the authorization request to an account.
     Prefetch,
-    /// The request carries an agent's kind of credential.
+    /// The request has an `Authorization` header.
     HasAuthorization,
     /// Nobody is signed in.
     SignedOut { return_to: String },
-    /// Somebody is, but has to prove again who they are.
+    /// The signed-in human has to sign in again.
     StepUp { return_to: String },
-    /// The form was not sent by a page of ours, to this human, about this.
+    /// The form does not come from a page of this service for this human and this subject.
     Forged,
     /// The form can't be read.
     Form(&'static str),
     /// The ceremony refused, or the service failed.
     Ceremony(CeremonyError),
-    /// A template does not render.
+    /// A template failed to render.
     Template(minijinja::Error),
 }
 
@@ -126,7 +126,7 @@ impl<E: Into<CeremonyError>> From<E> for PageError {
 }
 
 impl Pages {
-    /// What can be told before anybody asks who the human is.
+    /// The checks that do not need the human's identity.
     fn check_channel(&self, request: &Request<Bytes>) -> Result<(), PageError> {
         let headers = request.headers();
         if headers.contains_key(AUTHORIZATION) {
@@ -138,7 +138,8 @@ impl Pages {
         if looks_ahead(headers) { Err(PageError::Prefetch) } else { Ok(()) }
     }
 
-    /// Who is signed in; whoever is not goes to sign in and comes back to `return_to`, a path that this crate built.
+    /// The signed-in human. If nobody is signed in, the browser is sent to sign in and then returns to `return_to`, a
+    /// path that this crate built.
     async fn human(&self, request: &Request<Bytes>, return_to: String) -> Result<SignedIn, PageError> {
         let found = Arc::clone(&self.context.accounts).current(head_of(request)).await?;
         found.ok_or(PageError::SignedOut { return_to })
@@ -246,13 +247,13 @@ impl Pages {
     }
 }
 
-/// Whether nobody is looking yet: a prefetch, a prerender or a preview.
+/// Whether the request is a prefetch, a prerender or a preview.
 fn looks_ahead(headers: &HeaderMap) -> bool {
     let purposes = ["sec-purpose", "purpose"].into_iter().filter_map(|name| headers.get(name)?.to_str().ok());
     purposes.into_iter().any(|purpose| ["prefetch", "prerender", "preview"].iter().any(|word| purpose.contains(word)))
 }
 
-/// An answer that is not rendered: a redirect, or none at all.
+/// A response without a rendered page, such as a redirect.
 fn bare(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = status;

@@ -17,27 +17,27 @@ use crate::{
     types::random::{Random, push_base62},
 };
 
-/// 128 bits and more, for each answer anew.
+/// The length of the nonce in base62 digits: over 128 bits, new for each response.
 const NONCE: usize = 22;
 
-/// The templates and what every page has in common.
+/// The templates and the values that all pages share.
 pub(super) struct Renderer {
     environment: Environment<'static>,
     service: Value,
-    /// The one place besides ourselves that a picture may come from.
+    /// The only other origin that images may be loaded from.
     logo_origin: String,
 }
 
-/// What a page may do beside what every page may.
+/// What the content security policy of a page allows in addition to the default.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Allowed<'a> {
-    /// Where its form may lead besides ourselves. A policy's `form-action` holds for redirects after a form as well.
+    /// Another origin that its form may redirect to. A policy's `form-action` also applies to redirects after a form.
     pub(super) form_action: Option<&'a str>,
-    /// Whether it has a script, which may ask this service and nobody else.
+    /// Whether it has a script, which may send requests only to this service.
     pub(super) script: bool,
 }
 
-/// What a page says when there is nothing to decide on it.
+/// The content of a page without a decision.
 pub(super) struct Message {
     tone: Tone,
     title: &'static str,
@@ -106,7 +106,7 @@ impl Renderer {
         Ok(Self { environment, service, logo_origin })
     }
 
-    /// A rendered page.
+    /// Renders a page.
     pub(super) fn page(
         &self,
         random: &dyn Random,
@@ -153,7 +153,7 @@ impl Renderer {
         self.page(random, status, "message.html", content, Allowed::default())
     }
 
-    /// An answer without a body.
+    /// A response without a body.
     pub(super) fn empty(&self, status: StatusCode) -> Reply {
         let mut reply = bare(status);
         self.add_headers(reply.headers_mut(), "style-src 'none'", "");

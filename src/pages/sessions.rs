@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// What the forms of this page are about.
+/// The subject of this page's form tokens.
 pub(super) const SUBJECT: &str = "sessions";
 
-/// Lists every session of the account, and revokes one or all.
+/// Lists the sessions of the account, and revokes one or all.
 pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Reply, PageError> {
     let human = pages.human(request, pages.sessions_path()).await?;
     if *request.method() == Method::POST {

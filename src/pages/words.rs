@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::types::clock::Timestamp;
 
-/// A span in words, in its two largest units, rounded down: `1 hour 30 minutes`.
+/// A duration in words, in its two largest units, rounded down: `1 hour 30 minutes`.
 pub(super) fn span(span: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let mut rest = span.as_secs();
@@ -20,19 +20,19 @@ pub(super) fn span(span: Duration) -> String {
     if words.is_empty() { "less than a second".into() } else { words.join(" ") }
 }
 
-/// A span in its largest unit, rounded down, and in seconds below a minute: `9 minutes`.
+/// A duration in its largest unit, rounded down, and in seconds below a minute: `9 minutes`.
 pub(super) fn about(exact: Duration) -> String {
     let largest = [86_400, 3_600, 60].into_iter().find(|unit| exact.as_secs() >= *unit).unwrap_or(1);
     span(Duration::from_secs(exact.as_secs() / largest * largest))
 }
 
-/// How long ago something was.
+/// The time since `then`, in words.
 pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
     let passed = now.since(then);
     if passed < Duration::from_secs(60) { "just now".into() } else { format!("{} ago", about(passed)) }
 }
 
-/// A time of day that everybody reads alike: `2026-11-24 01:10 UTC`.
+/// A date and time in an unambiguous format: `2026-11-24 01:10 UTC`.
 pub(super) fn time(time: Timestamp) -> String {
     let text = time.to_string();
     let minute = text.get(..16).unwrap_or(&text).replace('T', " ");

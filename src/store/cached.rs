@@ -17,20 +17,21 @@ use crate::types::{
     session::{Session, Use},
 };
 
-/// How stale an answer may be at most, whatever is asked for.
+/// The maximum staleness, whatever is configured.
 const STALEST: Duration = Duration::from_secs(60);
 
-/// Remembers for some seconds which sessions a store found, so that a token check need not ask it each time.
+/// Caches found sessions for some seconds, so that not every token check queries the store.
 ///
-/// Put it in front of token checks: [`AgentAuthBuilder::check_with`](crate::AgentAuthBuilder::check_with). It takes load
-/// off the store, at the price of a delay: after **another** process revoked a session, this one may let it pass until the
-/// entry is too old. Where the store tells of revocations (PostgreSQL and Redis do) the entry is dropped within moments;
-/// elsewhere, and while the connection is lost, the staleness is the bound. A revocation in this process drops the entry
-/// before it answers. A refresh is not told to other processes: there the old access token may live that long.
+/// Use it for token checks: [`AgentAuthBuilder::check_with`](crate::AgentAuthBuilder::check_with). It reduces store
+/// load at the price of a delay: after **another** process revokes a session, this one may accept it until the cache
+/// entry expires. If the store sends notices (PostgreSQL and Redis do), the entry is dropped within moments. Otherwise,
+/// and while the connection is lost, the delay is at most the staleness. A revocation in this process drops the entry
+/// before it returns. Refreshes are not sent to other processes: there the old access token may stay valid for that
+/// time.
 ///
-/// Only sessions that were found are remembered, never that one was not, and never an error. Callers that ask for the same
-/// token at the same time ask the store once. An answer from before a revocation is not remembered after it. While the
-/// store is down, what is remembered is good until it is too old.
+/// Only found sessions are cached, never negative results or errors. Concurrent lookups of the same token query the
+/// store once. A result from before a revocation is not cached after it. While the store is down, cached sessions stay
+/// valid until their entries expire.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct CachedStore<S> {
 }
 
 impl<S: SessionStore> CachedStore<S> {
-    /// A cache with the default [options](CacheOptions).
+    /// Creates a cache with the default [options](CacheOptions).
     ///
     /// # Panics
     /// As for [`CacheOptions::over`].
@@ -71,7 +72,7 @@ impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
     }
 }
 
-/// How a [`CachedStore`] remembers.
+/// The options of a [`CachedStore`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct CacheOptions {
@@ -86,27 +87,27 @@ impl Default for CacheOptions {
 }
 
 impl CacheOptions {
-    /// The defaults.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long after the store was asked its answer is still given: 5 seconds unless set, and a minute at most.
+    /// Sets how long a cached result is used, counted from the query. Defaults to 5 seconds; at most one minute.
     pub fn staleness(mut self, span: Duration) -> Self {
         self.staleness = span.min(STALEST);
         self
     }
 
-    /// How many sessions are remembered at most: 10,000 unless set. Beyond that those leave that are used least.
+    /// Sets the maximum number of cached sessions. Defaults to 10,000. Beyond it, the least used ones are evicted.
     pub const fn capacity(mut self, sessions: usize) -> Self {
         self.capacity = sessions;
         self
     }
 
-    /// The cache over `store`.
+    /// Creates the cache over `store`.
     ///
     /// # Panics
-    /// Outside a Tokio runtime, over a store that hears of other processes: PostgreSQL and Redis.
+    /// Outside a Tokio runtime, if the store receives notices from other processes: PostgreSQL and Redis.
     pub fn over<S: SessionStore>(self, store: S) -> CachedStore<S> {
         let cache = Arc::new(Cache::new(self));
         let subscriber: Weak<Cache> = Arc::downgrade(&cache);
@@ -145,6 +146,8 @@ impl Subscriber for Cache {
         match notice {
             Notice::Ended(sessions) => self.drop_sessions(sessions),
             Notice::EndedToken(access) => {
+                // A lookup in progress may be older than the end of the token, even if nothing is cached yet.
+                self.state().flights.clear();
                 if let Some(entry) = self.entries.peek(access) {
                     self.drop_sessions(std::slice::from_ref(&entry.session.id));
                 }
@@ -169,10 +172,10 @@ struct Entry {
 
 #[derive(Default)]
 struct State {
-    /// What is being looked up, each token once. When a session is dropped, this is emptied: what is looked up meanwhile
-    /// may be older than the change.
+    /// Lookups in progress, one for each token. Cleared when a session is dropped, because a result in progress may be
+    /// older than the change.
     flights: HashMap<Digest<Access>, UnderWay>,
-    /// Under which token each session that is remembered is found.
+    /// The access token of each cached session.
     tokens: HashMap<SessionId, Digest<Access>>,
 }
 
@@ -201,7 +204,7 @@ impl Cache {
         self.entries.get(access).filter(|entry| Instant::now() < entry.until).map(|entry| entry.session)
     }
 
-    /// Takes part in looking up a token: in what is under way already, unless something was dropped since it began.
+    /// Joins the lookup of a token. Shares one in progress, unless a session was dropped since it began.
     fn join(&self, access: &Digest<Access>) -> Lookup<'_> {
         let mut state = self.state();
         let begin = || {
@@ -245,14 +248,14 @@ impl Cache {
 }
 
 impl State {
-    /// The flight of that lookup, unless something was dropped since it began, or its answer is kept already.
+    /// The entry of this lookup, unless a session was dropped since it began or its result is cached already.
     fn under_way(&mut self, lookup: &Lookup<'_>) -> Option<&mut UnderWay> {
         let known = self.flights.get_mut(&lookup.access);
         known.filter(|known| Arc::ptr_eq(&known.flight, &lookup.flight))
     }
 }
 
-/// One caller's part in a lookup.
+/// One caller of a lookup.
 struct Lookup<'c> {
     cache: &'c Cache,
     access: Digest<Access>,
@@ -260,14 +263,14 @@ struct Lookup<'c> {
 }
 
 impl Lookup<'_> {
-    /// Remembers what was found, unless something was dropped meanwhile.
+    /// Caches the found session, unless a session was dropped meanwhile.
     fn keep(&self, session: &Arc<Session>) {
         let mut state = self.cache.state();
         if state.under_way(self).is_none() {
             return;
         }
         state.flights.remove(&self.access);
-        // A session has one access token at a time: another one is of before a refresh.
+        // A session has one access token at a time. A different one is from before a refresh.
         let old = state.tokens.insert(session.id.clone(), self.access);
         if let Some(old) = old.filter(|old| *old != self.access) {
             self.cache.entries.remove(&old);
@@ -284,7 +287,7 @@ impl Lookup<'_> {
 }
 
 impl Drop for Lookup<'_> {
-    /// The last caller leaves nothing behind.
+    /// The last caller removes the entry.
     fn drop(&mut self) {
         let mut state = self.cache.state();
         let Some(under_way) = state.under_way(self) else { return };
@@ -295,7 +298,7 @@ impl Drop for Lookup<'_> {
     }
 }
 
-/// Tells what had to leave.
+/// Reports evicted entries.
 #[derive(Clone)]
 struct Evicting;
 

@@ -1,5 +1,5 @@
-//! An authorization request and a session as columns: how each engine that keeps rows writes them down and reads them back. Each
-//! function takes or gives the columns in the order of its list.
+//! Conversion of authorization requests and sessions to and from columns, for all engines that store rows. Each
+//! function uses the column order of its list.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -63,21 +63,21 @@ pub(super) const SESSION: [&str; 23] = [
     "last_use_address",
 ];
 
-/// The first columns of a session, which are all that a token check reads.
+/// The first columns of a session: the only ones that a token check reads.
 pub(super) const CHECKED: &[&str] = SESSION.split_at(11).0;
 
-/// What a column holds.
+/// The value of a column.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// Text without a NUL character.
     Text(Option<String>),
-    /// Any text: the host or an agent chose it, and not every engine takes every character in a text.
+    /// Arbitrary text, chosen by the host or an agent. Not every engine accepts every character in a text column.
     AnyText(Option<String>),
     Integer(Option<i64>),
     Bytes(Option<Vec<u8>>),
 }
 
-/// Columns in the making.
+/// Column values under construction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values(pub(super) Vec<Value>);
 
@@ -182,7 +182,7 @@ impl Values {
     }
 }
 
-/// Whom the caps count an authorization request against.
+/// The source that the caps count an authorization request against.
 pub(super) fn source(authorization: &AuthorizationRequest) -> Option<String> {
     authorization.client.source().map(|source| source.to_string())
 }
@@ -198,7 +198,7 @@ pub(super) fn state_of(decision: &Decision) -> &'static str {
     }
 }
 
-/// What an engine answers.
+/// A row that an engine returns.
 pub(super) trait Row {
     fn text(&self, index: usize) -> Result<Option<&str>, StoreError>;
     fn any_text(&self, index: usize) -> Result<Option<&str>, StoreError>;
@@ -225,7 +225,7 @@ pub(super) fn authorization(row: &impl Row) -> Result<AuthorizationRequest, Stor
     })
 }
 
-/// The columns of [`CHECKED`], of a session that whoever asked knows to be not revoked.
+/// Reads the columns of [`CHECKED`]. The caller's query excludes revoked sessions.
 pub(super) fn session(row: &impl Row) -> Result<Session, StoreError> {
     let (session, _, revoked) = Fields::new(row, CHECKED).session()?;
     if revoked.is_some() { Err(garbage("revoked_at")) } else { Ok(session) }
@@ -236,7 +236,7 @@ pub(super) fn record(row: &impl Row) -> Result<SessionRecord, StoreError> {
     Fields::new(row, &SESSION).record()
 }
 
-/// The columns of a session, and behind them how many refreshes ago the token was used up, and the last refresh.
+/// Reads the columns of a session, then the age of the refresh token and the last refresh.
 pub(super) fn refresh_token_state(row: &impl Row) -> Result<RefreshTokenState, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
     let session = fields.record()?;
@@ -244,13 +244,13 @@ pub(super) fn refresh_token_state(row: &impl Row) -> Result<RefreshTokenState, S
     Ok(RefreshTokenState { session, age: age.try_into().map_err(|_| fields.garbage())?, last: fields.refreshed()? })
 }
 
-/// The columns of a session, and behind them its last refresh.
+/// Reads the columns of a session, then its last refresh.
 pub(super) fn kept(row: &impl Row, refresh_tokens: Vec<RefreshToken>) -> Result<Kept, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
     Ok(Kept { session: fields.record()?, refreshed: fields.refreshed()?, refresh_tokens })
 }
 
-/// The digest, the generation and the end of a refresh token.
+/// Reads the digest, generation and expiry of a refresh token.
 pub(super) fn refresh_token(row: &impl Row) -> Result<RefreshToken, StoreError> {
     let mut fields = Fields::new(row, &["refresh", "generation", "ends_at"]);
     Ok(RefreshToken {
@@ -260,13 +260,13 @@ pub(super) fn refresh_token(row: &impl Row) -> Result<RefreshToken, StoreError> 
     })
 }
 
-/// One digest by which an authorization request is found.
+/// Reads one lookup of an authorization request.
 pub(super) fn lookup(row: &impl Row) -> Result<Lookup, StoreError> {
     let bytes = row.bytes(0)?.and_then(|bytes| bytes.try_into().ok());
     bytes.map(Lookup::from_bytes).ok_or_else(|| garbage("lookup"))
 }
 
-/// The place of a row, in that column.
+/// Reads the position of a row from the column `index`.
 pub(super) fn place(row: &impl Row, index: usize) -> Result<u64, StoreError> {
     row.integer(index)?.and_then(|place| place.try_into().ok()).ok_or_else(|| garbage("seq"))
 }
@@ -291,7 +291,7 @@ impl<'r, R: Row> Fields<'r, R> {
         read(self.row, index)
     }
 
-    /// That the column taken last makes no sense.
+    /// The error for the column read last.
     fn garbage(&self) -> StoreError {
         garbage(self.next.checked_sub(1).and_then(|index| self.names.get(index)).unwrap_or(&"?"))
     }
@@ -331,7 +331,7 @@ impl<'r, R: Row> Fields<'r, R> {
         self.integer().map(Timestamp::from_millis)
     }
 
-    /// A session, when it was last used, and how it ended.
+    /// Reads a session, its last use, and its revocation.
     fn session(&mut self) -> Result<(Session, Option<Timestamp>, Option<Revocation>), StoreError> {
         let mut session = Session {
             id: self.parse(SessionId::parse)?,
@@ -377,7 +377,7 @@ impl<'r, R: Row> Fields<'r, R> {
         self.parse_optional(|text| text.parse().ok())
     }
 
-    /// What stands behind the name of a client.
+    /// Reads the client columns after the name.
     fn client(&mut self, name: HumanText) -> Result<Client, StoreError> {
         Ok(Client {
             name,
@@ -451,7 +451,7 @@ fn revoked_by(text: &str) -> Option<RevokedBy> {
         .find(|by| by.as_str() == text)
 }
 
-/// A row holds what the store never writes.
+/// The error for a value that the store never writes.
 pub(super) fn garbage(column: &str) -> StoreError {
     StoreError::because(StoreErrorKind::Corrupt, Garbage(column.to_owned()))
 }

@@ -5,10 +5,10 @@ use std::{
 
 use crate::types::{id::SessionId, session::Use};
 
-/// Beyond so many sessions with an unwritten use further ones go unnoted, so that memory stays bounded.
+/// The most sessions with an unwritten use. Uses of further sessions are dropped, so that memory stays bounded.
 const MOST: usize = 100_000;
 
-/// Last uses of sessions, noted by the guard at no cost of a write, and written down in batches.
+/// Buffers last uses of sessions. The guard adds them without a store write; they are written in batches.
 #[derive(Debug, Default)]
 pub(crate) struct LastUsedBuffer(Mutex<HashMap<SessionId, Use>>);
 
@@ -22,7 +22,7 @@ impl LastUsedBuffer {
         }
     }
 
-    /// Takes at most so many away.
+    /// Removes and returns at most `most` uses.
     pub(crate) fn take(&self, most: usize) -> Vec<(SessionId, Use)> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.len() <= most {

@@ -21,11 +21,10 @@ use crate::types::{
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
-/// Keeps everything in this process's memory: for tests and first steps. **A restart loses every session.**
+/// Stores everything in this process's memory, for tests and first steps. **A restart loses every session.**
 ///
-/// Clones share the same memory. Ended sessions stay in it, for the list, until
-/// [housekeeping](crate::AgentAuth::housekeeping) forgets them. It answers token checks without waiting, and those of
-/// different tokens without standing in each other's way.
+/// Clones share the same memory. Ended sessions stay in the list until [housekeeping](crate::AgentAuth::housekeeping)
+/// deletes them. Token checks return without waiting, and checks of different tokens do not contend.
 ///
 /// ```
 /// use tower_agent_auth::{types::secret::Digest, store::{MemoryStore, SessionStore}};
@@ -40,13 +39,13 @@ pub struct MemoryStore(Arc<Memory>);
 #[derive(Debug)]
 struct Memory {
     tables: RwLock<Tables>,
-    /// Every session that is not revoked by its access token. It is changed under the lock of `tables`, and read without it.
+    /// Every session that is not revoked, by access token. Written under the lock of `tables`, and read without it.
     access: Arc<Table>,
     notices: Notices,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         let access = Arc::new(Table::default());
@@ -55,7 +54,7 @@ impl MemoryStore {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        // A poisoned lock is as good as any: no method below leaves the tables half changed when it unwinds.
+        // A poisoned lock is safe to use: no method below leaves the tables half changed when it unwinds.
         self.0.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,15 +73,15 @@ impl Default for MemoryStore {
 struct Tables {
     authorizations: HashMap<AuthorizationRequestId, NewAuthorizationRequest>,
     lookups: HashMap<Lookup, AuthorizationRequestId>,
-    /// All authorization requests in the order in which they expire, so that old ones leave without a scan.
+    /// All authorization requests by expiry, so that old ones are deleted without a scan.
     by_expiry: BTreeSet<(Timestamp, AuthorizationRequestId)>,
-    /// The undecided ones, and whom each counts against.
+    /// The undecided requests, each with the source that it counts against.
     pending: BTreeMap<(Timestamp, AuthorizationRequestId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
-    /// Every session, revoked ones too, by its id. No id, authorization request or digest of a session that stands here is used twice.
+    /// Every session by id, revoked ones included. Their ids, authorization request ids and digests are not reused.
     sessions: HashMap<SessionId, Box<Kept>>,
     access: Arc<Table>,
-    /// The access tokens of those that were revoked.
+    /// The access tokens of revoked sessions.
     ended: HashSet<Digest<Access>>,
     /// Refresh tokens of every generation.
     refresh: HashMap<Digest<Refresh>, RefreshToken>,
@@ -91,7 +90,7 @@ struct Tables {
     accounts: HashMap<AccountId, Vec<SessionId>>,
 }
 
-/// A session with what is kept of its refresh tokens.
+/// A session with the state of its refresh tokens.
 #[derive(Debug)]
 struct Kept {
     record: SessionRecord,
@@ -136,7 +135,7 @@ impl Tables {
         lookups.iter().any(|lookup| self.lookups.contains_key(lookup))
     }
 
-    /// Takes what expired undecided out of the count, and forgets old authorization requests.
+    /// Removes expired requests from the pending counts, and deletes old authorization requests.
     fn sweep(&mut self, now: Timestamp) {
         while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
             if !expires_at.has_passed(now) {
@@ -148,7 +147,7 @@ impl Tables {
         self.forget_authorizations(now.before(REMEMBERED), usize::MAX);
     }
 
-    /// Takes an authorization request that is decided or over out of the count of pending ones.
+    /// Removes a decided or expired authorization request from the pending counts.
     fn settle(&mut self, id: &AuthorizationRequestId, expires_at: Timestamp) {
         let Some(Some(source)) = self.pending.remove(&(expires_at, id.clone())) else { return };
         if let Some(count) = self.pending_by_source.get_mut(&source) {
@@ -220,7 +219,7 @@ impl Tables {
         Ok(true)
     }
 
-    /// Whether it is, or was, the access token of a session.
+    /// Whether `access` is, or was, the access token of a session.
     fn is_taken(&self, access: &Digest<Access>) -> bool {
         self.ended.contains(access) || self.access.get(access).is_some()
     }
@@ -322,7 +321,8 @@ impl Tables {
         record.session.noted.advance(new.at);
     }
 
-    /// Takes authorization requests away that expired at `until` or before, at most `limit`; whether there may be more.
+    /// Deletes at most `limit` authorization requests that expired at `until` or before. Returns whether there may be
+    /// more.
     fn forget_authorizations(&mut self, until: Timestamp, limit: usize) -> bool {
         for _ in 0..limit {
             let Some((expires_at, id)) = self.by_expiry.first().cloned() else { return false };
@@ -357,8 +357,8 @@ impl Tables {
         }
     }
 
-    /// Takes sessions away that ended at `until` or before, at most `limit`, and refresh tokens of which nothing is left
-    /// to tell; whether there may be more.
+    /// Deletes at most `limit` sessions that ended at `until` or before, and used-up refresh tokens past their expiry.
+    /// Returns whether there may be more sessions.
     fn forget_sessions(&mut self, until: Timestamp, limit: usize) -> bool {
         let over = self.sessions.values().filter(|kept| kept.record.ends_at().has_passed(until));
         let over: Vec<SessionId> = over.take(limit).map(|kept| kept.record.session.id.clone()).collect();

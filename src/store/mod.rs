@@ -1,4 +1,4 @@
-//! Where authorization requests and sessions are kept.
+//! Storage of authorization requests and sessions.
 //!
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
@@ -7,7 +7,7 @@
 //!
 //! # Example
 //!
-//! A store of one's own, for a service that only checks tokens:
+//! A custom store for a service that only checks tokens:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -67,44 +67,46 @@ pub use traits::{
 };
 pub use transfer::{Kept, Portable, RefreshToken, Transferred, transfer};
 
-/// How long an authorization request is remembered after it expired: until then agent and human are still told what became of it.
+/// How long an expired authorization request is stored. Until then the agent and the human can query its outcome.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
-/// From when backwards what is over may be forgotten.
+/// The instants up to which expired data may be deleted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Cutoff {
-    /// Authorization requests that expired at this instant or before.
+    /// Applies to authorization requests that expired at this instant or before.
     pub authorizations: Timestamp,
-    /// Sessions that ended at this instant or before, and used-up refresh tokens that would have.
+    /// Applies to sessions that ended at this instant or before, and to used-up refresh tokens that would have expired
+    /// by then.
     pub sessions: Timestamp,
 }
 
 impl Cutoff {
-    /// What was over at `instant` may be forgotten.
+    /// Uses `instant` for authorization requests and for sessions.
     #[must_use]
     pub const fn at(instant: Timestamp) -> Self {
         Self { authorizations: instant, sessions: instant }
     }
 }
 
-/// By what an authorization request is found.
+/// The key that finds an authorization request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AuthorizationKey {
-    /// By its public id.
+    /// The public id.
     Id(AuthorizationRequestId),
-    /// By the digest of a secret of its agent.
+    /// The digest of one of the agent's secrets.
     Lookup(Lookup),
 }
 
-/// How many authorization requests may be pending at a time. `None` is no cap.
+/// The maximum number of pending authorization requests. `None` means no cap.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PendingCaps {
-    /// From one [source](crate::types::authorization::Client::source). An authorization request without an address is not counted here.
+    /// The cap for one [source](crate::types::authorization::Client::source). Requests without an address are not
+    /// counted.
     pub per_source: Option<u32>,
-    /// In all.
+    /// The cap for all sources together.
     pub total: Option<u32>,
 }
 
@@ -113,52 +115,52 @@ impl PendingCaps {
     pub const NONE: Self = Self { per_source: None, total: None };
 }
 
-/// What came of creating an authorization request.
+/// The result of creating an authorization request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Creation {
-    /// It is kept.
+    /// The request was stored.
     Created,
-    /// Its id or a lookup is taken; nothing changed.
+    /// Its id or a lookup already exists; nothing changed.
     Conflict,
-    /// Its source has too many pending; nothing changed.
+    /// Its source has too many pending requests; nothing changed.
     SourceFull,
-    /// Too many are pending in all; nothing changed.
+    /// There are too many pending requests in total; nothing changed.
     Full,
 }
 
-/// What to revoke.
+/// The target of a revocation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RevokeTarget {
     /// The session of this access token.
     Access(Digest<Access>),
-    /// The session of this refresh token, be it used up or not.
+    /// The session of this refresh token, current or used up.
     Refresh(Digest<Refresh>),
-    /// This session, if it is the account's.
+    /// This session, if it belongs to the account.
     Session(SessionId, AccountId),
     /// Every session of the account, and every authorization request that it approved and that is not yet redeemed.
     Account(AccountId),
 }
 
-/// A store could not answer. The fault is the store's or its configuration's, never the caller's.
+/// A store failed. The fault is the store's or its configuration's, never the caller's.
 ///
-/// The text never holds a secret; the source chain is kept for the host's logs.
+/// The message never contains a secret. The source chain is preserved for the host's logs.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Why a store could not answer.
+/// Why a store failed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// It can't be reached, is overloaded, or took too long. Trying later may help.
+    /// It can't be reached, is overloaded, or took too long. A later retry may succeed.
     Unavailable,
-    /// What was to be created exists.
+    /// The entry to create already exists.
     Conflict,
-    /// What it holds makes no sense, or was written by a newer version.
+    /// Stored data is invalid, or was written by a newer version.
     Corrupt,
     /// Anything else.
     Other,
@@ -177,19 +179,19 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of that kind, without a cause to show.
+    /// Creates an error of that kind without a source.
     #[must_use]
     pub const fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
     }
 
-    /// An error of that kind with its cause.
+    /// Creates an error of that kind with its source.
     #[must_use]
     pub fn because(kind: StoreErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind, source: Some(source.into()) }
     }
 
-    /// Why the store could not answer.
+    /// Why the store failed.
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind

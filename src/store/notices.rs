@@ -11,27 +11,27 @@ use crate::types::{
     session::Use,
 };
 
-/// Wants to know of sessions that end, as a cache does.
+/// Receives notices of sessions that end, as a cache does.
 pub trait Subscriber: Send + Sync + 'static {
-    /// Takes one notice. It is called by whoever changes the store: do little, and return.
+    /// Receives one notice. It runs inside the call that changes the store, so it must do little and return.
     fn notify(&self, notice: &Notice);
 }
 
-/// What a store tells.
+/// A notice from a store to its subscribers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The access tokens of these sessions are not good any more.
+    /// The access tokens of these sessions are no longer valid.
     Ended(Vec<SessionId>),
-    /// This access token is not good any more.
+    /// This access token is no longer valid.
     EndedToken(Digest<Access>),
     /// These uses were written down.
     Used(Vec<(SessionId, Use)>),
-    /// Something may have been missed, such as while a connection was lost. Forget all that is remembered.
+    /// Notices may have been lost, for example while a connection was down. Drop everything that is cached.
     Gap,
 }
 
-/// The subscribers of a store. A store that can tell keeps one, and its clones share it.
+/// The subscribers of a store. A store that sends notices has one, shared by its clones.
 ///
 /// ```
 /// use std::sync::{Arc, Weak};
@@ -56,20 +56,20 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// No subscriber yet.
+    /// Creates a list without subscribers.
     #[must_use]
     pub const fn new() -> Self {
         Self { subscribers: Mutex::new(Vec::new()) }
     }
 
-    /// Adds a subscriber. It leaves when it is dropped.
+    /// Adds a subscriber. It is removed when it is dropped.
     pub fn subscribe(&self, subscriber: Weak<dyn Subscriber>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|known| known.strong_count() > 0);
         subscribers.push(subscriber);
     }
 
-    /// Tells every subscriber, before it returns.
+    /// Notifies every subscriber before it returns.
     pub fn send(&self, notice: &Notice) {
         let subscribers: Vec<_> = {
             let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,11 +78,11 @@ impl Notices {
         subscribers.iter().for_each(|subscriber| subscriber.notify(notice));
     }
 
-    /// Runs a change of this process and tells what `ended` reads from its answer. Sends [`Notice::Gap`] if the change
-    /// fails or is dropped half way, since nobody knows then whether it was made.
+    /// Runs a change in this process and sends the ids that `ended` returns for its result. Sends [`Notice::Gap`] if
+    /// the change fails or is dropped, because its outcome is then unknown.
     ///
     /// # Errors
-    /// As the change.
+    /// Returns the error of the change.
     pub async fn announce<T>(
         &self,
         change: impl Future<Output = Result<T, StoreError>>,
@@ -98,11 +98,11 @@ impl Notices {
         Ok(answer)
     }
 
-    /// Runs a revocation in this process, as [`announce`](Self::announce) does. What `target` names is told as ended even
-    /// if it had ended before: this process may not have heard of it.
+    /// Runs a revocation in this process, like [`announce`](Self::announce). A session or access token in `target` is
+    /// sent as ended even if it ended before, because this process may have no notice of that.
     ///
     /// # Errors
-    /// As the revocation.
+    /// Returns the error of the revocation.
     pub async fn announce_revocation(
         &self,
         target: &RevokeTarget,
@@ -124,7 +124,7 @@ impl fmt::Debug for Notices {
     }
 }
 
-/// Sends a gap, unless it is forgotten.
+/// Sends [`Notice::Gap`] on drop, unless it is forgotten.
 struct Unknown<'n>(&'n Notices);
 
 impl Drop for Unknown<'_> {

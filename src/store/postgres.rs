@@ -28,18 +28,20 @@ mod open;
 
 pub use open::{PostgresOptions, PostgresWarning};
 
-/// Keeps everything in a PostgreSQL database: for a service that runs on more than one machine.
+/// Stores everything in a PostgreSQL database, for a service that runs on more than one machine.
 ///
-/// **A change that was acknowledged is kept**, as far as the server keeps its word: each call is one transaction, or one
-/// statement that is one, and `synchronous_commit = off` is refused. A server that runs with `fsync = off` may lose
-/// everything in a crash; [`warnings`](Self::warnings) says so. A replica that takes over has what had reached it: let
-/// `synchronous_standby_names` name one, or count the last moments before a failover as lost.
+/// **Acknowledged changes are as durable as the server's settings allow.** Each call is one transaction, or one
+/// statement as its own transaction, and `synchronous_commit = off` is refused. A server with `fsync = off` may lose
+/// everything in a crash; [`warnings`](Self::warnings) reports it. After a failover, the new primary has only what it
+/// received before. Name a replica in `synchronous_standby_names`, or expect to lose the last moments before a
+/// failover.
 ///
-/// The tables are in a schema of their own, `agent_auth` unless [`PostgresOptions::schema`] names another. They hold
+/// The tables are in their own schema, `agent_auth` unless [`PostgresOptions::schema`] names another. They contain
 /// digests, never a secret, but also the names and network addresses of agents and humans.
 ///
-/// Nodes may start, migrate and run at the same time. What one node revokes the others refuse from the answer on; a
-/// [`CachedStore`](super::CachedStore) on top hears of it through `LISTEN`. It needs PostgreSQL 12 or later, and Tokio.
+/// Nodes may start, migrate and run at the same time. Once a revocation returns on one node, all nodes refuse the
+/// session; a [`CachedStore`](super::CachedStore) on top is notified through `LISTEN`. It requires PostgreSQL 12 or
+/// later, and Tokio.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::PostgresStore;
@@ -62,7 +64,7 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects with the default [options](PostgresOptions) to the database of that URL, and brings its schema up to date.
+    /// Connects with the default [options](PostgresOptions) to the database of that URL, and migrates its schema.
     ///
     /// # Errors
     /// As for [`PostgresOptions::connect`].
@@ -70,7 +72,7 @@ impl PostgresStore {
         PostgresOptions::new().connect(url).await
     }
 
-    /// What of the server's settings can lose what was acknowledged, as they were when the store was opened.
+    /// The server settings that can lose acknowledged changes, as read when the store was opened.
     #[must_use]
     pub fn warnings(&self) -> &[PostgresWarning] {
         &self.warnings
@@ -81,12 +83,12 @@ impl PostgresStore {
         Self { pool, schema: schema.into(), statements, warnings: warnings.into(), notices: Arc::default() }
     }
 
-    /// Hears from now on what other processes end.
+    /// Starts to receive notices from other processes.
     fn listen(&self) {
         self.notices.start(&self.pool, self.channel());
     }
 
-    /// On which channel the ends of sessions are told.
+    /// The channel for notices of ended sessions.
     fn channel(&self) -> String {
         format!("{}_ended", self.schema)
     }
@@ -112,7 +114,7 @@ impl Engine for PostgresStore {
         &self.notices.notices
     }
 
-    /// Asks again as long as the connection turns out to be dead: after a restart of the server all of them are.
+    /// Retries on a lost connection. After a restart of the server, all connections of the pool are lost.
     async fn read(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
         for _ in 0..self.pool.options().get_max_connections() {
             match bound(sql, values.clone()).fetch_all(&self.pool).await {
@@ -127,7 +129,7 @@ impl Engine for PostgresStore {
         bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
     }
 
-    /// Tries again as [`read`](Self::read) does: nothing has been done yet.
+    /// Retries like [`read`](Self::read): nothing has been done yet.
     async fn begin(&self) -> Result<Self::Transaction, StoreError> {
         for _ in 0..self.pool.options().get_max_connections() {
             match begin(self.pool.clone()).await? {
@@ -164,9 +166,9 @@ impl Engine for PostgresStore {
     }
 }
 
-/// In a task of its own: sqlx 0.9 leaves a connection in a transaction that nobody ends if its future is dropped here.
+/// Begins in a separate task. If this future were dropped, sqlx 0.9 would leave a connection in an open transaction.
 async fn begin(pool: PgPool) -> Result<Result<SqlTransaction<'static, Postgres>, sqlx::Error>, StoreError> {
-    // What a statement waited for, it sees: the conditions of each write are judged by the row as it is then.
+    // At READ COMMITTED, a write that waited for a row evaluates its conditions on the new version of the row.
     let begun = tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await });
     begun.await.map_err(error::lost)
 }

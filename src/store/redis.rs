@@ -29,24 +29,24 @@ use notices::Listener;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
 
-/// How many old authorization requests each new one takes away.
+/// The number of old authorization requests that each new one deletes.
 const FORGOTTEN_AT_ONCE: i64 = 100;
-/// How many uses one script writes down, so that none holds the server for long.
+/// The number of uses that one script writes, so that none blocks the server for long.
 const USES_AT_ONCE: usize = 500;
 
-/// Keeps everything in Redis: for a service that runs on more than one machine, and can do without what a crash of Redis
+/// Stores everything in Redis, for a service that runs on more than one machine and tolerates what a crash of Redis
 /// loses.
 ///
-/// **What is acknowledged is as safe as Redis is set up to keep it.** With `appendonly yes` and `appendfsync always` it is
-/// on the disk first; with `everysec` the last second may be lost in a crash, and a revocation of that second with it;
-/// without an append-only file a restart loses everything. A failover loses what the new primary had not received:
-/// [`RedisOptions::replicas`] waits for it. [`warnings`](Self::warnings) tells what the server is set up to lose.
+/// **Acknowledged changes are as durable as Redis is configured to make them.** With `appendonly yes` and `appendfsync
+/// always`, a change is on the disk first. With `everysec`, a crash may lose the last second, revocations included.
+/// Without an append-only file, a restart loses everything. A failover loses what the new primary had not received;
+/// [`RedisOptions::replicas`] waits for replicas. [`warnings`](Self::warnings) lists the settings that can lose data.
 ///
-/// Whatever Redis loses or evicts makes sessions invalid, never valid; but an eviction policy other than `noeviction` ends
-/// sessions at random. Each change is one script, and all keys are in one hash slot.
+/// Lost or evicted keys make sessions invalid, never valid. An eviction policy other than `noeviction` ends sessions at
+/// random. Each change is one script, and all keys are in one hash slot.
 ///
-/// What one node revokes the others refuse from the answer on; a [`CachedStore`](super::CachedStore) on top hears of it
-/// by publish/subscribe. It needs Redis 6 or later, and Tokio.
+/// Once a revocation returns on one node, all nodes refuse the session. A [`CachedStore`](super::CachedStore) on top is
+/// notified by publish/subscribe. It requires Redis 6 or later, and Tokio.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::RedisStore;
@@ -79,7 +79,7 @@ impl RedisStore {
         RedisOptions::new().connect(url).await
     }
 
-    /// What of the server's settings can lose what was acknowledged, as they were when the store was opened.
+    /// The server settings that can lose acknowledged changes, as read when the store was opened.
     #[must_use]
     pub fn warnings(&self) -> &[RedisWarning] {
         &self.warnings
@@ -102,7 +102,7 @@ impl RedisStore {
         Ok(answer)
     }
 
-    /// Until the replicas have all that this connection wrote (<https://redis.io/docs/latest/commands/wait/>).
+    /// Waits until the replicas have all writes of this connection (<https://redis.io/docs/latest/commands/wait/>).
     async fn wait_for_replicas(&self) -> Result<(), StoreError> {
         const PATIENCE_MILLIS: u32 = 2_000;
         let mut connection = self.connection.clone();
@@ -119,7 +119,7 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// What a script or `HMGET` answers, in the order of the names that it was asked for.
+/// The values that a script or `HMGET` returns, in the order of the requested names.
 type Cells = Vec<Option<Vec<u8>>>;
 
 impl SessionStore for RedisStore {
@@ -324,7 +324,7 @@ impl Portable for RedisStore {
     ) -> Result<Vec<(u64, NewAuthorizationRequest)>, StoreError> {
         let rows: Vec<Cells> = self.read(&self.scripts.authorizations_after, page(after, limit)).await?;
         let new = |row: &Cells| {
-            // Behind the columns of the authorization request stands its place, and behind that its lookups.
+            // After the columns of the authorization request come its position and its lookups.
             let lookups = row.iter().skip(AUTHORIZATION.len() + 1).map(|cell| columns::lookup(&vec![cell.clone()]));
             let lookups = lookups.collect::<Result<_, _>>()?;
             let new = NewAuthorizationRequest::new(columns::authorization(row)?, lookups);
@@ -340,7 +340,7 @@ impl Portable for RedisStore {
             let id = row.text(0)?.unwrap_or_default();
             let tokens: Vec<Cells> = self.read(&self.scripts.refresh_tokens_of, Arguments::new().text(id)).await?;
             let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
-            // Behind the columns of the session stand the two of its last refresh.
+            // After the columns of the session come the two of its last refresh.
             all.push((columns::place(row, SESSION.len() + 2)?, columns::kept(row, tokens)?));
         }
         Ok(all)

@@ -26,19 +26,19 @@ use crate::types::{
 mod error;
 mod open;
 
-/// Keeps everything in one SQLite file: for a service that runs on one machine, in one process or several.
+/// Stores everything in one SQLite file, for a service that runs on one machine, in one process or several.
 ///
-/// **A change that was acknowledged is kept**: the file is in WAL mode and synced before each answer
-/// (`synchronous=FULL`), so that what was granted or revoked outlives a killed process, and a power loss too as far as
-/// the disk keeps its word. The file must be on a local disk; SQLite's locks don't hold on network file systems.
+/// **Acknowledged changes are durable**: the file is in WAL mode and synced before each call returns
+/// (`synchronous=FULL`). Grants and revocations survive a killed process, and a power loss if the disk honours syncs.
+/// The file must be on a local disk, because SQLite's locks don't work on network file systems.
 ///
-/// The file is the store's own, with `-wal` and `-shm` beside it while it is in use. It holds digests, never a secret,
-/// but also the names and network addresses of agents and humans: a new file is readable by its owner only (mode 0600);
-/// the mode of one that exists is left as it is.
+/// The store owns the file, and the `-wal` and `-shm` files beside it while it is in use. It contains digests, never a
+/// secret, but also the names and network addresses of agents and humans. A new file is readable by its owner only
+/// (mode 0600); the mode of an existing file is unchanged.
 ///
-/// Clones share the same connections, one that writes and a few that read. Changes stand in line; reads don't wait for
-/// them. A call that does not get its turn within five seconds fails with
-/// [`Unavailable`](super::StoreErrorKind::Unavailable). It runs on Tokio, with time enabled.
+/// Clones share the same connections: one writer and a few readers. Changes are serialised; reads don't wait for them.
+/// A call that gets no connection within five seconds fails with [`Unavailable`](super::StoreErrorKind::Unavailable).
+/// It requires Tokio, with time enabled.
 ///
 /// ```
 /// use tower_agent_auth::{types::secret::Digest, store::{SessionStore, SqliteStore}};
@@ -62,15 +62,15 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, creates it if it is missing, and brings its schema up to date. Several may open it at once.
+    /// Opens the file, creates it if it is missing, and migrates its schema. Several processes may open it at once.
     ///
     /// # Errors
     /// * [`Unavailable`](super::StoreErrorKind::Unavailable) when the file can't be opened, or stays locked;
-    /// * [`Corrupt`](super::StoreErrorKind::Corrupt) when it is no SQLite file, belongs to something else, or was
-    ///   written by a newer version of this crate;
-    /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not take the settings that the promise above needs.
+    /// * [`Corrupt`](super::StoreErrorKind::Corrupt) when it is not a SQLite file, belongs to another application, or
+    ///   was written by a newer version of this crate;
+    /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not accept the settings that durability requires.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        // An absolute path is never taken for one of SQLite's special names, such as `:memory:`.
+        // An absolute path can't be mistaken for one of SQLite's special names, such as `:memory:`.
         let path = std::path::absolute(path).map_err(error::unopened)?;
         open::create_file(&path)?;
         let readers = open::readers(&path).await?;
@@ -79,7 +79,7 @@ impl SqliteStore {
         Ok(Self { writer, readers, statements, notices: Arc::default() })
     }
 
-    /// Other processes can't be heard: SQLite has no channel.
+    /// Does nothing: SQLite has no notification channel.
     const fn listen(&self) {
         let _ = self;
     }
@@ -129,12 +129,12 @@ impl Engine for SqliteStore {
         transaction.commit().await.map_err(error::failed)
     }
 
-    /// Transactions that write stand in line anyway.
+    /// Does nothing: SQLite serialises transactions that write.
     async fn take_turn(&self, _: &mut Self::Transaction, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Nobody can be told: SQLite has no channel.
+    /// Does nothing: SQLite has no notification channel.
     async fn announce(&self, _: &mut Self::Transaction, _: &[SessionId]) -> Result<(), StoreError> {
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Engine for SqliteStore {
 fn syntax() -> Syntax {
     Syntax {
         schema: String::new(),
-        // A scope has neither a quote nor a backslash (RFC 6749 section 3.3).
+        // A scope contains neither a quote nor a backslash (RFC 6749 section 3.3).
         grantable: r#"$4 <> '' AND NOT EXISTS (SELECT 1 FROM json_each('["' || replace($4, ' ', '","') || '"]')
             WHERE instr(' ' || requested || ' ', ' ' || value || ' ') = 0)"#,
         uses: "(SELECT value ->> 0 AS id, value ->> 1 AS at, value ->> 2 AS address FROM json_each($1))",

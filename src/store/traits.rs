@@ -1,5 +1,5 @@
-//! The store traits, each declared once: the trait itself, the same for `Arc<T>`, its form as a trait object, and the
-//! deadline of each call.
+//! The store traits, each declared once. Each comes with an implementation for `Arc<T>`, a trait object form, and a
+//! deadline for each call.
 
 use std::{
     future::Future,
@@ -24,27 +24,28 @@ use crate::{
     },
 };
 
-/// Finds sessions: all that a service needs that only checks tokens.
+/// Finds sessions. This is all that a service needs to check tokens.
 pub trait SessionStore: Send + Sync + 'static {
-    /// The session whose access token has this digest, unless it was revoked. Whether it has expired is the caller's to
-    /// judge, by its own clock. Its [last use](crate::types::session::Noted) is the one that is written down.
+    /// Returns the session whose access token has this digest, unless it was revoked. Expired sessions may be returned:
+    /// the caller checks expiry with its own clock. The [last use](crate::types::session::Noted) of the session is the
+    /// persisted one.
     ///
     /// # Errors
-    /// When the store can't know. The caller answers 503, never 401.
+    /// When the lookup fails. The caller responds with 503, never 401.
     fn find_session(
         &self,
         access: &Digest<Access>,
     ) -> impl Future<Output = Result<Option<Arc<Session>>, StoreError>> + Send;
 
-    /// The same answer, if the store can give it without waiting. `Poll::Pending`, which is the default, means that
-    /// [`find_session`](Self::find_session) must be asked.
+    /// Returns the same result, if it is available without waiting. `Poll::Pending`, the default, means that the caller
+    /// must use [`find_session`](Self::find_session).
     fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         let _ = access;
         Poll::Pending
     }
 
-    /// Tells `subscriber` from now on of sessions that end, whichever process ends them. `false`, which is the default,
-    /// means that the store can't. A cache subscribes, to drop them at once.
+    /// Notifies `subscriber` of sessions that end, in any process. Returns `false`, the default, if the store has no
+    /// notices. A cache subscribes to drop ended sessions at once.
     fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
         let _ = subscriber;
         false
@@ -95,7 +96,7 @@ macro_rules! store_traits {
             }
         )*}
 
-        /// The same as a trait object.
+        /// The trait as a trait object.
         pub(crate) trait $object: Send + Sync {$(
             fn $method<'a>(&'a self, $($argument: $type),*) -> Pending<'a, $answer>;
         )*}
@@ -110,108 +111,109 @@ macro_rules! store_traits {
 }
 
 store_traits! {
-    /// Keeps authorization requests, and turns them into sessions.
+    /// Stores authorization requests, and redeems them for sessions.
     AuthorizationStore as DynAuthorizationStore {
-        /// Keeps a new authorization request, if its id and its lookups are unknown and `caps` leave room for it. Counting
-        /// and inserting are one atomic step. What counts is pending at `new.request.created_at`.
+        /// Stores a new authorization request, if its id and lookups are unused and `caps` leave room. Counting and
+        /// inserting are one atomic step. The caps count requests that are pending at `new.request.created_at`.
         ///
         /// # Errors
-        /// When the store can't know whether it was kept.
+        /// When it is unknown whether the request was stored.
         write create_authorization(new: &'a NewAuthorizationRequest, caps: PendingCaps) -> Creation;
 
-        /// The authorization request of that id or lookup.
+        /// Returns the authorization request of that id or lookup.
         ///
         /// # Errors
-        /// When the store can't know.
+        /// When the lookup fails.
         read find_authorization(key: &'a AuthorizationKey) -> Option<AuthorizationRequest>;
 
-        /// Applies `transition` if [`AuthorizationRequest::allows`] it at `at`, in one conditional write, and says whether
-        /// it did. An approval adds its lookups in the same transaction; if one is taken, nothing changes and the error's
-        /// kind is [`StoreErrorKind::Conflict`].
+        /// Applies `transition` in one conditional write, if [`AuthorizationRequest::allows`] permits it at `at`.
+        /// Returns whether it was applied. An approval adds its lookups in the same transaction. If one is taken,
+        /// nothing changes and the error's kind is [`StoreErrorKind::Conflict`].
         ///
         /// # Errors
-        /// When the store can't know whether it did.
+        /// When it is unknown whether the transition was applied.
         write transition(id: &'a AuthorizationRequestId, transition: &'a Transition, at: Timestamp) -> bool;
 
-        /// Turns an approved authorization request into a session, in one transaction: if it is approved and not expired at
-        /// `at`, it becomes what `new.redemption` says, and the session is created. `false` if it was not approved. The
-        /// session's id and digests must be unique; if one is not, nothing changes and the error's kind is
+        /// Redeems an authorization request and creates its session, in one transaction. Returns `false` if the request
+        /// is not approved, or has expired at `at`. `new.redemption` decides whether the request stays approved. The
+        /// session's id and digests must be unique. If one is not, nothing changes and the error's kind is
         /// [`StoreErrorKind::Conflict`].
         ///
         /// # Errors
-        /// When the store can't know whether it did.
+        /// When it is unknown whether the session was created.
         write redeem(new: &'a NewSession, at: Timestamp) -> bool;
     }
 
-    /// Lists, revokes and keeps what a human sees of sessions.
+    /// Finds, lists and revokes sessions, and records their uses.
     SessionRecordStore as DynSessionRecordStore {
-        /// The session of that id with all that is kept of it, ended or not.
+        /// Returns the session of that id with everything that is stored for it, ended or not.
         ///
         /// # Errors
-        /// When the store can't know.
+        /// When the lookup fails.
         read find_record(session: &'a SessionId) -> Option<SessionRecord>;
 
-        /// The sessions that came of an authorization request, ended or not, newest first.
+        /// Returns the sessions created from an authorization request, ended or not, newest first.
         ///
         /// # Errors
-        /// When the store can't know.
+        /// When the lookup fails.
         read sessions_of(authorization: &'a AuthorizationRequestId) -> Vec<SessionRecord>;
 
-        /// The sessions of an account, ended or not, newest first: at most `limit` of those before `before`.
+        /// Returns the sessions of an account, ended or not, newest first: at most `limit` of those older than
+        /// `before`.
         ///
         /// # Errors
-        /// When the store can't know.
+        /// When the lookup fails.
         read list_sessions(
             account: &'a AccountId,
             before: Option<&'a SessionId>,
             limit: usize,
         ) -> Vec<SessionRecord>;
 
-        /// Revokes what `target` names. Returns the newly revoked ids, expired sessions included. From the answer on no
-        /// lookup finds a session that it ended.
+        /// Revokes `target`. Returns the newly revoked ids, expired sessions included. Once this returns, no lookup
+        /// finds a revoked session.
         ///
         /// # Errors
-        /// When the store can't know whether it did. The caller answers 503, never 200.
+        /// When it is unknown whether the revocation was applied. The caller responds with 503, never 200.
         write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
 
-        /// Writes down last uses, each only if it is later than the one that stands.
+        /// Persists last uses. An older use never replaces a newer one.
         ///
         /// # Errors
-        /// When the store could not write them.
+        /// When the uses could not be written.
         write record_uses(uses: &'a [(SessionId, Use)]) -> ();
     }
 
-    /// Keeps refresh tokens, current and used up.
+    /// Stores refresh tokens, current and used up.
     RefreshTokenStore as DynRefreshTokenStore {
-        /// What is known of a refresh token of any generation, whether its session has ended or not.
+        /// Returns the state of a refresh token of any generation, whether its session has ended or not.
         ///
         /// # Errors
-        /// When the store can't know.
+        /// When the lookup fails.
         read find_refresh(refresh: &'a Digest<Refresh>) -> Option<RefreshTokenState>;
 
-        /// Gives a session new secrets, if `rotation.from` is its current refresh token, not expired at `at`, and the
-        /// session is not revoked; in one conditional write, after which the old access token finds nothing and the old
-        /// refresh token is used up. Answers the session, or `None` if that did not hold. If a digest is taken, nothing
-        /// changes and the error's kind is [`StoreErrorKind::Conflict`].
+        /// Gives a session new secrets, in one conditional write. `rotation.from` must be its current refresh token and
+        /// not expired at `at`, and the session must not be revoked. Afterwards no lookup finds the old access token,
+        /// and the old refresh token is used up. Returns the session, or `None` if a condition did not hold. If a
+        /// digest is taken, nothing changes and the error's kind is [`StoreErrorKind::Conflict`].
         ///
         /// # Errors
-        /// When the store can't know whether it did.
+        /// When it is unknown whether the session was refreshed.
         write rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
     }
 
-    /// Forgets what is over.
+    /// Deletes expired data.
     HousekeepingStore as DynHousekeepingStore {
-        /// Forgets at most `limit` of each: authorization requests that expired, sessions of which both tokens expired, and
-        /// used-up refresh tokens that would have expired, at the instants of `cutoff` or before. Answers whether there may
-        /// be more. Nothing but the store's size depends on it.
+        /// Deletes at most `limit` of each: expired authorization requests, sessions of which both tokens expired, and
+        /// used-up refresh tokens past their expiry. Data that expired at the instants of `cutoff` or before is
+        /// deleted. Returns whether there may be more. Only the store's size depends on it.
         ///
         /// # Errors
-        /// When the store can't know whether it did.
+        /// When it is unknown whether the data was deleted.
         write forget(cutoff: &'a Cutoff, limit: usize) -> bool;
     }
 }
 
-/// All that the ceremony needs of a store. It is implemented for whatever implements its parts.
+/// All that the ceremony needs of a store. Implemented for every type that implements its supertraits.
 pub trait CeremonyStore:
     SessionStore + AuthorizationStore + SessionRecordStore + RefreshTokenStore + HousekeepingStore
 {
@@ -233,16 +235,16 @@ impl<T: DynSessionStore + DynAuthorizationStore + DynSessionRecordStore + DynRef
 {
 }
 
-/// What a call of a store answers, in time to come.
+/// The future that a store call returns.
 pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// [`SessionStore`] as a trait object. A guard's lookup outlives the borrow of the guard.
+/// [`SessionStore`] as a trait object. The future of `find` outlives the borrow of the guard.
 pub(crate) trait DynSessionStore: Send + Sync {
     fn try_find(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>>;
     fn find(self: Arc<Self>, access: Digest<Access>) -> Pending<'static, Option<Arc<Session>>>;
 }
 
-/// How long a store may take to answer.
+/// The time limits of store calls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
     pub(crate) read: Duration,
@@ -271,7 +273,7 @@ struct Late(Duration);
 
 impl<S: SessionStore> DynSessionStore for WithDeadline<S> {
     fn try_find(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
-        // A store that panics here is asked again by `find`, where a panic fails one request.
+        // If the store panics here, the caller falls back to `find`, where a panic fails only one request.
         let answer = panic::catch_unwind(AssertUnwindSafe(|| self.store.try_find_session(access)));
         answer.unwrap_or(Poll::Pending)
     }

@@ -1,4 +1,4 @@
-//! From one store to another.
+//! Copies one store to another.
 
 use std::future::Future;
 
@@ -10,15 +10,15 @@ use crate::types::{
     session::{Refreshed, SessionRecord},
 };
 
-/// How much is read at a time.
+/// The number of entries read at a time.
 const PAGE: usize = 500;
 
-/// Copies everything that one store holds into another: sessions with their digests, so that no agent notices, ended ones
-/// too, and authorization requests that wait for their humans. What is there already is left alone, so that a copy that was
-/// interrupted is simply made again.
+/// Copies everything from one store to another. Sessions keep their digests, so agents are unaffected. Ended sessions
+/// and pending authorization requests are included. Existing entries are left unchanged, so an interrupted copy can be
+/// repeated.
 ///
-/// Nobody may use either store meanwhile: what is granted or revoked behind the copy is not copied. Stop the service,
-/// copy, and start it with the other store.
+/// Neither store may be in use meanwhile: changes made during the copy may be lost. Stop the service, copy, and start
+/// it with the other store.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::{PostgresStore, SqliteStore, transfer};
@@ -33,7 +33,7 @@ const PAGE: usize = 500;
 /// ```
 ///
 /// # Errors
-/// When either store fails, or the other one holds something else under the same id or digest.
+/// When either store fails, or the target has different data under the same id or digest.
 pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transferred, StoreError> {
     let mut transferred = Transferred { authorizations: 0, sessions: 0 };
     let mut after = 0;
@@ -57,7 +57,7 @@ pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transf
     Ok(transferred)
 }
 
-/// How much was copied that was not there.
+/// The number of newly copied entries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Transferred {
     /// Authorization requests.
@@ -66,48 +66,49 @@ pub struct Transferred {
     pub sessions: usize,
 }
 
-/// A store of which everything can be taken into another. See [`transfer`].
+/// A store whose whole content can be copied to another. See [`transfer`].
 pub trait Portable: CeremonyStore {
-    /// The authorization requests behind the place `after`, each with its own place, at most `limit`. The first place is above zero.
+    /// Returns at most `limit` authorization requests after the position `after`, each with its position. The first
+    /// position is above zero.
     ///
     /// # Errors
-    /// When the store can't know.
+    /// When the read fails.
     fn authorizations_after(
         &self,
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(u64, NewAuthorizationRequest)>, StoreError>> + Send;
 
-    /// The sessions behind the place `after` in the order in which they came to be, as for authorization requests.
+    /// Returns at most `limit` sessions after the position `after`, in creation order, each with its position.
     ///
     /// # Errors
-    /// When the store can't know.
+    /// When the read fails.
     fn sessions_after(
         &self,
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(u64, Kept)>, StoreError>> + Send;
 
-    /// Keeps an authorization request as it is, in whatever state. `false` if its id is known.
+    /// Stores an authorization request unchanged, in any state. Returns `false` if its id exists.
     ///
     /// # Errors
-    /// When the store can't know whether it did.
+    /// When it is unknown whether the request was stored.
     fn keep_authorization(
         &self,
         new: &NewAuthorizationRequest,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Keeps a session as it is, as the newest of its account. `false` if its id is known.
+    /// Stores a session unchanged, as the newest of its account. Returns `false` if its id exists.
     ///
     /// # Errors
-    /// When the store can't know whether it did, or holds one of its digests for another session.
+    /// When it is unknown whether the session was stored, or one of its digests belongs to another session.
     fn keep_session(&self, session: &Kept) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// All that a store keeps of a session and of its refresh tokens.
+/// Everything that a store keeps of a session and its refresh tokens.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// The session, be it ended or not.
+    /// The session, ended or not.
     pub session: SessionRecord,
     /// Its last refresh.
     pub refreshed: Option<Refreshed>,
@@ -120,8 +121,8 @@ pub struct Kept {
 pub struct RefreshToken {
     /// Its digest.
     pub digest: Digest<Refresh>,
-    /// How many refreshes led to it.
+    /// The number of refreshes that led to it.
     pub generation: u64,
-    /// From when on it is, or would be, refused.
+    /// When it expires, or would have expired if it is used up.
     pub ends_at: Timestamp,
 }

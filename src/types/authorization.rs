@@ -1,4 +1,4 @@
-//! An authorization request: an agent's request for access, and the state machine of what may become of it.
+//! An authorization request: an agent's request for access, and its state machine.
 //!
 //! ```text
 //! pending ──approve──► approved ──redeem──► redeemed
@@ -7,9 +7,9 @@
 //!                          └──expire──► expired
 //! ```
 //!
-//! A [`Transition`] is one edge. [`AuthorizationRequest::allows`] is the rule; a store applies it in one conditional write.
-//! What the agent must show to ask and to redeem is the request's [`Flow`], which only the
-//! [ceremony](crate::ceremony) reads.
+//! A [`Transition`] is one edge. [`AuthorizationRequest::allows`] decides whether it is legal; a store applies it in
+//! one conditional write. The request's [`Flow`] states what the agent must present. Only the
+//! [ceremony](crate::ceremony) reads it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,50 +42,51 @@ use super::{
     text::HumanText,
 };
 
-/// So many failed attempts lock an authorization request.
+/// The number of failed attempts that locks an authorization request.
 pub const MAX_FAILED_ATTEMPTS: u32 = 5;
 
-/// An agent's request for access, as a store keeps it.
+/// An agent's request for access, as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AuthorizationRequest {
-    /// The public name; it stands in the approval URL.
+    /// The public identifier. It is part of the approval URL.
     pub id: AuthorizationRequestId,
-    /// The resource identifier (RFC 9728 section 2) that access is requested to. Nothing becomes of the request elsewhere.
+    /// The resource identifier (RFC 9728 section 2) that access is requested to. The request is valid for this resource
+    /// only.
     pub resource: Arc<str>,
-    /// Who asks, in the asker's own words.
+    /// The client that requests access.
     pub client: Client,
-    /// What is asked for.
+    /// The requested scopes.
     pub requested: ScopeSet,
-    /// When it was asked.
+    /// The time of the request.
     pub created_at: Timestamp,
-    /// From when on nothing more can become of it, unless it was redeemed or denied before. Approving may move it.
+    /// The expiry of a pending or approved request. An approval may change it.
     pub expires_at: Timestamp,
-    /// The account whose human opened the approval page; from then on no other account can decide.
+    /// The account whose human opened the approval page. After that, no other account can decide.
     pub account: Option<Account>,
-    /// What has become of it. Expiry is not written down, see [`AuthorizationRequest::state_at`].
+    /// The stored decision. Expiry is computed, not stored; see [`AuthorizationRequest::state_at`].
     pub decision: Decision,
-    /// How many wrong codes were presented.
+    /// The number of wrong codes presented.
     pub failed_attempts: u32,
-    /// What the agent must show, and how access is handed over.
+    /// What the agent must present, and how access is delivered.
     pub flow: Flow,
 }
 
-/// What the agent must show to ask and to redeem, and how access is handed over: one text that the
-/// [ceremony](crate::ceremony) writes and reads, with its name and version in it.
+/// What the agent must present to poll and to redeem, and how access is delivered. The [ceremony](crate::ceremony)
+/// writes and reads it as one text that contains its name and version.
 ///
-/// A store keeps it as it is. The digests by which a request is found are kept beside it, as [`Lookup`]s.
+/// A store keeps the text unchanged. The digests used to find a request are stored separately, as [`Lookup`]s.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Flow(Arc<str>);
 
 impl Flow {
-    /// A flow as a store has kept it.
+    /// Restores a flow from its stored text.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text that a store keeps. It holds digests and no secret, and is none the less not for logs.
+    /// The text to store. It contains digests and no secret, but must not be logged.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -94,23 +95,23 @@ impl Flow {
 
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A client may keep a secret of its own in what it gets back.
+        // The text contains the client's `state`, which may include a secret of the client.
         f.debug_struct("Flow").finish_non_exhaustive()
     }
 }
 
-/// The digest of a secret by which an authorization request is found, whatever the secret's kind. Unique in a store.
+/// The digest of a secret that identifies an authorization request, whatever the secret's kind. Unique in a store.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Lookup([u8; 32]);
 
 impl Lookup {
-    /// A lookup as a store has kept it.
+    /// Restores a lookup from its stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The lookup as a store keeps it.
+    /// The bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -129,57 +130,57 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// An authorization request on its way into a store, with the digests by which it is found.
+/// A new authorization request to store, with the digests used to find it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct NewAuthorizationRequest {
     /// The request.
     pub request: AuthorizationRequest,
-    /// By what it is found beside its id.
+    /// The digests that find the request, in addition to its id.
     pub lookups: Vec<Lookup>,
 }
 
 impl NewAuthorizationRequest {
-    /// A request that is found by its id and by `lookups`.
+    /// Creates a new request that is found by its id and by `lookups`.
     #[must_use]
     pub fn new(request: AuthorizationRequest, lookups: Vec<Lookup>) -> Self {
         Self { request, lookups }
     }
 }
 
-/// Who asks for access. Everything but the address is the asker's own claim.
+/// The client that requests access. All fields except the address are unverified claims of the client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Client {
-    /// What the client calls itself.
+    /// The name that the client gives itself.
     pub name: HumanText,
-    /// What the client calls this session, if it does.
+    /// The client's label for this session, if it sends one.
     pub label: Option<HumanText>,
-    /// What kind of client it says it is, such as `cli`.
+    /// The kind of client by its own claim, such as `cli`.
     pub kind: Option<HumanText>,
-    /// What the client calls this instance of itself, such as its process.
+    /// The client's name for this instance, such as a process.
     pub instance: Option<HumanText>,
-    /// The network address that the request came from, if the host tells.
+    /// The network address of the request, if the host provides it.
     pub address: Option<IpAddr>,
-    /// The way to sign in that the client would like its human to use: a hint.
+    /// The sign-in method that the client prefers for its human: a hint.
     pub method: Option<HumanText>,
 }
 
 impl Client {
-    /// A client of that name, of which nothing else is known.
+    /// Creates a client with this name and no other details.
     #[must_use]
     pub const fn named(name: HumanText) -> Self {
         Self { name, label: None, kind: None, instance: None, address: None, method: None }
     }
 
-    /// Whom the caps on pending authorization requests count as one: an IPv4 address, or an IPv6 network of 64 bits.
+    /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.
     #[must_use]
     pub fn source(&self) -> Option<IpNet> {
         self.address.map(source_of)
     }
 }
 
-/// Whom caps and rates count as one.
+/// The source that caps and rate limits count: an IPv4 address, or an IPv6 /64 network.
 pub(crate) fn source_of(address: IpAddr) -> IpNet {
     let address = address.to_canonical();
     let bits = if address.is_ipv4() { 32 } else { 64 };
@@ -192,109 +193,109 @@ pub(crate) fn source_of(address: IpAddr) -> IpNet {
 pub struct Account {
     /// The host's stable identifier.
     pub id: AccountId,
-    /// What the human recognises the account by, such as an e-mail address. Shown to the human, and told to the agent
-    /// that got access.
+    /// A label that the human recognises, such as an e-mail address. It is shown to the human, and sent to the agent
+    /// that was granted access.
     pub label: String,
 }
 
 impl Account {
-    /// An account of that identifier and label.
+    /// Creates an account with this identifier and label.
     #[must_use]
     pub fn new(id: AccountId, label: impl Into<String>) -> Self {
         Self { id, label: label.into() }
     }
 }
 
-/// What has become of an authorization request, as a store keeps it.
+/// The decision on an authorization request, as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Nothing yet.
+    /// No decision yet.
     Undecided,
     /// The human approved these scopes.
     Approved(ScopeSet),
     /// The human refused.
     Denied,
-    /// It was redeemed; a session exists or existed.
+    /// The request was redeemed; a session exists or existed.
     Redeemed(ScopeSet),
-    /// It was approved and then taken back before it was redeemed.
+    /// The request was approved, then revoked before it was redeemed.
     Revoked,
-    /// It was approved, and then too many wrong codes were presented.
+    /// The request was approved, then locked after too many wrong codes.
     Locked,
 }
 
-/// Where an authorization request stands at an instant.
+/// The state of an authorization request at an instant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum State {
     /// The human has not decided.
     Pending,
-    /// The human approved; the agent has not come back yet.
+    /// The human approved; the agent has not redeemed the request yet.
     Approved,
     /// The human refused. Final.
     Denied,
-    /// The agent has its session. Final.
+    /// The agent redeemed the request. Final.
     Redeemed,
-    /// Approved, then taken back. Final.
+    /// Approved, then revoked. Final.
     Revoked,
-    /// Approved, then too many wrong codes were presented. Final.
+    /// Approved, then locked after too many wrong codes. Final.
     Locked,
-    /// Nobody finished in time. Final.
+    /// Not completed in time. Final.
     Expired,
 }
 
-/// One edge of the state machine, but for redeeming, which creates a session as well.
+/// One edge of the state machine. Redeeming is separate, because it also creates a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Transition {
-    /// A signed-in human opened the page: bind the authorization request to the account, if it is bound to no other.
+    /// A signed-in human opened the page. Binds the request to the account, unless it is bound to another.
     Open(Account),
     /// The human of the bound account approves.
     Approve(Approval),
     /// The human of the bound account refuses.
     Deny(AccountId),
-    /// What was approved is taken back before it was redeemed.
+    /// Revokes an approved request before it is redeemed.
     Revoke,
-    /// A wrong code was presented for what was approved. The fifth locks it.
+    /// A wrong code was presented for an approved request. The fifth locks it.
     FailedAttempt,
 }
 
-/// What a human approves.
+/// A human's approval.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Approval {
     /// The bound account.
     pub account: AccountId,
-    /// One or more of the scopes that were asked for.
+    /// The granted scopes: one or more of the requested scopes.
     pub scopes: ScopeSet,
-    /// The flow from now on, which may hold a code that was handed out.
+    /// The flow after the approval. It may contain the digest of an issued code.
     pub flow: Flow,
-    /// By what the request is found from now on, beside what it was found by before.
+    /// Digests that find the request from now on, in addition to the existing ones.
     pub lookups: Vec<Lookup>,
-    /// Until when the agent can redeem.
+    /// When the approval expires. Until then the agent can redeem.
     pub expires_at: Timestamp,
 }
 
 impl Approval {
-    /// The approval of `scopes` by `account`, which the agent can redeem until `expires_at`.
+    /// Creates an approval of `scopes` by `account` that the agent can redeem until `expires_at`.
     #[must_use]
     pub const fn new(account: AccountId, scopes: ScopeSet, flow: Flow, expires_at: Timestamp) -> Self {
         Self { account, scopes, flow, lookups: Vec::new(), expires_at }
     }
 }
 
-/// What redeeming leaves of an authorization request: the rule of its flow.
+/// How often an authorization request can be redeemed. Its flow decides.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Redemption {
-    /// It is redeemed: no second session can come of it.
+    /// Once: no second session can be created from it.
     Once,
-    /// It stays approved until it expires: each redemption is one more session.
+    /// Repeatedly: it stays approved until it expires, and each redemption creates another session.
     Again,
 }
 
 impl AuthorizationRequest {
-    /// A request that nobody has opened, for no scope yet.
+    /// Creates a pending request without an account and without scopes.
     #[must_use]
     pub fn new(
         id: AuthorizationRequestId,
@@ -318,7 +319,7 @@ impl AuthorizationRequest {
         }
     }
 
-    /// Where the authorization request stands at `now`. Expiry is judged here, at reading; no write is needed for it.
+    /// The state at `now`. Expiry is evaluated here, when read; no write is needed.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> State {
         let over = self.expires_at.has_passed(now);
@@ -333,7 +334,7 @@ impl AuthorizationRequest {
         }
     }
 
-    /// Whether `transition` is legal at `now`. There is no other edge than those named here.
+    /// Whether `transition` is legal at `now`. This function defines every edge except redeeming.
     #[must_use]
     pub fn allows(&self, transition: &Transition, now: Timestamp) -> bool {
         let bound_to = |id: &AccountId| self.account.as_ref().is_some_and(|account| account.id == *id);
@@ -352,7 +353,7 @@ impl AuthorizationRequest {
         }
     }
 
-    /// Applies `transition` if it is legal at `now`, and says whether it was.
+    /// Applies `transition` if it is legal at `now`. Returns whether it was applied.
     pub fn apply(&mut self, transition: Transition, now: Timestamp) -> bool {
         if !self.allows(&transition, now) {
             return false;
@@ -376,7 +377,7 @@ impl AuthorizationRequest {
         true
     }
 
-    /// Redeems the request if it is approved at `now`, and says whether it was.
+    /// Redeems the request if it is approved at `now`. Returns whether it was redeemed.
     pub fn redeem(&mut self, redemption: Redemption, now: Timestamp) -> bool {
         match &self.decision {
             Decision::Approved(scopes) if !self.expires_at.has_passed(now) => {
@@ -389,7 +390,7 @@ impl AuthorizationRequest {
         }
     }
 
-    /// What the human granted, once that is known.
+    /// The granted scopes, if the request is approved or redeemed.
     #[must_use]
     pub fn granted(&self) -> Option<&ScopeSet> {
         match &self.decision {

@@ -1,7 +1,7 @@
-//! Where a live browser login brings the human's browser, and with it the exchange code, back to the agent.
+//! The callback URL of a live browser login. It returns the human's browser, and the exchange code, to the agent.
 //!
-//! An agent in a terminal listens on a loopback address (RFC 8252 section 7.3), which nobody else's browser can reach. An
-//! https callback is good only if its origin is listed in the configuration.
+//! An agent in a terminal listens on a loopback address (RFC 8252 section 7.3), which only browsers on the same machine
+//! can reach. An `https` callback is accepted only if its origin is listed in the configuration.
 //!
 //! ```
 //! use tower_agent_auth::types::callback::Callback;
@@ -15,22 +15,22 @@
 use std::fmt;
 
 const LONGEST: usize = 512;
-/// What the redirect adds; a callback that names one of them already could make the agent read another value.
+/// Parameters that the redirect adds. A callback that already has one could make the agent read the wrong value.
 const RESERVED: [&str; 6] = ["request_id", "exchange_code", "code", "state", "iss", "error"];
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
-/// Below are the well-known ports, where no agent listens.
+/// The lowest accepted port. Lower ports are well-known ports, where no agent listens.
 const LOWEST_PORT: u16 = 1_024;
 
-/// A callback URL that was checked. It is kept byte for byte as the client wrote it.
+/// A validated callback URL, stored byte for byte as the client sent it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Callback(Box<str>);
 
 impl Callback {
-    /// Checks a callback: `http`, a loopback host exactly, an explicit port from 1024 on; or an https URL of one of
-    /// `origins`.
+    /// Validates a callback. Accepts `http` with an exact loopback host and an explicit port from 1024 on, or an
+    /// `https` URL of one of `origins`.
     ///
     /// # Errors
-    /// When it is any other; the error says which part. The fault is the client's.
+    /// For any other URL; the error names the invalid part. The fault is the client's.
     pub fn parse(url: &str, origins: &[String]) -> Result<Self, CallbackError> {
         if url.len() > LONGEST {
             return Err(CallbackError::TooLong);
@@ -55,19 +55,20 @@ impl Callback {
         Ok(Self(url.into()))
     }
 
-    /// A callback as a store has kept it. It was checked before it was kept, and is checked again before it is used.
+    /// Restores a callback from its stored URL, without validation. It is validated before it is stored and again
+    /// before it is used.
     #[must_use]
     pub fn from_stored(url: &str) -> Self {
         Self(url.into())
     }
 
-    /// The URL as the client wrote it.
+    /// The URL as the client sent it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The URL with these parameters at the end of its query, each once and percent-encoded.
+    /// The URL with these parameters appended to its query once each, percent-encoded.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
         let mut url = self.0.to_string();
@@ -82,13 +83,7 @@ impl Callback {
         url
     }
 
-    /// Whether the host is an IPv6 address, which a content security policy can't name (CSP level 3 section 2.3.1).
-    #[must_use]
-    pub fn is_ipv6(&self) -> bool {
-        self.0.starts_with("http://[")
-    }
-
-    /// The URL without its query, as a content security policy names it.
+    /// The URL without its query, in the form used by a content security policy.
     #[must_use]
     pub fn location(&self) -> &str {
         self.0.split('?').next().unwrap_or(&self.0)
@@ -97,7 +92,7 @@ impl Callback {
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A client may keep a secret of its own in the query.
+        // The query may contain a secret of the client.
         write!(f, "Callback({})", self.location())
     }
 }
@@ -109,35 +104,35 @@ pub enum CallbackError {
     /// Longer than 512 bytes.
     #[error("is longer than {LONGEST} bytes; shorten it")]
     TooLong,
-    /// Neither a loopback URL nor of an origin that the service lists.
+    /// Neither a loopback URL nor a URL of a listed origin.
     #[error(
         "must be http://127.0.0.1, http://[::1] or http://localhost with an explicit port from {LOWEST_PORT} on and a path"
     )]
     NotAllowed,
-    /// A path that a browser would write otherwise.
+    /// The path has characters or segments that a browser would rewrite.
     #[error(
         "must have a path that begins with a slash, of unreserved and percent-encoded characters, without . and .. in it"
     )]
     Path,
-    /// A query that a browser would write otherwise.
+    /// The query has characters that a browser would rewrite, or a fragment follows.
     #[error("must have its query percent-encoded, and no fragment")]
     Query,
-    /// A query with a parameter that the service adds.
+    /// The query has a parameter that the service adds.
     #[error("must not have a parameter that the service adds: request_id, exchange_code, code, state, iss, error")]
     Reserved,
 }
 
-/// The path, if what comes before it is a loopback origin in the one spelling that every parser reads alike.
+/// The path, if a loopback origin precedes it in the one spelling that all parsers read alike.
 fn loopback_path(location: &str) -> Option<&str> {
     let rest = location.strip_prefix("http://")?;
     let rest = LOOPBACK.iter().find_map(|host| rest.strip_prefix(host))?.strip_prefix(':')?;
     let (port, path) = rest.split_at(rest.find('/')?);
     let number: u16 = port.parse().ok()?;
-    // `parse` also takes a plus sign and leading zeros.
+    // `parse` also accepts a plus sign and leading zeros.
     (number >= LOWEST_PORT && number.to_string() == port).then_some(path)
 }
 
-/// RFC 3986 section 3.3, without what browsers rewrite.
+/// The path characters of RFC 3986 section 3.3, except those that browsers rewrite.
 const fn is_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -169,13 +164,13 @@ fn is_escaped(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Browsers fold these away, in their encoded spellings too.
+/// Whether the path has a `.` or `..` segment, encoded or not. Browsers remove such segments.
 fn has_dot_segment(path: &str) -> bool {
     path.split('/').any(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
 }
 
 fn names(query: Option<&str>) -> impl Iterator<Item = &str> {
-    // An encoded name is read as what it stands for by whoever gets it; none that is fit needs an escape.
+    // Receivers decode an encoded name. No valid name needs an escape, so an encoded name counts as reserved.
     let pairs = query.unwrap_or_default().split('&');
     pairs.map(|pair| pair.split('=').next().unwrap_or(pair)).map(|name| if name.contains('%') { "state" } else { name })
 }

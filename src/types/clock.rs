@@ -18,9 +18,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Where the crate reads the time.
+/// The source of time for this crate.
 pub trait Clock: Send + Sync + 'static {
-    /// The present instant.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -29,7 +29,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -41,14 +41,14 @@ impl Timestamp {
         self.0
     }
 
-    /// This instant plus `span`; the far future if that does not fit.
+    /// This instant plus `span`, saturating at the latest instant.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis))
     }
 
-    /// This instant minus `span`; the far past if that does not fit.
+    /// This instant minus `span`, saturating at the earliest instant.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
@@ -62,7 +62,7 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
 
-    /// Whether something that ends at this instant has ended at `now`. It is over from this instant on.
+    /// Whether something that expires at this instant has expired at `now`. The instant itself counts as expired.
     #[must_use]
     pub fn has_passed(self, now: Self) -> bool {
         now >= self
@@ -80,7 +80,7 @@ impl From<SystemTime> for Timestamp {
 /// RFC 3339 in UTC with whole seconds, rounded down: `2026-11-24T01:10:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // 9999-12-31T23:59:59Z: the last instant that RFC 3339 can write.
+        // 9999-12-31T23:59:59Z: the last instant that RFC 3339 can represent.
         const LAST_SECOND: u64 = 253_402_300_799;
         let seconds = u64::try_from(self.0.div_euclid(1_000)).unwrap_or(0);
         let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
@@ -88,8 +88,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The machine's wall clock. Within one process it never runs backwards, so that a step of the wall clock can't revive
-/// what has expired. On Linux it lags by up to 10 ms, because it reads the kernel's last tick.
+/// The machine's wall clock. Within one process it never runs backwards, so a step of the wall clock can't revive
+/// expired items. On Linux it lags by up to 10 ms, because it reads the kernel's last tick.
 #[derive(Debug, Default)]
 pub struct SystemClock {
     latest: AtomicI64,
@@ -98,7 +98,7 @@ pub struct SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let wall = wall();
-        // Writes once a millisecond at most, since threads that write to one place wait for each other.
+        // Writes at most once per millisecond, because concurrent writes to one location contend.
         if wall > self.latest.load(Ordering::Relaxed) {
             self.latest.fetch_max(wall, Ordering::Relaxed);
         }
@@ -106,7 +106,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time of the kernel's last tick: 7 ns, where the exact time takes 39 ns, an eighth of a hit.
+/// The time of the kernel's last tick. Reading it takes 7 ns; the exact time takes 39 ns, an eighth of a token check.
 #[cfg(target_os = "linux")]
 fn wall() -> i64 {
     use nix::time::{ClockId, clock_gettime};
@@ -119,12 +119,12 @@ fn wall() -> i64 {
     Timestamp::from(SystemTime::now()).0
 }
 
-/// A clock that stands still until it is moved, for tests. Clones share the time.
+/// A clock for tests that changes only when set. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
-    /// A clock that shows `start`.
+    /// Creates a clock that shows `start`.
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
         Self(Arc::new(AtomicI64::new(start.0)))
@@ -135,7 +135,7 @@ impl ManualClock {
         self.set(self.now().after(span));
     }
 
-    /// Sets the clock, backwards too.
+    /// Sets the time, forwards or backwards.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }

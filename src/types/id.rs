@@ -1,4 +1,4 @@
-//! Public identifiers. None of them is a secret, and none of them gives access to anything.
+//! Public identifiers. None of them is a secret or grants access.
 //!
 //! ```
 //! use tower_agent_auth::types::{id::SessionId, random::OsRandom};
@@ -16,7 +16,7 @@ use super::random::{Random, RandomError, push_base62};
 
 /// Base62 characters of randomness in an identifier: 22 × log2(62) = 131 bits.
 const RANDOM_LENGTH: usize = 22;
-/// All of a random identifier: it lies in whoever has it, since each session has two of them.
+/// The length of a random identifier. Stored inline to save two allocations per session.
 const RANDOM_ID_BYTES: usize = 4 + RANDOM_LENGTH;
 const ACCOUNT_ID_BYTES: usize = 255;
 
@@ -27,17 +27,17 @@ macro_rules! random_id {
         pub struct $name([u8; RANDOM_ID_BYTES]);
 
         impl $name {
-            /// A new identifier of 131 random bits.
+            /// Generates an identifier of 131 random bits.
             ///
             /// # Errors
-            /// When `random` can't deliver.
+            /// When `random` fails.
             pub fn generate(random: &dyn Random) -> Result<Self, RandomError> {
                 let mut text = String::from($prefix);
                 push_base62(&mut text, RANDOM_LENGTH, random)?;
                 Self::of(&text).ok_or(RandomError)
             }
 
-            /// The identifier that `text` spells, or `None` if it has another form.
+            /// Parses `text`. Returns `None` if it has another form.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 let random = text.strip_prefix($prefix)?;
@@ -49,10 +49,10 @@ macro_rules! random_id {
                 text.as_bytes().try_into().ok().map(Self)
             }
 
-            /// The identifier as text, fit for a URL path.
+            /// The identifier as text, safe in a URL path.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                // It is ASCII from the day it was made.
+                // The bytes are always ASCII.
                 str::from_utf8(&self.0).unwrap_or_default()
             }
         }
@@ -72,21 +72,23 @@ macro_rules! random_id {
 }
 
 random_id! {
-    /// Names an authorization request: `reg_` and 22 base62 characters. It stands in the approval URL.
+    /// The identifier of an authorization request: `reg_` and 22 base62 characters. It is part of the approval URL.
     AuthorizationRequestId, "reg_"
 }
 
 random_id! {
-    /// Names a session: `ses_` and 22 base62 characters. It stands on the sessions page and in audit events.
+    /// The identifier of a session: `ses_` and 22 base62 characters. It appears on the sessions page and in audit
+    /// events.
     SessionId, "ses_"
 }
 
-/// Names an account of the host service. The host gives it; it must be stable and never reused, so not an e-mail address.
+/// The identifier of an account at the host service. The host assigns it. It must be stable and never reused, so an
+/// e-mail address is unsuitable.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AccountId(Arc<str>);
 
 impl AccountId {
-    /// The host's identifier of an account: 1 to 255 bytes without control characters.
+    /// Creates an account identifier: 1 to 255 bytes without control characters.
     ///
     /// # Errors
     /// When `text` is empty, longer, or has a control character.
@@ -97,7 +99,7 @@ impl AccountId {
         Ok(Self(text.into()))
     }
 
-    /// The identifier as the host gave it.
+    /// The identifier as the host assigned it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -110,7 +112,7 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// An account identifier that can't be kept. The fault is the host's.
+/// An invalid account identifier. The fault is the host's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("an account id is 1 to {ACCOUNT_ID_BYTES} bytes without control characters")]
 #[non_exhaustive]

@@ -1,15 +1,15 @@
-//! The innermost ring: values and rules without I/O and without HTTP.
+//! Core types and rules, without I/O and without HTTP.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`clock`] | time, injected |
-//! | [`random`] | randomness, injected |
-//! | [`secret`] | tokens, what they look like, and the digests that stores keep |
+//! | [`clock`] | injected time |
+//! | [`random`] | injected randomness |
+//! | [`secret`] | tokens, their format, and the digests that stores keep |
 //! | [`id`] | public identifiers |
-//! | [`scope`] | scopes, sets of them, and the catalogue that a service offers |
-//! | [`text`] | text that a stranger chose and a human will read |
-//! | [`authorization`] | an agent's request for access and what may become of it |
-//! | [`session`] | what a redeemed authorization request becomes |
+//! | [`scope`] | scopes, scope sets, and a service's scope catalogue |
+//! | [`text`] | untrusted text that a human reads |
+//! | [`authorization`] | an agent's request for access and its state machine |
+//! | [`session`] | the result of a redeemed authorization request |
 //!
 //! ```
 //! use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};

@@ -1,4 +1,4 @@
-//! Proof key for code exchange (RFC 7636): what binds an exchange code to the process that began the login.
+//! Proof Key for Code Exchange (RFC 7636): binds an exchange code to the process that started the login.
 //!
 //! ```
 //! use tower_agent_auth::types::pkce::CodeChallenge;
@@ -13,17 +13,17 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::Digest as _;
 use subtle::ConstantTimeEq;
 
-/// The longest verifier (RFC 7636 section 4.1). Its least length of 43 is not asked for: clients exist whose verifier has
-/// 32 hexadecimal digits, which is 128 bits.
+/// The longest verifier (RFC 7636 section 4.1). The minimum length of 43 is not enforced, because some clients send 32
+/// hexadecimal digits (128 bits).
 const LONGEST_VERIFIER: usize = 128;
 
-/// The SHA-256 of a code verifier. There is no `plain` (RFC 7636 section 4.2).
+/// The SHA-256 of a code verifier. The method `plain` (RFC 7636 section 4.2) is not supported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CodeChallenge([u8; 32]);
 
 impl CodeChallenge {
-    /// A challenge as a client sends it: 43 characters of base64url, or 64 lower-case hexadecimal digits as the Agent
-    /// Analytics command line does. The length tells which.
+    /// Parses a challenge: 43 base64url characters, or 64 lower-case hexadecimal digits as sent by the Agent Analytics
+    /// command line. The length decides which.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let decoded = match text.len() {
@@ -34,19 +34,19 @@ impl CodeChallenge {
         decoded.ok()?.try_into().ok().map(Self)
     }
 
-    /// A challenge as a store has kept it.
+    /// Restores a challenge from its stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The challenge as a store keeps it.
+    /// The bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether `verifier` is the one that the challenge was made of, in constant time.
+    /// Whether the challenge was made from `verifier`, compared in constant time.
     #[must_use]
     pub fn is_met_by(&self, verifier: &str) -> bool {
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -78,7 +78,8 @@ mod tests {
         let hex = hex(VERIFIER);
         let base64 = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
         let padded = format!("{base64}=");
-        // The last symbol of 43 carries four bits only; a decoder that ignores the rest has two spellings of one challenge.
+        // The last of 43 symbols carries only four bits. A decoder that ignores the rest accepts two spellings of one
+        // challenge.
         let loose = base64.replace("-cM", "-cN");
         for wrong in ["", &hex[1..], &hex.to_uppercase(), &format!("{hex}0"), &base64[1..], &padded, &loose, "plain"] {
             assert_eq!(CodeChallenge::parse(wrong), None, "{wrong}");

@@ -1,4 +1,4 @@
-//! Randomness for secrets and identifiers, from a source that is injected.
+//! Randomness for secrets and identifiers, from an injected source.
 //!
 //! ```
 //! use tower_agent_auth::types::random::{OsRandom, Random};
@@ -11,16 +11,16 @@
 
 /// A source of unpredictable bytes.
 ///
-/// An implementation must be a cryptographically secure generator; only tests have a reason to write one.
+/// An implementation must be cryptographically secure. Only tests need their own.
 pub trait Random: Send + Sync + 'static {
-    /// Fills `bytes` whole.
+    /// Fills `bytes` completely.
     ///
     /// # Errors
-    /// When the source can't deliver. Nothing is issued then: the caller answers 503.
+    /// When the source fails. The caller then issues nothing and responds with 503.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
-/// The operating system's generator. There is no fallback to another one.
+/// The operating system's generator, without a fallback.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsRandom;
 
@@ -38,9 +38,9 @@ pub struct RandomError;
 
 pub(crate) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Appends `count` base62 characters, each uniform: a byte's low six bits, thrown away unless they are below 62.
+/// Appends `count` uniform base62 characters, by rejection sampling on the low six bits of each byte.
 pub(crate) fn push_base62(text: &mut String, count: usize, random: &dyn Random) -> Result<(), RandomError> {
-    // One buffer gives 43 characters with overwhelming probability; a source that keeps failing the draw is broken.
+    // One buffer almost always gives 43 characters. A source that fails every round is broken.
     const ROUNDS: usize = 16;
     let end = text.len() + count;
     let mut bytes = zeroize::Zeroizing::new([0; 64]);

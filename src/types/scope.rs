@@ -1,6 +1,6 @@
-//! Scopes (RFC 6749 section 3.3), sets of them, and the catalogue of those that a service offers to agents.
+//! Scopes (RFC 6749 section 3.3), scope sets, and the catalogue of scopes that a service offers to agents.
 //!
-//! A scope is compared whole and case-sensitively. One scope gives another only where the catalogue says so:
+//! Scopes are compared as whole strings, case-sensitively. One scope gives another only if the catalogue declares it:
 //!
 //! ```
 //! use tower_agent_auth::types::scope::{Catalogue, CatalogueEntry, Scope, ScopeSet};
@@ -18,7 +18,7 @@
 
 use std::{fmt, sync::Arc};
 
-/// The longest scope that is accepted, in bytes.
+/// The longest accepted scope, in bytes.
 const MAX_SCOPE: usize = 64;
 
 /// One scope: printable ASCII without space, quote and backslash, 1 to 64 bytes.
@@ -26,10 +26,10 @@ const MAX_SCOPE: usize = 64;
 pub struct Scope(Arc<str>);
 
 impl Scope {
-    /// The scope that `text` spells.
+    /// Parses one scope.
     ///
     /// # Errors
-    /// When `text` is no `scope-token` of RFC 6749 section 3.3, or is too long.
+    /// When `text` is not a `scope-token` (RFC 6749 section 3.3), or is longer than 64 bytes.
     pub fn new(text: &str) -> Result<Self, ScopeError> {
         let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if text.is_empty() || text.len() > MAX_SCOPE || !text.bytes().all(allowed) {
@@ -51,7 +51,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A text that is no scope.
+/// A text that is not a valid scope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a scope is 1 to {MAX_SCOPE} printable ASCII characters without space, quote and backslash")]
 #[non_exhaustive]
@@ -62,10 +62,10 @@ pub struct ScopeError;
 pub struct ScopeSet(Arc<[Scope]>);
 
 impl ScopeSet {
-    /// The set that a space-separated list spells (RFC 6749 section 3.3). The empty text is the empty set.
+    /// Parses a space-separated list (RFC 6749 section 3.3). The empty text is the empty set.
     ///
     /// # Errors
-    /// When a part of the list is no scope.
+    /// When an entry of the list is not a valid scope.
     pub fn parse(list: &str) -> Result<Self, ScopeError> {
         list.split(' ').filter(|part| !part.is_empty()).map(Scope::new).collect()
     }
@@ -93,13 +93,13 @@ impl ScopeSet {
         self.0.iter()
     }
 
-    /// How many scopes there are.
+    /// The number of scopes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -148,31 +148,31 @@ impl fmt::Display for ScopeSet {
 pub struct Catalogue(Vec<CatalogueEntry>);
 
 impl Catalogue {
-    /// A catalogue in the order in which people shall read it.
+    /// Creates a catalogue. Pages show its entries in this order.
     #[must_use]
     pub const fn new(entries: Vec<CatalogueEntry>) -> Self {
         Self(entries)
     }
 
-    /// The entries, in the order in which people shall read them.
+    /// The entries in display order.
     #[must_use]
     pub fn entries(&self) -> &[CatalogueEntry] {
         &self.0
     }
 
-    /// The entry of `scope`.
+    /// The entry for `scope`, if there is one.
     #[must_use]
     pub fn find(&self, scope: &Scope) -> Option<&CatalogueEntry> {
         self.0.iter().find(|entry| entry.scope == *scope)
     }
 
-    /// What an agent that names no scope asks for.
+    /// The scopes requested by an agent that names none.
     #[must_use]
     pub fn defaults(&self) -> ScopeSet {
         self.0.iter().filter(|entry| entry.default).map(|entry| entry.scope.clone()).collect()
     }
 
-    /// Every scope that gives `wanted`: itself, and whatever implies it, over any number of steps.
+    /// Every scope that gives `wanted`: the scope itself, and all scopes that imply it directly or indirectly.
     #[must_use]
     pub fn givers(&self, wanted: &Scope) -> ScopeSet {
         let mut givers = vec![wanted.clone()];
@@ -193,35 +193,35 @@ impl Catalogue {
     }
 }
 
-/// One scope as a service offers it.
+/// One scope of a catalogue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CatalogueEntry {
     /// The scope.
     pub scope: Scope,
-    /// The sentence that a human reads before approving it.
+    /// The sentence that a human reads before approval.
     pub description: String,
-    /// Whether an agent that names no scope asks for this one. False unless set.
+    /// Whether agents that name no scope request this one. `false` by default.
     pub default: bool,
-    /// The scopes that this one gives as well. None unless set.
+    /// The scopes that this one also gives. Empty by default.
     pub implies: ScopeSet,
 }
 
 impl CatalogueEntry {
-    /// A scope and the sentence that a human reads before approving it.
+    /// Creates an entry from a scope and the sentence that a human reads before approval.
     #[must_use]
     pub fn new(scope: Scope, description: &str) -> Self {
         Self { scope, description: description.into(), default: false, implies: ScopeSet::default() }
     }
 
-    /// The same entry, asked for by agents that name no scope.
+    /// Makes this a default scope: agents that name no scope request it.
     #[must_use]
     pub fn by_default(mut self) -> Self {
         self.default = true;
         self
     }
 
-    /// The same entry, giving `scopes` as well.
+    /// Sets the scopes that this one also gives.
     #[must_use]
     pub fn implies(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.implies = scopes.into_iter().collect();

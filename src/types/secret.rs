@@ -1,11 +1,11 @@
-//! The secrets of a ceremony and of a session: how they look, how they are made, and the digest that a store keeps.
+//! The secrets of a ceremony and of a session: their format, their generation, and the digests that stores keep.
 //!
-//! A secret is `prefix` + 43 base62 characters (256 bits from the operating system) + 6 base62 characters of CRC-32 over
-//! everything before them. The checksum lets a guard refuse a mistyped or invented token without asking the store, and
-//! lets a secret scanner recognise a leaked one. A prefix has at most 6 characters, so a secret is at most 55 bytes, which
-//! SHA-256 hashes in one block.
+//! A secret is `prefix` + 43 base62 characters (256 bits from the operating system) + 6 base62 characters of CRC-32
+//! over everything before them. The checksum lets a guard refuse a mistyped or invented token without a store lookup.
+//! It also lets a secret scanner recognise a leaked secret. A prefix has at most 6 characters, so a secret has at most
+//! 55 bytes, which SHA-256 hashes in one block.
 //!
-//! Each kind is its own Rust type, so that one can't be used in the place of another:
+//! Each kind is its own Rust type, so that one can't be used in place of another:
 //!
 //! ```compile_fail
 //! use tower_agent_auth::types::secret::{Access, Digest, Refresh};
@@ -46,16 +46,16 @@ use super::random::{BASE62, Random, RandomError, push_base62};
 
 /// Base62 characters of randomness in a secret: 43 × log2(62) = 256.03 bits.
 const RANDOM_LENGTH: usize = 43;
-/// Base62 characters of checksum: 62^6 is above 2^32.
+/// Base62 characters of checksum: 62^6 exceeds 2^32.
 const CHECKSUM_LENGTH: usize = 6;
-/// The characters after the prefix.
+/// The number of characters after the prefix.
 const REST: usize = RANDOM_LENGTH + CHECKSUM_LENGTH;
 /// The longest prefix: SHA-256 hashes a secret of 55 bytes in one block.
 const MAX_PREFIX: usize = 55 - REST;
 
-/// What a secret is for. The set of kinds is closed.
+/// The purpose of a secret. The set of kinds is closed.
 pub trait Kind: sealed::Sealed + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static {
-    /// The kind's name in texts.
+    /// The kind's name in messages.
     const NAME: &'static str;
 }
 
@@ -76,21 +76,21 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// An access token: what an agent sends as `Authorization: Bearer`.
+    /// An access token. The agent sends it as `Authorization: Bearer`.
     Access = "access token";
-    /// A refresh token: what continues a session when its access token has expired.
+    /// A refresh token. It continues a session after its access token has expired.
     Refresh = "refresh token";
-    /// A claim token: what an agent holds while its human decides, and redeems afterwards.
+    /// A claim token. The agent holds it while its human decides, and redeems it afterwards.
     Claim = "claim token";
-    /// A poll token: what an agent holds while its human decides, and asks with.
+    /// A poll token. The agent uses it to poll for the status while its human decides.
     Poll = "poll token";
-    /// An exchange code: what an agent redeems that got it back through its callback, or by its poll token.
+    /// An exchange code. The agent receives it through its callback or by polling, and redeems it.
     Exchange = "exchange code";
-    /// A finish code: what a human carries from the approval page to the agent, which redeems it.
+    /// A finish code. The human copies it from the approval page to the agent, which redeems it.
     Finish = "finish code";
 }
 
-/// A secret in the clear. It exists on its way to the agent that it is issued to, and nowhere else.
+/// A secret in plain text. It exists only on its way to the agent that it is issued to.
 ///
 /// It has no `Display`, no `Serialize` and no comparison, its `Debug` is redacted, and its memory is wiped on drop.
 pub struct Secret<K: Kind> {
@@ -99,13 +99,13 @@ pub struct Secret<K: Kind> {
 }
 
 impl<K: Kind> Secret<K> {
-    /// The secret in the clear, to be written into the one response that delivers it.
+    /// The secret in plain text, for the one response that delivers it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// What a store keeps of it.
+    /// The digest that a store keeps.
     #[must_use]
     pub fn digest(&self) -> Digest<K> {
         Digest::of(self.text.as_bytes())
@@ -118,9 +118,9 @@ impl<K: Kind> fmt::Debug for Secret<K> {
     }
 }
 
-/// The SHA-256 of a whole secret, and all that a store ever sees of it.
+/// The SHA-256 of a whole secret, and the only form of it that reaches a store.
 ///
-/// `==` is for maps and tests; a secret that somebody presents is compared with [`matches`](Self::matches).
+/// `==` is for maps and tests. Compare a presented secret with [`matches`](Self::matches).
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Digest<K: Kind> {
     bytes: [u8; 32],
@@ -128,19 +128,19 @@ pub struct Digest<K: Kind> {
 }
 
 impl<K: Kind> Digest<K> {
-    /// A digest as a store has kept it.
+    /// Restores a digest from its stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self { bytes, kind: PhantomData }
     }
 
-    /// The digest as a store keeps it.
+    /// The bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// Whether both are of the same secret, in constant time.
+    /// Whether both digests are of the same secret, compared in constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.bytes.ct_eq(&other.bytes).into()
@@ -157,7 +157,7 @@ impl<K: Kind> fmt::Debug for Digest<K> {
     }
 }
 
-/// The prefix of a service's secrets of one kind. It makes and checks them.
+/// The prefix of a service's secrets of one kind. It generates and validates them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Prefix<K: Kind> {
     text: Arc<str>,
@@ -165,7 +165,7 @@ pub struct Prefix<K: Kind> {
 }
 
 impl<K: Kind> Prefix<K> {
-    /// A prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
+    /// Creates a prefix such as `aas_`: lower-case letters and digits, then one underscore, 2 to 6 characters in all.
     ///
     /// # Errors
     /// When `text` has another form.
@@ -185,10 +185,10 @@ impl<K: Kind> Prefix<K> {
         &self.text
     }
 
-    /// A new secret of 256 random bits.
+    /// Generates a secret of 256 random bits.
     ///
     /// # Errors
-    /// When `random` can't deliver.
+    /// When `random` fails.
     pub fn generate(&self, random: &dyn Random) -> Result<Secret<K>, RandomError> {
         let mut text = Zeroizing::new(String::with_capacity(self.text.len() + REST));
         text.push_str(&self.text);
@@ -198,22 +198,22 @@ impl<K: Kind> Prefix<K> {
         Ok(Secret { text, kind: PhantomData })
     }
 
-    /// The secret that follows from `key` and `salt` for `subject`: the same each time, and to whoever lacks the key or
-    /// the salt as unpredictable as one that is drawn (HKDF with SHA-256, RFC 5869).
+    /// Derives the secret for `subject` from `key` and `salt` (HKDF with SHA-256, RFC 5869). The result is
+    /// deterministic, and unpredictable without both the key and the salt.
     ///
     /// # Errors
-    /// Never in practice: when the stream that it is taken from ends too early.
+    /// Never in practice: only when the output of HKDF is too short.
     pub(crate) fn derive(&self, key: &str, salt: &[u8], subject: &str) -> Result<Secret<K>, RandomError> {
         let expander = Hkdf::new(Some(salt), key.as_bytes());
         self.generate(&Stream { expander, info: format!("{}\0{subject}\0", K::NAME), round: AtomicU8::new(0) })
     }
 
-    /// The digest of `presented`, or `None` if it can't be a secret of this kind: wrong prefix, length, alphabet or
-    /// checksum. Then there is no need to ask a store.
+    /// The digest of `presented`, or `None` if its prefix, length, alphabet or checksum is wrong. A store lookup is
+    /// then unnecessary.
     #[must_use]
     pub fn digest(&self, presented: &[u8]) -> Option<Digest<K>> {
         let (prefix, rest) = presented.split_last_chunk::<REST>()?;
-        // `fold` looks at many characters at once. `all` costs 370 instructions more, 23 % of a hit.
+        // `fold` processes many characters at once. `all` costs 370 more instructions, 23 % of a token check.
         let alphanumeric = rest.iter().fold(true, |so_far, byte| so_far & byte.is_ascii_alphanumeric());
         let (checked, stated) = presented.split_last_chunk::<CHECKSUM_LENGTH>()?;
         let valid = prefix == self.text.as_bytes() && alphanumeric && checksum(checked) == *stated;
@@ -221,7 +221,7 @@ impl<K: Kind> Prefix<K> {
     }
 }
 
-/// The randomness of a derived secret.
+/// The random source of a derived secret.
 struct Stream {
     expander: Hkdf<Sha256>,
     info: String,
@@ -235,7 +235,7 @@ impl Random for Stream {
     }
 }
 
-/// A prefix has the wrong form. The fault is the configuration's.
+/// A malformed prefix. The fault is the configuration's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a prefix is lower-case letters or digits and one underscore, 2 to {MAX_PREFIX} characters, such as `aas_`")]
 #[non_exhaustive]
@@ -262,7 +262,7 @@ mod tests {
         Prefix::new("aas_").unwrap()
     }
 
-    /// Delivers 0xFF for the first fills, then real bytes.
+    /// Returns 0xFF for the first fills, then real bytes.
     struct Stubborn(Mutex<usize>);
 
     impl Random for Stubborn {

@@ -1,10 +1,10 @@
-//! A session: what a redeemed authorization request becomes.
+//! A session: the result of a redeemed authorization request.
 //!
-//! An agent session is never an account-owner session: it carries scopes that a human granted, an end, and the account
-//! that it acts for, and it can be seen and taken back by that account's human at any time.
+//! An agent session is never an account-owner session. It carries the scopes that a human granted, an expiry, and the
+//! account that it acts for. That account's human can see and revoke it at any time.
 //!
-//! A [`Session`] is what a token check reads and a handler sees. A [`SessionRecord`] is all that a store keeps of it: what
-//! the human's list shows, and what the ceremony decides by.
+//! A [`Session`] is the part that token checks read and handlers see. A [`SessionRecord`] is everything that a store
+//! keeps, as used by the sessions page and the ceremony.
 //!
 //! ```
 //! # use tower_agent_auth::types::{clock::Timestamp, session::{Session, SessionRecord, SessionState}};
@@ -36,31 +36,31 @@ use super::{
     text::HumanText,
 };
 
-/// A session as a token check reads it and a handler sees it. A [`SessionRecord`] is all that is kept of it.
+/// A session as token checks read it and handlers see it. A [`SessionRecord`] contains everything that is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Session {
-    /// The digest of its access token, by which stores find it. Unique. Nobody can call with it; it is none the less not for
-    /// logs and answers, where `id` is the name.
+    /// The digest of the access token, by which stores find the session. Unique. It can't authenticate a call, but must
+    /// not appear in logs or responses; use `id` there.
     pub access: Digest<Access>,
-    /// From when on the access token is refused.
+    /// When the access token expires.
     pub expires_at: Timestamp,
-    /// When a use was last noted, so that one is noted once a minute and not for each request.
+    /// The last recorded use. Uses are recorded at most once a minute, not for each request.
     pub noted: Noted,
-    /// The resource identifier (RFC 9728 section 2) that it is good for.
+    /// The resource identifier (RFC 9728 section 2) that the access token is valid for.
     pub resource: Arc<str>,
-    /// What the access token is good for: all that was granted, or less if the agent asked for less when it refreshed.
+    /// The scopes of the access token: all granted scopes, or fewer if the agent requested fewer when it refreshed.
     pub scopes: ScopeSet,
-    /// The account that it acts for.
+    /// The account that the session acts for.
     pub account: Account,
-    /// What its client calls itself.
+    /// The name that the client gives itself.
     pub client: HumanText,
-    /// The public name.
+    /// The public identifier.
     pub id: SessionId,
 }
 
 impl Session {
-    /// A session for a store to answer, never used so far.
+    /// Creates a session that was never used, for a store to return.
     #[must_use]
     pub fn new(
         id: SessionId,
@@ -75,14 +75,14 @@ impl Session {
         Self { access, expires_at, noted, resource, scopes, account, client, id }
     }
 
-    /// Whether its access token is good for that resource at `now`. That it was not revoked, whoever found it knows: no
-    /// store finds one that was.
+    /// Whether the access token is valid for `resource` at `now`. Revocation is not checked here: stores never return a
+    /// revoked session.
     #[must_use]
     pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
         !self.expires_at.has_passed(now) && self.is_for(resource)
     }
 
-    /// Whether a use at `now` is worth noting; if so it counts as noted.
+    /// Whether a use at `now` should be recorded. If so, marks it as recorded.
     pub(crate) fn note_use(&self, now: Timestamp) -> bool {
         if now.as_millis().saturating_sub(self.noted.0.load(Ordering::Relaxed)) < Noted::COARSE {
             return false;
@@ -96,44 +96,44 @@ impl Session {
     }
 }
 
-/// A session with all that is kept of it: what its human's list shows, and what the ceremony decides by.
+/// A session with everything that is stored, as used by the sessions page and the ceremony.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionRecord {
     /// The session.
     pub session: Arc<Session>,
-    /// The authorization request that it came from.
+    /// The authorization request that it was created from.
     pub authorization: AuthorizationRequestId,
-    /// Who asked for it. Its name is the session's `client`.
+    /// The client that requested it. Its name equals the session's `client`.
     pub client: Client,
-    /// What the human granted.
+    /// The scopes that the human granted.
     pub granted: ScopeSet,
-    /// When it was issued.
+    /// When the session was issued.
     pub created_at: Timestamp,
-    /// Who redeemed the authorization request.
+    /// The party that redeemed the authorization request.
     pub redeemer: Redeemer,
-    /// From when on the refresh token is refused, and the session is over.
+    /// When the refresh token expires. For the end of the session, see [`ends_at`](Self::ends_at).
     pub refresh_expires_at: Timestamp,
-    /// The last use that was written down, to the minute.
+    /// The last persisted use, to the minute.
     pub last_use: Option<Use>,
-    /// When and by whom it was taken back.
+    /// When and by whom the session was revoked.
     pub revoked: Option<Revocation>,
 }
 
-/// Where a session stands at an instant.
+/// The state of a session at an instant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// It can be used, or continued by its refresh token.
+    /// It can be used, or refreshed.
     Active,
-    /// Its time is over.
+    /// Both tokens have expired.
     Expired,
-    /// It was taken back.
+    /// It was revoked.
     Revoked,
 }
 
 impl SessionRecord {
-    /// The record of a new session: granted what its access token is good for, and over when that expires.
+    /// Creates the record of a new session. It is granted the scopes of its access token, and ends when that expires.
     #[must_use]
     pub fn new(session: Session, authorization: AuthorizationRequestId, client: Client, created_at: Timestamp) -> Self {
         Self {
@@ -149,7 +149,7 @@ impl SessionRecord {
         }
     }
 
-    /// Where the session stands at `now`.
+    /// The state of the session at `now`.
     #[must_use]
     pub fn state_at(&self, now: Timestamp) -> SessionState {
         match self.revoked {
@@ -159,37 +159,37 @@ impl SessionRecord {
         }
     }
 
-    /// Whether its access token is good for that resource at `now`.
+    /// Whether the access token is valid for `resource` at `now`.
     #[must_use]
     pub fn is_good(&self, resource: &str, now: Timestamp) -> bool {
         self.revoked.is_none() && self.session.is_good(resource, now)
     }
 
-    /// Whether its refresh token is.
+    /// Whether the refresh token is valid for `resource` at `now`.
     #[must_use]
     pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.session.is_for(resource)
     }
 
-    /// From when on neither of its tokens is good, unless it is refreshed before.
+    /// When both tokens have expired, unless the session is refreshed before.
     #[must_use]
     pub fn ends_at(&self) -> Timestamp {
         self.session.expires_at.max(self.refresh_expires_at)
     }
 }
 
-/// Who redeemed an authorization request, as far as the request tells.
+/// The party that redeemed an authorization request, as far as known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Redeemer {
-    /// From which network address, if the host tells.
+    /// The network address, if the host provides it.
     pub address: Option<IpAddr>,
-    /// What the program called itself in `User-Agent`: its own claim.
+    /// The program's name in `User-Agent`, an unverified claim.
     pub program: Option<HumanText>,
 }
 
 impl Redeemer {
-    /// Somebody at that address, with a program of that name.
+    /// Creates a redeemer with this address and program name.
     #[must_use]
     pub const fn new(address: Option<IpAddr>, program: Option<HumanText>) -> Self {
         Self { address, program }
@@ -200,36 +200,36 @@ impl Redeemer {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Use {
-    /// When.
+    /// The time of the use.
     pub at: Timestamp,
-    /// From which network address, if the host tells.
+    /// The network address, if the host provides it.
     pub address: Option<IpAddr>,
 }
 
 impl Use {
-    /// A use at that instant, from that address if the host tells.
+    /// Creates a use at `at`, with the network address if the host provides it.
     #[must_use]
     pub const fn new(at: Timestamp, address: Option<IpAddr>) -> Self {
         Self { at, address }
     }
 }
 
-/// When a use of a session was last noted by a guard of this process, or written down by any: guards note one a minute.
-/// It is no part of what a session is: all are equal.
+/// The last recorded use of a session: by a guard of this process, or as persisted by any process. Guards record at
+/// most one use a minute. All values compare equal, because the last use is not part of a session's identity.
 pub struct Noted(AtomicI64);
 
 impl Noted {
-    /// Uses closer together than so many milliseconds are one.
+    /// The interval in milliseconds within which several uses count as one.
     const COARSE: i64 = 60_000;
 
-    /// For a session whose last use that is written down was then; `None` is never, and so is the default. A store that
-    /// leaves it out makes a guard note, and so the store write, a use each time that it is read.
+    /// Initialises from the persisted last-used time; `None`, the default, means never used. If a store omits it, each
+    /// read of the session causes one recorded use and one store write.
     #[must_use]
     pub fn since(last_use: Option<Timestamp>) -> Self {
         Self(AtomicI64::new(last_use.map_or(i64::MIN, Timestamp::as_millis)))
     }
 
-    /// A use at `at` was written down.
+    /// Records that a use at `at` was persisted.
     pub(crate) fn advance(&self, at: Timestamp) {
         self.0.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
@@ -261,25 +261,25 @@ impl fmt::Debug for Noted {
     }
 }
 
-/// How a session ended before its time.
+/// The revocation of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Revocation {
-    /// When.
+    /// The time of the revocation.
     pub at: Timestamp,
-    /// By whom.
+    /// The party that revoked it.
     pub by: RevokedBy,
 }
 
 impl Revocation {
-    /// A revocation at that instant.
+    /// Creates a revocation at `at` by `by`.
     #[must_use]
     pub const fn new(at: Timestamp, by: RevokedBy) -> Self {
         Self { at, by }
     }
 }
 
-/// Who took a session back.
+/// The party that revoked a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RevokedBy {
@@ -289,7 +289,7 @@ pub enum RevokedBy {
     Human,
     /// The host service, because the account is no longer active.
     Service,
-    /// This crate, because a secret came back that had been used up: somebody else may hold it.
+    /// This crate, because a used-up secret was presented again. Another party may hold it.
     Reuse,
 }
 
@@ -306,7 +306,7 @@ impl RevokedBy {
     }
 }
 
-/// A session on its way into a store, with the digest of its refresh token.
+/// A new session to store, with the digest of its refresh token.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewSession {
@@ -314,44 +314,44 @@ pub struct NewSession {
     pub session: SessionRecord,
     /// The digest of its refresh token. Unique.
     pub refresh: Digest<Refresh>,
-    /// What is left of the authorization request.
+    /// Whether the authorization request can be redeemed again.
     pub redemption: Redemption,
 }
 
 impl NewSession {
-    /// A session with its refresh token, of an authorization request that is redeemed by it.
+    /// Creates a session with its refresh token. The authorization request can be redeemed once.
     #[must_use]
     pub const fn new(session: SessionRecord, refresh: Digest<Refresh>) -> Self {
         Self { session, refresh, redemption: Redemption::Once }
     }
 }
 
-/// New secrets on their way into a store, for a session that is refreshed.
+/// New secrets to store for a refreshed session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// The digest of the refresh token that is presented; it must be the session's current one.
+    /// The digest of the presented refresh token, which must be the session's current one.
     pub from: Digest<Refresh>,
     /// The digest of the new access token. Unique.
     pub access: Digest<Access>,
     /// The digest of the new refresh token. Unique.
     pub refresh: Digest<Refresh>,
-    /// What the new secrets follow from, together with the old refresh token.
+    /// The salt from which the new secrets are derived, together with the old refresh token.
     pub salt: Salt,
-    /// What the new access token is good for.
+    /// The scopes of the new access token.
     pub scopes: ScopeSet,
-    /// From when on the new access token is refused.
+    /// When the new access token expires.
     pub expires_at: Timestamp,
-    /// From when on the new refresh token is refused.
+    /// When the new refresh token expires.
     pub refresh_expires_at: Timestamp,
 }
 
-/// Random bytes from which, with a refresh token, its successors follow. Alone it is worth nothing.
+/// Random bytes from which the successors of a refresh token are derived. Useless without the refresh token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Salt(pub [u8; 32]);
 
 impl Refreshed {
-    /// A refresh at that instant, of that salt.
+    /// Creates a refresh at `at` with `salt`.
     #[must_use]
     pub const fn new(at: Timestamp, salt: Salt) -> Self {
         Self { at, salt }
@@ -359,20 +359,20 @@ impl Refreshed {
 }
 
 impl RefreshTokenState {
-    /// A refresh token of `session` that was the current one `age` refreshes ago.
+    /// Creates the state of a refresh token of `session` that was current `age` refreshes ago.
     #[must_use]
     pub const fn new(session: SessionRecord, age: u64, last: Option<Refreshed>) -> Self {
         Self { session, age, last }
     }
 }
 
-/// What a store knows of a refresh token, be it the session's current one or one that was used up.
+/// The stored state of a refresh token, current or used up.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RefreshTokenState {
-    /// Its session, which may have ended.
+    /// The session of the token, which may have ended.
     pub session: SessionRecord,
-    /// How many refreshes ago it was the current one; zero if it is.
+    /// The number of refreshes since the token was current; zero if it is current.
     pub age: u64,
     /// The session's last refresh.
     pub last: Option<Refreshed>,
@@ -382,7 +382,7 @@ pub struct RefreshTokenState {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Refreshed {
-    /// When.
+    /// The time of the refresh.
     pub at: Timestamp,
     /// The salt of that [`Rotation`].
     pub salt: Salt,

@@ -1,6 +1,6 @@
-//! Text that a stranger chose and that a human will read before deciding: bounded, and without tricks.
+//! Untrusted text that a human reads before a decision: bounded, and without deceptive characters.
 //!
-//! Text that breaks the rule is refused, never repaired, so that the page, the list and the log all show the same string.
+//! Invalid text is refused, never repaired, so that the page, the list and the log show the same string.
 //!
 //! ```
 //! use tower_agent_auth::types::text::HumanText;
@@ -19,19 +19,19 @@ use unicode_segmentation::UnicodeSegmentation;
 
 const MAX_BYTES: usize = 256;
 const MAX_CHARACTERS: usize = 64;
-/// More marks on one letter than any living script stacks.
+/// The most combining marks in a row. No living script stacks more on one letter.
 const MAX_MARKS_IN_A_ROW: usize = 4;
 
-/// A short single line: 1 to 64 characters as a reader counts them and at most 256 bytes, in Unicode normal form C,
-/// without control, format, private or unassigned characters, and not blank at either end.
+/// A short single line of 1 to 64 graphemes and at most 256 bytes, in Unicode normal form C. It has no control, format,
+/// private or unassigned characters, and no blank at either end.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct HumanText(Arc<str>);
 
 impl HumanText {
-    /// The text, if it keeps the rule.
+    /// Validates `text`.
     ///
     /// # Errors
-    /// When it breaks the rule; the error says which part. The fault is the sender's.
+    /// When `text` is invalid; the error names the violated rule. The fault is the sender's.
     pub fn new(text: &str) -> Result<Self, TextError> {
         if text.len() > MAX_BYTES || text.graphemes(true).count() > MAX_CHARACTERS {
             return Err(TextError::TooLong);
@@ -57,8 +57,8 @@ impl HumanText {
         &self.0
     }
 
-    /// Whether letters of several scripts are mixed, or a name that needs no foreign script is spelled in look-alikes
-    /// (Unicode Technical Standard 39). Such text is shown with a warning.
+    /// Whether the text mixes letters of several scripts (Unicode Technical Standard 39), for example look-alikes in a
+    /// Latin name. Pages show such text with a warning.
     #[must_use]
     pub fn looks_deceptive(&self) -> bool {
         !self.0.is_single_script()
@@ -71,7 +71,7 @@ impl fmt::Display for HumanText {
     }
 }
 
-/// Why a text can't be shown to a human as it is.
+/// Why a text can't be shown to a human.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
@@ -81,13 +81,13 @@ pub enum TextError {
     /// Empty, or blank at an end.
     #[error("is empty or begins or ends with a blank; trim it")]
     Blank,
-    /// Has a character that can't be seen, that reorders others, or that has no meaning yet.
+    /// Has an invisible, reordering or unassigned character.
     #[error("has a control, format, private or unassigned character; use visible characters only")]
     Invisible,
     /// Is not in normal form C.
     #[error("is not in Unicode normal form C; normalise it")]
     NotNormal,
-    /// Piles marks on one letter.
+    /// Stacks too many marks on one letter.
     #[error("piles more than {MAX_MARKS_IN_A_ROW} marks on one letter; leave them out")]
     StackedMarks,
 }

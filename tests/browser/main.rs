@@ -132,7 +132,8 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
             "a piece of a secret in the log"
         );
     }
-    for event in ["registered", "viewed", "approved", "redeemed", "owner_only_refused", "revoked", "path=\"/projects\""]
+    for event in
+        ["name=\"requested\"", "viewed", "approved", "redeemed", "owner_only_refused", "revoked", "path=\"/projects\""]
     {
         assert!(log.contains(event), "{event} in {log}");
     }
@@ -366,7 +367,7 @@ async fn r30_r54_r58_r59_a_foreign_page_gets_nowhere() {
     assert_eq!(answers[1], "opaque");
     assert_eq!(answers[2][0], 401);
     assert!(answers[2][1].as_str().unwrap().starts_with("Bearer resource_metadata="));
-    assert_eq!(demo.log().matches("registered").count(), 1, "only the honest agent's");
+    assert_eq!(demo.log().matches("name=\"requested\"").count(), 1, "only the honest agent's");
     human.close().await;
 }
 

@@ -1,4 +1,4 @@
-//! The cache over a store that waits, counts, fails and tells.
+//! The cache over a store that can wait, count, fail and send notices.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -12,13 +12,13 @@ use crate::store::{
 };
 use crate::types::session::{NewSession, RevokedBy, Rotation};
 
-/// A store across a network: it answers token checks only when it is let. Changes through it are those of this process;
-/// changes of its `memory` are those of another.
+/// A remote store. It returns token checks only when permitted. Changes through it are those of this process; changes
+/// of its `memory` are those of another.
 #[derive(Clone)]
 struct Remote {
     memory: MemoryStore,
     asked: Arc<AtomicUsize>,
-    /// One permit for each answer.
+    /// One permit for each response.
     permits: Arc<Semaphore>,
     fails: Arc<AtomicBool>,
     notices: Arc<Notices>,
@@ -41,7 +41,7 @@ impl Remote {
         self.asked.load(SeqCst)
     }
 
-    /// Nothing more is answered until as many are let.
+    /// Blocks all responses until permits are added.
     fn hold(&self) {
         self.permits.forget_permits(PLENTY);
     }
@@ -57,7 +57,7 @@ impl Remote {
 }
 
 impl SessionStore for Remote {
-    /// Reads first and answers later, as a store across a network does.
+    /// Reads first and returns later, as a store across a network does.
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
         self.asked.fetch_add(1, SeqCst);
         self.check()?;
@@ -75,7 +75,7 @@ impl SessionStore for Remote {
 impl Remote {
     async fn revoke(&self, target: &RevokeTarget) -> Result<Vec<SessionId>, StoreError> {
         let revoking = async {
-            // Done, though the answer may be lost.
+            // The change is done, though the response may be lost.
             let ended = self.memory.revoke(target, RevokedBy::Human, after(5)).await;
             self.check()?;
             tokio::task::yield_now().await;
@@ -143,7 +143,7 @@ async fn r97_what_another_process_revokes_without_telling_is_refused_within_the_
         tokio::task::yield_now().await;
     }
     remote.memory.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(5)).await.unwrap();
-    // The time that the store took counts.
+    // The response time of the store counts towards the staleness.
     advance(Duration::from_secs(3)).await;
     remote.let_go(PLENTY);
     assert!(asking.await.unwrap());
@@ -288,7 +288,7 @@ async fn r75_the_access_token_of_before_a_refresh_is_dropped() {
     assert_eq!(remote.rotate(&second).await, Some(first.session.session.id.clone()));
     assert!(!is_live(&store, &first).await);
     assert!(store.find_session(&second.access).await.unwrap().is_some());
-    // Of two tokens of one session, as a refresh elsewhere leaves them, only the later is remembered.
+    // If a refresh elsewhere leaves two tokens of one session, only the later one is cached.
     let third = rotation(second.refresh, 4);
     remote.memory.rotate(&third, after(4)).await.unwrap();
     assert!(store.find_session(&second.access).await.unwrap().is_some(), "within the bound");

@@ -1,4 +1,4 @@
-//! What each call does, alone.
+//! The behaviour of each call in isolation.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -169,7 +169,7 @@ pub async fn r42_what_is_decided_or_expired_frees_its_place(store: impl Ceremony
     }
 }
 
-/// Brings a new authorization request of alice's into `state`, and answers the instant at which it is in it.
+/// Brings a new authorization request of alice into `state`. Returns it with the instant at which it has that state.
 async fn in_state(store: &impl CeremonyStore, state: State) -> (AuthorizationRequest, Timestamp) {
     let authorization = match state {
         State::Approved | State::Redeemed | State::Revoked | State::Locked => approved(store, "alice").await,
@@ -265,7 +265,7 @@ pub async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore
     assert_eq!(find(&store, &unopened).await.account, Some(renamed));
 }
 
-/// Around the instant of expiry: what is legal before it is legal at the first of these only.
+/// Instants around the expiry, and whether a transition is legal at each.
 const AROUND: [(i64, bool); 3] = [(LIFE - 1, true), (LIFE, false), (LIFE + 1, false)];
 
 pub async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl CeremonyStore) {
@@ -521,7 +521,7 @@ pub async fn a_session_and_its_record_agree(store: impl CeremonyStore) {
     assert!(!record.is_good(&record.session.resource, after(30)));
 }
 
-/// The record of a session, once it was found in every way and the session itself with it.
+/// Returns the record of a session, after checking that all lookups return the same.
 async fn agreed(store: &impl CeremonyStore, new: &NewSession, refresh: Digest<Refresh>) -> SessionRecord {
     let record = store.find_record(&new.session.session.id).await.unwrap().unwrap();
     assert_eq!(record.session.client, record.client.name);
@@ -603,7 +603,7 @@ fn approve_as(owner: &Account, scopes: &ScopeSet) -> Transition {
     Transition::Approve(Approval::new(owner.id.clone(), scopes.clone(), flow(2), after(LIFE)))
 }
 
-/// The flow of this suite is none that the ceremony knows: no store reads it, and a new flow needs no change of a store.
+/// The ceremony does not define the flow of this suite. Stores don't read flows, so a new flow needs no store change.
 pub async fn a_flow_that_no_store_knows_is_kept_found_and_replaced(store: impl CeremonyStore) {
     let new = create(&store, &authorization()).await;
     assert_eq!(find(&store, &new.request).await, new.request);
@@ -780,7 +780,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
     ];
     for hostile in HOSTILE {
         let mut new = authorization();
-        // Not every string is a text for humans; what is none does not reach a store there.
+        // Not every string is a valid `HumanText`. Invalid ones never reach a store there.
         let human = crate::types::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());

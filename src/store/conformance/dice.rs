@@ -1,6 +1,6 @@
-//! Chance that comes again: a trace is known by its number.
+//! Deterministic randomness for the traces.
 
-/// SplitMix64: a trace is known by its number.
+/// SplitMix64, seeded with the number of the trace.
 #[derive(Debug)]
 pub struct Dice(pub u64);
 

@@ -1,5 +1,5 @@
-//! What is left of a call whose future is dropped: nothing, or the whole change. The same call again waits for what is
-//! still under way, and so tells which.
+//! A call whose future is dropped leaves nothing, or the whole change. Repeating the call waits for work in progress,
+//! and so shows which.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// With so many polls any call ends.
+/// An upper bound on the polls of any call.
 const MOST_POLLS: usize = 200;
 
-/// Polls `future` at most `polls` times and drops it, `hastily` without waiting until it could go on.
+/// Polls `future` at most `polls` times and drops it. If `hastily`, it does not wait for a wake-up before the drop.
 async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = polls;
@@ -39,7 +39,7 @@ async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Opt
     .await
 }
 
-/// Drops a call at every point at which it can be dropped. `check` says whether the call had ended.
+/// Drops a call at every possible point. `check` returns whether the call had completed.
 async fn at_every_point(check: impl AsyncFn(usize, bool) -> bool) {
     for hastily in [false, true] {
         let mut ended = false;

@@ -1,4 +1,4 @@
-//! What the promises are checked with.
+//! Fixtures of the conformance suite.
 
 use std::{
     net::IpAddr,
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// When each test begins, and how long an authorization request of [`authorization`] lives.
+/// The start of each test, and the lifetime of the requests of [`authorization`], in milliseconds.
 pub const START: i64 = 1_800_000_000_000;
 pub const LIFE: i64 = 600_000;
 
 pub const NO_CAPS: PendingCaps = PendingCaps { per_source: None, total: None };
 
-/// `millis` after the test began.
+/// The instant `millis` milliseconds after the start of the test.
 pub fn after(millis: i64) -> Timestamp {
     Timestamp::from_millis(START + millis)
 }
@@ -48,7 +48,7 @@ pub fn scopes(list: &str) -> ScopeSet {
     ScopeSet::parse(list).unwrap()
 }
 
-/// The resource of all sessions, shared by them as a service's are.
+/// The resource of all sessions, shared among them as in a service.
 pub fn resource() -> Arc<str> {
     static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| "https://api.example.org".into());
     Arc::clone(&SHARED)
@@ -58,12 +58,12 @@ pub fn account(id: &str) -> Account {
     Account::new(AccountId::new(id).unwrap(), format!("{id}@example.org"))
 }
 
-/// The flow of every request of the suite. No store may read it: the ceremony has none of that name.
+/// The flow of every request in the suite. The ceremony does not define it, and no store may read it.
 pub fn flow(version: u32) -> Flow {
     Flow::from_stored(&format!(r#"{{"version":{version},"flow":"of_a_test","state":"&=%#é\u0000 ' \" \\"}}"#))
 }
 
-/// A new authorization request that asks for `a b c`, made at the beginning of the test.
+/// A new authorization request for `a b c`, created at the start of the test.
 pub fn authorization() -> AuthorizationRequest {
     let id = AuthorizationRequestId::generate(&OsRandom).unwrap();
     let mut client = Client::named(text("Claude Code"));
@@ -79,7 +79,7 @@ pub fn lookup() -> Lookup {
     Lookup::from(digest::<Access>())
 }
 
-/// A request on its way into a store, with one lookup.
+/// A new authorization request to store, with one lookup.
 pub fn with_lookup(request: &AuthorizationRequest) -> NewAuthorizationRequest {
     NewAuthorizationRequest::new(request.clone(), vec![lookup()])
 }
@@ -103,12 +103,12 @@ pub fn rotation(from: Digest<Refresh>, millis: i64) -> Rotation {
     }
 }
 
-/// The session that `authorization request` may become, for the account `id`.
+/// The session that `authorization` may become, for the account `id`.
 pub fn session_of(authorization: &AuthorizationRequest, id: &str) -> NewSession {
     session_with(authorization, id, digest())
 }
 
-/// The same, with an access token of that digest.
+/// The same, with this access token digest.
 pub fn session_with(authorization: &AuthorizationRequest, id: &str, access: Digest<Access>) -> NewSession {
     let session = Session::new(
         SessionId::generate(&OsRandom).unwrap(),
@@ -125,7 +125,7 @@ pub fn session_with(authorization: &AuthorizationRequest, id: &str, access: Dige
     NewSession::new(record, digest::<Refresh>())
 }
 
-/// What a token check reads of a new session, to be changed.
+/// Mutable access to the part of a new session that token checks read.
 pub fn checked(new: &mut NewSession) -> &mut Session {
     Arc::make_mut(&mut new.session.session)
 }
@@ -149,7 +149,7 @@ pub fn approve(id: &str, list: &str) -> Transition {
     approve_until(id, list, LIFE)
 }
 
-/// The same with the instant at which everything ends.
+/// The same, with the instant at which the approval expires.
 pub fn approve_until(id: &str, list: &str, millis: i64) -> Transition {
     Transition::Approve(Approval::new(account(id).id, scopes(list), flow(2), after(millis)))
 }
@@ -162,7 +162,7 @@ pub async fn apply(store: &impl CeremonyStore, authorization: &AuthorizationRequ
     store.transition(&authorization.id, &transition, after(1)).await.unwrap()
 }
 
-/// An authorization request that the account `id` opened.
+/// An authorization request opened by the account `id`.
 pub async fn opened(store: &impl CeremonyStore, id: &str) -> AuthorizationRequest {
     let authorization = authorization();
     create(store, &authorization).await;
@@ -170,7 +170,7 @@ pub async fn opened(store: &impl CeremonyStore, id: &str) -> AuthorizationReques
     authorization
 }
 
-/// An authorization request of which the account `id` approved `a b`.
+/// An authorization request with `a b` approved by the account `id`.
 pub async fn approved(store: &impl CeremonyStore, id: &str) -> AuthorizationRequest {
     let authorization = opened(store, id).await;
     assert!(apply(store, &authorization, approve(id, "a b")).await);

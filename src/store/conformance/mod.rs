@@ -1,7 +1,7 @@
-//! The contract of a store as a suite of tests, for whoever writes a store of their own.
+//! The store contract as a test suite, for authors of stores.
 //!
-//! [`store_conformance!`](crate::store_conformance) makes one test of each promise. Give it how a new, empty store is
-//! made, together with whatever cleans up behind it when it is dropped. In a file below `tests/`:
+//! [`store_conformance!`](crate::store_conformance) generates one test for each promise. Pass it a function that
+//! creates a new, empty store and a guard that cleans up on drop. In a file below `tests/`:
 //!
 //! ```
 //! use tower_agent_auth::store::MemoryStore; // your store
@@ -19,7 +19,7 @@
 //! tower-agent-auth = { version = "0.1", features = ["conformance"] }
 //! ```
 //!
-//! Attributes after that stand on each test. A store that needs a server is best ignored unless it is asked for:
+//! Attributes after the function are added to each test, for example to ignore tests that need a server:
 //!
 //! ```
 //! # async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) { Default::default() }
@@ -27,9 +27,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! Each test runs on a Tokio runtime of its own with four threads, and works with instants of its own: a store must judge
-//! by those that it is given, never by a clock. Clones of the store must share what it holds. A promise that is broken
-//! fails its test by a panic that tells what was expected.
+//! Each test runs on its own Tokio runtime with four threads, and uses its own instants. A store must use the instants
+//! that it is given, never a clock. Clones of the store must share their data. A broken promise fails its test with a
+//! panic that states what was expected.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "the promises are reached by the macro alone, and say in their names what they check")]
 
@@ -48,7 +48,7 @@ pub mod model;
 #[doc(hidden)]
 pub mod races;
 
-/// Makes one test of each promise of the store contract. See [`store::conformance`](crate::store::conformance).
+/// Generates one test for each promise of the store contract. See [`store::conformance`](crate::store::conformance).
 #[macro_export]
 macro_rules! store_conformance {
     ($fresh:expr $(, #[$attribute:meta])*) => {

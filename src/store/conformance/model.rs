@@ -1,4 +1,4 @@
-//! Random traces against a model that is written down from the specification, not from the code under test.
+//! Random traces against a model written from the specification, not from the code under test.
 
 use crate::{
     store::{CeremonyStore, RevokeTarget},
@@ -19,10 +19,10 @@ use super::{
 const TRACES: u64 = 256;
 const STEPS: usize = 60;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
-/// How long each authorization request of a trace lives, in steps of a clock that the dice move by some 13 in all.
+/// The lifetimes of a trace's authorization requests, in clock steps. A trace advances the clock by about 13 steps.
 const LIVES: [i64; 3] = [5, 8, 11];
 
-/// An authorization request as the specification tells it, and the session that it became.
+/// An authorization request as the specification defines it, and the session that it became.
 struct Expected {
     authorization: AuthorizationRequest,
     state: State,
@@ -175,7 +175,7 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
     }
 }
 
-/// Refreshes with the current token, which succeeds while the session is live, and then with the one that was used up.
+/// Refreshes with the current token, which succeeds while the session is live, and then with the used-up one.
 async fn refresh(store: &impl CeremonyStore, expected: &mut Expected, at: Timestamp, context: &str) {
     let Some((new, live)) = &mut expected.session else { return };
     let rotation = rotation(new.refresh, 1);

@@ -1,4 +1,4 @@
-//! What many calls at once may do.
+//! The behaviour of concurrent calls.
 
 use std::{future::Future, sync::Arc};
 
@@ -18,7 +18,7 @@ use super::fixtures::{
 
 const RACERS: usize = 64;
 
-/// Lets the futures start together, and answers what each of them answers.
+/// Starts the futures together and returns their outputs.
 async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -81,8 +81,8 @@ pub async fn r45_one_winner_of_racing_approvals_and_denials(store: impl Ceremony
     }
 }
 
-/// Whichever comes first for an authorization request: it is redeemed and its session then ended, or it is revoked and never
-/// redeemed. Once the revocation has answered, nothing that was approved before it is live or can be redeemed.
+/// An authorization request is either redeemed and its session then ended, or revoked and never redeemed. Once the
+/// revocation returns, nothing that was approved before is live or can be redeemed.
 pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
         let mut sessions = Vec::new();
@@ -114,7 +114,7 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
     }
 }
 
-/// A request that may be redeemed again is locked by each redemption, so that none slips past a revocation.
+/// Each redemption of a repeatable request locks it, so that no redemption escapes a revocation.
 pub async fn r45_after_an_account_is_revoked_no_repeated_redemption_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {
         let approved = approved(&store, "alice").await;

@@ -11,7 +11,7 @@ use crate::types::{
     session::Session,
 };
 
-/// Sessions by the digest of their access token. Checks read it while another thread writes.
+/// Sessions by the digest of their access token. Token checks can read while another thread writes.
 #[derive(Debug, Default)]
 pub(super) struct Table(DashSet<ByAccess, BuildHasherDefault<DigestHasher>>);
 
@@ -29,7 +29,7 @@ impl Table {
     }
 }
 
-/// A session that equals another of the same access token, so that the table needs no second copy of the digest.
+/// A session that compares equal to another with the same access token. This saves a second copy of the digest.
 #[derive(Debug)]
 struct ByAccess(Arc<Session>);
 
@@ -53,8 +53,8 @@ impl PartialEq for ByAccess {
 
 impl Eq for ByAccess {}
 
-/// Takes a digest as its own hash, since nobody can choose the digests of random tokens. SipHash costs 350 instructions more,
-/// 22 % of a hit.
+/// Uses a digest as its own hash, because nobody can choose the digests of random tokens. SipHash costs 350 more
+/// instructions, 22 % of a token check.
 #[derive(Debug, Default)]
 struct DigestHasher(u64);
 
@@ -65,7 +65,7 @@ impl Hasher for DigestHasher {
         }
     }
 
-    // The length of the array.
+    // Ignores the length of the array.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! What goes wrong in PostgreSQL, as a [`StoreError`].
+//! Maps PostgreSQL errors to [`StoreError`].
 
 use std::str::Utf8Error;
 
@@ -15,12 +15,12 @@ pub(super) fn unreadable(error: Utf8Error) -> StoreError {
     StoreError::because(StoreErrorKind::Corrupt, error)
 }
 
-/// The runtime shuts down.
+/// The error when the runtime shuts down.
 pub(super) fn lost(error: JoinError) -> StoreError {
     StoreError::because(StoreErrorKind::Unavailable, error)
 }
 
-/// Whether the server, or the way to it, went away under a connection that was open.
+/// Whether an open connection to the server was lost.
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
@@ -40,10 +40,10 @@ fn kind(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-/// By the classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// Maps the error classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn kind_of_code(code: &str) -> StoreErrorKind {
     match code {
-        // Serialization failure, deadlock, a server that is read only since it is a replica.
+        // Serialization failure, deadlock, a read-only server (a replica), lock not available.
         "40001" | "40P01" | "25006" | "55P03" => StoreErrorKind::Unavailable,
         "XX001" | "XX002" => StoreErrorKind::Corrupt,
         // Connection, insufficient resources, operator intervention, system error.

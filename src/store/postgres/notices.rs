@@ -1,4 +1,4 @@
-//! Sessions that end, told to other processes through `LISTEN` and `NOTIFY`.
+//! Sends and receives notices of ended sessions between processes, through `LISTEN` and `NOTIFY`.
 
 use std::{
     sync::{Arc, OnceLock, Weak},
@@ -11,17 +11,17 @@ use tokio::task::AbortHandle;
 use super::super::notices::{Notice, Notices};
 use crate::types::id::SessionId;
 
-/// How long to wait before connecting again.
+/// The pause before a reconnect.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A payload has less than 8,000 bytes.
+/// The number of ids per payload. A payload must be shorter than 8,000 bytes.
 const IDS_AT_ONCE: usize = 250;
 
-/// The ids as the texts that are sent.
+/// The ids as notification payloads.
 pub(super) fn payloads(ended: &[SessionId]) -> impl Iterator<Item = String> {
     ended.chunks(IDS_AT_ONCE).map(|ids| ids.iter().map(SessionId::as_str).collect::<Vec<_>>().join(" "))
 }
 
-/// The subscribers, and the task that tells them what other processes end. The task ends with the store.
+/// The subscribers, and the task that forwards notices from other processes. The task ends with the store.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
     pub(super) notices: Notices,
@@ -29,7 +29,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Starts the task, unless it runs. It takes one connection of the pool for itself.
+    /// Starts the task, unless it runs. It occupies one connection of the pool.
     pub(super) fn start(self: &Arc<Self>, pool: &PgPool, channel: String) {
         self.task.get_or_init(|| {
             let (listener, pool) = (Arc::downgrade(self), pool.clone());
@@ -49,13 +49,13 @@ impl Drop for Listener {
 async fn listen(listener: Weak<Listener>, pool: PgPool, channel: String) {
     loop {
         receive(&listener, &pool, &channel).await;
-        // What was sent meanwhile is lost.
+        // Notices sent meanwhile are lost.
         send(&listener, &Notice::Gap);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Passes on what is sent until the connection is lost.
+/// Forwards notices until the connection is lost.
 async fn receive(to: &Weak<Listener>, pool: &PgPool, channel: &str) {
     let Ok(mut listener) = PgListener::connect_with(pool).await else { return };
     listener.eager_reconnect(false);

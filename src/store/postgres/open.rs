@@ -1,4 +1,4 @@
-//! Opening the database: the connections, the schema and its migrations, and a look at the server's settings.
+//! Opens the database: connections, schema migrations, and a check of the server's settings.
 
 use std::{str::FromStr, time::Duration};
 
@@ -16,16 +16,16 @@ use super::{
 /// How long a call waits for a connection, unless its deadline comes first.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection that nobody used for so long is tried before it is used.
+/// A connection that was idle for this long is tested before use.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// All that ever happened to the schema, oldest first. The table `migrations` has a row for each that was done.
+/// All schema migrations, oldest first. The table `migrations` has a row for each completed one.
 const MIGRATIONS: [&str; 2] = [
     include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
 ];
 
-/// How to connect to PostgreSQL.
+/// The options of a PostgreSQL connection.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::PostgresOptions;
@@ -50,33 +50,33 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The defaults.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The schema that holds the tables: `agent_auth` unless set. It is made if it is missing, which needs the right to
-    /// create in the database; a role without that right can use a schema that another role made and migrated.
+    /// Sets the schema of the tables. Defaults to `agent_auth`. A missing schema is created, which requires the right
+    /// to create in the database. A role without that right can use a schema that another role created and migrated.
     pub fn schema(mut self, name: &str) -> Self {
         name.clone_into(&mut self.schema);
         self
     }
 
-    /// How many connections there are at most: 10 unless set. A cache on top takes one of them to listen.
+    /// Sets the maximum number of connections. Defaults to 10. A cache on top uses one of them to listen.
     pub const fn connections(mut self, most: u32) -> Self {
         self.connections = most;
         self
     }
 
-    /// Connects to the database of a URL such as `postgres://user:password@host/database?sslmode=verify-full`, and brings
-    /// its schema up to date. `sslmode` is `prefer` unless the URL names it: `verify-full` is what a network needs
+    /// Connects to the database of a URL such as `postgres://user:password@host/database?sslmode=verify-full`, and
+    /// migrates its schema. `sslmode` defaults to `prefer`; use `verify-full` across a network
     /// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
     ///
     /// # Errors
     /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
-    /// * [`Corrupt`](StoreErrorKind::Corrupt) when the schema was written by a newer version of this crate, or its tables
-    ///   are something else's;
-    /// * [`Other`](StoreErrorKind::Other) when the URL or the schema's name can't be used, the role lacks a right, or
+    /// * [`Corrupt`](StoreErrorKind::Corrupt) when the schema was written by a newer version of this crate, or its
+    ///   tables belong to another application;
+    /// * [`Other`](StoreErrorKind::Other) when the URL or the schema's name is invalid, the role lacks a right, or
     ///   `synchronous_commit` is off.
     pub async fn connect(self, url: &str) -> Result<PostgresStore, StoreError> {
         let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
@@ -92,8 +92,8 @@ impl PostgresOptions {
         self.over(pool).await
     }
 
-    /// The same over connections that the service has. They must not go through a pooler that shares one connection among
-    /// transactions, unless it knows prepared statements; and where there is a cache on top, `LISTEN`.
+    /// Like [`connect`](Self::connect), over an existing pool. A pooler that shares one connection among transactions
+    /// must support prepared statements. If there is a cache on top, it must also support `LISTEN`.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
@@ -109,7 +109,7 @@ impl PostgresOptions {
     }
 }
 
-/// A setting of the server that can lose what was acknowledged.
+/// A server setting that can lose acknowledged changes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresWarning {
@@ -121,7 +121,7 @@ pub enum PostgresWarning {
     FullPageWrites,
 }
 
-/// Plain enough to stand in a statement, and to leave room for what is added in the name of a channel (63 bytes).
+/// Whether the name needs no quotes, and leaves room for the suffix of the channel name (at most 63 bytes).
 fn is_identifier(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=50).contains(&name.len()) && name.bytes().all(plain) && !name.as_bytes()[0].is_ascii_digit()
@@ -146,7 +146,7 @@ async fn check_settings(connection: &mut PgConnection) -> Result<Vec<PostgresWar
     Ok(warnings)
 }
 
-/// Lets no other transaction pass here that names the same thing, until this one ends.
+/// Takes an advisory lock on `thing` until the transaction ends. Other transactions wait for it.
 pub(super) async fn take_turn(connection: &mut PgConnection, thing: &str) -> Result<(), sqlx::Error> {
     let lock = query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(thing);
     lock.execute(connection).await.map(drop)
@@ -158,7 +158,7 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), Stor
     }
     let mut transaction = connection.begin().await.map_err(error::failed)?;
     take_turn(&mut transaction, &format!("{schema}.migrations")).await.map_err(error::failed)?;
-    // Another node may have been faster.
+    // Another node may have migrated the schema meanwhile.
     let done = done(&mut transaction, schema).await?;
     if done == 0 {
         let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
@@ -182,7 +182,7 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), Stor
     transaction.commit().await.map_err(error::failed)
 }
 
-/// How many migrations the schema has seen.
+/// The number of migrations that the schema has.
 async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, StoreError> {
     const TABLES: &str = "SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = $1 \
         AND tablename IN ('migrations', 'registrations', 'authorization_requests', 'sessions', 'refresh_tokens')";
@@ -204,7 +204,7 @@ async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, Stor
     }
 }
 
-/// None of these texts holds the URL: it may hold a password.
+/// None of these messages contains the URL, because it may include a password.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("the URL can't be used; write postgres://user:password@host:port/database")]

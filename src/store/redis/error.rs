@@ -1,4 +1,4 @@
-//! What goes wrong in Redis, as a [`StoreError`].
+//! Maps Redis errors to [`StoreError`].
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -8,7 +8,7 @@ pub(super) fn failed(error: RedisError) -> StoreError {
     StoreError::because(kind(&error), error)
 }
 
-/// A value is there that the store never writes.
+/// The error for a value that the store never writes.
 pub(super) fn unreadable() -> StoreError {
     StoreError::because(StoreErrorKind::Corrupt, Unreadable)
 }
@@ -30,7 +30,7 @@ fn kind(error: &RedisError) -> StoreErrorKind {
         ErrorKind::UnexpectedReturnType => StoreErrorKind::Corrupt,
         _ => match error.code() {
             Some("CONFLICT") => StoreErrorKind::Conflict,
-            // Out of memory under `noeviction`, a disk that is full, too few replicas, a script that holds the server.
+            // Out of memory under `noeviction`, a full disk, too few replicas, a script that blocks the server.
             Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY") => StoreErrorKind::Unavailable,
             Some("WRONGTYPE") => StoreErrorKind::Corrupt,
             _ if error.is_timeout() || error.is_connection_dropped() => StoreErrorKind::Unavailable,

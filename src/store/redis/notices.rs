@@ -1,4 +1,4 @@
-//! Sessions that end, told to other processes by publish/subscribe.
+//! Sends and receives notices of ended sessions between processes, by publish/subscribe.
 
 use std::{
     future::poll_fn,
@@ -14,10 +14,10 @@ use tokio::task::AbortHandle;
 use super::super::notices::{Notice, Notices};
 use crate::types::id::SessionId;
 
-/// How long to wait before connecting again.
+/// The pause before a reconnect.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The subscribers, and the task that tells them what other processes end. The task ends with the store.
+/// The subscribers, and the task that forwards notices from other processes. The task ends with the store.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
     pub(super) notices: Notices,
@@ -25,7 +25,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Starts the task, unless it runs. It has a connection of its own.
+    /// Starts the task, unless it runs. It uses its own connection.
     pub(super) fn start(self: &Arc<Self>, client: &Client, channel: String) {
         self.task.get_or_init(|| {
             let (listener, client) = (Arc::downgrade(self), client.clone());
@@ -45,13 +45,13 @@ impl Drop for Listener {
 async fn listen(listener: Weak<Listener>, client: Client, channel: String) {
     loop {
         receive(&listener, &client, &channel).await;
-        // What was sent meanwhile is lost.
+        // Notices sent meanwhile are lost.
         send(&listener, &Notice::Gap);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Passes on what is sent until the connection is lost.
+/// Forwards notices until the connection is lost.
 async fn receive(to: &Weak<Listener>, client: &Client, channel: &str) {
     let Ok(mut listener) = client.get_async_pubsub().await else { return };
     if listener.subscribe(channel).await.is_err() {

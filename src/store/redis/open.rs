@@ -1,4 +1,4 @@
-//! Opening the server: the connection, the version of what it holds, and a look at its settings.
+//! Opens the server: the connection, the version of the stored data, and a check of its settings.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,14 +15,14 @@ use super::{
     scripts::{Arguments, Scripts},
 };
 
-/// Unless a call's deadline comes first.
+/// The timeout to connect and to receive a response, unless a call's deadline comes first.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the keys mean. A version that this one does not know is refused.
+/// The version of the key layout. An unknown version is refused.
 const VERSION: u32 = 2;
-/// How much one step of a migration changes, so that none holds the server for long.
+/// The number of entries that one migration step changes, so that none blocks the server for long.
 const MIGRATED_AT_ONCE: i64 = 200;
 
-/// How to connect to Redis.
+/// The options of a Redis connection.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::RedisOptions;
@@ -47,40 +47,41 @@ impl Default for RedisOptions {
 }
 
 impl RedisOptions {
-    /// The defaults.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How all keys begin, in braces, so that they share a hash slot: `agent_auth`, and so `{agent_auth}:`, unless set.
+    /// Sets the prefix of all keys. It is put in braces, so that they share a hash slot. Defaults to `agent_auth`,
+    /// which gives `{agent_auth}:`.
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
-    /// How many replicas must have a change before it is acknowledged: none unless set. With one, a failover loses nothing
-    /// that was acknowledged, as far as it promotes a replica that has it.
+    /// Sets how many replicas must have a change before it is acknowledged. Defaults to none. With one, a failover to a
+    /// replica that has the change loses nothing acknowledged.
     pub const fn replicas(mut self, least: u8) -> Self {
         self.replicas = least;
         self
     }
 
-    /// Connects to the server of a URL such as `rediss://user:password@host:6380/0`; `rediss` is TLS, verified against the
-    /// system's certificates. What an older version of this crate wrote there is brought up to date, and its sessions stay
-    /// alive: stop the nodes of that version first.
+    /// Connects to the server of a URL such as `rediss://user:password@host:6380/0`. `rediss` means TLS, verified
+    /// against the system's certificates. Data of an older version of this crate is migrated, and its sessions stay
+    /// valid; stop the nodes of that version first.
     ///
     /// # Errors
     /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
-    /// * [`Corrupt`](StoreErrorKind::Corrupt) when what is there was written by a newer version of this crate, or by
-    ///   something else;
-    /// * [`Other`](StoreErrorKind::Other) when the URL or the prefix can't be used, or the user lacks a right.
+    /// * [`Corrupt`](StoreErrorKind::Corrupt) when the stored data was written by a newer version of this crate, or by
+    ///   another application;
+    /// * [`Other`](StoreErrorKind::Other) when the URL or the prefix is invalid, or the user lacks a right.
     pub async fn connect(self, url: &str) -> Result<RedisStore, StoreError> {
         let client = Client::open(url).map_err(|_| StoreError::because(StoreErrorKind::Other, Refused::Url))?;
         self.over(client).await
     }
 
-    /// The same with a client that the service has. The store takes one connection for itself, which comes back after it
-    /// was lost, and a second one if there is a cache on top.
+    /// Like [`connect`](Self::connect), with an existing client. The store uses one connection that reconnects after a
+    /// loss, and a second one if there is a cache on top.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
@@ -111,14 +112,14 @@ impl RedisOptions {
     }
 }
 
-/// A setting of the server that can lose what was acknowledged.
+/// A server setting that can lose acknowledged changes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisWarning {
     /// There is no append-only file.
     #[error("Redis runs with appendonly no; a restart loses sessions and revocations")]
     NoAppendOnlyFile,
-    /// The append-only file is synced when the operating system likes.
+    /// The operating system decides when the append-only file is synced.
     #[error("Redis runs with appendfsync no; a crash of its machine loses some seconds of sessions and revocations")]
     Unsynced,
     /// Keys may be evicted.
@@ -140,7 +141,7 @@ async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
     }
 }
 
-/// Brings a store of version 1 up to date. Nodes may do this at the same time, or take over where one failed.
+/// Migrates a store of version 1. Several nodes may do this at the same time, or continue where one failed.
 async fn migrate(store: &RedisStore) -> Result<(), StoreError> {
     while store.write(&store.scripts.migrate, Arguments::new().integer(MIGRATED_AT_ONCE)).await? {}
     Ok(())
@@ -149,7 +150,7 @@ async fn migrate(store: &RedisStore) -> Result<(), StoreError> {
 async fn check_settings(connection: &mut ConnectionManager) -> Result<Vec<RedisWarning>, StoreError> {
     let info: String = cmd("INFO").query_async(connection).await.map_err(error::failed)?;
     let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
-    // A managed server may not tell; then the settings are its keeper's.
+    // A managed server may refuse `CONFIG`. Its operator is then responsible for the settings.
     let fsync: redis::RedisResult<Vec<String>> =
         cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
     let mut warnings = Vec::new();
@@ -165,7 +166,7 @@ async fn check_settings(connection: &mut ConnectionManager) -> Result<Vec<RedisW
     Ok(warnings)
 }
 
-/// None of these texts holds the URL: it may hold a password.
+/// None of these messages contains the URL, because it may include a password.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("the URL can't be used; write redis://host:port/number, or rediss:// for TLS")]

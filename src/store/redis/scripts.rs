@@ -1,4 +1,4 @@
-//! The scripts, and what they are called with.
+//! The scripts and their arguments.
 
 use redis::Script;
 
@@ -25,7 +25,7 @@ scripts! {
     record_uses forget authorizations_after sessions_after refresh_tokens_of keep_authorization keep_session migrate
 }
 
-/// The names of the columns, and where in a session's two stand that the scripts look at.
+/// The column names, and the positions of the two session columns that the scripts read.
 fn names() -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
@@ -40,7 +40,7 @@ fn names() -> String {
     )
 }
 
-/// What a script is called with. Nothing is the empty string, where a script knows of it.
+/// The arguments of a script. Where a value is optional, the empty string means none.
 #[derive(Debug, Default)]
 pub(super) struct Arguments(pub(super) Vec<Vec<u8>>);
 
@@ -66,7 +66,7 @@ impl Arguments {
         self.integer(instant.as_millis())
     }
 
-    /// How many, and each of them.
+    /// Adds the number of lookups, then each lookup.
     pub(super) fn lookups(self, lookups: &[Lookup]) -> Self {
         let counted = self.text(&lookups.len().to_string());
         lookups.iter().fold(counted, |arguments, lookup| arguments.bytes(lookup.as_bytes()))
@@ -76,7 +76,7 @@ impl Arguments {
         values.0.into_iter().fold(self, |arguments, value| arguments.bytes(&bytes(value).unwrap_or_default()))
     }
 
-    /// Names and values of those columns that have one.
+    /// Adds the names and values of the columns that have a value.
     pub(super) fn columns(self, names: &[&str], values: Values) -> Self {
         names.iter().zip(values.0).fold(self, |arguments, (name, value)| match bytes(value) {
             Some(value) => arguments.text(name).bytes(&value),

@@ -1,5 +1,5 @@
-//! The store contract in SQL, once for all engines that speak it: which statements make up each call, and in which
-//! transaction. An [`Engine`] runs them.
+//! The store contract in SQL, shared by all SQL engines: the statements of each call, and their transactions. An
+//! [`Engine`] runs them.
 
 use std::{future::Future, sync::Arc};
 
@@ -22,23 +22,23 @@ mod statements;
 
 pub(super) use statements::{Statements, Syntax};
 
-/// How many old authorization requests each new one takes away.
+/// The number of old authorization requests that each new one deletes.
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
-/// Runs statements. A transaction that is dropped leaves nothing.
+/// Runs statements. A dropped transaction is rolled back.
 pub(super) trait Engine: Sync {
     type Row: Row + Send + Sync;
     type Transaction: Send;
 
     fn statements(&self) -> &Statements;
 
-    /// Whom to tell of sessions that end.
+    /// The subscribers to notify of ended sessions.
     fn notices(&self) -> &Notices;
 
-    /// Runs one statement that changes nothing.
+    /// Runs one read-only statement.
     fn read(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
-    /// Runs one statement that is its own transaction.
+    /// Runs one statement as its own transaction.
     fn write(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
     fn begin(&self) -> impl Future<Output = Result<Self::Transaction, StoreError>> + Send;
@@ -51,14 +51,14 @@ pub(super) trait Engine: Sync {
 
     fn commit(transaction: Self::Transaction) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Lets no other transaction pass here that names the same thing, until this one ends.
+    /// Takes a lock on `thing` until the transaction ends. Other transactions wait for it.
     fn take_turn(
         &self,
         transaction: &mut Self::Transaction,
         thing: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tells other processes, once the transaction is committed, that these sessions have ended.
+    /// Notifies other processes, on commit, that these sessions have ended.
     fn announce(
         &self,
         transaction: &mut Self::Transaction,
@@ -66,7 +66,7 @@ pub(super) trait Engine: Sync {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Writes the store traits for an [`Engine`], each method as the function of that name below.
+/// Implements the store traits for an [`Engine`]. Each method calls the function of the same name below.
 macro_rules! sql_store {
     ($store:ident) => {
         impl $crate::store::SessionStore for $store {
@@ -160,7 +160,7 @@ pub(super) async fn create_authorization<E: Engine>(
     Ok(Creation::Created)
 }
 
-/// Adds the digests by which an authorization request is found. `false` if one is taken.
+/// Inserts the lookups of an authorization request. Returns `false` if one is taken.
 async fn insert_lookups<E: Engine>(
     engine: &E,
     transaction: &mut E::Transaction,
@@ -176,7 +176,7 @@ async fn insert_lookups<E: Engine>(
     Ok(true)
 }
 
-/// Why the authorization request can't be kept now, if it can't.
+/// The reason why the authorization request can't be stored, if there is one.
 fn refusal(
     counted: Option<&impl Row>,
     request: &AuthorizationRequest,
@@ -383,7 +383,7 @@ async fn revoke_in_transaction<E: Engine>(
     let readable: Vec<_> = ended.iter().filter_map(|id| id.as_ref().ok().cloned()).collect();
     engine.announce(&mut transaction, &readable).await?;
     E::commit(transaction).await?;
-    // Only now: an unreadable row must not keep the others alive.
+    // An error for an unreadable row is returned only after the commit, so that the other sessions are revoked.
     ended.into_iter().collect()
 }
 
@@ -451,7 +451,7 @@ pub(super) async fn sessions_after<E: Engine>(
         let id = session_id(&row)?;
         let tokens = engine.read(&sql.refresh_tokens_of, Values::default().text(id.as_str())).await?;
         let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
-        // Behind the columns of the session stand the two of its last refresh.
+        // After the columns of the session come the two of its last refresh.
         all.push((columns::place(&row, SESSION.len() + 2)?, columns::kept(&row, tokens)?));
     }
     Ok(all)

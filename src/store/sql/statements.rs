@@ -1,20 +1,20 @@
-//! Every statement, once for all engines that speak SQL. `$n` is the n-th value; what stands in braces is the engine's.
+//! All statements, shared by all SQL engines. `$n` is the n-th value. Names in braces are replaced for each engine.
 
 use std::sync::Arc;
 
 use super::super::columns::{AUTHORIZATION, CHECKED, SESSION};
 
-/// What one engine says differently from another.
+/// The SQL that differs between engines.
 pub(in super::super) struct Syntax {
-    /// What stands before the name of a table.
+    /// The prefix of table names.
     pub(in super::super) schema: String,
-    /// Whether the scopes of `$4` are one or more, and all among `requested`.
+    /// Whether `$4` has one or more scopes, all of them in `requested`.
     pub(in super::super) grantable: &'static str,
-    /// The uses of `$1`, a JSON array of `[id, at, address]`, as rows of that.
+    /// The uses in `$1`, a JSON array of `[id, at, address]`, as rows.
     pub(in super::super) uses: &'static str,
-    /// Locks the rows that a subquery finds, in its order, so that no two writers wait for each other in a circle.
+    /// Locks the rows of a subquery in its order, to avoid deadlocks.
     pub(in super::super) for_update: &'static str,
-    /// The same, but leaves out what another writer has locked.
+    /// The same, but skips rows that another writer has locked.
     pub(in super::super) skip_locked: &'static str,
 }
 
@@ -82,8 +82,8 @@ statements! {
     forget_authorizations = "DELETE FROM {authorizations} WHERE seq IN \
         (SELECT seq FROM {authorizations} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {skip_locked}) RETURNING id";
 
-    // Each WHERE clause states what `AuthorizationRequest::allows` states. The row is found by its id alone: a planner that believes
-    // that hardly any row is pending or approved would rather read all of those, and be wrong when it matters.
+    // Each WHERE clause has the conditions of `AuthorizationRequest::allows`. The row is found by its id alone.
+    // Otherwise a planner that expects few pending or approved rows would scan all of them.
     open = "UPDATE {authorizations} SET account_id = $3, account_label = $4 \
         WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
     approve = "UPDATE {authorizations} \
@@ -99,7 +99,7 @@ statements! {
         WHERE id = $1 AND {is_approved} RETURNING id";
     redeem_once = "UPDATE {authorizations} SET state = 'redeemed' \
         WHERE id = $1 AND {is_approved} RETURNING id";
-    // Locks the row, so that a revocation of the account comes before or after.
+    // Locks the row, so that it is serialised with a revocation of the account.
     redeem_again = "UPDATE {authorizations} SET state = state \
         WHERE id = $1 AND {is_approved} RETURNING id";
     revoke_approved = "UPDATE {authorizations} SET state = 'revoked', granted = NULL WHERE seq IN \

@@ -1,4 +1,4 @@
-//! What goes wrong in SQLite, as a [`StoreError`].
+//! Maps SQLite errors to [`StoreError`].
 
 use sqlx::error::ErrorKind;
 

@@ -1,4 +1,4 @@
-//! Opening the file: its mode, the connections and their settings, the schema.
+//! Opens the file: its mode, connections, settings and schema.
 
 use std::{
     fs::OpenOptions,
@@ -20,24 +20,24 @@ use super::{
     error,
 };
 
-/// How long a call waits for a connection, and a connection for another process's write.
+/// How long a call waits for a connection, and a connection for a write of another process.
 const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
-/// All that ever happened to the schema, oldest first. Entry `n` leaves `PRAGMA user_version` at `n + 1`.
+/// All schema migrations, oldest first. Entry `n` sets `PRAGMA user_version` to `n + 1`.
 const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
     include_str!("../migrations/sqlite/0003_ends.sql"),
     include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
 ];
-/// What the first migration sets.
+/// The `PRAGMA application_id` that the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;
 
-/// Makes the file, for its owner only, unless it is there. SQLite gives the same mode to the files beside it.
+/// Creates the file, accessible to its owner only, unless it exists. SQLite gives the same mode to the files beside it.
 pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
-    // Closing any handle of a file drops all POSIX locks that the process has on it. So no other call may get from here
-    // to SQLite, which locks the file, while this one has it open.
+    // Closing any handle of a file drops all POSIX locks that the process has on it. So no other call may continue to
+    // SQLite, which locks the file, while this handle is open.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = OpenOptions::new();
@@ -50,15 +50,15 @@ pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The connections that read, beside the one that writes and without waiting for it. A file that is not the store's is
-/// refused here, before anything is written to it.
+/// Opens the connections that read. They don't wait for the writer. Refuses a file of another application before
+/// anything is written to it.
 pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
     let pool = pool_options(READERS).connect_lazy_with(options(path).read_only(true));
     patiently(|| async { Fingerprint::read(&mut *pool.acquire().await?).await }).await?.migrations_done()?;
     Ok(pool)
 }
 
-/// The one connection that writes, with its settings checked and the schema up to date.
+/// Opens the one connection that writes, checks its settings and migrates the schema.
 pub(super) async fn writer(path: &Path) -> Result<SqlitePool, StoreError> {
     let options = options(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -86,16 +86,16 @@ fn pool_options(size: u32) -> PoolOptions<Sqlite> {
         .test_before_acquire(false)
 }
 
-/// A connection is closed rather than used again if it may still be in a transaction. SQLite ends a transaction by
-/// itself after some errors, such as a full disk; sqlx does not see that, and would refuse to begin another one.
+/// Whether a connection can be reused. It is closed if it may still be in a transaction. SQLite ends a transaction
+/// itself after some errors, such as a full disk. sqlx does not detect that, and would refuse to begin another.
 async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // A round trip, so that the rollback of a dropped transaction is over.
+    // A round trip completes the rollback of a dropped transaction.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// Turning WAL on, and cleaning up behind the last process, take locks that SQLite does not wait for: of several who
-/// open a file at once, some must try again.
+/// Retries while the file is busy. SQLite does not wait for the locks that enabling WAL and cleaning up after the last
+/// process take. Concurrent opens therefore may need retries.
 async fn patiently<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, sqlx::Error>>,
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// SQLite does not fail when it can't keep a setting; it goes on with another.
+/// Checks the settings. If SQLite can't apply one, it continues with another value and reports no error.
 async fn check_settings(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let journal: String =
         query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.map_err(error::failed)?;
@@ -133,7 +133,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     transaction.commit().await.map_err(error::failed)
 }
 
-/// What a file says about itself.
+/// The identification of a file.
 struct Fingerprint {
     application: i64,
     version: i64,
@@ -141,7 +141,7 @@ struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// One statement, so that a migration that runs meanwhile is seen whole or not at all.
+    /// Uses one statement, so that a concurrent migration is seen whole or not at all.
     async fn read(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         const READ: &str = "SELECT \
             (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), \
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A path of its own in a directory that goes away with it.
+    /// A path in its own directory, which is deleted on drop.
     struct Place(std::path::PathBuf);
 
     impl Place {

@@ -1,5 +1,5 @@
--- An authorization request keeps its resource, and its flow as one text that the ceremony writes and reads. The digests by
--- which it is found stand in a table of their own. It may become several sessions.
+-- Authorization requests store their resource, and their flow as one text that the ceremony writes and reads. Their
+-- lookups are in a separate table. One request may become several sessions.
 
 CREATE TABLE authorization_requests (
     seq             INTEGER PRIMARY KEY,
@@ -12,7 +12,7 @@ CREATE TABLE authorization_requests (
     client_instance TEXT,
     client_address  TEXT,
     client_method   TEXT,
-    source          TEXT, -- whom the caps count it against: an IPv4 address or an IPv6 /64
+    source          TEXT, -- what the caps count: an IPv4 address or an IPv6 /64
     requested       TEXT    NOT NULL,
     created_at      INTEGER NOT NULL,
     expires_at      INTEGER NOT NULL,
@@ -33,8 +33,8 @@ CREATE TABLE authorization_lookups (
 
 CREATE INDEX authorization_lookups_by_request ON authorization_lookups (request);
 
--- An old request has the resource of the sessions, if they all have the same. It is dropped if that is unknown: its agent
--- asks again.
+-- An old request gets the resource of the sessions, if they all have the same. Otherwise it is dropped, and its agent
+-- must request access again.
 INSERT INTO authorization_requests (id, resource, flow, client_name, client_label, client_kind, client_instance,
         client_address, client_method, source, requested, created_at, expires_at, account_id, account_label, state,
         granted, failed_attempts)

@@ -1,4 +1,4 @@
--- ARGV: after, limit. Behind each authorization request stand its place, which is its rank, and its lookups.
+-- ARGV: after, limit. After each authorization request come its position, which is its rank, and its lookups.
 local rows = {}
 local after = tonumber(ARGV[1])
 for rank, id in ipairs(redis.call('ZRANGE', key('reqs'), after, after + tonumber(ARGV[2]) - 1)) do

@@ -1,24 +1,24 @@
--- Before every script. All keys begin with KEYS[1], which holds the hash tag: they are in one slot.
+-- Prepended to every script. All keys begin with KEYS[1], which contains the hash tag, so they are in one slot.
 --
 --   req:ID           hash    an authorization request, by the names of its columns
---   lookup:DIGEST    string  the id of the authorization request that is found by it
---   lookups:ID       set     the digests by which one authorization request is found
---   reqs             zset    all authorization requests by the instant at which they expire
---   pending          zset    the undecided ones by the same, and pending:SOURCE those of one source
+--   lookup:DIGEST    string  the id of the authorization request with this lookup
+--   lookups:ID       set     the lookups of one authorization request
+--   reqs             zset    all authorization requests by expiry
+--   pending          zset    the undecided ones by expiry; pending:SOURCE has those of one source
 --   approved:ACCOUNT set     those that the account approved and that can still be redeemed
 --   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
---   access:DIGEST    string  the id of the session of which this is the access token
---   refresh:DIGEST   string  the same of a refresh token of any generation: id, generation, end
---   redeemed:REQ     zset    the sessions that came of an authorization request in the order in which they came to be
---   sessions:ACCOUNT zset    its sessions in the order in which they came to be
---   all              zset    all sessions in the order in which they came to be
---   ends             zset    all sessions by the instant at which they end
---   used             zset    all used refresh tokens by the instant at which they would have ended
+--   access:DIGEST    string  the id of the session with this access token
+--   refresh:DIGEST   string  a refresh token of any generation: session id, generation, end
+--   redeemed:REQ     zset    the sessions of an authorization request in creation order
+--   sessions:ACCOUNT zset    the sessions of an account in creation order
+--   all              zset    all sessions in creation order
+--   ends             zset    all sessions by their end
+--   used             zset    all used refresh tokens by their original end
 --   used:ID          set     those of one session
---   seq              string  counts sessions
---   version          string  what the keys mean: 2 is what stands here
+--   seq              string  the counter of sessions
+--   version          string  the version of the key layout: 2
 --
--- Whatever is lost makes a session invalid, never valid: one that is not in its account's list is no session, since
+-- A lost key makes a session invalid, never valid. A session that is not in its account's list is invalid, because
 -- revoking the account would not find it.
 
 local function key(...)
@@ -33,14 +33,14 @@ local function has_passed(instant, now)
     return tonumber(instant) <= tonumber(now)
 end
 
--- Sets the fields of which a value is given: name, value, name, value …
+-- Sets the fields that have a value: name, value, name, value …
 local function set_pairs(hash, from)
     for index = from, #ARGV, 2 do
         redis.call('HSET', hash, ARGV[index], ARGV[index + 1])
     end
 end
 
--- What of a session is named; the names begin as those of SESSION do.
+-- Returns the named fields of a session. The names must start with those of SESSION.
 local function session_fields(id, names)
     local row = redis.call('HMGET', key('ses:', id), unpack(names))
     if row[1] and redis.call('ZSCORE', key('sessions:', row[ACCOUNT]), id) then
@@ -53,7 +53,7 @@ local function session_row(id)
     return session_fields(id, SESSION)
 end
 
--- Which session a refresh token is of, its generation, and when it ends.
+-- Returns the session, the generation and the end of a refresh token.
 local function refresh_token(digest)
     local known = redis.call('GET', key('refresh:', digest))
     if not known then
@@ -62,7 +62,7 @@ local function refresh_token(digest)
     return string.match(known, '^(%S+) (%d+) (-?%d+)$')
 end
 
--- Keeps a session as the newest of its account. The fields stand in ARGV from there on.
+-- Stores a session as the newest of its account. Its fields are in ARGV from `from` on.
 local function keep_session(id, account, authorization, access, session_end, from)
     local place = redis.call('INCR', key('seq'))
     set_pairs(key('ses:', id), from)
@@ -73,7 +73,7 @@ local function keep_session(id, account, authorization, access, session_end, fro
     redis.call('ZADD', key('ends'), session_end, id)
 end
 
--- The lookups that stand in ARGV from there on behind their number, and where the next argument stands.
+-- Returns the lookups in ARGV after their count at `index`, and the index of the next argument.
 local function lookups_at(index)
     local last = index + tonumber(ARGV[index])
     return {unpack(ARGV, index + 1, last)}, last + 1
@@ -95,14 +95,14 @@ local function add_lookups(id, lookups)
     end
 end
 
--- Keeps an authorization request that is pending, or not, as its fields from there on say.
+-- Stores an authorization request, pending or not. Its fields are in ARGV from `from` on.
 local function keep_authorization(id, lookups, expires_at, from)
     set_pairs(key('req:', id), from)
     add_lookups(id, lookups)
     redis.call('ZADD', key('reqs'), expires_at, id)
 end
 
--- Counts an authorization request among what is pending.
+-- Adds an authorization request to the pending ones.
 local function keep_pending(id, source, expires_at)
     redis.call('ZADD', key('pending'), expires_at, id)
     if source ~= '' then
@@ -110,7 +110,7 @@ local function keep_pending(id, source, expires_at)
     end
 end
 
--- Takes an authorization request out of what is pending.
+-- Removes an authorization request from the pending ones.
 local function settle(id, source)
     redis.call('ZREM', key('pending'), id)
     if source then

@@ -1,5 +1,5 @@
--- ARGV: id, account, authorization request, access, refreshed_at, salt, end of the session, how many refresh tokens, then
--- of each its digest, generation and end, the current one last, then fields …
+-- ARGV: id, account, authorization request, access, refreshed_at, salt, end of the session, number of refresh tokens,
+-- then the digest, generation and end of each, the current one last, then fields …
 local id, account, authorization, access, refreshed_at, salt, session_end, count = unpack(ARGV, 1, 8)
 if redis.call('EXISTS', key('ses:', id)) == 1 then
     return 0

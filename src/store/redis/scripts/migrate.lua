@@ -1,5 +1,5 @@
--- ARGV: limit. One step from version 1 to version 2; answers whether there may be more. How far the steps have come stands
--- in the store, so that it does not matter who makes them, and a step that failed half way is made again.
+-- ARGV: limit. One step from version 1 to version 2. Returns whether there may be more. The progress is stored, so any
+-- node can continue, and a failed step is repeated.
 --
 -- Keys of version 1: reg:ID is now req:ID, claim:DIGEST is lookup:DIGEST, regs is reqs, and redeemed:REQ was a string.
 
@@ -35,7 +35,7 @@ local function hex(bytes)
     end) .. '"'
 end
 
--- The flow as the ceremony writes it. What has no value is left out.
+-- The flow as the ceremony writes it, without members that have no value.
 local function flow_of(old)
     local members = {}
     local function add(name, json)
@@ -83,8 +83,8 @@ local function keep_migrated(id, old, expires_at, resource)
     redis.call('ZADD', key('reqs'), expires_at, id)
 end
 
--- An old request has the resource of the sessions, if they all have the same. It is dropped if that is unknown: its agent
--- asks again.
+-- An old request gets the resource of the sessions, if they all have the same. Otherwise it is dropped, and its agent
+-- must request access again.
 local function migrate_authorization(id, expires_at, resource)
     local hash, old = key('reg:', id), {}
     local pairs_of_old = redis.call('HGETALL', hash)
@@ -110,7 +110,7 @@ local place = redis.call('GET', reached) or '0'
 local page = redis.call('ZRANGEBYSCORE', key('all'), '(' .. place, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 if #page > 0 then
     local last = page[#page]
-    -- More than the page if the count of sessions was lost once, and a place is taken twice.
+    -- More than one page if the session counter was lost once, so that positions are used twice.
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('all'), '(' .. place, last)) do
         migrate_session(id, redis.call('ZSCORE', key('all'), id))
     end
@@ -130,6 +130,6 @@ end
 
 redis.call('SET', key('version'), 2)
 redis.call('DEL', reached, resources)
--- A node of the old version that still runs fails here, and keeps no request that nobody else would find.
+-- Makes a node of the old version fail, instead of storing a request that no other node finds.
 redis.call('SET', key('regs'), 'moved')
 return 0

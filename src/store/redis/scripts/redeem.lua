@@ -6,7 +6,7 @@ local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id')
 if kept[1] ~= 'approved' or has_passed(kept[2], at) then
     return 0
 end
--- Revoking the account would not find it.
+-- Without this entry, revoking the account would not find the request.
 if redis.call('SISMEMBER', key('approved:', kept[3]), authorization) == 0 then
     return 0
 end

@@ -1,4 +1,4 @@
--- ARGV: session. Digest, generation and end of each refresh token, the used ones first.
+-- ARGV: session. Returns the digest, generation and end of each refresh token, the used ones first.
 local id = ARGV[1]
 local tokens = {}
 

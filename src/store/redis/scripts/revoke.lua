@@ -1,4 +1,4 @@
--- ARGV: at, by, kind of target, what it names
+-- ARGV: at, by, kind of target, target
 local at, by, kind = ARGV[1], ARGV[2], ARGV[3]
 local ended = {}
 

@@ -1,4 +1,4 @@
--- ARGV: after, limit. Behind each session stand its last refresh and its place.
+-- ARGV: after, limit. After each session come its last refresh and its position.
 local rows = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('all'), '(' .. ARGV[1], '+inf', 'LIMIT', 0, ARGV[2])) do
     local row = session_row(id)

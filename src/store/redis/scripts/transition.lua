@@ -1,4 +1,4 @@
--- ARGV: id, at, edge, and what the edge needs. Each condition states what `AuthorizationRequest::allows` states.
+-- ARGV: id, at, edge, and the arguments of the edge. The conditions are those of `AuthorizationRequest::allows`.
 local id, at, edge = ARGV[1], ARGV[2], ARGV[3]
 local hash = key('req:', id)
 local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested')
