@@ -112,7 +112,7 @@ impl Accounts for Humans {
         let mut cookies = request.headers.get_all("cookie").iter();
         let ada = cookies.any(|line| line.as_bytes().windows(8).any(|window| window == b"user=ada"));
         let id = AccountId::new("ada").map_err(AccountsError::new)?;
-        Ok(ada.then(|| SignedIn::new(Account { id, label: "ada@example.com".into() }, "a browser")))
+        Ok(ada.then(|| SignedIn::new(Account::new(id, "ada@example.com"), "a browser")))
     }
 
     fn login_url(&self, return_to: &str) -> String {
@@ -130,7 +130,7 @@ struct LastAddress(Arc<Mutex<Option<IpAddr>>>);
 
 impl AuditSink for LastAddress {
     fn record(&self, _: Timestamp, event: &Event) {
-        if let Event::Registered { address, .. } = event {
+        if let Event::Requested { address, .. } = event {
             *self.0.lock().unwrap() = *address;
         }
     }
