@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,7 +18,7 @@ const VERSION: u16 = 1;
 
 /// A flow as the ceremony reads it: what the agent must present to poll and to redeem. It is fixed when access is
 /// requested.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "flow", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KnownFlow {
@@ -158,6 +160,13 @@ impl KnownFlow {
     }
 }
 
+impl fmt::Debug for KnownFlow {
+    /// Without the agent's state value, which may be a secret of the agent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownFlow({})", self.name())
+    }
+}
+
 /// A new flow, and the digest by which its request is looked up.
 pub(super) struct NewFlow {
     pub(super) flow: KnownFlow,
@@ -251,6 +260,7 @@ mod millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ceremony::{Attempt, Login, Refreshing};
     use crate::types::{authorization::Client, id::AuthorizationRequestId, random::OsRandom, text::HumanText};
 
     fn read(text: &str) -> Result<KnownFlow, StoreError> {
@@ -287,6 +297,29 @@ mod tests {
             let stored = flow.to_stored();
             assert!(stored.as_str().contains(&format!("\"flow\":\"{}\"", flow.name())));
             assert_eq!(read(stored.as_str()).unwrap(), flow);
+        }
+    }
+
+    #[test]
+    fn debug_output_has_no_secret_of_the_agent() {
+        let (secret, callback) = ("aap_secret", "http://127.0.0.1:4000/callback?key=aap_secret");
+        let flow = KnownFlow::Browser {
+            poll: Digest::from_bytes([1; 32]),
+            callback: Callback::from_stored(callback),
+            state: Some(secret.into()),
+            challenge: CodeChallenge::from_bytes([4; 32]),
+            code: None,
+        };
+        let login = Login::Browser { callback: callback.into(), state: Some(secret.into()), challenge: secret.into() };
+        let mut attempt = Attempt::new("reg_1", secret);
+        (attempt.verifier, attempt.poll_token) = (Some(secret), Some(secret));
+        for shown in [
+            format!("{flow:?}"),
+            format!("{login:?}"),
+            format!("{attempt:?}"),
+            format!("{:?}", Refreshing::new(secret)),
+        ] {
+            assert!(!shown.contains(secret), "{shown}");
         }
     }
 

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::{
     Attempt, Ceremony, CeremonyError, Request,
     flow::{KnownFlow, NewFlow},
@@ -16,7 +18,7 @@ use crate::{
 const LONGEST_STATE: usize = 1_024;
 
 /// The login mode. It is fixed when the login starts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Login {
     /// The human's browser, on the agent's machine, sends the exchange code to the agent's callback.
@@ -32,6 +34,17 @@ pub enum Login {
     Detached,
     /// The human passes a finish code to the agent, which redeems it with its poll token.
     FinishCode,
+}
+
+impl fmt::Debug for Login {
+    /// Without the agent's state value and the query of its callback, which may contain secrets of the agent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Browser { .. } => "Browser",
+            Self::Detached => "Detached",
+            Self::FinishCode => "FinishCode",
+        })
+    }
 }
 
 /// The result of starting a login.

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Ceremony, CeremonyError, DRAWS, flow::KnownFlow};
 use crate::{
@@ -30,7 +30,7 @@ pub struct Issued {
 }
 
 /// What an agent presents to redeem a login.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Attempt<'a> {
     /// The authorization request's id.
@@ -50,6 +50,13 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn new(authorization: &'a str, code: &'a str) -> Self {
         Self { authorization, code, ..Self::default() }
+    }
+}
+
+impl fmt::Debug for Attempt<'_> {
+    /// Without the code, the verifier and the poll token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("redeemer", &self.redeemer).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{Ceremony, CeremonyError, DRAWS, Issued};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What an agent presents to refresh its session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Refreshing<'a> {
     /// The refresh token.
@@ -28,6 +28,14 @@ impl<'a> Refreshing<'a> {
     #[must_use]
     pub fn new(token: &'a str) -> Self {
         Self { token, ..Self::default() }
+    }
+}
+
+impl fmt::Debug for Refreshing<'_> {
+    /// Without the refresh token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scopes, resource, .. } = self;
+        f.debug_struct("Refreshing").field("scopes", scopes).field("resource", resource).finish_non_exhaustive()
     }
 }
 

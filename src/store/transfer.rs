@@ -59,6 +59,7 @@ pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transf
 
 /// The number of newly copied entries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Transferred {
     /// Authorization requests.
     pub authorizations: usize,
