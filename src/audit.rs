@@ -177,6 +177,7 @@ impl AuditSink for NoAudit {
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has no settings, and is written as a value")]
 pub struct TracingAudit;
 
 #[cfg(feature = "tracing")]

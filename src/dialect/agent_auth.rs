@@ -171,7 +171,7 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
 /// Refuses identity types of auth.md v0.1 that this service does not support.
 fn check_type(fields: &Fields) -> Result<(), Refused> {
     let text = "`type` must be \"user_claimed\": this service takes no other";
-    let off = |code| Err(Refused::Wire(StatusCode::BAD_REQUEST, code, text.into()));
+    let off = |code| Err(Refused::Request(StatusCode::BAD_REQUEST, code, text.into()));
     match fields.required("type")? {
         USER_CLAIMED => Ok(()),
         "anonymous" => off("anonymous_not_enabled"),
@@ -271,7 +271,7 @@ const fn wire_name(state: State) -> &'static str {
 
 fn refuse(context: &Context, refused: Refused) -> Reply {
     match refused {
-        Refused::Wire(status, code, text) => error_reply(status, code, &text),
+        Refused::Request(status, code, text) => error_reply(status, code, &text),
         Refused::SignedOut => refused_by_ceremony(context, &CeremonyError::UnknownClaim),
         Refused::Ceremony(error) => refused_by_ceremony(context, &error),
     }

@@ -380,7 +380,7 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
     let asker = asker(context, request).await?;
     let fields = Fields::read(request.headers(), request.body())?;
     let wanted = fields.required("session_id")?;
-    let not_yours = || Refused::Wire(StatusCode::NOT_FOUND, "NOT_FOUND", "you have no such active session".into());
+    let not_yours = || Refused::Request(StatusCode::NOT_FOUND, "NOT_FOUND", "you have no such active session".into());
     let id = SessionId::parse(wanted).ok_or_else(not_yours)?;
     let ended = match asker {
         Asker::Agent(own) => own.id == id && context.ceremony.revoke_own(&own).await?,
@@ -439,7 +439,7 @@ fn entry(record: &SessionRecord, now: Timestamp) -> Value {
 
 fn refuse(context: &Context, refused: Refused) -> Reply {
     match refused {
-        Refused::Wire(status, code, text) => error(status, &code.to_uppercase(), &text),
+        Refused::Request(status, code, text) => error(status, &code.to_uppercase(), &text),
         Refused::SignedOut => challenged(
             context,
             error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "log in: the access token is missing, expired or revoked"),

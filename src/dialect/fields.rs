@@ -79,7 +79,7 @@ impl Fields {
 /// Why a request of a dialect was refused.
 pub(super) enum Refused {
     /// The dialect refused it as invalid.
-    Wire(StatusCode, &'static str, String),
+    Request(StatusCode, &'static str, String),
     /// The caller is not authenticated.
     SignedOut,
     /// The ceremony refused it.
@@ -94,13 +94,13 @@ impl From<CeremonyError> for Refused {
 
 /// 400 `invalid_request`.
 pub(super) fn invalid(text: impl Into<String>) -> Refused {
-    Refused::Wire(StatusCode::BAD_REQUEST, "invalid_request", text.into())
+    Refused::Request(StatusCode::BAD_REQUEST, "invalid_request", text.into())
 }
 
 /// 415.
 pub(super) fn unsupported(media_types: &str) -> Refused {
     let text = format!("send the header `Content-Type` with {media_types}");
-    Refused::Wire(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text)
+    Refused::Request(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text)
 }
 
 /// The media type without parameters, in lower case; `None` unless there is exactly one `Content-Type`.

@@ -51,7 +51,7 @@ fn refuse_pages(context: &Context, headers: &HeaderMap) -> Result<(), Refused> {
         return Ok(());
     }
     let text = "this is not for pages of other sites; call it from a program";
-    Err(Refused::Wire(StatusCode::FORBIDDEN, "invalid_request", text.into()))
+    Err(Refused::Request(StatusCode::FORBIDDEN, "invalid_request", text.into()))
 }
 
 /// `Retry-After` in seconds, with jitter, if too many authorization requests are pending.

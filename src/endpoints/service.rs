@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::{Endpoint, RouteTable, route_table::method_not_allowed};
 use crate::{
-    http::{Answering, GuardBody, Reply, error_reply, for_method, jitter, poll_caught, unavailable},
+    http::{Answering, GuardBody, Reply, error_reply, for_method, jitter, poll_caught, unavailable, unfinished},
     observe,
 };
 
@@ -132,7 +132,6 @@ where
 {
     type Output = Result<Response<GuardBody<R>>, E>;
 
-    #[expect(clippy::panic, reason = "a future that is polled after its end is the caller's bug, as for any future")]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
@@ -141,12 +140,11 @@ where
                     return Poll::Ready(Ok(response.map(GuardBody::inner)));
                 }
                 StateProjection::Done { reply } => {
-                    let Some(reply) = reply.take() else { panic!("polled after completion") };
-                    return Poll::Ready(Ok(reply.map(GuardBody::own)));
+                    return Poll::Ready(Ok(unfinished(reply.take()).map(GuardBody::own)));
                 }
                 StateProjection::Reading { body, asked } => {
                     let read = ready!(body.poll(context));
-                    let Some((endpoint, parts, routes)) = asked.take() else { panic!("polled after completion") };
+                    let (endpoint, parts, routes) = unfinished(asked.take());
                     match read {
                         Ok(Ok(body)) => State::answering(&*endpoint, parts, body.to_bytes(), routes),
                         Ok(Err(error)) => State::done(&parts.method, refused_body(&*error)),

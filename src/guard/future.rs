@@ -15,7 +15,10 @@ use super::{
     check::{Check, Lookup, Verdict},
     refusal::RefusalResponse,
 };
-use crate::{challenge::Challenge, http::poll_caught};
+use crate::{
+    challenge::Challenge,
+    http::{poll_caught, unfinished},
+};
 
 pin_project! {
     /// The future of a [`Guard`](super::Guard). It allocates only if it has to wait for the store.
@@ -134,11 +137,6 @@ where
             self.as_mut().project().state.set(next);
         }
     }
-}
-
-#[expect(clippy::expect_used, reason = "a future that is polled after its end is the caller's bug, as for any future")]
-fn unfinished<T>(value: Option<T>) -> T {
-    value.expect("polled after completion")
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

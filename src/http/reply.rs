@@ -81,3 +81,9 @@ pub(crate) fn poll_caught<T>(future: &mut Answering<T>, context: &mut Context<'_
         Err(_) => Poll::Ready(Err(Panicked)),
     }
 }
+
+/// Takes what a future keeps until its end.
+#[expect(clippy::expect_used, reason = "a future that is polled after its end is the caller's bug, as for any future")]
+pub(crate) fn unfinished<T>(value: Option<T>) -> T {
+    value.expect("polled after completion")
+}

@@ -223,7 +223,7 @@ impl Cache {
         let state = self.state();
         for (session, last) in uses {
             if let Some(entry) = state.tokens.get(session).and_then(|token| self.entries.peek(token)) {
-                entry.session.noted.advance(last.at);
+                entry.session.last_used.advance(last.at);
             }
         }
     }

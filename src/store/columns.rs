@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Kept, RefreshToken, StoreError, StoreErrorKind};
+use super::{RefreshToken, StoreError, StoreErrorKind, StoredSession};
 use crate::types::{
     authorization::{Account, AuthorizationRequest, Client, Decision, Flow, Lookup},
     clock::Timestamp,
@@ -11,7 +11,7 @@ use crate::types::{
     scope::ScopeSet,
     secret::{Digest, Kind},
     session::{
-        Noted, Redeemer, RefreshTokenState, Refreshed, Revocation, RevokedBy, Salt, Session, SessionRecord, Use,
+        LastUsed, Redeemer, RefreshTokenState, Refreshed, Revocation, RevokedBy, Salt, Session, SessionRecord, Use,
     },
     text::HumanText,
 };
@@ -245,9 +245,9 @@ pub(super) fn refresh_token_state(row: &impl Row) -> Result<RefreshTokenState, S
 }
 
 /// Reads the columns of a session, then its last refresh.
-pub(super) fn kept(row: &impl Row, refresh_tokens: Vec<RefreshToken>) -> Result<Kept, StoreError> {
+pub(super) fn stored_session(row: &impl Row, refresh_tokens: Vec<RefreshToken>) -> Result<StoredSession, StoreError> {
     let mut fields = Fields::new(row, &SESSION);
-    Ok(Kept { session: fields.record()?, refreshed: fields.refreshed()?, refresh_tokens })
+    Ok(StoredSession { session: fields.record()?, refreshed: fields.refreshed()?, refresh_tokens })
 }
 
 /// Reads the digest, generation and expiry of a refresh token.
@@ -341,10 +341,10 @@ impl<'r, R: Row> Fields<'r, R> {
             client: self.parse(human_text)?,
             scopes: self.parse(scopes)?,
             expires_at: self.instant()?,
-            noted: Noted::default(),
+            last_used: LastUsed::default(),
         };
         let last_use = self.optional_instant()?;
-        session.noted = Noted::since(last_use);
+        session.last_used = LastUsed::since(last_use);
         Ok((session, last_use, self.revocation()?))
     }
 

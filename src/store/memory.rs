@@ -79,7 +79,7 @@ struct Tables {
     pending: BTreeMap<(Timestamp, AuthorizationRequestId), Option<IpNet>>,
     pending_by_source: HashMap<IpNet, u32>,
     /// Every session by id, revoked ones included. Their ids, authorization request ids and digests are not reused.
-    sessions: HashMap<SessionId, Box<Kept>>,
+    sessions: HashMap<SessionId, Box<Entry>>,
     access: Arc<Table>,
     /// The access tokens of revoked sessions.
     ended: HashSet<Digest<Access>>,
@@ -92,7 +92,7 @@ struct Tables {
 
 /// A session with the state of its refresh tokens.
 #[derive(Debug)]
-struct Kept {
+struct Entry {
     record: SessionRecord,
     generation: u64,
     refreshed: Option<Refreshed>,
@@ -214,7 +214,7 @@ impl Tables {
         self.refresh.insert(*refresh, first);
         self.accounts.entry(record.session.account.id.clone()).or_default().push(id.clone());
         self.access.insert(Arc::clone(&record.session));
-        let kept = Kept { record: record.clone(), generation: 0, refreshed: None };
+        let kept = Entry { record: record.clone(), generation: 0, refreshed: None };
         self.sessions.insert(id.clone(), Box::new(kept));
         Ok(true)
     }
@@ -302,7 +302,7 @@ impl Tables {
     }
 
     fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
-        let Some(Kept { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return false };
+        let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return false };
         if record.revoked.is_some() {
             return false;
         }
@@ -313,12 +313,12 @@ impl Tables {
     }
 
     fn record_use(&mut self, id: &SessionId, new: Use) {
-        let Some(Kept { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
+        let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
         if record.last_use.is_some_and(|old| old.at >= new.at) {
             return;
         }
         record.last_use = Some(new);
-        record.session.noted.advance(new.at);
+        record.session.last_used.advance(new.at);
     }
 
     /// Deletes at most `limit` authorization requests that expired at `until` or before. Returns whether there may be

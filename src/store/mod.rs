@@ -65,7 +65,7 @@ pub use sqlite::SqliteStore;
 pub use traits::{
     AuthorizationStore, CeremonyStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore, SessionStore,
 };
-pub use transfer::{Kept, Portable, RefreshToken, Transferred, transfer};
+pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 
 /// How long an expired authorization request is stored. Until then the agent and the human can query its outcome.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);

@@ -10,9 +10,10 @@ use sqlx::{
 };
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Kept, Notices, PendingCaps, RevokeTarget, StoreError,
+    AuthorizationKey, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError, StoredSession,
     columns::{Row, Value, Values},
     sql::{self, Engine, Statements, Syntax, sql_store},
+    traits::with_store_traits,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},

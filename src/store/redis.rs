@@ -6,8 +6,9 @@ use std::{
 use redis::{FromRedisValue, aio::ConnectionManager, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Kept, PendingCaps, Portable, REMEMBERED,
-    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, PendingCaps, Portable, REMEMBERED,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession,
+    Subscriber,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -333,7 +334,7 @@ impl Portable for RedisStore {
         rows.iter().map(new).collect()
     }
 
-    async fn sessions_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, Kept)>, StoreError> {
+    async fn sessions_after(&self, after: u64, limit: usize) -> Result<Vec<(u64, StoredSession)>, StoreError> {
         let rows: Vec<Cells> = self.read(&self.scripts.sessions_after, page(after, limit)).await?;
         let mut all = Vec::new();
         for row in &rows {
@@ -341,12 +342,12 @@ impl Portable for RedisStore {
             let tokens: Vec<Cells> = self.read(&self.scripts.refresh_tokens_of, Arguments::new().text(id)).await?;
             let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
             // After the columns of the session come the two of its last refresh.
-            all.push((columns::place(row, SESSION.len() + 2)?, columns::kept(row, tokens)?));
+            all.push((columns::place(row, SESSION.len() + 2)?, columns::stored_session(row, tokens)?));
         }
         Ok(all)
     }
 
-    async fn keep_authorization(&self, new: &NewAuthorizationRequest) -> Result<bool, StoreError> {
+    async fn import_authorization(&self, new: &NewAuthorizationRequest) -> Result<bool, StoreError> {
         let NewAuthorizationRequest { request, lookups } = new;
         let account = request.account.as_ref().map_or("", |account| account.id.as_str());
         let arguments = Arguments::new()
@@ -357,11 +358,11 @@ impl Portable for RedisStore {
             .text(columns::state_of(&request.decision))
             .lookups(lookups)
             .columns(&AUTHORIZATION, Values::authorization(request));
-        self.write(&self.scripts.keep_authorization, arguments).await
+        self.write(&self.scripts.import_authorization, arguments).await
     }
 
-    async fn keep_session(&self, kept: &Kept) -> Result<bool, StoreError> {
-        let Kept { session: record, refreshed, refresh_tokens } = kept;
+    async fn import_session(&self, stored: &StoredSession) -> Result<bool, StoreError> {
+        let StoredSession { session: record, refreshed, refresh_tokens } = stored;
         let session = &record.session;
         let arguments = Arguments::new()
             .text(session.id.as_str())
@@ -377,7 +378,7 @@ impl Portable for RedisStore {
             arguments.bytes(token.digest.as_bytes()).text(&generation).instant(token.ends_at)
         });
         let arguments = arguments.columns(&SESSION, Values::session(record));
-        self.write(&self.scripts.keep_session, arguments).await
+        self.write(&self.scripts.import_session, arguments).await
     }
 }
 

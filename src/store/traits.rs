@@ -27,8 +27,8 @@ use crate::{
 /// Finds sessions. This is all that a service needs to check tokens.
 pub trait SessionStore: Send + Sync + 'static {
     /// Returns the session whose access token has this digest, unless it was revoked. Expired sessions may be returned:
-    /// the caller checks expiry with its own clock. The [last use](crate::types::session::Noted) of the session is the
-    /// persisted one.
+    /// the caller checks expiry with its own clock. The [last use](crate::types::session::LastUsed) of the session is
+    /// the persisted one.
     ///
     /// # Errors
     /// When the lookup fails. The caller responds with 503, never 401.
@@ -69,9 +69,10 @@ impl<T: SessionStore> SessionStore for Arc<T> {
     }
 }
 
-/// Declares store traits. `read` and `write` name the deadline of a call.
+/// Declares store traits, and the macro `with_store_traits`, which calls another macro with all their methods. Each
+/// method is listed only here. `read` and `write` name the deadline of a call.
 macro_rules! store_traits {
-    ($(
+    ($dollar:tt $(
         $(#[$doc:meta])*
         $name:ident as $object:ident {$(
             $(#[$method_doc:meta])*
@@ -107,10 +108,20 @@ macro_rules! store_traits {
                 Box::pin(with_deadline(stringify!($method), self.deadlines.$deadline, answer))
             }
         )*}
-    )*};
+    )*
+
+        #[allow(unused_macros, reason = "only stores in SQL and the conformance suite use it")]
+        macro_rules! with_store_traits {
+            ($dollar then:ident $dollar store:ident) => {
+                $dollar then! { $dollar store: $($name {$(
+                    $method($($argument: $type),*) -> $answer;
+                )*})* }
+            };
+        }
+    };
 }
 
-store_traits! {
+store_traits! { $
     /// Stores authorization requests, and redeems them for sessions.
     AuthorizationStore as DynAuthorizationStore {
         /// Stores a new authorization request, if its id and lookups are unused and `caps` leave room. Counting and
@@ -212,6 +223,9 @@ store_traits! {
         write forget(cutoff: &'a Cutoff, limit: usize) -> bool;
     }
 }
+
+#[allow(unused_imports, reason = "only stores in SQL and the conformance suite use it")]
+pub(crate) use with_store_traits;
 
 /// All that the ceremony needs of a store. Implemented for every type that implements its supertraits.
 pub trait CeremonyStore:

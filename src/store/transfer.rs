@@ -42,7 +42,7 @@ pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transf
         let Some((last, _)) = page.last() else { break };
         after = *last;
         for (_, authorization) in &page {
-            transferred.authorizations += usize::from(to.keep_authorization(authorization).await?);
+            transferred.authorizations += usize::from(to.import_authorization(authorization).await?);
         }
     }
     after = 0;
@@ -51,7 +51,7 @@ pub async fn transfer(from: &impl Portable, to: &impl Portable) -> Result<Transf
         let Some((last, _)) = page.last() else { break };
         after = *last;
         for (_, session) in &page {
-            transferred.sessions += usize::from(to.keep_session(session).await?);
+            transferred.sessions += usize::from(to.import_session(session).await?);
         }
     }
     Ok(transferred)
@@ -88,13 +88,13 @@ pub trait Portable: CeremonyStore {
         &self,
         after: u64,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<(u64, Kept)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(u64, StoredSession)>, StoreError>> + Send;
 
     /// Stores an authorization request unchanged, in any state. Returns `false` if its id exists.
     ///
     /// # Errors
     /// When it is unknown whether the request was stored.
-    fn keep_authorization(
+    fn import_authorization(
         &self,
         new: &NewAuthorizationRequest,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
@@ -103,12 +103,13 @@ pub trait Portable: CeremonyStore {
     ///
     /// # Errors
     /// When it is unknown whether the session was stored, or one of its digests belongs to another session.
-    fn keep_session(&self, session: &Kept) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn import_session(&self, session: &StoredSession) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// Everything that a store keeps of a session and its refresh tokens.
+/// A session as a store has it, with all its refresh tokens.
 #[derive(Clone, Debug)]
-pub struct Kept {
+#[non_exhaustive]
+pub struct StoredSession {
     /// The session, ended or not.
     pub session: SessionRecord,
     /// Its last refresh.
@@ -117,8 +118,17 @@ pub struct Kept {
     pub refresh_tokens: Vec<RefreshToken>,
 }
 
+impl StoredSession {
+    /// A session with its refresh tokens by generation, the current one last.
+    #[must_use]
+    pub const fn new(session: SessionRecord, refreshed: Option<Refreshed>, refresh_tokens: Vec<RefreshToken>) -> Self {
+        Self { session, refreshed, refresh_tokens }
+    }
+}
+
 /// A refresh token of a session, current or used up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct RefreshToken {
     /// Its digest.
     pub digest: Digest<Refresh>,
@@ -126,4 +136,12 @@ pub struct RefreshToken {
     pub generation: u64,
     /// When it expires, or would have expired if it is used up.
     pub ends_at: Timestamp,
+}
+
+impl RefreshToken {
+    /// The refresh token of that generation.
+    #[must_use]
+    pub const fn new(digest: Digest<Refresh>, generation: u64, ends_at: Timestamp) -> Self {
+        Self { digest, generation, ends_at }
+    }
 }

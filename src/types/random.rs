@@ -22,6 +22,7 @@ pub trait Random: Send + Sync + 'static {
 
 /// The operating system's generator, without a fallback.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has no settings, and is written as a value")]
 pub struct OsRandom;
 
 impl Random for OsRandom {

@@ -67,6 +67,7 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[expect(clippy::exhaustive_enums, reason = "a kind has no values; it is only named")]
         pub enum $kind {}
         impl sealed::Sealed for $kind {}
         impl Kind for $kind {

@@ -46,7 +46,7 @@ pub struct Session {
     /// When the access token expires.
     pub expires_at: Timestamp,
     /// The last recorded use. Uses are recorded at most once a minute, not for each request.
-    pub noted: Noted,
+    pub last_used: LastUsed,
     /// The resource identifier (RFC 9728 section 2) that the access token is valid for.
     pub resource: Arc<str>,
     /// The scopes of the access token: all granted scopes, or fewer if the agent requested fewer when it refreshed.
@@ -71,8 +71,8 @@ impl Session {
         scopes: ScopeSet,
         expires_at: Timestamp,
     ) -> Self {
-        let (resource, noted) = (resource.into(), Noted::default());
-        Self { access, expires_at, noted, resource, scopes, account, client, id }
+        let (resource, last_used) = (resource.into(), LastUsed::default());
+        Self { access, expires_at, last_used, resource, scopes, account, client, id }
     }
 
     /// Whether the access token is valid for `resource` at `now`. Revocation is not checked here: stores never return a
@@ -84,10 +84,10 @@ impl Session {
 
     /// Whether a use at `now` should be recorded. If so, marks it as recorded.
     pub(crate) fn note_use(&self, now: Timestamp) -> bool {
-        if now.as_millis().saturating_sub(self.noted.0.load(Ordering::Relaxed)) < Noted::COARSE {
+        if now.as_millis().saturating_sub(self.last_used.0.load(Ordering::Relaxed)) < LastUsed::COARSE {
             return false;
         }
-        self.noted.0.store(now.as_millis(), Ordering::Relaxed);
+        self.last_used.0.store(now.as_millis(), Ordering::Relaxed);
         true
     }
 
@@ -216,9 +216,9 @@ impl Use {
 
 /// The last recorded use of a session: by a guard of this process, or as persisted by any process. Guards record at
 /// most one use a minute. All values compare equal, because the last use is not part of a session's identity.
-pub struct Noted(AtomicI64);
+pub struct LastUsed(AtomicI64);
 
-impl Noted {
+impl LastUsed {
     /// The interval in milliseconds within which several uses count as one.
     const COARSE: i64 = 60_000;
 
@@ -235,29 +235,29 @@ impl Noted {
     }
 }
 
-impl Default for Noted {
+impl Default for LastUsed {
     fn default() -> Self {
         Self::since(None)
     }
 }
 
-impl Clone for Noted {
+impl Clone for LastUsed {
     fn clone(&self) -> Self {
         Self(AtomicI64::new(self.0.load(Ordering::Relaxed)))
     }
 }
 
-impl PartialEq for Noted {
+impl PartialEq for LastUsed {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Noted {}
+impl Eq for LastUsed {}
 
-impl fmt::Debug for Noted {
+impl fmt::Debug for LastUsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Noted").finish_non_exhaustive()
+        f.debug_struct("LastUsed").finish_non_exhaustive()
     }
 }
 
@@ -348,6 +348,7 @@ pub struct Rotation {
 
 /// Random bytes from which the successors of a refresh token are derived. Useless without the refresh token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "stored salts have this size for ever")]
 pub struct Salt(pub [u8; 32]);
 
 impl Refreshed {

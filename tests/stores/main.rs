@@ -2,7 +2,6 @@
 #![cfg(feature = "full")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod cached_store;
 mod migrations;
 mod nodes;
 #[path = "../common/places.rs"]
@@ -34,11 +33,18 @@ mod redis_server {
 
 /// The same with a cache in front of the token checks, which must not be seen on the node that makes the changes.
 mod cached {
-    use crate::{
-        cached_store::WithCache,
-        places::{Prefix, Schema, TempFile},
+    use std::sync::Arc;
+
+    use crate::places::{Prefix, Schema, TempFile};
+    use tower_agent_auth::store::{
+        CachedStore, MemoryStore, PostgresStore, RedisStore, SessionStore, SqliteStore, conformance::CheckedWith,
     };
-    use tower_agent_auth::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore};
+
+    type WithCache<S> = CheckedWith<S, Arc<CachedStore<S>>>;
+
+    fn with_cache<S: SessionStore + Clone>(store: S) -> WithCache<S> {
+        CheckedWith::new(store.clone(), Arc::new(CachedStore::over(store)))
+    }
 
     mod memory {
         tower_agent_auth::store_conformance!(super::over_memory);
@@ -57,21 +63,21 @@ mod cached {
     }
 
     async fn over_memory() -> (WithCache<MemoryStore>, ()) {
-        (WithCache::over(MemoryStore::new()), ())
+        (with_cache(MemoryStore::new()), ())
     }
 
     async fn over_sqlite() -> (WithCache<SqliteStore>, TempFile) {
         let (store, file) = TempFile::fresh().await;
-        (WithCache::over(store), file)
+        (with_cache(store), file)
     }
 
     async fn over_postgres() -> (WithCache<PostgresStore>, Schema) {
         let (store, schema) = Schema::fresh().await;
-        (WithCache::over(store), schema)
+        (with_cache(store), schema)
     }
 
     async fn over_redis() -> (WithCache<RedisStore>, Prefix) {
         let (store, prefix) = Prefix::fresh().await;
-        (WithCache::over(store), prefix)
+        (with_cache(store), prefix)
     }
 }

@@ -106,7 +106,7 @@ where
     let clash = session_with(&approved(&new, "bob").await, "bob", kept.session.session.access);
     assert!(new.redeem(&clash, after(2)).await.unwrap());
     let [(_, kept)] = old.sessions_after(0, 9).await.unwrap().try_into().unwrap();
-    assert_eq!(new.keep_session(&kept).await.unwrap_err().kind(), StoreErrorKind::Conflict);
+    assert_eq!(new.import_session(&kept).await.unwrap_err().kind(), StoreErrorKind::Conflict);
     assert!(is_live(&new, &clash).await);
     assert_eq!(listed(&new, "alice").await, []);
 }

@@ -33,7 +33,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "the promises are reached by the macro alone, and say in their names what they check")]
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{Arc, Weak},
+    task::Poll,
+};
+
+use crate::{
+    store::{
+        AuthorizationKey, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore, StoreError, Subscriber,
+        traits::with_store_traits,
+    },
+    types::{
+        authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        clock::Timestamp,
+        id::{AccountId, AuthorizationRequestId, SessionId},
+        secret::{Access, Digest, Refresh},
+        session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    },
+};
 
 #[doc(hidden)]
 pub mod contract;
@@ -127,6 +145,64 @@ macro_rules! store_conformance {
         }
     };
 }
+
+/// A store whose token checks go through another store, such as a cache in front of it. It runs the suite through the
+/// cache, as a service uses both.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tower_agent_auth::store::{CachedStore, MemoryStore, conformance::CheckedWith};
+///
+/// async fn fresh() -> (CheckedWith<MemoryStore, Arc<CachedStore<MemoryStore>>>, ()) {
+///     let store = MemoryStore::new();
+///     (CheckedWith::new(store.clone(), Arc::new(CachedStore::over(store))), ())
+/// }
+///
+/// tower_agent_auth::store_conformance!(fresh);
+/// # fn main() {}
+/// ```
+#[derive(Clone, Debug)]
+pub struct CheckedWith<S, C> {
+    store: S,
+    checks: C,
+}
+
+impl<S, C> CheckedWith<S, C> {
+    /// Checks tokens with `checks`, and does all else with `store`.
+    #[must_use]
+    pub const fn new(store: S, checks: C) -> Self {
+        Self { store, checks }
+    }
+}
+
+impl<S: Send + Sync + 'static, C: SessionStore> SessionStore for CheckedWith<S, C> {
+    async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
+        self.checks.find_session(access).await
+    }
+
+    fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+        self.checks.try_find_session(access)
+    }
+
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.checks.subscribe(subscriber)
+    }
+}
+
+macro_rules! forward {
+    ($store:ident: $($trait:ident {
+        $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {$(
+        impl<S: crate::store::$trait, C: Send + Sync + 'static> crate::store::$trait for $store<S, C> {$(
+            #[allow(clippy::needless_lifetimes, reason = "the list of methods names `'a`")]
+            async fn $name<'a>(&'a self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.store.$name($($argument),*).await
+            }
+        )*}
+    )*};
+}
+
+with_store_traits!(forward CheckedWith);
 
 /// Checks one promise on a new store.
 #[doc(hidden)]

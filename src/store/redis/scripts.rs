@@ -22,7 +22,7 @@ macro_rules! scripts {
 
 scripts! {
     find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list revoke
-    record_uses forget authorizations_after sessions_after refresh_tokens_of keep_authorization keep_session migrate
+    record_uses forget authorizations_after sessions_after refresh_tokens_of import_authorization import_session migrate
 }
 
 /// The column names, and the positions of the two session columns that the scripts read.

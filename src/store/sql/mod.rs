@@ -4,8 +4,8 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Kept, Notice, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
-    StoreErrorKind,
+    AuthorizationKey, Creation, Cutoff, Notice, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
+    StoreErrorKind, StoredSession,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -81,32 +81,14 @@ macro_rules! sql_store {
             }
         }
 
+        with_store_traits!(sql_store $store);
+
         sql_store! { $store:
             Portable {
                 authorizations_after(after: u64, limit: usize) -> Vec<(u64, NewAuthorizationRequest)>;
-                sessions_after(after: u64, limit: usize) -> Vec<(u64, Kept)>;
-                keep_authorization(new: &NewAuthorizationRequest) -> bool;
-                keep_session(kept: &Kept) -> bool;
-            }
-            AuthorizationStore {
-                create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
-                find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
-                transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
-                redeem(new: &NewSession, at: Timestamp) -> bool;
-            }
-            SessionRecordStore {
-                find_record(session: &SessionId) -> Option<SessionRecord>;
-                sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
-                list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
-                revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
-                record_uses(uses: &[(SessionId, Use)]) -> ();
-            }
-            RefreshTokenStore {
-                find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
-                rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
-            }
-            HousekeepingStore {
-                forget(cutoff: &Cutoff, limit: usize) -> bool;
+                sessions_after(after: u64, limit: usize) -> Vec<(u64, StoredSession)>;
+                import_authorization(new: &NewAuthorizationRequest) -> bool;
+                import_session(stored: &StoredSession) -> bool;
             }
         }
     };
@@ -114,7 +96,8 @@ macro_rules! sql_store {
         $($name:ident ( $($argument:ident : $type:ty),* ) -> $answer:ty;)*
     })*) => {$(
         impl $crate::store::$trait for $store {$(
-            async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+            #[allow(clippy::needless_lifetimes, reason = "the list of methods names `'a`")]
+            async fn $name<'a>(&'a self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 sql::$name(self, $($argument),*).await
             }
         )*}
@@ -444,7 +427,7 @@ pub(super) async fn sessions_after<E: Engine>(
     engine: &E,
     after: u64,
     limit: usize,
-) -> Result<Vec<(u64, Kept)>, StoreError> {
+) -> Result<Vec<(u64, StoredSession)>, StoreError> {
     let sql = engine.statements();
     let mut all = Vec::new();
     for row in engine.read(&sql.sessions_after, page(after, limit)).await? {
@@ -452,12 +435,12 @@ pub(super) async fn sessions_after<E: Engine>(
         let tokens = engine.read(&sql.refresh_tokens_of, Values::default().text(id.as_str())).await?;
         let tokens = tokens.iter().map(columns::refresh_token).collect::<Result<_, _>>()?;
         // After the columns of the session come the two of its last refresh.
-        all.push((columns::place(&row, SESSION.len() + 2)?, columns::kept(&row, tokens)?));
+        all.push((columns::place(&row, SESSION.len() + 2)?, columns::stored_session(&row, tokens)?));
     }
     Ok(all)
 }
 
-pub(super) async fn keep_authorization<E: Engine>(
+pub(super) async fn import_authorization<E: Engine>(
     engine: &E,
     new: &NewAuthorizationRequest,
 ) -> Result<bool, StoreError> {
@@ -475,9 +458,9 @@ pub(super) async fn keep_authorization<E: Engine>(
     Ok(true)
 }
 
-pub(super) async fn keep_session<E: Engine>(engine: &E, kept: &Kept) -> Result<bool, StoreError> {
+pub(super) async fn import_session<E: Engine>(engine: &E, stored: &StoredSession) -> Result<bool, StoreError> {
     let sql = engine.statements();
-    let Kept { session, refreshed, refresh_tokens } = kept;
+    let StoredSession { session, refreshed, refresh_tokens } = stored;
     let mut transaction = engine.begin().await?;
     let session_id = &session.session.id;
     let id = || Values::default().text(session_id.as_str());

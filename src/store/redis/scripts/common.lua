@@ -17,6 +17,7 @@
 --   used:ID          set     those of one session
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
+--   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
 --
 -- A lost key makes a session invalid, never valid. A session that is not in its account's list is invalid, because
 -- revoking the account would not find it.
@@ -63,7 +64,7 @@ local function refresh_token(digest)
 end
 
 -- Stores a session as the newest of its account. Its fields are in ARGV from `from` on.
-local function keep_session(id, account, authorization, access, session_end, from)
+local function insert_session(id, account, authorization, access, session_end, from)
     local place = redis.call('INCR', key('seq'))
     set_pairs(key('ses:', id), from)
     redis.call('SET', key('access:', access), id)
@@ -96,7 +97,7 @@ local function add_lookups(id, lookups)
 end
 
 -- Stores an authorization request, pending or not. Its fields are in ARGV from `from` on.
-local function keep_authorization(id, lookups, expires_at, from)
+local function insert_authorization(id, lookups, expires_at, from)
     set_pairs(key('req:', id), from)
     add_lookups(id, lookups)
     redis.call('ZADD', key('reqs'), expires_at, id)

@@ -13,7 +13,7 @@ end
 if is_full(key('pending'), ARGV[6]) then
     return 'full'
 end
-keep_authorization(id, lookups, expires_at, fields)
+insert_authorization(id, lookups, expires_at, fields)
 keep_pending(id, source, expires_at)
 forget_authorizations(ARGV[7], ARGV[8])
 return 'created'

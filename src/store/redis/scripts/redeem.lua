@@ -19,5 +19,5 @@ if redemption == 'once' then
 end
 redis.call('HSET', key('ses:', id), 'refresh', refresh, 'generation', 0)
 redis.call('SET', key('refresh:', refresh), id .. ' 0 ' .. refresh_end)
-keep_session(id, account, authorization, access, session_end, 10)
+insert_session(id, account, authorization, access, session_end, 10)
 return 1

@@ -7,7 +7,7 @@ end
 if are_taken(lookups) then
     return conflict()
 end
-keep_authorization(id, lookups, expires_at, fields)
+insert_authorization(id, lookups, expires_at, fields)
 if state == 'pending' then
     keep_pending(id, source, expires_at)
 elseif state == 'approved' then

@@ -27,5 +27,5 @@ end
 if salt ~= '' then
     redis.call('HSET', hash, 'refreshed_at', refreshed_at, 'refresh_salt', salt)
 end
-keep_session(id, account, authorization, access, session_end, fields)
+insert_session(id, account, authorization, access, session_end, fields)
 return 1
