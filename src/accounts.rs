@@ -94,14 +94,13 @@ impl<A: Accounts> Accounts for Arc<A> {
 #[derive(Clone)]
 pub struct SignedIn {
     pub(crate) account: Account,
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only forms are bound to a browser session"))]
     pub(crate) browser_session: String,
     pub(crate) since: Option<Timestamp>,
 }
 
 impl SignedIn {
     /// The account, and an identifier of the signed-in browser session, such as a digest of its cookie. The identifier
-    /// must change when another account signs in. Forms are bound to it, and it is never shown.
+    /// must change when another account signs in. Forms and codes are bound to it, and it is never shown.
     #[must_use]
     pub fn new(account: Account, browser_session: impl Into<String>) -> Self {
         Self { account, browser_session: browser_session.into(), since: None }

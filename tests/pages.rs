@@ -8,7 +8,8 @@ use serde_json::json;
 
 mod common;
 use common::{
-    Answer, Form, ORIGIN, Pending, Service, TestStore, account, between, browse, config, from_address, json_request,
+    Answer, Fault, Form, ORIGIN, Pending, Service, TestStore, account, between, browse, config, from_address,
+    json_request,
 };
 
 async fn status_of(service: &Service, pending: &Pending) -> String {
@@ -53,7 +54,8 @@ async fn the_page_says_who_asks_for_what_on_which_account() {
         assert!(before_the_button.contains(needed), "{needed} in\n{before_the_button}");
     }
     assert!(page.text.contains("8 minutes"), "how long is left to decide");
-    assert!(!page.text.contains("<script") && !page.text.contains(" style="));
+    assert_eq!(page.text.matches("<script").count(), 1, "the one with a nonce");
+    assert!(page.text.contains("<script nonce=\"") && !page.text.contains(" style="));
     assert!(!page.text.contains("analytics:read"), "not asked for");
 }
 
@@ -235,7 +237,7 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
     assert_eq!(status_of(&service, &pending).await, "pending");
     // What a browser sends for a page that forbids a referrer.
     assert_eq!(service.send(with("origin", "null")).await.status, StatusCode::SEE_OTHER);
-    // A decision stands: the same form again changes nothing.
+    // A decision stands: another decision by the same form changes nothing.
     let again = service.send(form.post(&pending.path(), &[("decision", "deny")])).await;
     assert_eq!((again.status, status_of(&service, &pending).await), (StatusCode::CONFLICT, "approved".into()));
 }
@@ -269,10 +271,15 @@ async fn r59_r60_r61_every_answer_of_a_page_has_the_headers() {
         } else {
             format!("'nonce-{}'", between(&page.text, "nonce=\"", "\""))
         };
+        let scripts = match page.text.contains("<script") {
+            true => format!("; script-src {nonce}; connect-src 'self'"),
+            false => String::new(),
+        };
+        assert_eq!(page.text.contains("<script"), page.text.contains("value=\"approve\""));
         assert_eq!(
             policy,
             format!(
-                "default-src 'none'; style-src {nonce}; img-src 'self' https://cdn.example.com; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+                "default-src 'none'; style-src {nonce}{scripts}; img-src 'self' https://cdn.example.com; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
             )
         );
         assert!(page.text.is_empty() || nonces.insert(nonce), "a nonce is used once");
@@ -328,7 +335,7 @@ async fn r62_hostile_text_is_shown_and_never_run() {
         let sessions = service.send(browse("ada", "/sessions")).await;
         for page in [page, outcome, sessions] {
             assert!(
-                !page.text.contains("<script")
+                !page.text.contains("<script>")
                     && !page.text.contains("<img src=x")
                     && !page.text.contains("<svg onload"),
                 "{text}"
@@ -524,5 +531,69 @@ async fn a_request_is_shown_only_at_the_page_of_its_own_dialect() {
         let form = service.send(browse("ada", &right)).await.form("ada");
         assert_eq!(service.send(form.post(&wrong, &APPROVE)).await.status, StatusCode::NOT_FOUND, "{wrong}");
         assert_eq!(service.send(form.post(&right, &APPROVE)).await.status, StatusCode::SEE_OTHER, "{right}");
+    }
+}
+
+/// Every form that a human can send, with the page that it is on.
+async fn forms(service: &Service) -> Vec<(&'static str, String, Request<Body>)> {
+    let session = service.session("ada", &["projects:read"]).await;
+    let id = session.json["session_id"].as_str().unwrap().to_owned();
+    let pending = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &pending).await;
+    let list = service.send(browse("ada", "/sessions")).await.form("ada");
+    let sessions = || "/sessions".to_owned();
+    vec![
+        ("approve", pending.path(), form.post(&pending.path(), &APPROVE)),
+        ("deny", pending.path(), form.post(&pending.path(), &[("decision", "deny")])),
+        ("revoke", sessions(), list.post("/sessions", &[("decision", "revoke"), ("session", &id)])),
+        ("revoke all", sessions(), list.post("/sessions", &[("decision", "revoke_all")])),
+    ]
+}
+
+#[tokio::test]
+async fn a4_no_page_says_that_nothing_was_changed_when_the_store_fails() {
+    for fault in [Fault::Unavailable, Fault::AnswerLost, Fault::AnswersLost] {
+        for index in 0..forms(&quiet()).await.len() {
+            let mut in_doubt = 0;
+            for call in 0..5 {
+                let service = quiet();
+                let (what, path, request) = forms(&service).await.remove(index);
+                let writes = service.store.writes();
+                service.store.break_after(call, fault);
+                let answer = service.send(request).await;
+                let written = service.store.writes() > writes;
+                let what = format!("{what}, {fault:?} at call {call}");
+                if answer.status == StatusCode::SEE_OTHER {
+                    continue;
+                }
+                assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{what}");
+                assert!(!answer.text.contains("Nothing was"), "{what}: {}", answer.text);
+                let doubts = answer.text.contains("can’t tell whether this was saved");
+                assert_eq!(doubts, written, "{what}: {}", answer.text);
+                let way_to_find_out = format!("href=\"{path}\"");
+                assert_eq!(answer.text.replace("&#x2f;", "/").contains(&way_to_find_out), doubts, "{what}");
+                in_doubt += usize::from(doubts);
+            }
+            assert!(in_doubt > 0 || fault == Fault::AnswerLost, "{fault:?} {index}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a1_a_decision_is_repeated_by_its_account_and_contradicted_by_nobody() {
+    for (decision, other) in [("approve", "deny"), ("deny", "approve")] {
+        let service = quiet();
+        let pending = service.register(&["projects:read"]).await;
+        let form = service.open("ada", &pending).await;
+        let fields = [("decision", decision), ("scope", "projects:read")];
+        for _ in 0..3 {
+            let answer = service.send(form.post(&pending.path(), &fields)).await;
+            assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, pending.path().as_str()));
+        }
+        let contrary = [("decision", other), ("scope", "projects:read")];
+        assert_eq!(service.send(form.post(&pending.path(), &contrary)).await.status, StatusCode::CONFLICT);
+        let decided = if decision == "approve" { "approved" } else { "denied" };
+        assert_eq!(status_of(&service, &pending).await, decided);
+        assert_eq!(service.audit.names(), ["requested", "viewed", decided]);
     }
 }

@@ -1,19 +1,20 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Ceremony, CeremonyError,
+    Approver, Ceremony, CeremonyError,
     flow::{Code, KnownFlow},
 };
 use crate::{
     accounts::SignedIn,
     audit::Event,
+    store::{StoreError, traits::is_late},
     types::{
         authorization::{Account, Approval, AuthorizationRequest, Client, State, Transition},
         callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
         scope::ScopeSet,
-        secret::{Exchange, Finish, Secret},
+        secret::{Exchange, Finish, Kind, Prefix, Secret},
         session::SessionRecord,
         text::HumanText,
     },
@@ -67,7 +68,7 @@ pub struct Decided {
     pub authorization: AuthorizationRequest,
     /// Its flow.
     pub flow: KnownFlow,
-    /// The code. It is returned only here.
+    /// The code, while it can be redeemed.
     pub code: Option<HandedOut>,
 }
 
@@ -119,38 +120,126 @@ impl Ceremony {
 
     /// Records the decision of the human of the bound account.
     ///
+    /// The same decision again gets the same answer: a form that is sent twice does no harm. If the answer has a code,
+    /// only the [approver](Approver) who got it gets it again, and only until it is redeemed or expires.
+    ///
     /// # Errors
-    /// When another account opened it, when it was already decided or has expired, when the human's sign-in is too old
-    /// to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer act
-    /// for the account, or when the service fails. The request is then unchanged.
-    pub async fn decide(
+    /// When another account opened it, when it was decided differently or has expired, when the human's sign-in is too
+    /// old to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer
+    /// act for the account, or when the service fails. The request is then unchanged, unless the error
+    /// [may have changed it](CeremonyError::may_have_changed): then decide again, or view the request.
+    pub async fn decide<'a>(
         &self,
         id: &AuthorizationRequestId,
-        human: &SignedIn,
+        approver: impl Into<Approver<'a>>,
         decision: Decision,
     ) -> Result<Decided, CeremonyError> {
-        let account = &human.account;
+        let approver = approver.into();
         let mut authorization = self.by_id(id).await?;
-        self.check_account(&authorization, account)?;
+        self.check_account(&authorization, approver.account())?;
+        if authorization.state_at(self.now()) != State::Pending {
+            return self.decided_before(authorization, &approver, &decision);
+        }
         let mut flow = KnownFlow::of(&authorization)?;
-        let (transition, event, code) = match decision {
-            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, human, scopes).await?,
+        let (transition, event, code) = match &decision {
+            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, &approver, scopes.clone()).await?,
             Decision::Deny => {
-                let event = Event::Denied { authorization: id.clone(), account: account.id.clone() };
-                (Transition::Deny(account.id.clone()), event, None)
+                let account = approver.account().id.clone();
+                let event = Event::Denied { authorization: id.clone(), account: account.clone() };
+                (Transition::Deny(account), event, None)
             }
         };
         let now = self.now();
-        if self.store.transition(id, &transition, now).await? {
+        let expected = authorization.apply(transition.clone(), now).then_some(&authorization);
+        if self.decided_now(id, &transition, now, expected).await? {
             self.record(&event);
-            // The store has decided. Another read could fail, and the human would be told that nothing was changed.
-            authorization.apply(transition, now);
             return Ok(Decided { authorization, flow, code });
         }
-        match self.by_id(id).await?.state_at(self.now()) {
-            State::Expired => Err(CeremonyError::Expired),
-            _ => Err(CeremonyError::AlreadyDecided),
+        // Another call decided first, or the request was released.
+        let current = self.by_id(id).await.map_err(CeremonyError::after_a_write)?;
+        self.check_account(&current, approver.account())?;
+        self.decided_before(current, &approver, &decision)
+    }
+
+    /// Applies a decision. If the store fails, its change may have been made all the same: one look shows whether the
+    /// request is now as expected. A store that did not respond in time is not asked again.
+    async fn decided_now(
+        &self,
+        id: &AuthorizationRequestId,
+        transition: &Transition,
+        now: Timestamp,
+        expected: Option<&AuthorizationRequest>,
+    ) -> Result<bool, CeremonyError> {
+        let error: StoreError = match self.store.transition(id, transition, now).await {
+            Ok(applied) => return Ok(applied),
+            Err(error) => error,
+        };
+        let can_look = error.may_have_changed() && !is_late(&error);
+        let is_expected = |found: &AuthorizationRequest| {
+            expected.is_some_and(|expected| (&found.decision, &found.flow) == (&expected.decision, &expected.flow))
+        };
+        match can_look {
+            true if self.by_id(id).await.is_ok_and(|found| is_expected(&found)) => Ok(true),
+            _ => Err(error.into()),
         }
+    }
+
+    /// The answer to a decision about a request that is no longer pending.
+    fn decided_before(
+        &self,
+        authorization: AuthorizationRequest,
+        approver: &Approver<'_>,
+        decision: &Decision,
+    ) -> Result<Decided, CeremonyError> {
+        let state = authorization.state_at(self.now());
+        let same = match (decision, state) {
+            (_, State::Expired) => return Err(CeremonyError::Expired),
+            (Decision::Approve(scopes), State::Approved | State::Redeemed) => authorization.granted() == Some(scopes),
+            (Decision::Deny, State::Denied) => true,
+            _ => false,
+        };
+        if !same {
+            return Err(CeremonyError::AlreadyDecided);
+        }
+        let flow = KnownFlow::of(&authorization)?;
+        let code = self.code_again(&authorization, &flow, *approver)?;
+        if state == State::Approved && flow.has_live_code(self.now()) && code.is_none() {
+            return Err(CeremonyError::AlreadyDecided);
+        }
+        Ok(Decided { authorization, flow, code })
+    }
+
+    /// The code that `approver` got when they approved this request; `None` for anybody else, and once the request is
+    /// redeemed or the code has expired.
+    ///
+    /// # Errors
+    /// Never in practice: only when the derivation fails.
+    pub fn code_again<'a>(
+        &self,
+        authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
+        approver: impl Into<Approver<'a>>,
+    ) -> Result<Option<HandedOut>, CeremonyError> {
+        let (approver, prefixes) = (approver.into(), self.config.prefixes());
+        if authorization.state_at(self.now()) != State::Approved {
+            return Ok(None);
+        }
+        let (exchange, finish) = (flow.callback_code(), flow.finish_code());
+        let exchange = self.derive_again(&prefixes.exchange, authorization, exchange, &approver)?;
+        let finish = self.derive_again(&prefixes.finish, authorization, finish, &approver)?;
+        Ok(exchange.map(HandedOut::Exchange).or(finish.map(HandedOut::Finish)))
+    }
+
+    fn derive_again<K: Kind>(
+        &self,
+        prefix: &Prefix<K>,
+        authorization: &AuthorizationRequest,
+        code: Option<&Code<K>>,
+        approver: &Approver<'_>,
+    ) -> Result<Option<Secret<K>>, CeremonyError> {
+        let Some(code) = code.filter(|code| !code.expires_at.has_passed(self.now())) else { return Ok(None) };
+        let derived = approver.code_again(prefix, &authorization.id, code.salt)?;
+        Ok(derived.filter(|secret| secret.digest().matches(&code.digest)))
     }
 
     /// Whether a sign-in is recent enough to approve with. If the host does not say when the human signed in, approval
@@ -169,11 +258,11 @@ impl Ceremony {
         &self,
         authorization: &AuthorizationRequest,
         flow: &mut KnownFlow,
-        human: &SignedIn,
+        approver: &Approver<'_>,
         scopes: ScopeSet,
     ) -> Result<(Transition, Event, Option<HandedOut>), CeremonyError> {
-        let account = &human.account;
-        self.check_sign_in(human)?;
+        let account = approver.account();
+        self.check_sign_in(approver.human)?;
         if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
@@ -190,7 +279,7 @@ impl Ceremony {
             requested: authorization.requested.clone(),
             granted: scopes.clone(),
         };
-        let (code, expires_at) = self.hand_out(flow, authorization)?;
+        let (code, expires_at) = self.hand_out(flow, authorization, approver)?;
         let approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
         Ok((Transition::Approve(approval), event, code))
     }
@@ -201,28 +290,24 @@ impl Ceremony {
         &self,
         flow: &mut KnownFlow,
         authorization: &AuthorizationRequest,
+        approver: &Approver<'_>,
     ) -> Result<(Option<HandedOut>, Timestamp), CeremonyError> {
-        let (prefixes, lifetimes) = (self.config.prefixes(), self.config.lifetimes());
-        let (now, until) = (self.now(), authorization.expires_at);
-        let finish =
-            || Ok::<_, CeremonyError>((prefixes.finish.generate(&*self.random)?, now.after(lifetimes.finish_code)));
+        let (prefixes, lifetimes, random) = (self.config.prefixes(), self.config.lifetimes(), &*self.random);
+        let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
             KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
             KnownFlow::Browser { code, .. } => {
-                let secret = prefixes.exchange.generate(&*self.random)?;
+                let (secret, salt) = approver.new_code(&prefixes.exchange, id, random)?;
                 let expires_at = now.after(lifetimes.exchange_code);
-                *code = Some(Code::new(secret.digest(), expires_at));
+                *code = Some(Code::new(secret.digest(), expires_at, salt));
                 (Some(HandedOut::Exchange(secret)), expires_at)
             }
-            KnownFlow::FinishCode { code, .. } => {
-                let (secret, expires_at) = finish()?;
-                *code = Some(Code::new(secret.digest(), expires_at));
-                (Some(HandedOut::Finish(secret)), expires_at)
-            }
-            KnownFlow::Detached { code, .. } => {
-                let (secret, expires_at) = finish()?;
-                *code = Some(Code::new(secret.digest(), expires_at));
-                (Some(HandedOut::Finish(secret)), expires_at.max(until))
+            KnownFlow::FinishCode { code, .. } | KnownFlow::Detached { code, .. } => {
+                let (secret, salt) = approver.new_code(&prefixes.finish, id, random)?;
+                let expires_at = now.after(lifetimes.finish_code);
+                *code = Some(Code::new(secret.digest(), expires_at, salt));
+                let until = if matches!(flow, KnownFlow::Detached { .. }) { expires_at.max(until) } else { expires_at };
+                (Some(HandedOut::Finish(secret)), until)
             }
         })
     }

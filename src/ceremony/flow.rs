@@ -10,6 +10,7 @@ use crate::{
         clock::Timestamp,
         pkce::CodeChallenge,
         secret::{Digest, Exchange, Finish, Kind, Poll},
+        session::Salt,
     },
 };
 
@@ -79,12 +80,15 @@ pub struct Code<K: Kind> {
     /// When it expires.
     #[serde(with = "millis")]
     pub expires_at: Timestamp,
+    /// The salt with which the browser session that approved can derive the code again. `None` if the code is random.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hex")]
+    pub salt: Option<Salt>,
 }
 
 impl<K: Kind> Code<K> {
     /// A code with this digest, valid until `expires_at`.
-    pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp) -> Self {
-        Self { digest, expires_at }
+    pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp, salt: Option<Salt>) -> Self {
+        Self { digest, expires_at, salt }
     }
 }
 
@@ -150,6 +154,20 @@ impl KnownFlow {
         matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
     }
 
+    /// Whether an approval handed out a code that is valid at `now`.
+    pub(super) fn has_live_code(&self, now: Timestamp) -> bool {
+        let ends = [self.callback_code().map(|code| code.expires_at), self.finish_code().map(|code| code.expires_at)];
+        ends.into_iter().flatten().any(|end| !end.has_passed(now))
+    }
+
+    /// The code that was sent to the agent's callback.
+    pub(super) const fn callback_code(&self) -> Option<&Code<Exchange>> {
+        match self {
+            Self::Browser { code, .. } => code.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The finish code that the human was shown.
     #[must_use]
     pub const fn finish_code(&self) -> Option<&Code<Finish>> {
@@ -188,7 +206,7 @@ mod hex {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::{CodeChallenge, Digest, Kind};
+    use super::{CodeChallenge, Digest, Kind, Salt};
 
     pub(super) trait Bytes: Sized {
         fn bytes(&self) -> &[u8; 32];
@@ -215,6 +233,16 @@ mod hex {
         }
     }
 
+    impl Bytes for Salt {
+        fn bytes(&self) -> &[u8; 32] {
+            &self.0
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self(bytes)
+        }
+    }
+
     pub(super) fn serialize<S: Serializer>(value: &impl Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&HEXLOWER.encode(value.bytes()))
     }
@@ -223,6 +251,24 @@ mod hex {
         let text = String::deserialize(deserializer)?;
         let bytes = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.map(T::of).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
+    }
+}
+
+/// The same, for a value that may be missing.
+mod optional_hex {
+    use serde::{Deserializer, Serializer};
+
+    use super::hex::{self, Bytes};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<impl Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => hex::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        hex::deserialize(deserializer).map(Some)
     }
 }
 
@@ -279,13 +325,13 @@ mod tests {
     #[test]
     fn every_flow_reads_back() {
         let (poll, exchange) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
-        let finish = Code::new(Digest::from_bytes([3; 32]), Timestamp::from_millis(5));
+        let finish = Code::new(Digest::from_bytes([3; 32]), Timestamp::from_millis(5), Some(Salt([9; 32])));
         let browser = KnownFlow::Browser {
             poll,
             callback: Callback::from_stored("http://127.0.0.1:4000/callback?a=b"),
             state: Some("&=%#é\0\n\"".into()),
             challenge: CodeChallenge::from_bytes([4; 32]),
-            code: Some(Code::new(exchange, Timestamp::from_millis(-1))),
+            code: Some(Code::new(exchange, Timestamp::from_millis(-1), None)),
         };
         for flow in [
             KnownFlow::Claim,

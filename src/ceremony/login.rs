@@ -157,8 +157,7 @@ impl Ceremony {
     }
 
     /// Whether `code` is the finish code that was shown to the human who approved.
-    #[must_use]
-    pub fn is_finish_code(&self, flow: &KnownFlow, code: &str) -> bool {
+    fn is_finish_code(&self, flow: &KnownFlow, code: &str) -> bool {
         let digest = self.config.prefixes().finish.digest(code.as_bytes());
         flow.finish_code().zip(digest).is_some_and(|(handed_out, digest)| handed_out.digest.matches(&digest))
     }

@@ -66,6 +66,7 @@ use crate::{
     },
 };
 
+mod approver;
 mod decide;
 mod flow;
 mod housekeeping;
@@ -77,6 +78,7 @@ mod refresh;
 mod request;
 mod sessions;
 
+pub use approver::Approver;
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
@@ -292,10 +294,25 @@ pub enum CeremonyError {
 }
 
 impl CeremonyError {
-    /// Whether the service itself failed. The response is 503, and nothing was decided.
+    /// Whether the service itself failed. The response is 503.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Accounts(_) | Self::Random(_))
+    }
+
+    /// Whether stored data may have changed although the step failed: the store failed during a write, or after one. A
+    /// response must then not say that nothing was changed.
+    #[must_use]
+    pub const fn may_have_changed(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_have_changed())
+    }
+
+    /// The error of a step that follows a write.
+    fn after_a_write(self) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.of_a_write()),
+            other => other,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{CeremonyError, Decision, KnownFlow, View, Warning},
+    ceremony::{CeremonyError, Decided, Decision, KnownFlow, View, Warning},
     config::origin_of,
     endpoints::{Dialect, Handover},
     http::Reply,
@@ -49,9 +49,9 @@ pub(super) async fn answer(
             Err(PageError::StepUp { return_to: path })
         }
         State::Pending => ask(pages, request, dialect, &human, &view, path),
-        State::Approved if view.flow.has_finish_code() => finish::show(pages, request, &view, &path),
-        State::Redeemed => collected(pages, request, &human, authorization).await,
-        state => pages.show(status(state), &outcome(pages, state, authorization)),
+        State::Approved => approved(pages, request, dialect, &human, view, &path),
+        State::Redeemed => collected(pages, request, &human, &view).await,
+        state => pages.show(status(state), &outcome(pages, &view.flow, state, authorization)),
     }
 }
 
@@ -64,26 +64,45 @@ async fn decide(
     path: &str,
 ) -> Result<Reply, PageError> {
     let form = Form::read(request)?;
-    csrf::check(pages, request.headers(), human, id.as_str(), form.one("csrf"))?;
+    let key = csrf::check(pages, request.headers(), human, id.as_str(), form.one("csrf"))?;
     let decision = match form.one("decision") {
         Some("approve") => Decision::Approve(ticked(&form)?),
         Some("deny") => Decision::Deny,
         _ => return Err(PageError::Form("must have one `decision`, approve or deny")),
     };
-    let decided = pages.context.ceremony.decide(id, human, decision).await;
+    let decided = pages.context.ceremony.decide(id, key.approver(human), decision).await;
     let decided = decided.map_err(|error| match error {
         CeremonyError::SignInTooOld => PageError::StepUp { return_to: path.to_owned() },
         error => error.into(),
     })?;
     match dialect.hand_over(&pages.context, decided) {
-        Handover::Page => pages.see_other(path),
-        Handover::Code(code) => {
-            let mut reply = pages.see_other(path)?;
-            finish::keep(pages, &mut reply, path, &code);
-            Ok(reply)
-        }
+        Handover::Page | Handover::Code(_) => pages.see_other(path),
         Handover::Url(url) => go_to(pages, url),
     }
+}
+
+/// Shows an approved request: to the browser session that approved, with the code or the way back to the agent.
+fn approved(
+    pages: &Pages,
+    request: &Request<Bytes>,
+    dialect: &dyn Dialect,
+    human: &SignedIn,
+    view: View,
+    path: &str,
+) -> Result<Reply, PageError> {
+    let key = FormKey::of(pages, request.headers())?;
+    let code = pages.context.ceremony.code_again(&view.authorization, &view.flow, key.approver(human))?;
+    let (authorization, flow) = (view.authorization.clone(), view.flow.clone());
+    let message = match dialect.hand_over(&pages.context, Decided { authorization, flow, code }) {
+        Handover::Code(code) => return finish::show(pages, &view, &code, path),
+        Handover::Url(url) => {
+            let link = Link { href: url, text: "Go back to your agent" };
+            let message = Message::new(Tone::Good, "Approved").line("Your agent waits for you. Go back to it.");
+            about(message, &view.authorization).link(link)
+        }
+        Handover::Page => outcome(pages, &view.flow, view.state, &view.authorization),
+    };
+    pages.show(StatusCode::OK, &message)
 }
 
 /// Redirects the browser. A content security policy can't name an IPv6 address, so a redirect to one would be blocked.
@@ -151,7 +170,7 @@ fn ask(
         csrf => key.token(human, authorization.id.as_str()),
         sessions_url => pages.sessions_path(),
     };
-    let allowed = Allowed { form_action: destination.filter(|url| !is_ipv6(url)), script: false };
+    let allowed = Allowed { form_action: destination.filter(|url| !is_ipv6(url)), script: true };
     let mut reply = pages.renderer.page(&*pages.context.random, StatusCode::OK, "approval.html", content, allowed)?;
     key.keep(pages, &mut reply);
     Ok(reply)
@@ -214,15 +233,11 @@ const fn status(state: State) -> StatusCode {
 }
 
 /// Shows which client redeemed the request, from which address and when, with a form to revoke the session.
-async fn collected(
-    pages: &Pages,
-    request: &Request<Bytes>,
-    human: &SignedIn,
-    authorization: &AuthorizationRequest,
-) -> Result<Reply, PageError> {
+async fn collected(pages: &Pages, request: &Request<Bytes>, human: &SignedIn, view: &View) -> Result<Reply, PageError> {
+    let authorization = &view.authorization;
     let sessions = pages.context.ceremony.sessions_of(&authorization.id).await?;
     let Some(record) = sessions.first() else {
-        return pages.show(StatusCode::OK, &outcome(pages, State::Redeemed, authorization));
+        return pages.show(StatusCode::OK, &outcome(pages, &view.flow, State::Redeemed, authorization));
     };
     let now = pages.context.ceremony.now();
     let key = FormKey::of(pages, request.headers())?;
@@ -244,10 +259,16 @@ async fn collected(
     Ok(reply)
 }
 
-fn outcome(pages: &Pages, state: State, authorization: &AuthorizationRequest) -> Message {
+fn outcome(pages: &Pages, flow: &KnownFlow, state: State, authorization: &AuthorizationRequest) -> Message {
     let message = match state {
         State::Approved => Message::new(Tone::Good, "Approved")
-            .line("Go back to your agent. It collects its access by itself; you can close this page.")
+            .line(match flow {
+                KnownFlow::Browser { .. } => "The browser in which you approved leads back to the agent.",
+                KnownFlow::FinishCode { .. } => {
+                    "The code for the agent is shown for a few minutes, and only in the browser in which you approved."
+                }
+                _ => "Go back to your agent. It collects its access by itself; you can close this page.",
+            })
             .line("You can take it back at any time on the sessions page."),
         State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
         State::Locked => Message::new(Tone::Bad, "This request is locked")
@@ -260,11 +281,16 @@ fn outcome(pages: &Pages, state: State, authorization: &AuthorizationRequest) ->
         State::Expired | State::Pending => Message::new(Tone::Neutral, "This request has expired")
             .line("The time ran out, so the agent got no access. If you still want it, tell the agent to ask again."),
     };
-    let message = match authorization.granted() {
-        Some(granted) if state != State::Expired => {
+    let message = if state == State::Expired { message } else { about(message, authorization) };
+    message.link(pages.sessions_link())
+}
+
+/// Adds who got what.
+fn about(message: Message, authorization: &AuthorizationRequest) -> Message {
+    match authorization.granted() {
+        Some(granted) => {
             message.fact("Agent", authorization.client.name.to_string()).fact("May", granted.names().join(", "))
         }
-        _ => message,
-    };
-    message.link(pages.sessions_link())
+        None => message,
+    }
 }

@@ -7,13 +7,14 @@ use http::{
 use sha2::Sha256;
 
 use super::{PageError, Pages};
-use crate::{accounts::SignedIn, http::Reply, types::random::push_base62};
+use crate::{accounts::SignedIn, ceremony::Approver, http::Reply, types::random::push_base62};
 
 /// The length of the key in base62 digits: 256 bits.
 const KEY: usize = 43;
 
-/// The key that authenticates a browser's forms. It is random, in a cookie that scripts can't read and, over TLS, other
-/// domains can't set. The server stores nothing, so any process of the service can check a form.
+/// The key of a browser: it authenticates the browser's forms, and codes are derived from it. It is random, in a cookie
+/// that scripts can't read and, over TLS, other domains can't set. The server does not store it, so any process of the
+/// service can check a form.
 pub(super) struct FormKey {
     key: String,
     is_new: bool,
@@ -28,6 +29,11 @@ impl FormKey {
         let mut key = String::new();
         push_base62(&mut key, KEY, &*pages.context.random)?;
         Ok(Self { key, is_new: true })
+    }
+
+    /// The human in this browser, for the ceremony.
+    pub(super) fn approver<'a>(&'a self, human: &'a SignedIn) -> Approver<'a> {
+        Approver::with_secret(human, &self.key)
     }
 
     /// The token of a form. It is valid only for this browser, this human's current sign-in, and this subject.
@@ -49,22 +55,23 @@ impl FormKey {
     }
 }
 
-/// Checks that a page of this service created the form for this browser, this human and this subject. Requests from
-/// other sites are refused before this check.
+/// Checks that a page of this service created the form for this browser, this human and this subject, and returns the
+/// browser's key. Requests from other sites are refused before this check.
 pub(super) fn check(
     pages: &Pages,
     headers: &HeaderMap,
     human: &SignedIn,
     subject: &str,
     token: Option<&str>,
-) -> Result<(), PageError> {
+) -> Result<FormKey, PageError> {
     let (Some(key), Some(token)) =
         (read(headers, cookie_name(pages)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
     else {
         return Err(PageError::Forged);
     };
     // The comparison is constant-time.
-    mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)
+    mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)?;
+    Ok(FormKey { key, is_new: false })
 }
 
 /// The cookie's name. The `__Host-` prefix, which other domains can't set, requires TLS (RFC 6265bis section 4.1.3).
@@ -78,7 +85,7 @@ fn read(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The value of a cookie; `None` if it is sent twice, because another domain may have set one of them.
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
     let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
     match (values.next(), values.next()) {

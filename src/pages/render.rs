@@ -86,6 +86,7 @@ impl Renderer {
             ("base.html", include_str!("templates/base.html")),
             ("style.css", include_str!("templates/style.css")),
             ("approval.html", include_str!("templates/approval.html")),
+            ("approval.js", include_str!("templates/approval.js")),
             ("collected.html", include_str!("templates/collected.html")),
             ("finish.html", include_str!("templates/finish.html")),
             ("message.html", include_str!("templates/message.html")),
