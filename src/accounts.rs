@@ -42,13 +42,21 @@ pub trait Accounts: Send + Sync + 'static {
     fn current(&self, request: &Parts) -> impl Future<Output = Result<Option<SignedIn>, AccountsError>> + Send;
 
     /// The URL at which a browser signs in and then returns to `return_to`. This crate builds `return_to` as a path on
-    /// this service that needs no escaping in a URL query.
+    /// this service, perhaps with a query of one parameter. It needs no escaping in a URL query.
     fn login_url(&self, return_to: &str) -> String;
 
     /// The URL at which a signed-in human signs in again and then returns to `return_to`. It is used when the sign-in
     /// is too old to approve with. Default: [`login_url`](Self::login_url).
     fn step_up_url(&self, return_to: &str) -> String {
         self.login_url(return_to)
+    }
+
+    /// The URL at which a signed-in human chooses another account, by signing out or otherwise, and then returns to
+    /// `return_to`. The approval page links to it from "Not you?". If `None`, the default, the page tells the human to
+    /// sign out and to open the link again.
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        let _ = return_to;
+        None
     }
 
     /// Whether agents may still act for the account. Called when its human approves, and when a session is issued or
@@ -79,6 +87,10 @@ impl<A: Accounts> Accounts for Arc<A> {
 
     fn step_up_url(&self, return_to: &str) -> String {
         A::step_up_url(self, return_to)
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        A::switch_account_url(self, return_to)
     }
 
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
@@ -162,6 +174,8 @@ pub(crate) trait DynAccounts: Send + Sync {
     fn login_url(&self, return_to: &str) -> String;
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
     fn step_up_url(&self, return_to: &str) -> String;
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
+    fn switch_account_url(&self, return_to: &str) -> Option<String>;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>>;
 }
@@ -177,6 +191,10 @@ impl<A: Accounts> DynAccounts for A {
 
     fn step_up_url(&self, return_to: &str) -> String {
         Accounts::step_up_url(self, return_to)
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        Accounts::switch_account_url(self, return_to)
     }
 
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {

@@ -58,6 +58,13 @@ pub enum Event {
         /// The account that the request is now bound to.
         account: AccountId,
     },
+    /// The browser that opened the approval page released the request, so that another account can open it.
+    Released {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The account that the request was bound to.
+        account: AccountId,
+    },
     /// The human approved.
     Approved {
         /// The authorization request.
@@ -140,6 +147,7 @@ impl Event {
         match self {
             Self::Requested { .. } => "requested",
             Self::Viewed { .. } => "viewed",
+            Self::Released { .. } => "released",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Redeemed { .. } => "redeemed",
@@ -194,7 +202,9 @@ impl AuditSink for TracingAudit {
             Event::Approved { authorization, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }
-            Event::Denied { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Released { authorization, account } | Event::Denied { authorization, account } => {
+                info!(target: TARGET, %at, name, %authorization, %account);
+            }
             Event::Redeemed { authorization, session, account, address } => {
                 let address = address.map(tracing::field::display);
                 info!(target: TARGET, %at, name, %authorization, %session, %account, address);

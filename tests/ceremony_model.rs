@@ -341,7 +341,7 @@ async fn run(stage: &Stage, trace: u64, alone: bool) {
 }
 
 async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
-    let seen = stage.ceremony.view(&model.id, &common::account(name), None).await;
+    let seen = stage.ceremony.view(&model.id, &human(name), None).await;
     let free = model.account.is_none() && model.state(stage.now()) == State::Pending;
     if free {
         model.account = Some(name);

@@ -2,13 +2,16 @@
 //! What only a browser can show is in `browser.rs`.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
+use tower_agent_auth::audit::Event;
 
 mod common;
 use common::{
-    Answer, Fault, Form, ORIGIN, Pending, Service, TestStore, account, between, browse, config, from_address,
+    Answer, Fault, Form, ORIGIN, Pending, START, Service, TestStore, account, between, browse, config, from_address,
     json_request,
 };
 
@@ -22,6 +25,8 @@ fn quiet() -> Service {
 }
 
 const APPROVE: [(&str, &str); 2] = [("decision", "approve"), ("scope", "projects:read")];
+/// Its ticks, as the way back from a sign-in keeps them.
+const TICKED: &str = "cHJvamVjdHM6cmVhZA";
 
 #[tokio::test]
 async fn the_page_says_who_asks_for_what_on_which_account() {
@@ -155,7 +160,7 @@ async fn r56_only_the_owner_channel_may_decide() {
     let answer = service.send(signed_out).await;
     assert_eq!(
         (answer.status, answer.header("location")),
-        (StatusCode::SEE_OTHER, format!("/login?next={}", pending.path()).as_str())
+        (StatusCode::SEE_OTHER, format!("/login?next={}?ticked={TICKED}", pending.path()).as_str())
     );
     assert_eq!(status_of(&service, &pending).await, "pending");
     assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
@@ -596,4 +601,163 @@ async fn a1_a_decision_is_repeated_by_its_account_and_contradicted_by_nobody() {
         assert_eq!(status_of(&service, &pending).await, decided);
         assert_eq!(service.audit.names(), ["requested", "viewed", decided]);
     }
+}
+
+#[tokio::test]
+async fn a6_the_browser_that_opened_a_request_releases_it_and_nobody_else_does() {
+    for switches in [true, false] {
+        let service = quiet();
+        service.accounts.switches.store(switches, Ordering::SeqCst);
+        let pending = service.register(&["projects:read"]).await;
+        let page = service.send(browse("eve", &pending.path())).await;
+        let form = page.form("eve");
+        let (offer, advice) = ("Use another account", "Sign out, sign in with the right account");
+        assert_eq!((page.text.contains(offer), page.text.contains(advice)), (switches, !switches));
+        // Another browser of the same account did not open it.
+        let elsewhere = service.send(browse("eve", &pending.path())).await;
+        assert!(!elsewhere.text.contains(offer) && !elsewhere.text.contains(advice));
+        let elsewhere = elsewhere.form("eve");
+        for decision in ["switch", "release"] {
+            let refused = service.send(elsewhere.post(&pending.path(), &[("decision", decision)])).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT, "{decision}");
+        }
+        assert_eq!(service.send(browse("bob", &pending.path())).await.status, StatusCode::CONFLICT);
+        // The one that did lets go, once, however often it is asked.
+        let back = if switches { "/switch?next=" } else { "/login?next=" };
+        for _ in 0..3 {
+            let released = service.send(form.post(&pending.path(), &[("decision", "switch")])).await;
+            assert_eq!(released.status, StatusCode::SEE_OTHER, "{}", released.text);
+            assert_eq!(released.header("location"), format!("{back}{}", pending.path()));
+        }
+        assert_eq!(service.audit.names(), ["requested", "viewed", "released"]);
+        let bob = service.open("bob", &pending).await;
+        // What bob has opened since, eve can neither release nor decide.
+        assert_eq!(service.send(browse("eve", &pending.path())).await.status, StatusCode::CONFLICT);
+        for fields in [vec![("decision", "switch")], APPROVE.to_vec(), vec![("decision", "deny")]] {
+            let refused = service.send(form.post(&pending.path(), &fields)).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT, "{fields:?}");
+        }
+        service.send(bob.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(service.complete(&pending).await.json["account"]["id"], "acct_bob");
+        // What is decided is not released.
+        let late = service.send(bob.post(&pending.path(), &[("decision", "switch")])).await;
+        assert_eq!(late.status, StatusCode::CONFLICT);
+    }
+}
+
+#[tokio::test]
+async fn a6_whoever_signs_in_as_another_in_that_browser_may_use_that_account_instead() {
+    let service = quiet();
+    let pending = service.register(&["projects:read"]).await;
+    let form = service.open("eve", &pending).await;
+    let in_this_browser = |login: &str| {
+        let cookie = format!("user=bob; login={login}; {}", form.cookie);
+        Request::get(pending.path()).header("cookie", cookie).body(Body::empty()).unwrap()
+    };
+    let page = service.send(in_this_browser("x")).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
+    assert!(page.text.contains("Use this account instead") && !page.text.contains("eve@"), "{}", page.text);
+    let csrf = between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let bob = Form { human: "bob".into(), csrf, cookie: format!("login=x; {}", form.cookie) };
+    let released = service.send(bob.post(&pending.path(), &[("decision", "release")])).await;
+    assert_eq!((released.status, released.header("location")), (StatusCode::SEE_OTHER, pending.path().as_str()));
+    assert_eq!(service.send(in_this_browser("x")).await.status, StatusCode::OK);
+    let bound = service.audit.events();
+    let owner = bound.iter().filter_map(|event| match event {
+        Event::Viewed { account, .. } => Some(account.to_string()),
+        _ => None,
+    });
+    assert_eq!(owner.collect::<Vec<_>>(), ["acct_eve", "acct_bob"]);
+    // An expired request is not offered.
+    let old = service.register(&["projects:read"]).await;
+    service.open("eve", &old).await;
+    service.clock.advance(std::time::Duration::from_secs(600));
+    assert!(!service.send(browse("bob", &old.path())).await.text.contains("Use this account"));
+}
+
+fn unticked(page: &Answer, scope: &str) -> bool {
+    let box_of = |suffix: &str| format!("name=\"scope\" value=\"{scope}\"{suffix}>");
+    let (ticked, unticked) = (page.text.contains(&box_of(" checked")), page.text.contains(&box_of("")));
+    assert!(ticked != unticked, "{scope} in {}", page.text);
+    unticked
+}
+
+#[tokio::test]
+async fn a9_the_narrowing_survives_a_new_sign_in_and_never_widens() {
+    let service = quiet();
+    let pending = service.register(&["projects:read", "projects:write", "experiments:read"]).await;
+    *service.accounts.since.lock().unwrap() = Some(service.auth.ceremony().unwrap().now());
+    let form = service.open("ada", &pending).await;
+    service.clock.advance(std::time::Duration::from_secs(300));
+    *service.accounts.since.lock().unwrap() = Some(START.before(std::time::Duration::from_secs(3_600)));
+    let fields = [("decision", "approve"), ("scope", "projects:read"), ("scope", "experiments:read")];
+    let too_old = service.send(form.post(&pending.path(), &fields)).await;
+    let mut signed_out = form.post(&pending.path(), &fields);
+    signed_out.headers_mut().insert("cookie", form.cookie.parse().unwrap());
+    let signed_out = service.send(signed_out).await;
+    for (answer, to) in [(too_old, "/step-up?next="), (signed_out, "/login?next=")] {
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        let return_to = answer.header("location").strip_prefix(to).unwrap().to_owned();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_?=".contains(&byte);
+        assert!(return_to.bytes().all(plain), "{return_to} needs escaping");
+        // Still too old, or signed out: it is passed on.
+        for request in [browse("ada", &return_to), Request::get(&return_to).body(Body::empty()).unwrap()] {
+            let again = service.send(request).await;
+            assert!(again.header("location").ends_with(&format!("next={return_to}")), "{:?}", again.headers);
+        }
+        let now = service.auth.ceremony().unwrap().now();
+        let before = service.accounts.since.lock().unwrap().replace(now);
+        let page = service.send(browse("ada", &return_to)).await;
+        let boxes = ["projects:read", "projects:write", "experiments:read"].map(|scope| unticked(&page, scope));
+        assert_eq!(boxes, [false, true, false]);
+        *service.accounts.since.lock().unwrap() = before;
+    }
+    *service.accounts.since.lock().unwrap() = None;
+    // Whatever a link says, only what was requested has a box.
+    for forged in ["analytics:read projects:read", "projects:read *", "", "nonsense nonsense", "projects:read\0"] {
+        let kept = data_encoding::BASE64URL_NOPAD.encode(forged.as_bytes());
+        let page = service.send(browse("ada", &format!("{}?ticked={kept}", pending.path()))).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(!page.text.contains("value=\"analytics:read\"") && !page.text.contains("value=\"*\""));
+        assert_eq!(page.text.matches("name=\"scope\"").count(), 3);
+    }
+    for garbage in ["%", "%ff%fe", "=", "a=b&ticked=x", "////"] {
+        let Ok(request) = Request::get(format!("{}?ticked={garbage}", pending.path())).body(Body::empty()) else {
+            continue;
+        };
+        assert!(service.send(request).await.status.is_redirection(), "{garbage}");
+    }
+}
+
+#[tokio::test]
+async fn a10_a_press_that_comes_before_anybody_can_read_approves_nothing() {
+    const WAIT: std::time::Duration = std::time::Duration::from_millis(600);
+    let service = Service::with(config().no_limits().limits(|limits| limits.approve_after = WAIT));
+    let pending = service.register(&["projects:read", "projects:write"]).await;
+    let form = service.open("ada", &pending).await;
+    for millis in [0, 260, 339] {
+        service.clock.advance(std::time::Duration::from_millis(millis));
+        let early = service.send(form.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(early.status, StatusCode::BAD_REQUEST, "after {millis} more");
+        assert!(early.text.contains("did not count") && early.text.contains("value=\"approve\""), "{}", early.text);
+        assert_eq!((unticked(&early, "projects:read"), unticked(&early, "projects:write")), (false, true));
+        assert_eq!(status_of(&service, &pending).await, "pending");
+    }
+    // A form can't be made to look older than it is, and one of another process with a clock behind must wait too.
+    let (made_at, mac) = form.csrf.split_once('.').unwrap();
+    let made_at: i64 = made_at.parse().unwrap();
+    for forged in [format!("{}.{mac}", made_at - 600), format!("-{made_at}.{mac}"), mac.to_owned(), format!(".{mac}")] {
+        let forged = service.send(Form { csrf: forged, ..form.clone() }.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(forged.status, StatusCode::FORBIDDEN);
+    }
+    let behind = Service::on(config().limits(|limits| limits.approve_after = WAIT), service.store.clone());
+    assert_eq!(behind.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::BAD_REQUEST);
+    service.clock.advance(std::time::Duration::from_millis(1));
+    assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(status_of(&service, &pending).await, "approved");
+    // To deny, nobody has to wait.
+    let denied = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &denied).await;
+    let answer = service.send(form.post(&denied.path(), &[("decision", "deny")])).await;
+    assert_eq!((answer.status, status_of(&service, &denied).await), (StatusCode::SEE_OTHER, "denied".into()));
 }

@@ -1,12 +1,15 @@
 use std::fmt;
 
+use hkdf::Hkdf;
+use sha2::Sha256;
+
 use super::CeremonyError;
 use crate::{
     accounts::SignedIn,
     types::{
         authorization::Account,
-        id::AuthorizationRequestId,
-        random::Random,
+        id::{AccountId, AuthorizationRequestId},
+        random::{Random, RandomError},
         secret::{Kind, Prefix, Secret},
         session::Salt,
     },
@@ -14,12 +17,12 @@ use crate::{
 
 /// The human at a page: the signed-in account, and if possible a secret that only their browser has.
 ///
-/// The code that an approval hands out is derived from this secret, a salt in the store, the account, the browser
+/// Only the browser that opened a request can [release](super::Ceremony::release) it: the one with the same secret. The code that an approval hands out is derived from this secret, a salt in the store, the account, the browser
 /// session and the request. So the same browser session can be shown the code again, by any process of the service,
 /// and nothing else can: the store lacks the secret, and the browser lacks the salt.
 ///
 /// A page of the host passes such a secret with [`with_secret`](Self::with_secret). Without one (`From<&SignedIn>`), a
-/// code is random, and returned only once.
+/// code is random and returned only once, and nothing can be released.
 ///
 /// ```
 /// use tower_agent_auth::{accounts::SignedIn, ceremony::Approver, types::{authorization::Account, id::AccountId}};
@@ -71,12 +74,31 @@ impl<'a> Approver<'a> {
         Ok(self.secret.zip(salt).map(derive).transpose()?)
     }
 
+    /// What identifies the browser of this approver as the one that opened a request for `account`. It reveals nothing of
+    /// the secret.
+    pub(super) fn opener(
+        &self,
+        account: &AccountId,
+        id: &AuthorizationRequestId,
+    ) -> Result<Option<Opener>, CeremonyError> {
+        let Some(secret) = self.secret else { return Ok(None) };
+        let mut opener = Opener([0; 32]);
+        let info = format!("opener {id} {}", account.as_str());
+        let expanded = Hkdf::<Sha256>::new(None, secret.as_bytes()).expand(info.as_bytes(), &mut opener.0);
+        expanded.map_err(|_| RandomError)?;
+        Ok(Some(opener))
+    }
+
     /// What a code is bound to. The lengths keep two different subjects apart.
     fn subject(&self, id: &AuthorizationRequestId) -> String {
         let (account, session) = (self.account().id.as_str(), self.human.browser_session.as_str());
         format!("{id} {}:{account} {}:{session}", account.len(), session.len())
     }
 }
+
+/// Identifies the browser that opened a request.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) struct Opener(pub(super) [u8; 32]);
 
 impl<'a> From<&'a SignedIn> for Approver<'a> {
     /// Without a secret.

@@ -1,7 +1,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Approver, Ceremony, CeremonyError,
+    Approver, Ceremony, CeremonyError, DRAWS,
     flow::{Code, KnownFlow},
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     audit::Event,
     store::{StoreError, traits::is_late},
     types::{
-        authorization::{Account, Approval, AuthorizationRequest, Client, State, Transition},
+        authorization::{Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition},
         callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
@@ -42,6 +42,8 @@ pub struct View {
     pub state: State,
     /// Warnings for the human.
     pub warnings: Vec<Warning>,
+    /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
+    pub can_release: bool,
 }
 
 /// A reason for the human to check an authorization request with extra care.
@@ -90,20 +92,23 @@ impl Ceremony {
     }
 
     /// Returns an authorization request for a signed-in human to view, and binds it to their account. After that, no
-    /// other account can decide.
+    /// other account can decide, unless this browser [releases](Self::release) it.
     ///
     /// # Errors
     /// When there is no such authorization request, when another account opened it first, or when the service fails.
-    pub async fn view(
+    pub async fn view<'a>(
         &self,
         id: &AuthorizationRequestId,
-        account: &Account,
+        human: impl Into<Approver<'a>>,
         browser: Option<IpAddr>,
     ) -> Result<View, CeremonyError> {
+        let approver = human.into();
+        let account = approver.account();
         let mut authorization = self.by_id(id).await?;
         let now = self.now();
         if authorization.account.is_none() && authorization.state_at(now) == State::Pending {
-            let open = Transition::Open(account.clone());
+            let flow = KnownFlow::of(&authorization)?.opened_by(approver.opener(&account.id, id)?);
+            let open = Transition::Open(Opening::new(account.clone(), flow));
             if self.store.transition(id, &open, now).await? {
                 self.record(&Event::Viewed { authorization: id.clone(), account: account.id.clone() });
             }
@@ -115,7 +120,67 @@ impl Ceremony {
             warnings.extend(self.novelty(&authorization.client, account).await?);
         }
         let flow = KnownFlow::of(&authorization)?;
-        Ok(View { state: authorization.state_at(now), authorization, flow, warnings })
+        let can_release = self.releasable(&authorization, &approver)?.is_some();
+        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, can_release })
+    }
+
+    /// Whether the browser of this human can release a request, be it bound to their account or to another: it is
+    /// pending, and this browser opened it.
+    ///
+    /// # Errors
+    /// When there is no such authorization request, or when the service fails.
+    pub async fn can_release<'a>(
+        &self,
+        id: &AuthorizationRequestId,
+        human: impl Into<Approver<'a>>,
+    ) -> Result<bool, CeremonyError> {
+        Ok(self.releasable(&self.by_id(id).await?, &human.into())?.is_some())
+    }
+
+    /// Releases a pending request from the account that this browser opened it for, so that another account can open it.
+    /// Nobody else can. A request that no account has opened stays as it is.
+    ///
+    /// # Errors
+    /// When there is no such authorization request, when another browser opened it, when it was decided or has expired,
+    /// or when the service fails.
+    pub async fn release<'a>(
+        &self,
+        id: &AuthorizationRequestId,
+        human: impl Into<Approver<'a>>,
+    ) -> Result<(), CeremonyError> {
+        let approver = human.into();
+        for _ in 0..DRAWS {
+            let authorization = self.by_id(id).await?;
+            match authorization.state_at(self.now()) {
+                State::Pending if authorization.account.is_none() => return Ok(()),
+                State::Pending => {}
+                State::Expired => return Err(CeremonyError::Expired),
+                _ => return Err(CeremonyError::AlreadyDecided),
+            }
+            let release = self.releasable(&authorization, &approver)?.ok_or(CeremonyError::WrongAccount)?;
+            let event = Event::Released { authorization: id.clone(), account: release.account.clone() };
+            if self.store.transition(id, &Transition::Release(release), self.now()).await? {
+                self.record(&event);
+                return Ok(());
+            }
+            // It was opened, released or decided meanwhile.
+        }
+        Err(CeremonyError::WrongAccount)
+    }
+
+    /// The transition that releases a request, if it is pending and the browser of this approver opened it.
+    fn releasable(
+        &self,
+        authorization: &AuthorizationRequest,
+        approver: &Approver<'_>,
+    ) -> Result<Option<Release>, CeremonyError> {
+        let Some(account) = &authorization.account else { return Ok(None) };
+        let (flow, opener) = KnownFlow::with_opener(authorization)?;
+        let is_opener = opener.is_some() && opener == approver.opener(&account.id, &authorization.id)?;
+        if !is_opener || authorization.state_at(self.now()) != State::Pending {
+            return Ok(None);
+        }
+        Ok(Some(Release::new(account.id.clone(), authorization.flow.clone(), flow.to_stored())))
     }
 
     /// Records the decision of the human of the bound account.

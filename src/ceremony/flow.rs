@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::approver::Opener;
 use crate::{
     store::{StoreError, StoreErrorKind},
     types::{
@@ -96,6 +97,9 @@ impl<K: Kind> Code<K> {
 #[derive(Deserialize, Serialize)]
 struct Stored<F> {
     version: u16,
+    /// What identifies the browser that opened the request, while it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hex")]
+    opener: Option<Opener>,
     #[serde(flatten)]
     flow: F,
 }
@@ -106,17 +110,31 @@ impl KnownFlow {
     /// # Errors
     /// When this version does not know the flow, for example because a newer version wrote it.
     pub fn of(authorization: &AuthorizationRequest) -> Result<Self, StoreError> {
+        Self::read(authorization).map(|stored| stored.flow)
+    }
+
+    /// The flow, and what identifies the browser that opened the request.
+    pub(super) fn with_opener(authorization: &AuthorizationRequest) -> Result<(Self, Option<Opener>), StoreError> {
+        Self::read(authorization).map(|stored| (stored.flow, stored.opener))
+    }
+
+    fn read(authorization: &AuthorizationRequest) -> Result<Stored<Self>, StoreError> {
         let corrupt = |source| StoreError::because(StoreErrorKind::Corrupt, source);
         let text = authorization.flow.as_str();
         let stored: Stored<Self> = serde_json::from_str(text).map_err(|_| corrupt(UnknownFlow))?;
-        if stored.version == VERSION { Ok(stored.flow) } else { Err(corrupt(UnknownFlow)) }
+        if stored.version == VERSION { Ok(stored) } else { Err(corrupt(UnknownFlow)) }
     }
 
     /// The stored form of the flow.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
     pub fn to_stored(&self) -> Flow {
-        let text = serde_json::to_string(&Stored { version: VERSION, flow: self });
+        self.opened_by(None)
+    }
+
+    /// The stored form of the flow of a request that this browser opened.
+    #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
+    pub(super) fn opened_by(&self, opener: Option<Opener>) -> Flow {
+        let text = serde_json::to_string(&Stored { version: VERSION, opener, flow: self });
         Flow::from_stored(&text.expect("a flow can be written as JSON"))
     }
 
@@ -206,7 +224,7 @@ mod hex {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::{CodeChallenge, Digest, Kind, Salt};
+    use super::{CodeChallenge, Digest, Kind, Opener, Salt};
 
     pub(super) trait Bytes: Sized {
         fn bytes(&self) -> &[u8; 32];
@@ -234,6 +252,16 @@ mod hex {
     }
 
     impl Bytes for Salt {
+        fn bytes(&self) -> &[u8; 32] {
+            &self.0
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self(bytes)
+        }
+    }
+
+    impl Bytes for Opener {
         fn bytes(&self) -> &[u8; 32] {
             &self.0
         }

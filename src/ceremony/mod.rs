@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | request, status | the agent, by claim token | `request` |
 //! | request, poll, redeem a login | the agent, by poll token and code | `login` |
-//! | view, decide | the human | `decide` |
+//! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke | the human; the agent for itself | `sessions` |
@@ -38,7 +38,7 @@
 //! let asked = ceremony.request(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account::new(AccountId::new("42")?, "ada@example.com");
 //! let human = SignedIn::new(human, "the id of their browser session");
-//! let seen = ceremony.view(&asked.authorization.id, human.account(), None).await?;
+//! let seen = ceremony.view(&asked.authorization.id, &human, None).await?;
 //! let scopes = seen.authorization.requested.clone();
 //! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
@@ -89,7 +89,7 @@ pub use sessions::Page;
 
 pub(crate) use limiter::Limiter;
 
-/// How often a new secret is generated at most if the store reports a conflict.
+/// How often a step is tried again at most, with new secrets if the store reports a conflict.
 const DRAWS: usize = 3;
 
 /// The ceremony of one service. Cheap to clone.

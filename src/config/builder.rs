@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde_json::Value;
 
@@ -156,12 +156,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// Removes every cap and rate limit. For load and race tests only.
+    /// Removes every cap and rate limit, and the wait before an approval. For load and race tests only.
     pub fn no_limits(mut self) -> Self {
         self.limits.pending_per_source = None;
         self.limits.pending_total = None;
         self.limits.enforce_poll_interval = false;
         self.limits.rates = Rates::NONE;
+        self.limits.approve_after = Duration::ZERO;
         self
     }
 
@@ -292,6 +293,7 @@ impl ConfigBuilder {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));
             set(&mut self.limits.pending_total, limits.number("pending_total").map(Some));
             set(&mut self.limits.poll_interval, limits.duration("poll_interval"));
+            set(&mut self.limits.approve_after, limits.duration("approve_after"));
             set(&mut self.limits.store_read, limits.duration("store_read"));
             set(&mut self.limits.store_write, limits.duration("store_write"));
             let rates = &mut self.limits.rates;

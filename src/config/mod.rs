@@ -64,6 +64,7 @@
 //! | `limits.polls_per_minute` | status polls from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
+//! | `limits.approve_after` | how old an approval page must be before its form can approve; at most 10 seconds | `600ms` |
 //! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
 //! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
@@ -422,6 +423,9 @@ pub struct Limits {
     pub enforce_poll_interval: bool,
     /// Requests per minute from one source, by rate class. `None` is no limit.
     pub rates: Rates,
+    /// How old an approval page must be before its form can approve. An earlier press was meant for something else, and
+    /// the page is shown again. Zero turns the check off.
+    pub approve_after: Duration,
     /// The timeout of store reads. After it, the response is 503.
     pub store_read: Duration,
     /// The timeout of store writes. After it, the response is 503, and the write may or may not have happened.
@@ -480,6 +484,7 @@ impl Default for Limits {
             poll_interval: Duration::from_secs(5),
             enforce_poll_interval: true,
             rates: Rates::default(),
+            approve_after: Duration::from_millis(600),
             store_read: Duration::from_secs(2),
             store_write: Duration::from_secs(5),
         }

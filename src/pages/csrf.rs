@@ -7,7 +7,12 @@ use http::{
 use sha2::Sha256;
 
 use super::{PageError, Pages};
-use crate::{accounts::SignedIn, ceremony::Approver, http::Reply, types::random::push_base62};
+use crate::{
+    accounts::SignedIn,
+    ceremony::Approver,
+    http::Reply,
+    types::{clock::Timestamp, random::push_base62},
+};
 
 /// The length of the key in base62 digits: 256 bits.
 const KEY: usize = 43;
@@ -36,9 +41,31 @@ impl FormKey {
         Approver::with_secret(human, &self.key)
     }
 
-    /// The token of a form. It is valid only for this browser, this human's current sign-in, and this subject.
-    pub(super) fn token(&self, human: &SignedIn, subject: &str) -> String {
-        HEXLOWER.encode(&mac(&self.key, human, subject).finalize().into_bytes())
+    /// The token of a form that is made at `now`. It is valid only for this browser, this human's current sign-in, and
+    /// this subject.
+    pub(super) fn token(&self, human: &SignedIn, subject: &str, now: Timestamp) -> String {
+        let made_at = now.as_millis().to_string();
+        format!("{made_at}.{}", HEXLOWER.encode(&self.mac(human, subject, &made_at).finalize().into_bytes()))
+    }
+
+    /// Checks that a page of this service made the form for this browser, this human and this subject, and returns when.
+    /// Requests from other sites are refused before this check.
+    pub(super) fn verify(&self, human: &SignedIn, subject: &str, token: Option<&str>) -> Result<Timestamp, PageError> {
+        let (made_at, mac) = token.and_then(|token| token.split_once('.')).ok_or(PageError::Forged)?;
+        let mac = HEXLOWER.decode(mac.as_bytes()).map_err(|_| PageError::Forged)?;
+        // The comparison is constant-time.
+        self.mac(human, subject, made_at).verify_slice(&mac).map_err(|_| PageError::Forged)?;
+        made_at.parse().map(Timestamp::from_millis).map_err(|_| PageError::Forged)
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    fn mac(&self, human: &SignedIn, subject: &str, made_at: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).expect("a key of any length is good");
+        for part in [subject, human.account.id.as_str(), &human.browser_session, made_at] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac
     }
 
     /// Sets the cookie if the key is new.
@@ -53,25 +80,6 @@ impl FormKey {
             reply.headers_mut().append(SET_COOKIE, cookie);
         }
     }
-}
-
-/// Checks that a page of this service created the form for this browser, this human and this subject, and returns the
-/// browser's key. Requests from other sites are refused before this check.
-pub(super) fn check(
-    pages: &Pages,
-    headers: &HeaderMap,
-    human: &SignedIn,
-    subject: &str,
-    token: Option<&str>,
-) -> Result<FormKey, PageError> {
-    let (Some(key), Some(token)) =
-        (read(headers, cookie_name(pages)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
-    else {
-        return Err(PageError::Forged);
-    };
-    // The comparison is constant-time.
-    mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)?;
-    Ok(FormKey { key, is_new: false })
 }
 
 /// The cookie's name. The `__Host-` prefix, which other domains can't set, requires TLS (RFC 6265bis section 4.1.3).
@@ -92,14 +100,4 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         (Some((_, value)), None) => Some(value.to_owned()),
         _ => None,
     }
-}
-
-#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-fn mac(key: &str, human: &SignedIn, subject: &str) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length is good");
-    for part in [subject, human.account.id.as_str(), &human.browser_session] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part.as_bytes());
-    }
-    mac
 }

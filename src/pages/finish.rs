@@ -21,6 +21,6 @@ pub(super) fn show(pages: &Pages, view: &View, code: &Secret<Finish>, path: &str
         path,
         sessions_url => pages.sessions_path(),
     };
-    let allowed = Allowed { form_action: None, script: true };
+    let allowed = Allowed { form_action: Vec::new(), script: true };
     pages.renderer.page(&*pages.context.random, StatusCode::OK, "finish.html", content, allowed)
 }

@@ -2,13 +2,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use minijinja::{Value, context};
 
-use super::{
-    PageError, Pages,
-    csrf::{self, FormKey},
-    form::Form,
-    render::Allowed,
-    words,
-};
+use super::{PageError, Pages, csrf::FormKey, form::Form, render::Allowed, words};
 use crate::{
     accounts::SignedIn,
     http::Reply,
@@ -42,7 +36,7 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Re
         sessions => page.sessions.iter().map(|session| show(pages, session, now)).collect::<Vec<Value>>(),
         notice => field("done").and_then(|done| notice(&done)),
         active_count => active,
-        csrf => key.token(&human, SUBJECT),
+        csrf => key.token(&human, SUBJECT, now),
         next_url => page.next.map(|next| format!("{path}?after={next}")),
         action => path,
     };
@@ -54,7 +48,7 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Re
 
 async fn revoke(pages: &Pages, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
     let form = Form::read(request)?;
-    csrf::check(pages, request.headers(), human, SUBJECT, form.one("csrf"))?;
+    FormKey::of(pages, request.headers())?.verify(human, SUBJECT, form.one("csrf"))?;
     let account = &human.account.id;
     let done = match form.one("decision") {
         Some("revoke") => {

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::types::{
     authorization::{
-        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
+        Transition,
     },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
@@ -189,7 +190,12 @@ impl AuthorizationStore for RedisStore {
     ) -> Result<bool, StoreError> {
         let edge = |name| Arguments::new().text(id.as_str()).instant(at).text(name);
         let arguments = match transition {
-            Transition::Open(account) => edge("open").text(account.id.as_str()).text(&account.label),
+            Transition::Open(Opening { account, flow }) => {
+                edge("open").text(account.id.as_str()).text(&account.label).text(flow.as_str())
+            }
+            Transition::Release(Release { account, from, flow }) => {
+                edge("release").text(account.as_str()).text(from.as_str()).text(flow.as_str())
+            }
             Transition::Approve(Approval { account, scopes, flow, lookups, expires_at }) => edge("approve")
                 .text(account.as_str())
                 .text(&scopes.to_string())

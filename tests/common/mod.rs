@@ -56,6 +56,8 @@ pub fn config() -> ConfigBuilder {
         .scope("experiments:read", "See your experiments", |scope| scope)
         .scope("experiments:write", "Create and change experiments", |scope| scope.implies("experiments:read"))
         .sessions_path("/sessions")
+        // The clock of these tests stands still between a page and its form.
+        .limits(|limits| limits.approve_after = Duration::ZERO)
 }
 
 /// A service in this process.
@@ -310,6 +312,8 @@ pub struct TestAccounts {
     pub inactive: Arc<Mutex<Vec<String>>>,
     pub fails: Arc<AtomicBool>,
     pub panics: Arc<AtomicBool>,
+    /// Whether the host lets a human choose another account.
+    pub switches: Arc<AtomicBool>,
     /// When the humans signed in, if the host tells.
     pub since: Arc<Mutex<Option<Timestamp>>>,
 }
@@ -346,6 +350,10 @@ impl Accounts for TestAccounts {
 
     fn step_up_url(&self, return_to: &str) -> String {
         format!("/step-up?next={return_to}")
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        self.switches.load(Ordering::SeqCst).then(|| format!("/switch?next={return_to}"))
     }
 
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {

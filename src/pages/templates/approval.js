@@ -1,6 +1,7 @@
 (() => {
   const form = document.querySelector("form.permit");
   const buttons = form.querySelectorAll("button");
+  const approve = form.querySelector(".approve");
   let sent = false;
   // A form is sent once. A disabled button would not be sent with the form, so it is disabled afterwards.
   form.addEventListener("submit", (event) => {
@@ -13,4 +14,8 @@
     sent = false;
     buttons.forEach((button) => { button.disabled = false; });
   });
+  // The style keeps Approve inert for a second. It starts again when another window has covered the page.
+  const guard = () => approve.getAnimations().forEach((animation) => { animation.currentTime = 0; animation.play(); });
+  addEventListener("focus", guard);
+  document.addEventListener("visibilitychange", guard);
 })();

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::types::{
     authorization::{
-        Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+        Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption,
+        Release, Transition,
     },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
@@ -220,7 +221,12 @@ pub(super) async fn transition<E: Engine>(
     let sql = engine.statements();
     let values = Values::default().text(id.as_str()).instant(at);
     let (update, values) = match transition {
-        Transition::Open(account) => (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str())),
+        Transition::Open(Opening { account, flow }) => {
+            (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str()).text(flow.as_str()))
+        }
+        Transition::Release(Release { account, from, flow }) => {
+            (&sql.release, values.text(account.as_str()).text(from.as_str()).text(flow.as_str()))
+        }
         Transition::Approve(approval) => return approve(engine, id, approval, values).await,
         Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
         Transition::Revoke => (&sql.revoke, values),

@@ -84,8 +84,10 @@ statements! {
 
     // Each WHERE clause has the conditions of `AuthorizationRequest::allows`. The row is found by its id alone.
     // Otherwise a planner that expects few pending or approved rows would scan all of them.
-    open = "UPDATE {authorizations} SET account_id = $3, account_label = $4 \
+    open = "UPDATE {authorizations} SET account_id = $3, account_label = $4, flow = $5 \
         WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
+    release = "UPDATE {authorizations} SET account_id = NULL, account_label = NULL, flow = $5 \
+        WHERE id = $1 AND {is_pending} AND account_id = $3 AND flow = $4 RETURNING id";
     approve = "UPDATE {authorizations} \
         SET state = 'approved', granted = $4, flow = $5, expires_at = $6 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
