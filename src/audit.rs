@@ -83,6 +83,13 @@ pub enum Event {
         /// The account.
         account: AccountId,
     },
+    /// The human took back an approval before the agent collected it.
+    TakenBack {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The account.
+        account: AccountId,
+    },
     /// The agent redeemed the request for a session.
     Redeemed {
         /// The authorization request.
@@ -150,6 +157,7 @@ impl Event {
             Self::Released { .. } => "released",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
+            Self::TakenBack { .. } => "taken_back",
             Self::Redeemed { .. } => "redeemed",
             Self::CodeFailed { .. } => "code_failed",
             Self::Locked { .. } => "locked",
@@ -202,7 +210,9 @@ impl AuditSink for TracingAudit {
             Event::Approved { authorization, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }
-            Event::Released { authorization, account } | Event::Denied { authorization, account } => {
+            Event::Released { authorization, account }
+            | Event::Denied { authorization, account }
+            | Event::TakenBack { authorization, account } => {
                 info!(target: TARGET, %at, name, %authorization, %account);
             }
             Event::Redeemed { authorization, session, account, address } => {

@@ -11,8 +11,8 @@ use tower_agent_auth::audit::Event;
 
 mod common;
 use common::{
-    Answer, Fault, Form, ORIGIN, Pending, START, Service, TestStore, account, between, browse, config, from_address,
-    json_request,
+    Answer, Fault, Form, ORIGIN, Pending, START, Service, TestStore, account, between, browse, browse_again, config,
+    from_address, json_request,
 };
 
 async fn status_of(service: &Service, pending: &Pending) -> String {
@@ -469,11 +469,13 @@ async fn the_sessions_page_lists_all_of_the_account_and_revokes_one_or_all() {
     let form = page.form("ada");
     let revoke = |id: &str| form.post("/sessions", &[("decision", "revoke"), ("session", id)]);
     let done = service.send(revoke(&text(&first, "session_id"))).await;
-    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/sessions?done=revoked"));
+    assert_eq!(done.status, StatusCode::SEE_OTHER);
+    assert!(done.header("location").starts_with("/sessions?done=revoked&proof="), "{:?}", done.headers);
     assert_eq!((alive(&first).await, alive(&second).await, alive(&third).await), (false, true, true));
     // Of another account, of nobody, or twice: nothing.
     for id in [text(&bobs, "session_id"), format!("ses_{}", "0".repeat(22)), text(&first, "session_id")] {
-        assert_eq!(service.send(revoke(&id)).await.header("location"), "/sessions?done=gone");
+        let location = service.send(revoke(&id)).await.header("location").to_owned();
+        assert!(location.starts_with("/sessions?done=gone&proof="), "{location}");
     }
     assert!(alive(&bobs).await);
     for bad in [
@@ -483,9 +485,10 @@ async fn the_sessions_page_lists_all_of_the_account_and_revokes_one_or_all() {
     ] {
         assert_eq!(service.send(bad).await.status, StatusCode::BAD_REQUEST);
     }
-    assert_eq!(service.send(form.post("/sessions", &[("decision", "revoke_all")])).await.status, StatusCode::SEE_OTHER);
+    let all = service.send(form.post("/sessions", &[("decision", "revoke_all")])).await;
+    assert_eq!(all.status, StatusCode::SEE_OTHER);
     assert_eq!((alive(&second).await, alive(&third).await, alive(&bobs).await), (false, false, true));
-    let page = service.send(browse("ada", "/sessions?done=revoked_all")).await;
+    let page = service.send(browse_again(&form, all.header("location"))).await;
     assert!(
         page.text.contains("All sessions revoked")
             && page.text.to_lowercase().contains("revoked")
@@ -760,4 +763,92 @@ async fn a10_a_press_that_comes_before_anybody_can_read_approves_nothing() {
     let form = service.open("ada", &denied).await;
     let answer = service.send(form.post(&denied.path(), &[("decision", "deny")])).await;
     assert_eq!((answer.status, status_of(&service, &denied).await), (StatusCode::SEE_OTHER, "denied".into()));
+}
+
+#[tokio::test]
+async fn a3_what_is_approved_and_not_collected_is_listed_and_taken_back() {
+    for way in ["the list", "the page", "all at once"] {
+        let service = quiet();
+        let pending = service.register(&["projects:read"]).await;
+        let form = service.open("ada", &pending).await;
+        service.send(form.post(&pending.path(), &APPROVE)).await;
+        let page = service.send(browse_again(&form, &pending.path())).await;
+        assert!(page.text.contains("value=\"take_back\""), "{}", page.text);
+        let list = service.send(browse("ada", "/sessions")).await;
+        for needed in ["not collected yet", "Example Agent", "See your projects", "value=\"take_back\"", "revoke_all"] {
+            assert!(list.text.contains(needed), "{needed} in {}", list.text);
+        }
+        assert!(!list.text.contains("No agent has access"));
+        assert!(!service.send(browse("bob", "/sessions")).await.text.contains("Example Agent"));
+        let listed = list.form("ada");
+        // Another account takes nothing back.
+        let bobs = service.send(browse("bob", "/sessions")).await.form("bob");
+        let foreign =
+            service.send(bobs.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
+        assert!(foreign.header("location").contains("done=gone"));
+        let request = match way {
+            "the list" => listed.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)]),
+            "the page" => form.post(&pending.path(), &[("decision", "take_back")]),
+            _ => listed.post("/sessions", &[("decision", "revoke_all")]),
+        };
+        assert_eq!(service.send(request).await.status, StatusCode::SEE_OTHER, "{way}");
+        assert_eq!(service.complete(&pending).await.error(), "access_denied", "{way}");
+        let list = service.send(browse("ada", "/sessions")).await;
+        assert!(list.text.contains("No agent has access"), "{way}: {}", list.text);
+        assert!(service.send(browse_again(&form, &pending.path())).await.text.contains("Taken back"), "{way}");
+        // It stays taken back, whatever form is sent again.
+        assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::CONFLICT, "{way}");
+        if way != "all at once" {
+            assert_eq!(service.audit.names(), ["requested", "viewed", "approved", "taken_back"], "{way}");
+        }
+    }
+    // What the agent has collected is not taken back, but revoked.
+    let service = quiet();
+    let pending = service.register(&["projects:read"]).await;
+    service.approve("ada", &pending, &["projects:read"]).await;
+    let list = service.send(browse("ada", "/sessions")).await.form("ada");
+    let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
+    let late = service.send(list.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
+    assert!(late.header("location").contains("done=gone"));
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
+    for bad in [vec![("decision", "take_back")], vec![("decision", "take_back"), ("request", "' OR 1=1")]] {
+        assert_eq!(service.send(list.post("/sessions", &bad)).await.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn a11_what_was_done_is_told_by_what_was_done() {
+    let service = quiet();
+    let session = service.session("ada", &["projects:read"]).await;
+    let id = session.json["session_id"].as_str().unwrap();
+    let page = service.send(browse("ada", "/sessions")).await;
+    let form = page.form("ada");
+    let said = ["Session revoked", "All sessions revoked", "had ended already", "Taken back"];
+    let says = async |request: Request<Body>| {
+        let text = service.send(request).await.text;
+        said.into_iter().filter(|said| text.contains(said)).collect::<Vec<_>>()
+    };
+    let mac = "0".repeat(64);
+    for forged in [
+        "/sessions?done=revoked_all",
+        "/sessions?done=revoked",
+        "/sessions?done=gone&proof=",
+        &format!("/sessions?done=revoked_all&proof={}.{mac}", START.as_millis()),
+        // The token of a form proves nothing else.
+        &format!("/sessions?done=revoked_all&proof={}", form.csrf),
+    ] {
+        assert_eq!(says(browse_again(&form, forged)).await, [""; 0], "{forged}");
+    }
+    let done = service.send(form.post("/sessions", &[("decision", "revoke"), ("session", id)])).await;
+    let location = done.header("location").to_owned();
+    assert_eq!(says(browse_again(&form, &location)).await, ["Session revoked"]);
+    // Not for another deed, in another browser, for another account, or later.
+    assert_eq!(says(browse_again(&form, &location.replace("=revoked&", "=revoked_all&"))).await, [""; 0]);
+    assert_eq!(says(browse("ada", &location)).await, [""; 0]);
+    let bob = Form { human: "bob".into(), ..form.clone() };
+    assert_eq!(says(browse_again(&bob, &location)).await, [""; 0]);
+    service.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(says(browse_again(&form, &location)).await, [""; 0]);
+    let all = service.send(form.post("/sessions", &[("decision", "revoke_all")])).await;
+    assert_eq!(says(browse_again(&form, all.header("location"))).await, ["All sessions revoked"]);
 }

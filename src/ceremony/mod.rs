@@ -8,7 +8,7 @@
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
-//! | list, revoke | the human; the agent for itself | `sessions` |
+//! | list, revoke, take back | the human; the agent for itself | `sessions` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:

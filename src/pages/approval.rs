@@ -120,6 +120,10 @@ impl Visit<'_> {
                 self.ceremony().release(&self.id, self.approver()).await?;
                 self.pages.see_other(&self.path)
             }
+            Some("take_back") => {
+                self.ceremony().take_back(&self.human.account.id, &self.id).await?;
+                self.pages.see_other(&self.path)
+            }
             _ => Err(PageError::Form("must have one `decision`, such as approve or deny")),
         }
     }
@@ -158,15 +162,20 @@ impl Visit<'_> {
         let code = self.ceremony().code_again(&view.authorization, &view.flow, self.approver())?;
         let (authorization, flow) = (view.authorization.clone(), view.flow.clone());
         let message = match self.dialect.hand_over(&self.pages.context, Decided { authorization, flow, code }) {
-            Handover::Code(code) => return finish::show(self.pages, view, &code, &self.path),
+            Handover::Code(code) => return finish::show(self.pages, view, &code, self.take_back()),
             Handover::Url(url) => {
                 let link = Link { href: url, text: "Go back to your agent" };
                 let message = Message::new(Tone::Good, "Approved").line("Your agent waits for you. Go back to it.");
-                about(message, &view.authorization).link(link)
+                about(message, &view.authorization).form(self.take_back()).link(link)
             }
-            Handover::Page => self.outcome(view),
+            Handover::Page => self.outcome(view).form(self.take_back()),
         };
         self.pages.show(StatusCode::OK, &message)
+    }
+
+    /// The form that takes the approval back.
+    fn take_back(&self) -> Action {
+        Action { path: self.path.clone(), csrf: self.token(), decision: "take_back", text: "Take it back" }
     }
 
     /// This browser opened the request while another account was signed in. It can release it.
@@ -397,7 +406,7 @@ impl Visit<'_> {
                     }
                     _ => "Go back to your agent. It collects its access by itself; you can close this page.",
                 })
-                .line("You can take it back at any time on the sessions page."),
+                .line("You can take it back here until then, and at any time on the sessions page."),
             State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
             State::Locked => Message::new(Tone::Bad, "This request is locked")
                 .line("Wrong codes were presented for it too often, so the agent got no access.")

@@ -67,6 +67,18 @@ pub(super) struct Link {
     pub(super) text: &'static str,
 }
 
+impl Action {
+    /// The form for a template.
+    pub(super) fn to_value(&self) -> Value {
+        context! {
+            action => self.path.clone(),
+            csrf => self.csrf.clone(),
+            decision => self.decision,
+            text => self.text,
+        }
+    }
+}
+
 impl Message {
     pub(super) const fn new(tone: Tone, title: &'static str) -> Self {
         Self { tone, title, lines: Vec::new(), facts: Vec::new(), form: None, link: None }
@@ -163,12 +175,7 @@ impl Renderer {
             title => message.title,
             paragraphs => message.lines.clone(),
             facts => facts.collect::<Vec<Value>>(),
-            form => message.form.as_ref().map(|form| context! {
-                action => form.path.clone(),
-                csrf => form.csrf.clone(),
-                decision => form.decision,
-                text => form.text,
-            }),
+            form => message.form.as_ref().map(Action::to_value),
             link,
         };
         self.page(random, status, "message.html", content, Allowed::default())

@@ -182,6 +182,20 @@ impl AuthorizationStore for RedisStore {
         found.map(|cells| columns::authorization(&cells)).transpose()
     }
 
+    async fn list_approved(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<AuthorizationRequest>, StoreError> {
+        let arguments = Arguments::new().text(account.as_str()).instant(at);
+        let rows: Vec<Cells> = self.read(&self.scripts.list_approved, arguments).await?;
+        let mut approved: Vec<_> = rows.iter().map(columns::authorization).collect::<Result<_, _>>()?;
+        approved.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        approved.truncate(limit);
+        Ok(approved)
+    }
+
     async fn transition(
         &self,
         id: &AuthorizationRequestId,

@@ -126,6 +126,13 @@ store_traits! {
         /// When the lookup fails.
         read find_authorization(key: &'a AuthorizationKey) -> Option<AuthorizationRequest>;
 
+        /// Returns the authorization requests that the account has approved and that can be redeemed at `at`: at most
+        /// `limit`, the last created first.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read list_approved(account: &'a AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
+
         /// Applies `transition` in one conditional write, if [`AuthorizationRequest::allows`] permits it at `at`.
         /// Returns whether it was applied. An approval adds its lookups in the same transaction. If one is taken,
         /// nothing changes and the error's kind is [`StoreErrorKind::Conflict`].

@@ -498,6 +498,7 @@ steps! {
     AuthorizationStore {
         true create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
         false find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+        false list_approved(account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
         true transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
         true redeem(new: &NewSession, at: Timestamp) -> bool;
     }

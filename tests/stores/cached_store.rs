@@ -48,6 +48,7 @@ forward! {
     AuthorizationStore {
         create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
         find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+        list_approved(account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
         transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
         redeem(new: &NewSession, at: Timestamp) -> bool;
     }

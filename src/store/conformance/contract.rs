@@ -52,6 +52,7 @@ pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyS
     assert_eq!(store.sessions_of(&unknown.id).await.unwrap(), []);
     assert_eq!(store.find_record(&never.session.session.id).await.unwrap(), None);
     assert!(store.find_refresh(&never.refresh).await.unwrap().is_none());
+    assert_eq!(store.list_approved(&account("alice").id, after(0), 9).await.unwrap(), []);
     assert_eq!(listed(&store, "alice").await, []);
     for transition in [
         open("alice"),
@@ -431,6 +432,49 @@ pub async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonySto
     assert!(store.redeem(&session_of(&bobs_waiting, "bob"), after(6)).await.unwrap());
     let later = session(&store, "alice").await;
     assert!(is_live(&store, &later).await, "what is approved afterwards lives");
+}
+
+/// What can still be redeemed is listed for its account, newest first, and nothing else is.
+pub async fn a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_over(store: impl CeremonyStore) {
+    let list = async |name: &str, millis: i64, limit: usize| {
+        let found = store.list_approved(&account(name).id, after(millis), limit).await.unwrap();
+        found.into_iter().map(|request| request.id).collect::<Vec<_>>()
+    };
+    let mut newest_first = Vec::new();
+    for millis in [5, 3, 4] {
+        let request = AuthorizationRequest { created_at: after(millis), ..authorization() };
+        create(&store, &request).await;
+        assert!(apply(&store, &request, open("alice")).await);
+        assert!(!list("alice", 6, 9).await.contains(&request.id), "it is pending");
+        assert!(store.transition(&request.id, &approve_until("alice", "a", 100 + millis), after(6)).await.unwrap());
+        newest_first.push((millis, request));
+    }
+    newest_first.sort_by_key(|(millis, _)| -millis);
+    let ids: Vec<_> = newest_first.iter().map(|(_, request)| request.id.clone()).collect();
+    for state in [State::Pending, State::Denied, State::Revoked, State::Locked, State::Redeemed, State::Expired] {
+        in_state(&store, state).await;
+    }
+    // One that expires at the end of the fixtures' life is still approved at 6.
+    let waiting = list("alice", LIFE, 9).await;
+    assert_eq!(waiting, [], "all are over by then");
+    let others = approved(&store, "bob").await;
+    let listed_now = list("alice", 6, 9).await;
+    assert_eq!(listed_now.iter().filter(|id| ids.contains(id)).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(list("bob", 6, 9).await, [others.id]);
+    assert_eq!(list("carol", 6, 9).await, []);
+    assert_eq!(list("alice", 6, 2).await, ids[..2]);
+    // Closed at the exact instant, one after the other.
+    assert_eq!(list("alice", 103, 2).await, ids[..2]);
+    let found = store.list_approved(&account("alice").id, after(104), 9).await.unwrap();
+    let found = found.iter().find(|request| request.id == ids[0]).unwrap();
+    assert_eq!(found, &find(&store, &newest_first[0].1).await, "the whole request");
+    let redeemed = session_of(&newest_first[0].1, "alice");
+    assert!(store.redeem(&redeemed, after(7)).await.unwrap());
+    assert!(store.transition(&ids[1], &Transition::Revoke, after(7)).await.unwrap());
+    let left = list("alice", 8, 9).await;
+    assert!(!left.contains(&ids[0]) && !left.contains(&ids[1]) && left.contains(&ids[2]));
+    revoke(&store, RevokeTarget::Account(account("alice").id)).await;
+    assert_eq!(list("alice", 8, 9).await, []);
 }
 
 pub async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {

@@ -75,6 +75,7 @@ macro_rules! store_conformance {
                 a_session_is_revoked_by_its_refresh_token
                 a_session_is_revoked_by_its_id_for_its_account_only
                 an_account_is_revoked_with_what_it_approved
+                a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_over
                 what_was_revoked_is_listed_but_not_found
                 revoking_twice_ends_nothing_more
                 an_expired_session_can_be_revoked

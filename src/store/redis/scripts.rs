@@ -21,7 +21,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list revoke
+    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list list_approved revoke
     record_uses forget authorizations_after sessions_after refresh_tokens_of keep_authorization keep_session migrate
 }
 

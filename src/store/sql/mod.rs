@@ -92,6 +92,7 @@ macro_rules! sql_store {
             AuthorizationStore {
                 create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
                 find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+                list_approved(account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
                 transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
                 redeem(new: &NewSession, at: Timestamp) -> bool;
             }
@@ -210,6 +211,18 @@ pub(super) async fn find_authorization<E: Engine>(
         }
     };
     rows.first().map(columns::authorization).transpose()
+}
+
+pub(super) async fn list_approved<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    at: Timestamp,
+    limit: usize,
+) -> Result<Vec<AuthorizationRequest>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = Values::default().text(account.as_str()).instant(at).integer(limit);
+    let rows = engine.read(&engine.statements().list_approved, values).await?;
+    rows.iter().map(columns::authorization).collect()
 }
 
 pub(super) async fn transition<E: Engine>(

@@ -72,6 +72,9 @@ statements! {
     authorization_by_lookup = "SELECT {authorization} FROM {authorizations} \
         WHERE id = (SELECT request FROM {lookups} WHERE lookup = $1)";
 
+    list_approved = "SELECT {authorization} FROM {authorizations} \
+        WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 ORDER BY created_at DESC, seq DESC LIMIT $3";
+
     count = "SELECT \
         (SELECT count(*) FROM {authorizations} WHERE id = $1), \
         (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $2 AND expires_at > $3), \
