@@ -253,7 +253,9 @@ async fn detached_login_by_poll_as_the_command_line_does_it() {
 async fn what_the_command_line_looks_for_in_a_refusal_is_there() {
     let service = Service::with(alone());
     let login = Login::start(&service, &detached()).await;
-    let early = login.exchange(&service, &json!({ "exchange_code": "aae_whatever" })).await;
+    // Before the human decides there is no code, so only the poll token shows who asks (fault B9).
+    let early = json!({ "exchange_code": "aae_whatever", "poll_token": login.poll_token });
+    let early = login.exchange(&service, &early).await;
     assert_eq!(early.status, StatusCode::BAD_REQUEST);
     assert_eq!(early.json, json!({ "error": "INVALID_STATE", "message": "auth request is not ready" }));
 
@@ -1460,4 +1462,64 @@ async fn a4_after_a_write_of_unknown_outcome_nobody_is_told_that_nothing_happene
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a7_the_page_says_by_flow_who_may_have_sent_the_link() {
+    let sent = "If somebody sent you this link, deny";
+    for (way, config, body) in ways() {
+        let service = Service::with(config.no_limits());
+        let login = Login::start(&service, &body).await;
+        let page = service.send(browse("ada", &login.path())).await.text;
+        // Only a live browser login starts on the human's own machine.
+        assert_eq!(page.contains(sent), way == "interactive", "{way}");
+        assert_eq!(page.contains("It may have sent you this link"), way != "interactive", "{way}");
+        assert_eq!(page.contains("Give the code to that agent only"), way == "finish code", "{way}");
+    }
+    let service = Service::new();
+    let pending = service.register(&[]).await;
+    assert!(!service.send(browse("ada", &pending.path())).await.text.contains(sent), "an agent shows this link itself");
+}
+
+#[tokio::test]
+async fn b9_the_link_alone_tells_nothing_of_the_state() {
+    // With the id, which the link contains, and any code: the same answer as for an id that nobody has.
+    let service = Service::with(alone().no_limits());
+    let wrong = ["aaf_wrong", "aae_wrong", "x"];
+    let unknown = exchange(&service, &format!("reg_{}", "0".repeat(22)), &json!({ "exchange_code": "x" })).await;
+    let mut logins = Vec::new();
+    for state in ["pending", "opened", "approved", "denied", "expired", "exchanged"] {
+        let login = Login::start(&service, &detached()).await;
+        match state {
+            "opened" => drop(login.form(&service, "ada").await),
+            "approved" => drop(login.finish_code(&service).await),
+            "denied" => drop(login.decide(&service, &[("decision", "deny")]).await),
+            "exchanged" => {
+                let code = login.finish_code(&service).await;
+                let issued = login.exchange(&service, &json!({ "exchange_code": code })).await;
+                assert_eq!(issued.status, StatusCode::OK);
+            }
+            _ => {}
+        }
+        logins.push((state, login));
+    }
+    let same = async |state: &str, login: &Login, code: &str| {
+        let answer = login.exchange(&service, &json!({ "exchange_code": code })).await;
+        assert_eq!((answer.status, &answer.text), (unknown.status, &unknown.text), "{state} {code:?}");
+    };
+    for (state, login) in logins.iter().filter(|(state, _)| *state != "expired") {
+        for code in wrong {
+            same(state, login, code).await;
+        }
+    }
+    service.clock.advance(Duration::from_secs(600));
+    for (state, login) in &logins {
+        same(state, login, "aaf_wrong").await;
+    }
+    // Who holds the poll token is told.
+    let pending = Login::start(&service, &detached()).await;
+    let asked = json!({ "exchange_code": "x", "poll_token": pending.poll_token });
+    assert_eq!(pending.exchange(&service, &asked).await.error(), "INVALID_STATE");
+    pending.decide(&service, &[("decision", "deny")]).await;
+    assert_eq!(pending.exchange(&service, &asked).await.status, StatusCode::GONE);
 }

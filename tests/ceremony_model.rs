@@ -249,7 +249,8 @@ impl Model {
                 Some((_, end)) if now >= *end && self.state(now) == State::Approved => "expired",
                 _ => self.by_state(now, active),
             },
-            Mode::DetachedOrCode if !handed_out => self.by_state(now, active),
+            Mode::DetachedOrCode if !handed_out && poll == Shown::Right => self.by_state(now, active),
+            Mode::DetachedOrCode if !handed_out => "wrong",
             Mode::DetachedOrCode => self.miss(now),
             _ => "wrong",
         }

@@ -548,6 +548,9 @@ async fn forms(service: &Service) -> Vec<(&'static str, String, Request<Body>)> 
     let id = session.json["session_id"].as_str().unwrap().to_owned();
     let pending = service.register(&["projects:read"]).await;
     let form = service.open("ada", &pending).await;
+    let approved = service.register(&["projects:read"]).await;
+    let waiting = service.open("ada", &approved).await;
+    service.send(waiting.post(&approved.path(), &APPROVE)).await;
     let list = service.send(browse("ada", "/sessions")).await.form("ada");
     let sessions = || "/sessions".to_owned();
     vec![
@@ -555,6 +558,13 @@ async fn forms(service: &Service) -> Vec<(&'static str, String, Request<Body>)> 
         ("deny", pending.path(), form.post(&pending.path(), &[("decision", "deny")])),
         ("revoke", sessions(), list.post("/sessions", &[("decision", "revoke"), ("session", &id)])),
         ("revoke all", sessions(), list.post("/sessions", &[("decision", "revoke_all")])),
+        ("release", pending.path(), form.post(&pending.path(), &[("decision", "release")])),
+        ("take back", approved.path(), waiting.post(&approved.path(), &[("decision", "take_back")])),
+        (
+            "take back from the list",
+            sessions(),
+            list.post("/sessions", &[("decision", "take_back"), ("request", &approved.id)]),
+        ),
     ]
 }
 
@@ -781,11 +791,6 @@ async fn a3_what_is_approved_and_not_collected_is_listed_and_taken_back() {
         assert!(!list.text.contains("No agent has access"));
         assert!(!service.send(browse("bob", "/sessions")).await.text.contains("Example Agent"));
         let listed = list.form("ada");
-        // Another account takes nothing back.
-        let bobs = service.send(browse("bob", "/sessions")).await.form("bob");
-        let foreign =
-            service.send(bobs.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
-        assert!(foreign.header("location").contains("done=gone"));
         let request = match way {
             "the list" => listed.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)]),
             "the page" => form.post(&pending.path(), &[("decision", "take_back")]),
@@ -807,6 +812,11 @@ async fn a3_what_is_approved_and_not_collected_is_listed_and_taken_back() {
     let pending = service.register(&["projects:read"]).await;
     service.approve("ada", &pending, &["projects:read"]).await;
     let list = service.send(browse("ada", "/sessions")).await.form("ada");
+    // Another account takes nothing back.
+    service.session("bob", &["projects:read"]).await;
+    let bobs = service.send(browse("bob", "/sessions")).await.form("bob");
+    let foreign = service.send(bobs.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
+    assert!(foreign.header("location").contains("done=gone"));
     let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
     let late = service.send(list.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
     assert!(late.header("location").contains("done=gone"));
@@ -851,4 +861,96 @@ async fn a11_what_was_done_is_told_by_what_was_done() {
     assert_eq!(says(browse_again(&form, &location)).await, [""; 0]);
     let all = service.send(form.post("/sessions", &[("decision", "revoke_all")])).await;
     assert_eq!(says(browse_again(&form, all.header("location"))).await, ["All sessions revoked"]);
+}
+
+#[tokio::test]
+async fn a2_the_pages_say_what_each_scope_gives() {
+    let service = quiet();
+    let pending = service.register(&["experiments:write", "experiments:read", "projects:read"]).await;
+    let page = service.send(browse("ada", &pending.path())).await;
+    assert_eq!(page.text.matches("Gives as well").count(), 1);
+    let row = |scope: &str| between(&page.text, &format!("value=\"{scope}\""), "</label>").to_owned();
+    let (write, read) = (row("experiments:write"), row("experiments:read"));
+    assert!(write.contains("data-gives=\"experiments:read\"") && write.contains("See your experiments"), "{write}");
+    assert!(read.contains("<code>experiments:write</code>") && !read.contains("data-gives"), "{read}");
+    assert!(!row("projects:read").contains("gives"));
+    // Read is left out, and given all the same: every page says so.
+    let form = page.form("ada");
+    let fields = [("decision", "approve"), ("scope", "experiments:write")];
+    service.send(form.post(&pending.path(), &fields)).await;
+    for path in [pending.path(), "/sessions".into()] {
+        let text = service.send(browse("ada", &path)).await.text;
+        assert!(text.contains("experiments:read") && !text.contains("projects:read"), "{path}: {text}");
+    }
+    let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(service.get_as("/experiments", &token).await.status, StatusCode::OK);
+    for path in [pending.path(), "/sessions".into()] {
+        let text = service.send(browse("ada", &path)).await.text;
+        assert!(text.contains("experiments:read") && !text.contains("projects:read"), "{path}: {text}");
+    }
+    // Over several steps, and also where only the giver was asked for.
+    let steps = config().no_limits().scope("all", "Do everything", |scope| scope.implies("experiments:write"));
+    let service = Service::with(steps);
+    let pending = service.register(&["all"]).await;
+    let page = service.send(browse("ada", &pending.path())).await;
+    assert!(page.text.contains("data-gives=\"experiments:read experiments:write\""), "{}", page.text);
+    assert!(page.text.contains("See your experiments") && page.text.contains("Create and change experiments"));
+    assert_eq!(page.text.matches("name=\"scope\"").count(), 1, "nothing has a box that was not asked for");
+}
+
+#[tokio::test]
+async fn a8_what_stays_with_the_human_comes_from_the_configuration() {
+    let shown = async |config: tower_agent_auth::ConfigBuilder| {
+        let service = Service::with(config.no_limits());
+        let pending = service.register(&[]).await;
+        let page = service.send(browse("ada", &pending.path())).await.text;
+        (page, service.get("/auth.md").await.text)
+    };
+    let (page, auth_md) = shown(config()).await;
+    for text in [&page, &auth_md] {
+        for thing in ["billing", "Billing", "API keys", "deletion"] {
+            assert!(!text.contains(thing), "{thing}: this service has no such thing");
+        }
+    }
+    let (page, auth_md) = shown(config().owner_only("payroll").owner_only("the board's minutes")).await;
+    assert!(page.contains("No agent can ever reach payroll, the board&#x27;s minutes."), "{page}");
+    assert!(auth_md.contains("No scope gives these: payroll, the board's minutes."), "{auth_md}");
+    for bad in ["", " ", "a<b>", "two\nlines", &"x".repeat(65)] {
+        let error = config().owner_only(bad).build().unwrap_err();
+        assert_eq!(error.problems()[0].field, "owner_only", "{bad:?}");
+    }
+    let read = tower_agent_auth::Config::from_json(
+        r#"{ "resource": "https://api.example.com", "name": "x", "owner_only": ["payroll"],
+            "scopes": [{ "name": "a", "description": "A" }] }"#,
+    );
+    assert_eq!(read.unwrap().owner_only(), ["payroll"]);
+}
+
+#[tokio::test]
+async fn a14_only_danger_is_a_warning_and_one_network_is_one_place() {
+    let page = async |name: &str, agent: &str, browser: &str| {
+        let service = quiet();
+        let body = json!({ "type": "user_claimed", "client_name": name }).to_string();
+        let registered = service.send(from_address(json_request("/agent/auth", &body), agent)).await;
+        let path = registered.json["claim_url"].as_str().unwrap().strip_prefix(ORIGIN).unwrap().to_owned();
+        service.send(from_address(browse("ada", &path), browser)).await.text
+    };
+    let warned = |page: &str| page.contains("class=\"warnings\"");
+    let far = "another network address";
+    // A first-timer is told so, without an alarm.
+    let first = page("Example Agent", "192.0.2.7", "192.0.2.7").await;
+    assert!(first.contains("You have never let an agent use this account") && !warned(&first));
+    for (agent, browser, differs) in [
+        ("192.0.2.7", "192.0.2.8", true),
+        ("192.0.2.7", "::ffff:192.0.2.7", false),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", false),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", true),
+        ("2001:db8::1", "192.0.2.7", true),
+    ] {
+        let page = page("Example Agent", agent, browser).await;
+        assert_eq!(page.contains(far), differs, "{agent} {browser}");
+        assert!(!warned(&page), "{agent} {browser}: common, and no danger");
+    }
+    let spoof = page("Example Analytics support", "192.0.2.7", "192.0.2.7").await;
+    assert!(warned(&spoof), "{spoof}");
 }

@@ -9,7 +9,9 @@ use crate::{
     audit::Event,
     store::{StoreError, traits::is_late},
     types::{
-        authorization::{Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition},
+        authorization::{
+            Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
+        },
         callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
@@ -54,12 +56,20 @@ pub enum Warning {
     DeceptiveName,
     /// The client's name resembles the service's own name.
     OfficialName,
-    /// The agent's network address differs from that of the human's browser.
+    /// The agent's network differs from that of the human's browser: the IPv4 address, or the IPv6 /64 network.
     OtherAddress,
     /// The account has never granted a session before.
     FirstAgent,
     /// The account has granted sessions before, but none to a client of this name.
     NewClient,
+}
+
+impl Warning {
+    /// Whether it hints at a deception. What is merely new to the account, or far from its browser, is common.
+    #[must_use]
+    pub const fn is_danger(self) -> bool {
+        matches!(self, Self::DeceptiveName | Self::OfficialName)
+    }
 }
 
 /// A decided authorization request, and the code that is passed through the human's browser, if there is one.
@@ -403,7 +413,7 @@ impl Ceremony {
         let name = client.name.as_str().to_lowercase();
         let reserved = [self.config.name().to_lowercase(), "official".into(), "support".into()];
         let elsewhere = match (client.address, browser) {
-            (Some(agent), Some(browser)) => agent != browser,
+            (Some(agent), Some(browser)) => source_of(agent) != source_of(browser),
             _ => false,
         };
         let deceptive = client.name.looks_deceptive() || client.label.as_ref().is_some_and(HumanText::looks_deceptive);

@@ -239,8 +239,9 @@ impl Ceremony {
                 Ok(Proof::of(code.is_none() || self.is_finish_code(flow, attempt.code), true))
             }
             KnownFlow::Detached { exchange, .. } if has_exchange_code(exchange) => Ok(Proof::Holds),
+            // There is no finish code yet. Only the poll token proves anything, and only where a code may be presented.
             KnownFlow::Detached { finish_code, code: None, .. } => {
-                if *finish_code {
+                if *finish_code && holds_poll_token == Some(true) {
                     Ok(Proof::Holds)
                 } else {
                     Ok(Proof::Fails)

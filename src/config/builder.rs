@@ -30,6 +30,7 @@ pub struct ConfigBuilder {
     scopes: Vec<ScopeBuilder>,
     dialects: Option<Vec<String>>,
     claim_methods: Vec<String>,
+    owner_only: Vec<String>,
     challenge_scope: bool,
     sessions_path: Option<String>,
     trusted_proxies: Vec<String>,
@@ -117,6 +118,13 @@ impl ConfigBuilder {
     /// Adds a way to sign in that an agent may request.
     pub fn claim_method(mut self, method: &str) -> Self {
         self.claim_methods.push(method.into());
+        self
+    }
+
+    /// Adds a thing that no agent can ever reach, such as `billing`, for the human and for auth.md to read. It guards
+    /// nothing: that is what [`owner_only`](crate::AgentAuth::owner_only) routes are for.
+    pub fn owner_only(mut self, thing: &str) -> Self {
+        self.owner_only.push(thing.into());
         self
     }
 
@@ -219,6 +227,7 @@ impl ConfigBuilder {
             catalogue: check.catalogue(&self.scopes),
             dialects: check.dialects(self.dialects),
             claim_methods: check.claim_methods(&self.claim_methods),
+            owner_only: check.owner_only(self.owner_only),
             challenge_scope: self.challenge_scope,
             sessions_path,
             trusted_proxies: check.networks(&self.trusted_proxies),
@@ -260,6 +269,7 @@ impl ConfigBuilder {
         };
         self.dialects = reader.strings("dialects");
         self.claim_methods = reader.strings("claim_methods").unwrap_or_default();
+        self.owner_only = reader.strings("owner_only").unwrap_or_default();
         self.challenge_scope = reader.boolean("challenge_scope").unwrap_or_default();
         self.sessions_path = reader.string("sessions_path");
         self.trusted_proxies = reader.strings("trusted_proxies").unwrap_or_default();

@@ -254,6 +254,16 @@ impl Check {
         Dialect::ALL.into_iter().filter(|dialect| names.iter().any(|name| name == dialect.as_str())).collect()
     }
 
+    pub(super) fn owner_only(&mut self, things: Vec<String>) -> Vec<String> {
+        for thing in &things {
+            self.plain_text("owner_only", thing, MAX_NAME);
+            if thing.trim().is_empty() {
+                self.note("owner_only", thing, "must be a few words, such as billing");
+            }
+        }
+        things
+    }
+
     pub(super) fn claim_methods(&mut self, methods: &[String]) -> Vec<HumanText> {
         let mut kept = Vec::new();
         for method in methods {

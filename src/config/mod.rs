@@ -39,6 +39,7 @@
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
 //! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions` | both |
+//! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
 //! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
 //! | `sessions_path` | the path of the human's sessions page, below the issuer | `/agent/sessions` |
@@ -103,6 +104,7 @@ pub(crate) struct Settings {
     pub(crate) catalogue: Catalogue,
     pub(crate) dialects: Vec<Dialect>,
     pub(crate) claim_methods: Vec<HumanText>,
+    pub(crate) owner_only: Vec<String>,
     pub(crate) challenge_scope: bool,
     pub(crate) sessions_path: String,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -185,6 +187,12 @@ impl Config {
     #[must_use]
     pub fn claim_methods(&self) -> &[HumanText] {
         &self.0.claim_methods
+    }
+
+    /// What no agent can ever reach, for the human and for auth.md to read.
+    #[must_use]
+    pub fn owner_only(&self) -> &[String] {
+        &self.0.owner_only
     }
 
     /// Whether the challenge to a request without credentials names the route's scopes.

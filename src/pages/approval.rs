@@ -24,7 +24,7 @@ use crate::{
         callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
-        scope::{Scope, ScopeSet},
+        scope::{CatalogueEntry, Scope, ScopeSet},
         session::SessionState,
     },
 };
@@ -166,7 +166,7 @@ impl Visit<'_> {
             Handover::Url(url) => {
                 let link = Link { href: url, text: "Go back to your agent" };
                 let message = Message::new(Tone::Good, "Approved").line("Your agent waits for you. Go back to it.");
-                about(message, &view.authorization).form(self.take_back()).link(link)
+                about(self.pages, message, &view.authorization).form(self.take_back()).link(link)
             }
             Handover::Page => self.outcome(view).form(self.take_back()),
         };
@@ -287,10 +287,14 @@ impl Visit<'_> {
                 address => client.address.map(|address| address.to_string()),
                 method => client.method.as_ref().map(ToString::to_string),
             },
-            warnings => view.warnings.iter().map(|warning| warn(*warning)).collect::<Vec<&str>>(),
+            warnings => said(&view.warnings, Warning::is_danger),
+            remarks => said(&view.warnings, |warning| !warning.is_danger()),
             scopes => self.scopes(authorization),
             lifetime => lifetime(pages),
             handover => handover(&view.flow, destination),
+            from_here => matches!(view.flow, KnownFlow::Browser { .. }),
+            by_code => matches!(view.flow, KnownFlow::FinishCode { .. }),
+            owner_only => pages.context.config.owner_only().to_vec(),
             asked => context! {
                 ago => words::ago(authorization.created_at, now),
                 at => words::time(authorization.created_at),
@@ -309,17 +313,26 @@ impl Visit<'_> {
         pages.renderer.page(&*pages.context.random, status, "approval.html", content, allowed)
     }
 
-    /// The requested scopes in the catalogue's order, each with its description.
+    /// The requested scopes in the catalogue's order, each with its description and all that it gives.
     fn scopes(&self, authorization: &AuthorizationRequest) -> Vec<Value> {
-        let entries = self.pages.context.config.catalogue().entries().iter();
-        let requested = entries.filter(|entry| authorization.requested.contains(&entry.scope));
-        requested
-            .map(|entry| {
-                let checked = self.ticks.has(&entry.scope);
-                context! { name => entry.scope.to_string(), description => entry.description.clone(), checked }
-            })
-            .collect()
+        let catalogue = self.pages.context.config.catalogue();
+        let requested = catalogue.entries().iter().filter(|entry| authorization.requested.contains(&entry.scope));
+        let row = |entry: &CatalogueEntry| {
+            let alone = ScopeSet::from_iter([entry.scope.clone()]);
+            let gives = catalogue.given(&alone).filter(|given| given.scope != entry.scope);
+            let gives: Vec<Value> = gives.map(scope_value).collect();
+            let givers = catalogue.givers(&entry.scope);
+            let givers =
+                givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
+            let givers: Vec<String> = givers.map(ToString::to_string).collect();
+            context! { checked => self.ticks.has(&entry.scope), gives, givers, ..scope_value(entry) }
+        };
+        requested.map(row).collect()
     }
+}
+
+fn scope_value(entry: &CatalogueEntry) -> Value {
+    context! { name => entry.scope.to_string(), description => entry.description.clone() }
 }
 
 /// The origin of an absolute URL, as a content security policy names it.
@@ -353,6 +366,10 @@ fn handover(flow: &KnownFlow, destination: Option<&str>) -> String {
     text.into()
 }
 
+fn said(warnings: &[Warning], which: impl Fn(Warning) -> bool) -> Vec<&'static str> {
+    warnings.iter().filter(|warning| which(**warning)).map(|warning| warn(*warning)).collect()
+}
+
 const fn warn(warning: Warning) -> &'static str {
     match warning {
         Warning::DeceptiveName => {
@@ -382,7 +399,7 @@ impl Visit<'_> {
         let Some(record) = sessions.first() else { return pages.show(StatusCode::OK, &self.outcome(view)) };
         let content = context! {
             client => record.client.name.to_string(),
-            granted => record.granted.names().join(", "),
+            granted => given(pages, &record.granted),
             at => words::time(record.created_at),
             ago => words::ago(record.created_at, now),
             address => record.redeemer.address.map(|address| address.to_string()),
@@ -421,18 +438,24 @@ impl Visit<'_> {
         };
         let message = match view.state {
             State::Expired => message,
-            _ => about(message, &view.authorization),
+            _ => about(self.pages, message, &view.authorization),
         };
         message.link(self.pages.sessions_link())
     }
 }
 
 /// Adds who got what.
-fn about(message: Message, authorization: &AuthorizationRequest) -> Message {
+fn about(pages: &Pages, message: Message, authorization: &AuthorizationRequest) -> Message {
     match authorization.granted() {
         Some(granted) => {
-            message.fact("Agent", authorization.client.name.to_string()).fact("May", granted.names().join(", "))
+            message.fact("Agent", authorization.client.name.to_string()).fact("May", given(pages, granted))
         }
         None => message,
     }
+}
+
+/// The names of all scopes that the granted ones give.
+fn given(pages: &Pages, granted: &ScopeSet) -> String {
+    let implied = pages.context.config.catalogue().given(granted).map(|entry| entry.scope.clone());
+    granted.iter().cloned().chain(implied).collect::<ScopeSet>().names().join(", ")
 }

@@ -127,14 +127,17 @@ fn show_waiting(pages: &Pages, request: &AuthorizationRequest) -> Value {
     }
 }
 
-/// The granted scopes, each with its description.
+/// The granted scopes, then those that they imply, each with its description.
 fn scopes(pages: &Pages, granted: &ScopeSet) -> Vec<Value> {
     let catalogue = pages.context.config.catalogue();
-    let scopes = granted.iter().map(|scope| {
+    let granted_ones = granted.iter().map(|scope| {
         let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
         context! { name => scope.to_string(), description }
     });
-    scopes.collect()
+    let implied = catalogue.given(granted).filter(|entry| !granted.contains(&entry.scope)).map(|entry| {
+        context! { name => entry.scope.to_string(), description => entry.description.clone(), implied => true }
+    });
+    granted_ones.chain(implied).collect()
 }
 
 fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {

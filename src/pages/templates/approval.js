@@ -14,6 +14,14 @@
     sent = false;
     buttons.forEach((button) => { button.disabled = false; });
   });
+  // What a ticked scope gives is ticked with it.
+  const boxes = [...form.querySelectorAll("[name=scope]")];
+  const tie = () => {
+    const given = boxes.filter((box) => box.checked).flatMap((box) => (box.dataset.gives ?? "").split(" "));
+    boxes.filter((box) => given.includes(box.value)).forEach((box) => { box.checked = true; });
+  };
+  form.addEventListener("change", tie);
+  tie();
   // The style keeps Approve inert for a second. It starts again when another window has covered the page.
   const guard = () => approve.getAnimations().forEach((animation) => { animation.currentTime = 0; animation.play(); });
   addEventListener("focus", guard);
