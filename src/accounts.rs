@@ -42,13 +42,21 @@ pub trait Accounts: Send + Sync + 'static {
     fn current(&self, request: &Parts) -> impl Future<Output = Result<Option<SignedIn>, AccountsError>> + Send;
 
     /// The URL at which a browser signs in and then returns to `return_to`. This crate builds `return_to` as a path on
-    /// this service that needs no escaping in a URL query.
+    /// this service, perhaps with a query of one parameter. It needs no escaping in a URL query.
     fn login_url(&self, return_to: &str) -> String;
 
     /// The URL at which a signed-in human signs in again and then returns to `return_to`. It is used when the sign-in
     /// is too old to approve with. Default: [`login_url`](Self::login_url).
     fn step_up_url(&self, return_to: &str) -> String {
         self.login_url(return_to)
+    }
+
+    /// The URL at which a signed-in human chooses another account, by signing out or otherwise, and then returns to
+    /// `return_to`. The approval page links to it from "Not you?". If `None`, the default, the page tells the human to
+    /// sign out and to open the link again.
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        let _ = return_to;
+        None
     }
 
     /// Whether agents may still act for the account. Called when its human approves, and when a session is issued or
@@ -81,6 +89,10 @@ impl<A: Accounts> Accounts for Arc<A> {
         A::step_up_url(self, return_to)
     }
 
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        A::switch_account_url(self, return_to)
+    }
+
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
         A::is_active(self, account)
     }
@@ -94,14 +106,13 @@ impl<A: Accounts> Accounts for Arc<A> {
 #[derive(Clone)]
 pub struct SignedIn {
     pub(crate) account: Account,
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only forms are bound to a browser session"))]
     pub(crate) browser_session: String,
     pub(crate) since: Option<Timestamp>,
 }
 
 impl SignedIn {
     /// The account, and an identifier of the signed-in browser session, such as a digest of its cookie. The identifier
-    /// must change when another account signs in. Forms are bound to it, and it is never shown.
+    /// must change when another account signs in. Forms and codes are bound to it, and it is never shown.
     #[must_use]
     pub fn new(account: Account, browser_session: impl Into<String>) -> Self {
         Self { account, browser_session: browser_session.into(), since: None }
@@ -163,6 +174,8 @@ pub(crate) trait DynAccounts: Send + Sync {
     fn login_url(&self, return_to: &str) -> String;
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
     fn step_up_url(&self, return_to: &str) -> String;
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
+    fn switch_account_url(&self, return_to: &str) -> Option<String>;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>>;
 }
@@ -178,6 +191,10 @@ impl<A: Accounts> DynAccounts for A {
 
     fn step_up_url(&self, return_to: &str) -> String {
         Accounts::step_up_url(self, return_to)
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        Accounts::switch_account_url(self, return_to)
     }
 
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {

@@ -58,6 +58,13 @@ pub enum Event {
         /// The account that the request is now bound to.
         account: AccountId,
     },
+    /// The browser that opened the approval page released the request, so that another account can open it.
+    Released {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The account that the request was bound to.
+        account: AccountId,
+    },
     /// The human approved.
     Approved {
         /// The authorization request.
@@ -71,6 +78,13 @@ pub enum Event {
     },
     /// The human denied.
     Denied {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The account.
+        account: AccountId,
+    },
+    /// The human took back an approval before the agent collected it.
+    TakenBack {
         /// The authorization request.
         authorization: AuthorizationRequestId,
         /// The account.
@@ -140,8 +154,10 @@ impl Event {
         match self {
             Self::Requested { .. } => "requested",
             Self::Viewed { .. } => "viewed",
+            Self::Released { .. } => "released",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
+            Self::TakenBack { .. } => "taken_back",
             Self::Redeemed { .. } => "redeemed",
             Self::CodeFailed { .. } => "code_failed",
             Self::Locked { .. } => "locked",
@@ -195,7 +211,11 @@ impl AuditSink for TracingAudit {
             Event::Approved { authorization, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }
-            Event::Denied { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Released { authorization, account }
+            | Event::Denied { authorization, account }
+            | Event::TakenBack { authorization, account } => {
+                info!(target: TARGET, %at, name, %authorization, %account);
+            }
             Event::Redeemed { authorization, session, account, address } => {
                 let address = address.map(tracing::field::display);
                 info!(target: TARGET, %at, name, %authorization, %session, %account, address);

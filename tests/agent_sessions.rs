@@ -16,7 +16,10 @@ use tower_agent_auth::{
 };
 
 mod common;
-use common::{Answer, Form, ORIGIN, SECOND, START, Service, account, bearer, browse, config, json_request};
+use common::{
+    Answer, Fault, Form, ORIGIN, SECOND, START, Service, account, bearer, between, browse, browse_again, config,
+    json_request,
+};
 
 /// The seven scopes of the command line, in its order, as this catalogue has them.
 const SCOPES: [&str; 3] = ["projects:read", "projects:write", "analytics:read"];
@@ -93,23 +96,24 @@ impl Login {
     }
 
     async fn approve(&self, service: &Service) -> Answer {
-        let mut fields = vec![("decision", "approve")];
-        fields.extend(SCOPES.iter().map(|scope| ("scope", *scope)));
-        let answer = self.decide(service, &fields).await;
+        let answer = self.decide(service, &all_of(&SCOPES)).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
         answer
     }
 
-    /// Approves, and answers the finish code that the human's browser keeps and that the page shows.
+    /// Approves, and answers the finish code that the page shows in the browser that approved.
     async fn finish_code(&self, service: &Service) -> String {
-        let approved = self.approve(service).await;
-        let cookie = approved.header("set-cookie");
-        assert!(cookie.contains(&format!("; Path={}; Max-Age=600; HttpOnly; SameSite=Strict; Secure", self.path())));
-        let cookie = cookie.split(';').next().unwrap();
-        let page = service.send(with_cookie(browse("ada", &self.path()), cookie)).await;
-        let code = common::between(&page.text, "id=\"code\">", "<").to_owned();
-        assert_eq!(cookie, format!("agent_auth_finish={code}"));
-        assert!(code.starts_with("aaf_"));
+        let form = self.form(service, "ada").await;
+        let approved = service.send(form.post(&self.path(), &all_of(&SCOPES))).await;
+        assert_eq!(approved.header("location"), self.path());
+        self.shown_code(service, &form).await.unwrap()
+    }
+
+    /// The finish code that the page shows to the browser of that form.
+    async fn shown_code(&self, service: &Service, form: &Form) -> Option<String> {
+        let page = service.send(browse_again(form, &self.path())).await;
+        let code = page.text.contains("id=\"code\">").then(|| between(&page.text, "id=\"code\">", "<").to_owned());
+        assert!(code.as_ref().is_none_or(|code| code.starts_with("aaf_")));
         code
     }
 
@@ -128,18 +132,19 @@ impl Login {
     }
 }
 
+/// The fields of a form that approves these scopes.
+fn all_of<'a>(scopes: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    let mut fields = vec![("decision", "approve")];
+    fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
+    fields
+}
+
 async fn exchange(service: &Service, id: &str, fields: &Value) -> Answer {
     let mut body = json!({ "auth_request_id": id });
     for (name, value) in fields.as_object().unwrap() {
         body[name] = value.clone();
     }
     service.send(as_cli("/agent-sessions/exchange", &body)).await
-}
-
-fn with_cookie(mut request: Request<Body>, more: &str) -> Request<Body> {
-    let cookies = format!("{}; {more}", request.headers()["cookie"].to_str().unwrap());
-    request.headers_mut().insert("cookie", cookies.parse().unwrap());
-    request
 }
 
 /// A session by detached login.
@@ -248,7 +253,9 @@ async fn detached_login_by_poll_as_the_command_line_does_it() {
 async fn what_the_command_line_looks_for_in_a_refusal_is_there() {
     let service = Service::with(alone());
     let login = Login::start(&service, &detached()).await;
-    let early = login.exchange(&service, &json!({ "exchange_code": "aae_whatever" })).await;
+    // Before the human decides there is no code, so only the poll token shows who asks (fault B9).
+    let early = json!({ "exchange_code": "aae_whatever", "poll_token": login.poll_token });
+    let early = login.exchange(&service, &early).await;
     assert_eq!(early.status, StatusCode::BAD_REQUEST);
     assert_eq!(early.json, json!({ "error": "INVALID_STATE", "message": "auth request is not ready" }));
 
@@ -378,7 +385,7 @@ async fn r48_a_finish_code_alone_is_good_only_where_the_service_says_so() {
     let form = page.form("ada");
     let session = common::between(&page.text, "name=\"session\" value=\"", "\"");
     let revoked = on.send(form.post("/sessions", &[("decision", "revoke"), ("session", session)])).await;
-    assert_eq!(revoked.header("location"), "/sessions?done=revoked");
+    assert!(revoked.header("location").starts_with("/sessions?done=revoked&proof="));
     let page = on.send(browse("ada", &login.path())).await;
     assert!(page.text.contains("and ended") && !page.text.contains("Revoke this session"));
 }
@@ -636,7 +643,9 @@ async fn the_page_of_a_live_browser_login_lets_exactly_its_callback_through() {
     let detached = Login::start(&service, &detached()).await;
     let page = service.send(browse("ada", &detached.path())).await;
     assert!(page.header("content-security-policy").contains("form-action 'self';"));
-    assert!(!page.header("content-security-policy").contains("script-src"));
+    // Its one script is named by a nonce that is new each time.
+    let scripts = between(page.header("content-security-policy"), "script-src ", ";");
+    assert_eq!(scripts, format!("'nonce-{}'", between(&page.text, "<script nonce=\"", "\"")));
 }
 
 #[tokio::test]
@@ -687,17 +696,15 @@ async fn r74_the_modes_do_not_mix() {
         // What a thief of the other ways would have: the callback's code, the poll's code, the page's code.
         for way in 0..3 {
             let login = Login::start(&service, body).await;
-            let approved = login.approve(&service).await;
+            let form = login.form(&service, "ada").await;
+            let approved = service.send(form.post(&login.path(), &all_of(&SCOPES))).await;
             let by_redirect = approved.headers.get("location").and_then(|url| {
                 let (_, query) = url.to_str().unwrap().split_once('?')?;
                 form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "exchange_code")
             });
             let by_redirect = by_redirect.map(|(_, code)| code.into_owned());
             let by_poll = login.poll(&service).await.json["exchange_code"].as_str().map(str::to_owned);
-            let by_page = approved.headers.get("set-cookie").map(|cookie| {
-                let cookie = cookie.to_str().unwrap();
-                common::between(cookie, "agent_auth_finish=", ";").to_owned()
-            });
+            let by_page = login.shown_code(&service, &form).await;
             assert_eq!(by_redirect.is_some(), started == 0);
             assert_eq!(by_poll.is_some(), started == 1);
             assert_eq!(by_page.is_some(), started == 2);
@@ -1131,7 +1138,7 @@ async fn r66_an_old_sign_in_approves_nothing() {
     let page = service.send(browse("ada", &login.path())).await;
     assert_eq!(page.header("location"), step_up);
     let answer = service.send(form.post(&login.path(), &fields)).await;
-    assert_eq!(answer.header("location"), step_up, "checked when it is sent, too");
+    assert!(answer.header("location").starts_with(&format!("{step_up}?ticked=")), "checked when it is sent, too");
     assert_eq!(login.poll(&service).await.json["status"], "pending");
     signed_in(service.clock.now());
     let answer = service.send(form.post(&login.path(), &fields)).await;
@@ -1280,4 +1287,239 @@ async fn r10_nothing_of_it_is_cached() {
     let login = Login::start(&service, &detached()).await;
     assert_eq!(login.poll(&service).await.header("cache-control"), "no-store");
     assert_eq!(service.get("/account/agent-sessions").await.header("cache-control"), "no-store");
+}
+
+/// Every way in, with the service that offers it.
+fn ways() -> [(&'static str, ConfigBuilder, Value); 4] {
+    [
+        ("interactive", config(), interactive()),
+        ("detached", config(), detached()),
+        ("detached with a code", alone(), detached()),
+        ("finish code", config(), finish_code()),
+    ]
+}
+
+fn approvals(service: &Service) -> usize {
+    service.audit.names().iter().filter(|name| **name == "approved").count()
+}
+
+#[tokio::test]
+async fn a1_the_same_form_again_gets_the_same_answer() {
+    for (way, config, body) in ways() {
+        let service = Service::with(config.no_limits());
+        let login = Login::start(&service, &body).await;
+        let form = login.form(&service, "ada").await;
+        let first = service.send(form.post(&login.path(), &all_of(&SCOPES))).await;
+        let code = login.shown_code(&service, &form).await;
+        for _ in 0..3 {
+            service.clock.advance(SECOND);
+            // Another process of the service answers too.
+            let again = service.send(form.post(&login.path(), &all_of(&SCOPES))).await;
+            assert_eq!((again.status, again.header("location")), (first.status, first.header("location")), "{way}");
+            assert_eq!(login.shown_code(&service, &form).await, code, "{way}");
+        }
+        assert_eq!(approvals(&service), 1, "{way}");
+        // Another decision is refused, and so is the same of another browser, which may not see the code.
+        for fields in [vec![("decision", "deny")], all_of(&SCOPES[..1])] {
+            let other = service.send(form.post(&login.path(), &fields)).await;
+            assert_eq!(other.status, StatusCode::CONFLICT, "{way} {fields:?}");
+        }
+        let proof = match (way, code) {
+            ("interactive", _) => {
+                let code = callback(&first).1.into_iter().find(|(name, _)| name == "exchange_code").unwrap().1;
+                json!({ "exchange_code": code, "code_verifier": VERIFIER })
+            }
+            (_, Some(code)) => json!({ "exchange_code": code, "poll_token": login.poll_token }),
+            (_, None) => json!({ "exchange_code": login.polled_code(&service).await }),
+        };
+        assert_eq!(login.exchange(&service, &proof).await.status, StatusCode::OK, "{way}");
+        // What was collected is not handed over again: the page shows who has it.
+        let late = service.send(form.post(&login.path(), &all_of(&SCOPES))).await;
+        assert_eq!((late.status, late.header("location")), (StatusCode::SEE_OTHER, login.path().as_str()), "{way}");
+        assert!(service.send(browse_again(&form, &login.path())).await.text.contains("and collected"), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a1_the_link_shows_the_approving_browser_where_it_stands_and_nobody_else() {
+    for (way, config, body) in ways().into_iter().filter(|(way, ..)| *way != "detached") {
+        let store = common::TestStore::default();
+        let service = Service::on(config.clone().no_limits(), store);
+        let login = Login::start(&service, &body).await;
+        let form = login.form(&service, "ada").await;
+        let before = service.send(browse("ada", &login.path())).await.form("ada");
+        let approved = service.send(form.post(&login.path(), &all_of(&SCOPES))).await;
+        let code = match login.shown_code(&service, &form).await {
+            Some(code) => code,
+            None => callback(&approved).1.into_iter().find(|(name, _)| name == "exchange_code").unwrap().1,
+        };
+        let other_process = service.again(config.no_limits());
+        for service in [&service, &other_process] {
+            let page = service.send(browse_again(&form, &login.path())).await;
+            assert!(page.text.contains(&code), "{way}: {}", page.text);
+            let leads_back = page.text.replace("&#x2f;", "/").contains(&format!("href=\"{CALLBACK}?request_id="));
+            assert_eq!(leads_back, way == "interactive", "{way}: {}", page.text);
+        }
+        let with_cookies =
+            |cookies: String| Request::get(login.path()).header("cookie", cookies).body(Body::empty()).unwrap();
+        let strangers = [
+            ("another browser", browse("ada", &login.path())),
+            ("another browser with a key of its own", browse_again(&before, &login.path())),
+            ("signed in again", with_cookies(format!("user=ada; login=second; {}", form.cookie))),
+            ("another account in this browser", with_cookies(format!("user=bob; {}", form.cookie))),
+        ];
+        for (who, request) in strangers {
+            let page = service.send(request).await;
+            assert!(!page.text.contains(&code), "{way}: {who}");
+            assert!(!page.text.contains("aae_") && !page.text.contains("aaf_"), "{way}: {who}");
+        }
+        // The same decision in another browser does not show it either.
+        let elsewhere = service.send(before.post(&login.path(), &all_of(&SCOPES))).await;
+        assert_eq!(elsewhere.status, StatusCode::CONFLICT, "{way}");
+        assert!(!elsewhere.text.contains(&code) && !elsewhere.headers.contains_key("location"), "{way}");
+        // Until it expires, at the exact instant.
+        let life = if way == "interactive" { 60_000 } else { 600_000 };
+        service.clock.advance(Duration::from_millis(life - 1));
+        assert!(service.send(browse_again(&form, &login.path())).await.text.contains(&code), "{way}");
+        service.clock.advance(Duration::from_millis(1));
+        assert!(!service.send(browse_again(&form, &login.path())).await.text.contains(&code), "{way}");
+        assert_eq!(service.send(form.post(&login.path(), &all_of(&SCOPES))).await.status, StatusCode::GONE, "{way}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a1_many_sends_of_one_form_at_once_are_one_decision() {
+    for racers in [2, 16, 64] {
+        for (way, config, body) in ways() {
+            let service = std::sync::Arc::new(Service::with(config.no_limits()));
+            let login = Login::start(&service, &body).await;
+            let form = login.form(&service, "ada").await;
+            let racing: Vec<_> = (0..racers)
+                .map(|_| {
+                    let (service, request) = (service.clone(), form.post(&login.path(), &all_of(&SCOPES)));
+                    tokio::spawn(async move { service.send(request).await })
+                })
+                .collect();
+            let mut locations = std::collections::HashSet::new();
+            for racer in racing {
+                let answer = racer.await.unwrap();
+                assert_eq!(answer.status, StatusCode::SEE_OTHER, "{way}: {}", answer.text);
+                locations.insert(answer.header("location").to_owned());
+            }
+            assert_eq!(locations.len(), 1, "{way}: all get the same answer");
+            assert_eq!(approvals(&service), 1, "{way}: one event");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a4_a_decision_whose_answer_is_lost_is_found_and_given_again() {
+    for (way, config, body) in ways() {
+        for decision in ["approve", "deny"] {
+            let service = Service::with(config.clone().no_limits());
+            let login = Login::start(&service, &body).await;
+            let form = login.form(&service, "ada").await;
+            let fields = if decision == "approve" { all_of(&SCOPES) } else { vec![("decision", "deny")] };
+            // Two reads come before the write.
+            service.store.break_after(2, Fault::AnswerLost);
+            let first = service.send(form.post(&login.path(), &fields)).await;
+            service.store.mend();
+            assert_eq!(first.status, StatusCode::SEE_OTHER, "{way} {decision}: {}", first.text);
+            let again = service.send(form.post(&login.path(), &fields)).await;
+            assert_eq!(again.header("location"), first.header("location"), "{way} {decision}");
+            let decided = if decision == "approve" { "approved" } else { "denied" };
+            let recorded = service.audit.names().iter().filter(|name| **name == decided).count();
+            assert_eq!(recorded, 1, "{way} {decision}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a4_after_a_write_of_unknown_outcome_nobody_is_told_that_nothing_happened() {
+    for (way, config, body) in ways() {
+        for decision in ["approve", "deny"] {
+            let service = Service::with(config.clone().no_limits());
+            let login = Login::start(&service, &body).await;
+            let form = login.form(&service, "ada").await;
+            let fields = if decision == "approve" { all_of(&SCOPES) } else { vec![("decision", "deny")] };
+            service.store.break_after(2, Fault::AnswersLost);
+            let first = service.send(form.post(&login.path(), &fields)).await;
+            assert_eq!(first.status, StatusCode::SERVICE_UNAVAILABLE, "{way} {decision}");
+            assert!(first.text.contains("can’t tell whether this was saved"), "{way} {decision}: {}", first.text);
+            let way_to_find_out = format!("href=\"{}\"", login.path());
+            assert!(first.text.replace("&#x2f;", "/").contains(&way_to_find_out), "{way} {decision}");
+            assert!(!first.text.contains("Nothing was"), "{way} {decision}");
+            service.store.mend();
+            // The page shows what was committed, and the same form is answered with it.
+            let state = service.send(browse_again(&form, &login.path())).await;
+            assert!(state.text.contains(if decision == "approve" { "Approved" } else { "Denied" }), "{way}");
+            let again = service.send(form.post(&login.path(), &fields)).await;
+            assert_eq!(again.status, StatusCode::SEE_OTHER, "{way} {decision}: {}", again.text);
+            if way == "interactive" && decision == "approve" {
+                let code = callback(&again).1.into_iter().find(|(name, _)| name == "exchange_code").unwrap().1;
+                let proof = json!({ "exchange_code": code, "code_verifier": VERIFIER });
+                assert_eq!(login.exchange(&service, &proof).await.status, StatusCode::OK);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a7_the_page_says_by_flow_who_may_have_sent_the_link() {
+    let sent = "If somebody sent you this link, deny";
+    for (way, config, body) in ways() {
+        let service = Service::with(config.no_limits());
+        let login = Login::start(&service, &body).await;
+        let page = service.send(browse("ada", &login.path())).await.text;
+        // Only a live browser login starts on the human's own machine.
+        assert_eq!(page.contains(sent), way == "interactive", "{way}");
+        assert_eq!(page.contains("It may have sent you this link"), way != "interactive", "{way}");
+        assert_eq!(page.contains("Give the code to that agent only"), way == "finish code", "{way}");
+    }
+    let service = Service::new();
+    let pending = service.register(&[]).await;
+    assert!(!service.send(browse("ada", &pending.path())).await.text.contains(sent), "an agent shows this link itself");
+}
+
+#[tokio::test]
+async fn b9_the_link_alone_tells_nothing_of_the_state() {
+    // With the id, which the link contains, and any code: the same answer as for an id that nobody has.
+    let service = Service::with(alone().no_limits());
+    let wrong = ["aaf_wrong", "aae_wrong", "x"];
+    let unknown = exchange(&service, &format!("reg_{}", "0".repeat(22)), &json!({ "exchange_code": "x" })).await;
+    let mut logins = Vec::new();
+    for state in ["pending", "opened", "approved", "denied", "expired", "exchanged"] {
+        let login = Login::start(&service, &detached()).await;
+        match state {
+            "opened" => drop(login.form(&service, "ada").await),
+            "approved" => drop(login.finish_code(&service).await),
+            "denied" => drop(login.decide(&service, &[("decision", "deny")]).await),
+            "exchanged" => {
+                let code = login.finish_code(&service).await;
+                let issued = login.exchange(&service, &json!({ "exchange_code": code })).await;
+                assert_eq!(issued.status, StatusCode::OK);
+            }
+            _ => {}
+        }
+        logins.push((state, login));
+    }
+    let same = async |state: &str, login: &Login, code: &str| {
+        let answer = login.exchange(&service, &json!({ "exchange_code": code })).await;
+        assert_eq!((answer.status, &answer.text), (unknown.status, &unknown.text), "{state} {code:?}");
+    };
+    for (state, login) in logins.iter().filter(|(state, _)| *state != "expired") {
+        for code in wrong {
+            same(state, login, code).await;
+        }
+    }
+    service.clock.advance(Duration::from_secs(600));
+    for (state, login) in &logins {
+        same(state, login, "aaf_wrong").await;
+    }
+    // Who holds the poll token is told.
+    let pending = Login::start(&service, &detached()).await;
+    let asked = json!({ "exchange_code": "x", "poll_token": pending.poll_token });
+    assert_eq!(pending.exchange(&service, &asked).await.error(), "INVALID_STATE");
+    pending.decide(&service, &[("decision", "deny")]).await;
+    assert_eq!(pending.exchange(&service, &asked).await.status, StatusCode::GONE);
 }

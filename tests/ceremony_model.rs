@@ -11,7 +11,7 @@ use tokio::{sync::Barrier, task::JoinSet};
 use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
-    ceremony::{Attempt, Ceremony, CeremonyError, Decision, HandedOut, Issued, Login, Refreshing, Request},
+    ceremony::{Approver, Attempt, Ceremony, CeremonyError, Decision, HandedOut, Issued, Login, Refreshing, Request},
     store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
     types::{
         authorization::{Account, State},
@@ -27,7 +27,7 @@ mod common;
 #[path = "common/places.rs"]
 mod places;
 
-use common::{START, TestAccounts, config};
+use common::{Audit, START, TestAccounts, config};
 use places::{Prefix, Schema, TempFile};
 
 const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
@@ -48,12 +48,13 @@ struct Stage {
     ceremony: Ceremony,
     clock: ManualClock,
     accounts: TestAccounts,
+    audit: Audit,
 }
 
 impl Stage {
     fn on(store: impl CeremonyStore, alone: bool) -> Self {
         let clock = ManualClock::at(START);
-        let accounts = TestAccounts::default();
+        let (accounts, audit) = (TestAccounts::default(), Audit::default());
         let config = config()
             .no_limits()
             .modes(|modes| modes.finish_code_alone = alone)
@@ -68,9 +69,10 @@ impl Stage {
             .sessions(store)
             .accounts(accounts.clone())
             .clock(clock.clone())
+            .audit(audit.clone())
             .build()
             .unwrap();
-        Self { ceremony: auth.ceremony().unwrap().clone(), clock, accounts }
+        Self { ceremony: auth.ceremony().unwrap().clone(), clock, accounts, audit }
     }
 
     fn now(&self) -> i64 {
@@ -247,7 +249,8 @@ impl Model {
                 Some((_, end)) if now >= *end && self.state(now) == State::Approved => "expired",
                 _ => self.by_state(now, active),
             },
-            Mode::DetachedOrCode if !handed_out => self.by_state(now, active),
+            Mode::DetachedOrCode if !handed_out && poll == Shown::Right => self.by_state(now, active),
+            Mode::DetachedOrCode if !handed_out => "wrong",
             Mode::DetachedOrCode => self.miss(now),
             _ => "wrong",
         }
@@ -339,7 +342,7 @@ async fn run(stage: &Stage, trace: u64, alone: bool) {
 }
 
 async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
-    let seen = stage.ceremony.view(&model.id, &common::account(name), None).await;
+    let seen = stage.ceremony.view(&model.id, &human(name), None).await;
     let free = model.account.is_none() && model.state(stage.now()) == State::Pending;
     if free {
         model.account = Some(name);
@@ -349,16 +352,20 @@ async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &st
 
 async fn approve(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
     let active = !stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}"));
-    let legal = model.state(stage.now()) == State::Pending && model.account == Some(name) && active;
+    let (now, own) = (stage.now(), model.account == Some(name));
+    let legal = model.state(now) == State::Pending && own && active;
+    let again = own && matches!(model.state(now), State::Approved | State::Redeemed);
     let decision = Decision::Approve(scopes("projects:read"));
-    let decided = stage.ceremony.decide(&model.id, &human(name), decision).await;
-    assert_eq!(decided.is_ok(), legal, "{context}");
+    let human = human(name);
+    let decided = stage.ceremony.decide(&model.id, Approver::with_secret(&human, name), decision).await;
+    assert_eq!(decided.is_ok(), legal || again, "{context}");
     let Ok(decided) = decided else { return };
-    let code = decided.code.map(|code| match code {
-        HandedOut::Exchange(code) => code.expose().to_owned(),
-        HandedOut::Finish(code) => code.expose().to_owned(),
-        other => panic!("{other:?}"),
-    });
+    let code = decided.code.as_ref().map(text_of);
+    if again {
+        let live = model.code.as_ref().filter(|(_, end)| model.state(now) == State::Approved && now < *end);
+        assert_eq!(code.as_ref(), live.map(|(code, _)| code), "{context}");
+        return;
+    }
     let has_code = matches!(model.mode, Mode::Browser | Mode::DetachedOrCode | Mode::FinishCode);
     assert_eq!(code.is_some(), has_code, "{context}");
     model.approve(stage.now(), code);
@@ -368,11 +375,21 @@ async fn deny(stage: &Stage, model: &mut Model, name: &'static str, sure: bool, 
     if !sure {
         return;
     }
-    let legal = model.state(stage.now()) == State::Pending && model.account == Some(name);
+    let own = model.account == Some(name);
+    let legal = model.state(stage.now()) == State::Pending && own;
+    let again = model.state == State::Denied && own;
     let decided = stage.ceremony.decide(&model.id, &human(name), Decision::Deny).await;
-    assert_eq!(decided.is_ok(), legal, "{context}");
+    assert_eq!(decided.is_ok(), legal || again, "{context}");
     if legal {
         model.state = State::Denied;
+    }
+}
+
+fn text_of(code: &HandedOut) -> String {
+    match code {
+        HandedOut::Exchange(code) => code.expose().to_owned(),
+        HandedOut::Finish(code) => code.expose().to_owned(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -628,14 +645,44 @@ async fn race_to_decide(stage: &Stage, racers: usize, mode: Mode) {
         let decision = if approves { Decision::Approve(scopes("projects:read")) } else { Decision::Deny };
         async move { ceremony.decide(&id, &human("ada"), decision).await.is_ok().then_some(approves) }
     });
+    // The same decision again is no error, unless it would have to show a code.
     let won: Vec<bool> = answers.await.into_iter().flatten().collect();
-    assert_eq!(won.len(), 1);
+    assert!(!won.is_empty() && won.iter().all(|approves| *approves == won[0]), "{won:?}");
+    let has_code = matches!(mode, Mode::Browser | Mode::DetachedOrCode | Mode::FinishCode);
+    assert!(won.len() == 1 || !(won[0] && has_code), "a code without a secret is returned once");
     model.state = if won[0] { State::Approved } else { State::Denied };
     let state = match mode {
         Mode::Claim => stage.ceremony.status(&model.token).await.unwrap().state,
         _ => stage.ceremony.login_status(model.id.as_str(), &model.token).await.unwrap().state,
     };
     assert_eq!(state, model.state);
+}
+
+/// One form, sent many times at once: all get the same code, and it is good.
+async fn race_to_decide_alike(stage: &Stage, racers: usize, mode: Mode) {
+    let mut model = Model::start(stage, mode).await;
+    view(stage, &mut model, "ada", "a race").await;
+    let approved = stage.audit.names().iter().filter(|name| **name == "approved").count();
+    let answers = race(racers, |_| {
+        let (ceremony, id) = (stage.ceremony.clone(), model.id.clone());
+        async move {
+            let human = human("ada");
+            let decision = Decision::Approve(scopes("projects:read"));
+            ceremony.decide(&id, Approver::with_secret(&human, "a key"), decision).await
+        }
+    });
+    let codes: Vec<Option<String>> =
+        answers.await.into_iter().map(|decided| decided.unwrap().code.as_ref().map(text_of)).collect();
+    assert!(codes.iter().all(|code| *code == codes[0]), "{mode:?}");
+    let events = stage.audit.names().iter().filter(|name| **name == "approved").count();
+    assert_eq!(events - approved, 1, "{mode:?}");
+    let code = match (codes.into_iter().flatten().next(), mode) {
+        (Some(code), _) => code,
+        (None, Mode::Claim) => String::new(),
+        (None, _) => panic!("{mode:?} without a code"),
+    };
+    let ready = Approved { mode, id: model.id, token: model.token, code };
+    assert!(finish(stage.ceremony.clone(), ready).await.is_ok(), "{mode:?}");
 }
 
 /// Redeeming and refreshing against revoking everything: nothing that was approved before is live after.
@@ -680,6 +727,18 @@ macro_rules! on_each_store {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             $(#[$attribute])*
+            async fn a1_the_same_decision_many_times_at_once_is_one() {
+                let (store, _place) = $fresh.await;
+                let stage = Stage::on(store, true);
+                for racers in [2, 16, 64] {
+                    for mode in [Mode::Claim, Mode::Browser, Mode::DetachedOrCode, Mode::FinishCode] {
+                        race_to_decide_alike(&stage, racers, mode).await;
+                    }
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
             async fn r45_r76_r77_races() {
                 let (store, _place) = $fresh.await;
                 for racers in [2, 16, 64, 256] {
@@ -714,7 +773,7 @@ async fn r76_without_grace_no_token_of_a_raced_family_is_live() {
         .build()
         .unwrap();
     let ceremony = auth.ceremony().unwrap().clone();
-    let stage = Stage { ceremony, clock, accounts: TestAccounts::default() };
+    let stage = Stage { ceremony, clock, accounts: TestAccounts::default(), audit: Audit::default() };
     for round in 0..ROUNDS {
         let issued = finish(stage.ceremony.clone(), approved(&stage, Mode::DetachedOrCode).await).await.unwrap();
         let token = issued.refresh_token.expose().to_owned();

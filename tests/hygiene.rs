@@ -84,12 +84,10 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
     let name = tower_agent_auth::types::text::HumanText::new("Example Agent").unwrap();
     let asked = ceremony.request(tower_agent_auth::ceremony::Request::by(name)).await.unwrap();
     let ada = account("ada");
-    let seen = ceremony.view(&asked.authorization.id, &ada, None).await.unwrap();
+    let human = tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser");
+    let seen = ceremony.view(&asked.authorization.id, &human, None).await.unwrap();
     let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested);
-    ceremony
-        .decide(&asked.authorization.id, &tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser"), approve)
-        .await
-        .unwrap();
+    ceremony.decide(&asked.authorization.id, &human, approve).await.unwrap();
     let redeemed = ceremony
         .redeem(asked.claim_token.expose(), &tower_agent_auth::types::session::Redeemer::default())
         .await

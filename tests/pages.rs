@@ -2,13 +2,17 @@
 //! What only a browser can show is in `browser.rs`.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
+use tower_agent_auth::audit::Event;
 
 mod common;
 use common::{
-    Answer, Form, ORIGIN, Pending, Service, TestStore, account, between, browse, config, from_address, json_request,
+    Answer, Fault, Form, ORIGIN, Pending, START, Service, TestStore, account, between, browse, browse_again, config,
+    from_address, json_request,
 };
 
 async fn status_of(service: &Service, pending: &Pending) -> String {
@@ -21,6 +25,8 @@ fn quiet() -> Service {
 }
 
 const APPROVE: [(&str, &str); 2] = [("decision", "approve"), ("scope", "projects:read")];
+/// Its ticks, as the way back from a sign-in keeps them.
+const TICKED: &str = "cHJvamVjdHM6cmVhZA";
 
 #[tokio::test]
 async fn the_page_says_who_asks_for_what_on_which_account() {
@@ -53,7 +59,8 @@ async fn the_page_says_who_asks_for_what_on_which_account() {
         assert!(before_the_button.contains(needed), "{needed} in\n{before_the_button}");
     }
     assert!(page.text.contains("8 minutes"), "how long is left to decide");
-    assert!(!page.text.contains("<script") && !page.text.contains(" style="));
+    assert_eq!(page.text.matches("<script").count(), 1, "the one with a nonce");
+    assert!(page.text.contains("<script nonce=\"") && !page.text.contains(" style="));
     assert!(!page.text.contains("analytics:read"), "not asked for");
 }
 
@@ -153,7 +160,7 @@ async fn r56_only_the_owner_channel_may_decide() {
     let answer = service.send(signed_out).await;
     assert_eq!(
         (answer.status, answer.header("location")),
-        (StatusCode::SEE_OTHER, format!("/login?next={}", pending.path()).as_str())
+        (StatusCode::SEE_OTHER, format!("/login?next={}?ticked={TICKED}", pending.path()).as_str())
     );
     assert_eq!(status_of(&service, &pending).await, "pending");
     assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
@@ -235,7 +242,7 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
     assert_eq!(status_of(&service, &pending).await, "pending");
     // What a browser sends for a page that forbids a referrer.
     assert_eq!(service.send(with("origin", "null")).await.status, StatusCode::SEE_OTHER);
-    // A decision stands: the same form again changes nothing.
+    // A decision stands: another decision by the same form changes nothing.
     let again = service.send(form.post(&pending.path(), &[("decision", "deny")])).await;
     assert_eq!((again.status, status_of(&service, &pending).await), (StatusCode::CONFLICT, "approved".into()));
 }
@@ -269,10 +276,15 @@ async fn r59_r60_r61_every_answer_of_a_page_has_the_headers() {
         } else {
             format!("'nonce-{}'", between(&page.text, "nonce=\"", "\""))
         };
+        let scripts = match page.text.contains("<script") {
+            true => format!("; script-src {nonce}; connect-src 'self'"),
+            false => String::new(),
+        };
+        assert_eq!(page.text.contains("<script"), page.text.contains("value=\"approve\""));
         assert_eq!(
             policy,
             format!(
-                "default-src 'none'; style-src {nonce}; img-src 'self' https://cdn.example.com; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+                "default-src 'none'; style-src {nonce}{scripts}; img-src 'self' https://cdn.example.com; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
             )
         );
         assert!(page.text.is_empty() || nonces.insert(nonce), "a nonce is used once");
@@ -328,7 +340,7 @@ async fn r62_hostile_text_is_shown_and_never_run() {
         let sessions = service.send(browse("ada", "/sessions")).await;
         for page in [page, outcome, sessions] {
             assert!(
-                !page.text.contains("<script")
+                !page.text.contains("<script>")
                     && !page.text.contains("<img src=x")
                     && !page.text.contains("<svg onload"),
                 "{text}"
@@ -457,11 +469,13 @@ async fn the_sessions_page_lists_all_of_the_account_and_revokes_one_or_all() {
     let form = page.form("ada");
     let revoke = |id: &str| form.post("/sessions", &[("decision", "revoke"), ("session", id)]);
     let done = service.send(revoke(&text(&first, "session_id"))).await;
-    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/sessions?done=revoked"));
+    assert_eq!(done.status, StatusCode::SEE_OTHER);
+    assert!(done.header("location").starts_with("/sessions?done=revoked&proof="), "{:?}", done.headers);
     assert_eq!((alive(&first).await, alive(&second).await, alive(&third).await), (false, true, true));
     // Of another account, of nobody, or twice: nothing.
     for id in [text(&bobs, "session_id"), format!("ses_{}", "0".repeat(22)), text(&first, "session_id")] {
-        assert_eq!(service.send(revoke(&id)).await.header("location"), "/sessions?done=gone");
+        let location = service.send(revoke(&id)).await.header("location").to_owned();
+        assert!(location.starts_with("/sessions?done=gone&proof="), "{location}");
     }
     assert!(alive(&bobs).await);
     for bad in [
@@ -471,9 +485,10 @@ async fn the_sessions_page_lists_all_of_the_account_and_revokes_one_or_all() {
     ] {
         assert_eq!(service.send(bad).await.status, StatusCode::BAD_REQUEST);
     }
-    assert_eq!(service.send(form.post("/sessions", &[("decision", "revoke_all")])).await.status, StatusCode::SEE_OTHER);
+    let all = service.send(form.post("/sessions", &[("decision", "revoke_all")])).await;
+    assert_eq!(all.status, StatusCode::SEE_OTHER);
     assert_eq!((alive(&second).await, alive(&third).await, alive(&bobs).await), (false, false, true));
-    let page = service.send(browse("ada", "/sessions?done=revoked_all")).await;
+    let page = service.send(browse_again(&form, all.header("location"))).await;
     assert!(
         page.text.contains("All sessions revoked")
             && page.text.to_lowercase().contains("revoked")
@@ -525,4 +540,417 @@ async fn a_request_is_shown_only_at_the_page_of_its_own_dialect() {
         assert_eq!(service.send(form.post(&wrong, &APPROVE)).await.status, StatusCode::NOT_FOUND, "{wrong}");
         assert_eq!(service.send(form.post(&right, &APPROVE)).await.status, StatusCode::SEE_OTHER, "{right}");
     }
+}
+
+/// Every form that a human can send, with the page that it is on.
+async fn forms(service: &Service) -> Vec<(&'static str, String, Request<Body>)> {
+    let session = service.session("ada", &["projects:read"]).await;
+    let id = session.json["session_id"].as_str().unwrap().to_owned();
+    let pending = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &pending).await;
+    let approved = service.register(&["projects:read"]).await;
+    let waiting = service.open("ada", &approved).await;
+    service.send(waiting.post(&approved.path(), &APPROVE)).await;
+    let list = service.send(browse("ada", "/sessions")).await.form("ada");
+    let sessions = || "/sessions".to_owned();
+    vec![
+        ("approve", pending.path(), form.post(&pending.path(), &APPROVE)),
+        ("deny", pending.path(), form.post(&pending.path(), &[("decision", "deny")])),
+        ("revoke", sessions(), list.post("/sessions", &[("decision", "revoke"), ("session", &id)])),
+        ("revoke all", sessions(), list.post("/sessions", &[("decision", "revoke_all")])),
+        ("release", pending.path(), form.post(&pending.path(), &[("decision", "release")])),
+        ("take back", approved.path(), waiting.post(&approved.path(), &[("decision", "take_back")])),
+        (
+            "take back from the list",
+            sessions(),
+            list.post("/sessions", &[("decision", "take_back"), ("request", &approved.id)]),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a4_no_page_says_that_nothing_was_changed_when_the_store_fails() {
+    for fault in [Fault::Unavailable, Fault::AnswerLost, Fault::AnswersLost] {
+        for index in 0..forms(&quiet()).await.len() {
+            let mut in_doubt = 0;
+            for call in 0..5 {
+                let service = quiet();
+                let (what, path, request) = forms(&service).await.remove(index);
+                let writes = service.store.writes();
+                service.store.break_after(call, fault);
+                let answer = service.send(request).await;
+                let written = service.store.writes() > writes;
+                let what = format!("{what}, {fault:?} at call {call}");
+                if answer.status == StatusCode::SEE_OTHER {
+                    continue;
+                }
+                assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{what}");
+                assert!(!answer.text.contains("Nothing was"), "{what}: {}", answer.text);
+                let doubts = answer.text.contains("can’t tell whether this was saved");
+                assert_eq!(doubts, written, "{what}: {}", answer.text);
+                let way_to_find_out = format!("href=\"{path}\"");
+                assert_eq!(answer.text.replace("&#x2f;", "/").contains(&way_to_find_out), doubts, "{what}");
+                in_doubt += usize::from(doubts);
+            }
+            assert!(in_doubt > 0 || fault == Fault::AnswerLost, "{fault:?} {index}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a1_a_decision_is_repeated_by_its_account_and_contradicted_by_nobody() {
+    for (decision, other) in [("approve", "deny"), ("deny", "approve")] {
+        let service = quiet();
+        let pending = service.register(&["projects:read"]).await;
+        let form = service.open("ada", &pending).await;
+        let fields = [("decision", decision), ("scope", "projects:read")];
+        for _ in 0..3 {
+            let answer = service.send(form.post(&pending.path(), &fields)).await;
+            assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, pending.path().as_str()));
+        }
+        let contrary = [("decision", other), ("scope", "projects:read")];
+        assert_eq!(service.send(form.post(&pending.path(), &contrary)).await.status, StatusCode::CONFLICT);
+        let decided = if decision == "approve" { "approved" } else { "denied" };
+        assert_eq!(status_of(&service, &pending).await, decided);
+        assert_eq!(service.audit.names(), ["requested", "viewed", decided]);
+    }
+}
+
+#[tokio::test]
+async fn a6_the_browser_that_opened_a_request_releases_it_and_nobody_else_does() {
+    for switches in [true, false] {
+        let service = quiet();
+        service.accounts.switches.store(switches, Ordering::SeqCst);
+        let pending = service.register(&["projects:read"]).await;
+        let page = service.send(browse("eve", &pending.path())).await;
+        let form = page.form("eve");
+        let (offer, advice) = ("Use another account", "Sign out, sign in with the right account");
+        assert_eq!((page.text.contains(offer), page.text.contains(advice)), (switches, !switches));
+        // Another browser of the same account did not open it.
+        let elsewhere = service.send(browse("eve", &pending.path())).await;
+        assert!(!elsewhere.text.contains(offer) && !elsewhere.text.contains(advice));
+        let elsewhere = elsewhere.form("eve");
+        for decision in ["switch", "release"] {
+            let refused = service.send(elsewhere.post(&pending.path(), &[("decision", decision)])).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT, "{decision}");
+        }
+        assert_eq!(service.send(browse("bob", &pending.path())).await.status, StatusCode::CONFLICT);
+        // The one that did lets go, once, however often it is asked.
+        let back = if switches { "/switch?next=" } else { "/login?next=" };
+        for _ in 0..3 {
+            let released = service.send(form.post(&pending.path(), &[("decision", "switch")])).await;
+            assert_eq!(released.status, StatusCode::SEE_OTHER, "{}", released.text);
+            assert_eq!(released.header("location"), format!("{back}{}", pending.path()));
+        }
+        assert_eq!(service.audit.names(), ["requested", "viewed", "released"]);
+        let bob = service.open("bob", &pending).await;
+        // What bob has opened since, eve can neither release nor decide.
+        assert_eq!(service.send(browse("eve", &pending.path())).await.status, StatusCode::CONFLICT);
+        for fields in [vec![("decision", "switch")], APPROVE.to_vec(), vec![("decision", "deny")]] {
+            let refused = service.send(form.post(&pending.path(), &fields)).await;
+            assert_eq!(refused.status, StatusCode::CONFLICT, "{fields:?}");
+        }
+        service.send(bob.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(service.complete(&pending).await.json["account"]["id"], "acct_bob");
+        // What is decided is not released.
+        let late = service.send(bob.post(&pending.path(), &[("decision", "switch")])).await;
+        assert_eq!(late.status, StatusCode::CONFLICT);
+    }
+}
+
+#[tokio::test]
+async fn a6_whoever_signs_in_as_another_in_that_browser_may_use_that_account_instead() {
+    let service = quiet();
+    let pending = service.register(&["projects:read"]).await;
+    let form = service.open("eve", &pending).await;
+    let in_this_browser = |login: &str| {
+        let cookie = format!("user=bob; login={login}; {}", form.cookie);
+        Request::get(pending.path()).header("cookie", cookie).body(Body::empty()).unwrap()
+    };
+    let page = service.send(in_this_browser("x")).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
+    assert!(page.text.contains("Use this account instead") && !page.text.contains("eve@"), "{}", page.text);
+    let csrf = between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let bob = Form { human: "bob".into(), csrf, cookie: format!("login=x; {}", form.cookie) };
+    let released = service.send(bob.post(&pending.path(), &[("decision", "release")])).await;
+    assert_eq!((released.status, released.header("location")), (StatusCode::SEE_OTHER, pending.path().as_str()));
+    assert_eq!(service.send(in_this_browser("x")).await.status, StatusCode::OK);
+    let bound = service.audit.events();
+    let owner = bound.iter().filter_map(|event| match event {
+        Event::Viewed { account, .. } => Some(account.to_string()),
+        _ => None,
+    });
+    assert_eq!(owner.collect::<Vec<_>>(), ["acct_eve", "acct_bob"]);
+    // An expired request is not offered.
+    let old = service.register(&["projects:read"]).await;
+    service.open("eve", &old).await;
+    service.clock.advance(std::time::Duration::from_secs(600));
+    assert!(!service.send(browse("bob", &old.path())).await.text.contains("Use this account"));
+}
+
+fn unticked(page: &Answer, scope: &str) -> bool {
+    let box_of = |suffix: &str| format!("name=\"scope\" value=\"{scope}\"{suffix}>");
+    let (ticked, unticked) = (page.text.contains(&box_of(" checked")), page.text.contains(&box_of("")));
+    assert!(ticked != unticked, "{scope} in {}", page.text);
+    unticked
+}
+
+#[tokio::test]
+async fn a9_the_narrowing_survives_a_new_sign_in_and_never_widens() {
+    let service = quiet();
+    let pending = service.register(&["projects:read", "projects:write", "experiments:read"]).await;
+    *service.accounts.since.lock().unwrap() = Some(service.auth.ceremony().unwrap().now());
+    let form = service.open("ada", &pending).await;
+    service.clock.advance(std::time::Duration::from_secs(300));
+    *service.accounts.since.lock().unwrap() = Some(START.before(std::time::Duration::from_secs(3_600)));
+    let fields = [("decision", "approve"), ("scope", "projects:read"), ("scope", "experiments:read")];
+    let too_old = service.send(form.post(&pending.path(), &fields)).await;
+    let mut signed_out = form.post(&pending.path(), &fields);
+    signed_out.headers_mut().insert("cookie", form.cookie.parse().unwrap());
+    let signed_out = service.send(signed_out).await;
+    for (answer, to) in [(too_old, "/step-up?next="), (signed_out, "/login?next=")] {
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        let return_to = answer.header("location").strip_prefix(to).unwrap().to_owned();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_?=".contains(&byte);
+        assert!(return_to.bytes().all(plain), "{return_to} needs escaping");
+        // Still too old, or signed out: it is passed on.
+        for request in [browse("ada", &return_to), Request::get(&return_to).body(Body::empty()).unwrap()] {
+            let again = service.send(request).await;
+            assert!(again.header("location").ends_with(&format!("next={return_to}")), "{:?}", again.headers);
+        }
+        let now = service.auth.ceremony().unwrap().now();
+        let before = service.accounts.since.lock().unwrap().replace(now);
+        let page = service.send(browse("ada", &return_to)).await;
+        let boxes = ["projects:read", "projects:write", "experiments:read"].map(|scope| unticked(&page, scope));
+        assert_eq!(boxes, [false, true, false]);
+        *service.accounts.since.lock().unwrap() = before;
+    }
+    *service.accounts.since.lock().unwrap() = None;
+    // Whatever a link says, only what was requested has a box.
+    for forged in ["analytics:read projects:read", "projects:read *", "", "nonsense nonsense", "projects:read\0"] {
+        let kept = data_encoding::BASE64URL_NOPAD.encode(forged.as_bytes());
+        let page = service.send(browse("ada", &format!("{}?ticked={kept}", pending.path()))).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(!page.text.contains("value=\"analytics:read\"") && !page.text.contains("value=\"*\""));
+        assert_eq!(page.text.matches("name=\"scope\"").count(), 3);
+    }
+    for garbage in ["%", "%ff%fe", "=", "a=b&ticked=x", "////"] {
+        let Ok(request) = Request::get(format!("{}?ticked={garbage}", pending.path())).body(Body::empty()) else {
+            continue;
+        };
+        assert!(service.send(request).await.status.is_redirection(), "{garbage}");
+    }
+}
+
+#[tokio::test]
+async fn a10_a_press_that_comes_before_anybody_can_read_approves_nothing() {
+    const WAIT: std::time::Duration = std::time::Duration::from_millis(600);
+    let service = Service::with(config().no_limits().limits(|limits| limits.approve_after = WAIT));
+    let pending = service.register(&["projects:read", "projects:write"]).await;
+    let form = service.open("ada", &pending).await;
+    for millis in [0, 260, 339] {
+        service.clock.advance(std::time::Duration::from_millis(millis));
+        let early = service.send(form.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(early.status, StatusCode::BAD_REQUEST, "after {millis} more");
+        assert!(early.text.contains("did not count") && early.text.contains("value=\"approve\""), "{}", early.text);
+        assert_eq!((unticked(&early, "projects:read"), unticked(&early, "projects:write")), (false, true));
+        assert_eq!(status_of(&service, &pending).await, "pending");
+    }
+    // A form can't be made to look older than it is, and one of another process with a clock behind must wait too.
+    let (made_at, mac) = form.csrf.split_once('.').unwrap();
+    let made_at: i64 = made_at.parse().unwrap();
+    for forged in [format!("{}.{mac}", made_at - 600), format!("-{made_at}.{mac}"), mac.to_owned(), format!(".{mac}")] {
+        let forged = service.send(Form { csrf: forged, ..form.clone() }.post(&pending.path(), &APPROVE)).await;
+        assert_eq!(forged.status, StatusCode::FORBIDDEN);
+    }
+    let behind = Service::on(config().limits(|limits| limits.approve_after = WAIT), service.store.clone());
+    assert_eq!(behind.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::BAD_REQUEST);
+    service.clock.advance(std::time::Duration::from_millis(1));
+    assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(status_of(&service, &pending).await, "approved");
+    // To deny, nobody has to wait.
+    let denied = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &denied).await;
+    let answer = service.send(form.post(&denied.path(), &[("decision", "deny")])).await;
+    assert_eq!((answer.status, status_of(&service, &denied).await), (StatusCode::SEE_OTHER, "denied".into()));
+}
+
+#[tokio::test]
+async fn a3_what_is_approved_and_not_collected_is_listed_and_taken_back() {
+    for way in ["the list", "the page", "all at once"] {
+        let service = quiet();
+        let pending = service.register(&["projects:read"]).await;
+        let form = service.open("ada", &pending).await;
+        service.send(form.post(&pending.path(), &APPROVE)).await;
+        let page = service.send(browse_again(&form, &pending.path())).await;
+        assert!(page.text.contains("value=\"take_back\""), "{}", page.text);
+        let list = service.send(browse("ada", "/sessions")).await;
+        for needed in ["not collected yet", "Example Agent", "See your projects", "value=\"take_back\"", "revoke_all"] {
+            assert!(list.text.contains(needed), "{needed} in {}", list.text);
+        }
+        assert!(!list.text.contains("No agent has access"));
+        assert!(!service.send(browse("bob", "/sessions")).await.text.contains("Example Agent"));
+        let listed = list.form("ada");
+        let request = match way {
+            "the list" => listed.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)]),
+            "the page" => form.post(&pending.path(), &[("decision", "take_back")]),
+            _ => listed.post("/sessions", &[("decision", "revoke_all")]),
+        };
+        assert_eq!(service.send(request).await.status, StatusCode::SEE_OTHER, "{way}");
+        assert_eq!(service.complete(&pending).await.error(), "access_denied", "{way}");
+        let list = service.send(browse("ada", "/sessions")).await;
+        assert!(list.text.contains("No agent has access"), "{way}: {}", list.text);
+        assert!(service.send(browse_again(&form, &pending.path())).await.text.contains("Taken back"), "{way}");
+        // It stays taken back, whatever form is sent again.
+        assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::CONFLICT, "{way}");
+        if way != "all at once" {
+            assert_eq!(service.audit.names(), ["requested", "viewed", "approved", "taken_back"], "{way}");
+        }
+    }
+    // What the agent has collected is not taken back, but revoked.
+    let service = quiet();
+    let pending = service.register(&["projects:read"]).await;
+    service.approve("ada", &pending, &["projects:read"]).await;
+    let list = service.send(browse("ada", "/sessions")).await.form("ada");
+    // Another account takes nothing back.
+    service.session("bob", &["projects:read"]).await;
+    let bobs = service.send(browse("bob", "/sessions")).await.form("bob");
+    let foreign = service.send(bobs.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
+    assert!(foreign.header("location").contains("done=gone"));
+    let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
+    let late = service.send(list.post("/sessions", &[("decision", "take_back"), ("request", &pending.id)])).await;
+    assert!(late.header("location").contains("done=gone"));
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
+    for bad in [vec![("decision", "take_back")], vec![("decision", "take_back"), ("request", "' OR 1=1")]] {
+        assert_eq!(service.send(list.post("/sessions", &bad)).await.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn a11_what_was_done_is_told_by_what_was_done() {
+    let service = quiet();
+    let session = service.session("ada", &["projects:read"]).await;
+    let id = session.json["session_id"].as_str().unwrap();
+    let page = service.send(browse("ada", "/sessions")).await;
+    let form = page.form("ada");
+    let said = ["Session revoked", "All sessions revoked", "had ended already", "Taken back"];
+    let says = async |request: Request<Body>| {
+        let text = service.send(request).await.text;
+        said.into_iter().filter(|said| text.contains(said)).collect::<Vec<_>>()
+    };
+    let mac = "0".repeat(64);
+    for forged in [
+        "/sessions?done=revoked_all",
+        "/sessions?done=revoked",
+        "/sessions?done=gone&proof=",
+        &format!("/sessions?done=revoked_all&proof={}.{mac}", START.as_millis()),
+        // The token of a form proves nothing else.
+        &format!("/sessions?done=revoked_all&proof={}", form.csrf),
+    ] {
+        assert_eq!(says(browse_again(&form, forged)).await, [""; 0], "{forged}");
+    }
+    let done = service.send(form.post("/sessions", &[("decision", "revoke"), ("session", id)])).await;
+    let location = done.header("location").to_owned();
+    assert_eq!(says(browse_again(&form, &location)).await, ["Session revoked"]);
+    // Not for another deed, in another browser, for another account, or later.
+    assert_eq!(says(browse_again(&form, &location.replace("=revoked&", "=revoked_all&"))).await, [""; 0]);
+    assert_eq!(says(browse("ada", &location)).await, [""; 0]);
+    let bob = Form { human: "bob".into(), ..form.clone() };
+    assert_eq!(says(browse_again(&bob, &location)).await, [""; 0]);
+    service.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(says(browse_again(&form, &location)).await, [""; 0]);
+    let all = service.send(form.post("/sessions", &[("decision", "revoke_all")])).await;
+    assert_eq!(says(browse_again(&form, all.header("location"))).await, ["All sessions revoked"]);
+}
+
+#[tokio::test]
+async fn a2_the_pages_say_what_each_scope_gives() {
+    let service = quiet();
+    let pending = service.register(&["experiments:write", "experiments:read", "projects:read"]).await;
+    let page = service.send(browse("ada", &pending.path())).await;
+    assert_eq!(page.text.matches("Gives as well").count(), 1);
+    let row = |scope: &str| between(&page.text, &format!("value=\"{scope}\""), "</label>").to_owned();
+    let (write, read) = (row("experiments:write"), row("experiments:read"));
+    assert!(write.contains("data-gives=\"experiments:read\"") && write.contains("See your experiments"), "{write}");
+    assert!(read.contains("<code>experiments:write</code>") && !read.contains("data-gives"), "{read}");
+    assert!(!row("projects:read").contains("gives"));
+    // Read is left out, and given all the same: every page says so.
+    let form = page.form("ada");
+    let fields = [("decision", "approve"), ("scope", "experiments:write")];
+    service.send(form.post(&pending.path(), &fields)).await;
+    for path in [pending.path(), "/sessions".into()] {
+        let text = service.send(browse("ada", &path)).await.text;
+        assert!(text.contains("experiments:read") && !text.contains("projects:read"), "{path}: {text}");
+    }
+    let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(service.get_as("/experiments", &token).await.status, StatusCode::OK);
+    for path in [pending.path(), "/sessions".into()] {
+        let text = service.send(browse("ada", &path)).await.text;
+        assert!(text.contains("experiments:read") && !text.contains("projects:read"), "{path}: {text}");
+    }
+    // Over several steps, and also where only the giver was asked for.
+    let steps = config().no_limits().scope("all", "Do everything", |scope| scope.implies("experiments:write"));
+    let service = Service::with(steps);
+    let pending = service.register(&["all"]).await;
+    let page = service.send(browse("ada", &pending.path())).await;
+    assert!(page.text.contains("data-gives=\"experiments:read experiments:write\""), "{}", page.text);
+    assert!(page.text.contains("See your experiments") && page.text.contains("Create and change experiments"));
+    assert_eq!(page.text.matches("name=\"scope\"").count(), 1, "nothing has a box that was not asked for");
+}
+
+#[tokio::test]
+async fn a8_what_stays_with_the_human_comes_from_the_configuration() {
+    let shown = async |config: tower_agent_auth::ConfigBuilder| {
+        let service = Service::with(config.no_limits());
+        let pending = service.register(&[]).await;
+        let page = service.send(browse("ada", &pending.path())).await.text;
+        (page, service.get("/auth.md").await.text)
+    };
+    let (page, auth_md) = shown(config()).await;
+    for text in [&page, &auth_md] {
+        for thing in ["billing", "Billing", "API keys", "deletion"] {
+            assert!(!text.contains(thing), "{thing}: this service has no such thing");
+        }
+    }
+    let (page, auth_md) = shown(config().owner_only("payroll").owner_only("the board's minutes")).await;
+    assert!(page.contains("No agent can ever reach payroll, the board&#x27;s minutes."), "{page}");
+    assert!(auth_md.contains("No scope gives these: payroll, the board's minutes."), "{auth_md}");
+    for bad in ["", " ", "a<b>", "two\nlines", &"x".repeat(65)] {
+        let error = config().owner_only(bad).build().unwrap_err();
+        assert_eq!(error.problems()[0].field, "owner_only", "{bad:?}");
+    }
+    let read = tower_agent_auth::Config::from_json(
+        r#"{ "resource": "https://api.example.com", "name": "x", "owner_only": ["payroll"],
+            "scopes": [{ "name": "a", "description": "A" }] }"#,
+    );
+    assert_eq!(read.unwrap().owner_only(), ["payroll"]);
+}
+
+#[tokio::test]
+async fn a14_only_danger_is_a_warning_and_one_network_is_one_place() {
+    let page = async |name: &str, agent: &str, browser: &str| {
+        let service = quiet();
+        let body = json!({ "type": "user_claimed", "client_name": name }).to_string();
+        let registered = service.send(from_address(json_request("/agent/auth", &body), agent)).await;
+        let path = registered.json["claim_url"].as_str().unwrap().strip_prefix(ORIGIN).unwrap().to_owned();
+        service.send(from_address(browse("ada", &path), browser)).await.text
+    };
+    let warned = |page: &str| page.contains("class=\"warnings\"");
+    let far = "another network address";
+    // A first-timer is told so, without an alarm.
+    let first = page("Example Agent", "192.0.2.7", "192.0.2.7").await;
+    assert!(first.contains("You have never let an agent use this account") && !warned(&first));
+    for (agent, browser, differs) in [
+        ("192.0.2.7", "192.0.2.8", true),
+        ("192.0.2.7", "::ffff:192.0.2.7", false),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", false),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", true),
+        ("2001:db8::1", "192.0.2.7", true),
+    ] {
+        let page = page("Example Agent", agent, browser).await;
+        assert_eq!(page.contains(far), differs, "{agent} {browser}");
+        assert!(!warned(&page), "{agent} {browser}: common, and no danger");
+    }
+    let spoof = page("Example Analytics support", "192.0.2.7", "192.0.2.7").await;
+    assert!(warned(&spoof), "{spoof}");
 }

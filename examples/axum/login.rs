@@ -65,6 +65,11 @@ impl Accounts for Login {
         format!("{}?next={next}", self.config.path(PATH))
     }
 
+    /// The sign-in page takes another account at any time.
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        Some(self.login_url(return_to))
+    }
+
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
         Ok(!account.as_str().starts_with(DISABLED))
     }
@@ -197,11 +202,12 @@ fn welcome(login: &Login, headers: &HeaderMap, email: &str, next: &str) -> Resul
     Ok((login.set_cookie(secret.expose(), ""), Redirect::to(&login.destination(next))).into_response())
 }
 
-async fn sign_out(State(login): State<Login>, headers: HeaderMap) -> Response {
+async fn sign_out(State(login): State<Login>, headers: HeaderMap, form: Result<Form<Next>, FormRejection>) -> Response {
+    let next = form.map_or_else(|_| String::new(), |Form(Next { next })| next);
     if let Some(Err(error)) = login.secret(&headers).map(|secret| login.logins.remove(&secret.id())) {
         return login.failed(&error);
     }
-    (login.set_cookie("", "; Max-Age=0"), Redirect::to(&login.config.path(PATH))).into_response()
+    (login.set_cookie("", "; Max-Age=0"), Redirect::to(&login.login_url(&next))).into_response()
 }
 
 /// An account id that is the same in all processes and after restarts. A real service has ids that do not depend on the

@@ -1,19 +1,22 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
-    Ceremony, CeremonyError,
+    Approver, Ceremony, CeremonyError, DRAWS,
     flow::{Code, KnownFlow},
 };
 use crate::{
     accounts::SignedIn,
     audit::Event,
+    store::{StoreError, traits::is_late},
     types::{
-        authorization::{Account, Approval, AuthorizationRequest, Client, State, Transition},
+        authorization::{
+            Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
+        },
         callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
         scope::ScopeSet,
-        secret::{Exchange, Finish, Secret},
+        secret::{Exchange, Finish, Kind, Prefix, Secret},
         session::SessionRecord,
         text::HumanText,
     },
@@ -41,6 +44,8 @@ pub struct View {
     pub state: State,
     /// Warnings for the human.
     pub warnings: Vec<Warning>,
+    /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
+    pub can_release: bool,
 }
 
 /// A reason for the human to check an authorization request with extra care.
@@ -51,12 +56,20 @@ pub enum Warning {
     DeceptiveName,
     /// The client's name resembles the service's own name.
     OfficialName,
-    /// The agent's network address differs from that of the human's browser.
+    /// The agent's network differs from that of the human's browser: the IPv4 address, or the IPv6 /64 network.
     OtherAddress,
     /// The account has never granted a session before.
     FirstAgent,
     /// The account has granted sessions before, but none to a client of this name.
     NewClient,
+}
+
+impl Warning {
+    /// Whether it hints at a deception. What is merely new to the account, or far from its browser, is common.
+    #[must_use]
+    pub const fn is_danger(self) -> bool {
+        matches!(self, Self::DeceptiveName | Self::OfficialName)
+    }
 }
 
 /// A decided authorization request, and the code that is passed through the human's browser, if there is one.
@@ -67,7 +80,7 @@ pub struct Decided {
     pub authorization: AuthorizationRequest,
     /// Its flow.
     pub flow: KnownFlow,
-    /// The code. It is returned only here.
+    /// The code, while it can be redeemed.
     pub code: Option<HandedOut>,
 }
 
@@ -89,20 +102,23 @@ impl Ceremony {
     }
 
     /// Returns an authorization request for a signed-in human to view, and binds it to their account. After that, no
-    /// other account can decide.
+    /// other account can decide, unless this browser [releases](Self::release) it.
     ///
     /// # Errors
     /// When there is no such authorization request, when another account opened it first, or when the service fails.
-    pub async fn view(
+    pub async fn view<'a>(
         &self,
         id: &AuthorizationRequestId,
-        account: &Account,
+        human: impl Into<Approver<'a>>,
         browser: Option<IpAddr>,
     ) -> Result<View, CeremonyError> {
+        let approver = human.into();
+        let account = approver.account();
         let mut authorization = self.by_id(id).await?;
         let now = self.now();
         if authorization.account.is_none() && authorization.state_at(now) == State::Pending {
-            let open = Transition::Open(account.clone());
+            let flow = KnownFlow::of(&authorization)?.opened_by(approver.opener(&account.id, id)?);
+            let open = Transition::Open(Opening::new(account.clone(), flow));
             if self.store.transition(id, &open, now).await? {
                 self.record(&Event::Viewed { authorization: id.clone(), account: account.id.clone() });
             }
@@ -114,43 +130,191 @@ impl Ceremony {
             warnings.extend(self.novelty(&authorization.client, account).await?);
         }
         let flow = KnownFlow::of(&authorization)?;
-        Ok(View { state: authorization.state_at(now), authorization, flow, warnings })
+        let can_release = self.releasable(&authorization, &approver)?.is_some();
+        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, can_release })
+    }
+
+    /// Whether the browser of this human can release a request, be it bound to their account or to another: it is
+    /// pending, and this browser opened it.
+    ///
+    /// # Errors
+    /// When there is no such authorization request, or when the service fails.
+    pub async fn can_release<'a>(
+        &self,
+        id: &AuthorizationRequestId,
+        human: impl Into<Approver<'a>>,
+    ) -> Result<bool, CeremonyError> {
+        Ok(self.releasable(&self.by_id(id).await?, &human.into())?.is_some())
+    }
+
+    /// Releases a pending request from the account that this browser opened it for, so that another account can open it.
+    /// Nobody else can. A request that no account has opened stays as it is.
+    ///
+    /// # Errors
+    /// When there is no such authorization request, when another browser opened it, when it was decided or has expired,
+    /// or when the service fails.
+    pub async fn release<'a>(
+        &self,
+        id: &AuthorizationRequestId,
+        human: impl Into<Approver<'a>>,
+    ) -> Result<(), CeremonyError> {
+        let approver = human.into();
+        for _ in 0..DRAWS {
+            let authorization = self.by_id(id).await?;
+            match authorization.state_at(self.now()) {
+                State::Pending if authorization.account.is_none() => return Ok(()),
+                State::Pending => {}
+                State::Expired => return Err(CeremonyError::Expired),
+                _ => return Err(CeremonyError::AlreadyDecided),
+            }
+            let release = self.releasable(&authorization, &approver)?.ok_or(CeremonyError::WrongAccount)?;
+            let event = Event::Released { authorization: id.clone(), account: release.account.clone() };
+            if self.store.transition(id, &Transition::Release(release), self.now()).await? {
+                self.record(&event);
+                return Ok(());
+            }
+            // It was opened, released or decided meanwhile.
+        }
+        Err(CeremonyError::WrongAccount)
+    }
+
+    /// The transition that releases a request, if it is pending and the browser of this approver opened it.
+    fn releasable(
+        &self,
+        authorization: &AuthorizationRequest,
+        approver: &Approver<'_>,
+    ) -> Result<Option<Release>, CeremonyError> {
+        let Some(account) = &authorization.account else { return Ok(None) };
+        let (flow, opener) = KnownFlow::with_opener(authorization)?;
+        let is_opener = opener.is_some() && opener == approver.opener(&account.id, &authorization.id)?;
+        if !is_opener || authorization.state_at(self.now()) != State::Pending {
+            return Ok(None);
+        }
+        Ok(Some(Release::new(account.id.clone(), authorization.flow.clone(), flow.to_stored())))
     }
 
     /// Records the decision of the human of the bound account.
     ///
+    /// The same decision again gets the same answer: a form that is sent twice does no harm. If the answer has a code,
+    /// only the [approver](Approver) who got it gets it again, and only until it is redeemed or expires.
+    ///
     /// # Errors
-    /// When another account opened it, when it was already decided or has expired, when the human's sign-in is too old
-    /// to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer act
-    /// for the account, or when the service fails. The request is then unchanged.
-    pub async fn decide(
+    /// When another account opened it, when it was decided differently or has expired, when the human's sign-in is too
+    /// old to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer
+    /// act for the account, or when the service fails. The request is then unchanged, unless the error
+    /// [may have changed it](CeremonyError::may_have_changed): then decide again, or view the request.
+    pub async fn decide<'a>(
         &self,
         id: &AuthorizationRequestId,
-        human: &SignedIn,
+        approver: impl Into<Approver<'a>>,
         decision: Decision,
     ) -> Result<Decided, CeremonyError> {
-        let account = &human.account;
+        let approver = approver.into();
         let mut authorization = self.by_id(id).await?;
-        self.check_account(&authorization, account)?;
+        self.check_account(&authorization, approver.account())?;
+        if authorization.state_at(self.now()) != State::Pending {
+            return self.decided_before(authorization, &approver, &decision);
+        }
         let mut flow = KnownFlow::of(&authorization)?;
-        let (transition, event, code) = match decision {
-            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, human, scopes).await?,
+        let (transition, event, code) = match &decision {
+            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, &approver, scopes.clone()).await?,
             Decision::Deny => {
-                let event = Event::Denied { authorization: id.clone(), account: account.id.clone() };
-                (Transition::Deny(account.id.clone()), event, None)
+                let account = approver.account().id.clone();
+                let event = Event::Denied { authorization: id.clone(), account: account.clone() };
+                (Transition::Deny(account), event, None)
             }
         };
         let now = self.now();
-        if self.store.transition(id, &transition, now).await? {
+        let expected = authorization.apply(transition.clone(), now).then_some(&authorization);
+        if self.decided_now(id, &transition, now, expected).await? {
             self.record(&event);
-            // The store has decided. Another read could fail, and the human would be told that nothing was changed.
-            authorization.apply(transition, now);
             return Ok(Decided { authorization, flow, code });
         }
-        match self.by_id(id).await?.state_at(self.now()) {
-            State::Expired => Err(CeremonyError::Expired),
-            _ => Err(CeremonyError::AlreadyDecided),
+        // Another call decided first, or the request was released.
+        let current = self.by_id(id).await.map_err(CeremonyError::after_a_write)?;
+        self.check_account(&current, approver.account())?;
+        self.decided_before(current, &approver, &decision)
+    }
+
+    /// Applies a decision. If the store fails, its change may have been made all the same: one look shows whether the
+    /// request is now as expected. A store that did not respond in time is not asked again.
+    async fn decided_now(
+        &self,
+        id: &AuthorizationRequestId,
+        transition: &Transition,
+        now: Timestamp,
+        expected: Option<&AuthorizationRequest>,
+    ) -> Result<bool, CeremonyError> {
+        let error: StoreError = match self.store.transition(id, transition, now).await {
+            Ok(applied) => return Ok(applied),
+            Err(error) => error,
+        };
+        let can_look = error.may_have_changed() && !is_late(&error);
+        let is_expected = |found: &AuthorizationRequest| {
+            expected.is_some_and(|expected| (&found.decision, &found.flow) == (&expected.decision, &expected.flow))
+        };
+        match can_look {
+            true if self.by_id(id).await.is_ok_and(|found| is_expected(&found)) => Ok(true),
+            _ => Err(error.into()),
         }
+    }
+
+    /// The answer to a decision about a request that is no longer pending.
+    fn decided_before(
+        &self,
+        authorization: AuthorizationRequest,
+        approver: &Approver<'_>,
+        decision: &Decision,
+    ) -> Result<Decided, CeremonyError> {
+        let state = authorization.state_at(self.now());
+        let same = match (decision, state) {
+            (_, State::Expired) => return Err(CeremonyError::Expired),
+            (Decision::Approve(scopes), State::Approved | State::Redeemed) => authorization.granted() == Some(scopes),
+            (Decision::Deny, State::Denied) => true,
+            _ => false,
+        };
+        if !same {
+            return Err(CeremonyError::AlreadyDecided);
+        }
+        let flow = KnownFlow::of(&authorization)?;
+        let code = self.code_again(&authorization, &flow, *approver)?;
+        if state == State::Approved && flow.has_live_code(self.now()) && code.is_none() {
+            return Err(CeremonyError::AlreadyDecided);
+        }
+        Ok(Decided { authorization, flow, code })
+    }
+
+    /// The code that `approver` got when they approved this request; `None` for anybody else, and once the request is
+    /// redeemed or the code has expired.
+    ///
+    /// # Errors
+    /// Never in practice: only when the derivation fails.
+    pub fn code_again<'a>(
+        &self,
+        authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
+        approver: impl Into<Approver<'a>>,
+    ) -> Result<Option<HandedOut>, CeremonyError> {
+        let (approver, prefixes) = (approver.into(), self.config.prefixes());
+        if authorization.state_at(self.now()) != State::Approved {
+            return Ok(None);
+        }
+        let (exchange, finish) = (flow.callback_code(), flow.finish_code());
+        let exchange = self.derive_again(&prefixes.exchange, authorization, exchange, &approver)?;
+        let finish = self.derive_again(&prefixes.finish, authorization, finish, &approver)?;
+        Ok(exchange.map(HandedOut::Exchange).or(finish.map(HandedOut::Finish)))
+    }
+
+    fn derive_again<K: Kind>(
+        &self,
+        prefix: &Prefix<K>,
+        authorization: &AuthorizationRequest,
+        code: Option<&Code<K>>,
+        approver: &Approver<'_>,
+    ) -> Result<Option<Secret<K>>, CeremonyError> {
+        let Some(code) = code.filter(|code| !code.expires_at.has_passed(self.now())) else { return Ok(None) };
+        let derived = approver.code_again(prefix, &authorization.id, code.salt)?;
+        Ok(derived.filter(|secret| secret.digest().matches(&code.digest)))
     }
 
     /// Whether a sign-in is recent enough to approve with. If the host does not say when the human signed in, approval
@@ -169,11 +333,11 @@ impl Ceremony {
         &self,
         authorization: &AuthorizationRequest,
         flow: &mut KnownFlow,
-        human: &SignedIn,
+        approver: &Approver<'_>,
         scopes: ScopeSet,
     ) -> Result<(Transition, Event, Option<HandedOut>), CeremonyError> {
-        let account = &human.account;
-        self.check_sign_in(human)?;
+        let account = approver.account();
+        self.check_sign_in(approver.human)?;
         if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
@@ -190,7 +354,7 @@ impl Ceremony {
             requested: authorization.requested.clone(),
             granted: scopes.clone(),
         };
-        let (code, expires_at) = self.hand_out(flow, authorization)?;
+        let (code, expires_at) = self.hand_out(flow, authorization, approver)?;
         let approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
         Ok((Transition::Approve(approval), event, code))
     }
@@ -201,28 +365,24 @@ impl Ceremony {
         &self,
         flow: &mut KnownFlow,
         authorization: &AuthorizationRequest,
+        approver: &Approver<'_>,
     ) -> Result<(Option<HandedOut>, Timestamp), CeremonyError> {
-        let (prefixes, lifetimes) = (self.config.prefixes(), self.config.lifetimes());
-        let (now, until) = (self.now(), authorization.expires_at);
-        let finish =
-            || Ok::<_, CeremonyError>((prefixes.finish.generate(&*self.random)?, now.after(lifetimes.finish_code)));
+        let (prefixes, lifetimes, random) = (self.config.prefixes(), self.config.lifetimes(), &*self.random);
+        let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
             KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
             KnownFlow::Browser { code, .. } => {
-                let secret = prefixes.exchange.generate(&*self.random)?;
+                let (secret, salt) = approver.new_code(&prefixes.exchange, id, random)?;
                 let expires_at = now.after(lifetimes.exchange_code);
-                *code = Some(Code::new(secret.digest(), expires_at));
+                *code = Some(Code::new(secret.digest(), expires_at, salt));
                 (Some(HandedOut::Exchange(secret)), expires_at)
             }
-            KnownFlow::FinishCode { code, .. } => {
-                let (secret, expires_at) = finish()?;
-                *code = Some(Code::new(secret.digest(), expires_at));
-                (Some(HandedOut::Finish(secret)), expires_at)
-            }
-            KnownFlow::Detached { code, .. } => {
-                let (secret, expires_at) = finish()?;
-                *code = Some(Code::new(secret.digest(), expires_at));
-                (Some(HandedOut::Finish(secret)), expires_at.max(until))
+            KnownFlow::FinishCode { code, .. } | KnownFlow::Detached { code, .. } => {
+                let (secret, salt) = approver.new_code(&prefixes.finish, id, random)?;
+                let expires_at = now.after(lifetimes.finish_code);
+                *code = Some(Code::new(secret.digest(), expires_at, salt));
+                let until = if matches!(flow, KnownFlow::Detached { .. }) { expires_at.max(until) } else { expires_at };
+                (Some(HandedOut::Finish(secret)), until)
             }
         })
     }
@@ -253,7 +413,7 @@ impl Ceremony {
         let name = client.name.as_str().to_lowercase();
         let reserved = [self.config.name().to_lowercase(), "official".into(), "support".into()];
         let elsewhere = match (client.address, browser) {
-            (Some(agent), Some(browser)) => agent != browser,
+            (Some(agent), Some(browser)) => source_of(agent) != source_of(browser),
             _ => false,
         };
         let deceptive = client.name.looks_deceptive() || client.label.as_ref().is_some_and(HumanText::looks_deceptive);

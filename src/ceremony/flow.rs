@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::approver::Opener;
 use crate::{
     store::{StoreError, StoreErrorKind},
     types::{
@@ -10,6 +11,7 @@ use crate::{
         clock::Timestamp,
         pkce::CodeChallenge,
         secret::{Digest, Exchange, Finish, Kind, Poll},
+        session::Salt,
     },
 };
 
@@ -79,12 +81,15 @@ pub struct Code<K: Kind> {
     /// When it expires.
     #[serde(with = "millis")]
     pub expires_at: Timestamp,
+    /// The salt with which the browser session that approved can derive the code again. `None` if the code is random.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hex")]
+    pub salt: Option<Salt>,
 }
 
 impl<K: Kind> Code<K> {
     /// A code with this digest, valid until `expires_at`.
-    pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp) -> Self {
-        Self { digest, expires_at }
+    pub(super) const fn new(digest: Digest<K>, expires_at: Timestamp, salt: Option<Salt>) -> Self {
+        Self { digest, expires_at, salt }
     }
 }
 
@@ -92,6 +97,9 @@ impl<K: Kind> Code<K> {
 #[derive(Deserialize, Serialize)]
 struct Stored<F> {
     version: u16,
+    /// What identifies the browser that opened the request, while it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hex")]
+    opener: Option<Opener>,
     #[serde(flatten)]
     flow: F,
 }
@@ -102,17 +110,31 @@ impl KnownFlow {
     /// # Errors
     /// When this version does not know the flow, for example because a newer version wrote it.
     pub fn of(authorization: &AuthorizationRequest) -> Result<Self, StoreError> {
+        Self::read(authorization).map(|stored| stored.flow)
+    }
+
+    /// The flow, and what identifies the browser that opened the request.
+    pub(super) fn with_opener(authorization: &AuthorizationRequest) -> Result<(Self, Option<Opener>), StoreError> {
+        Self::read(authorization).map(|stored| (stored.flow, stored.opener))
+    }
+
+    fn read(authorization: &AuthorizationRequest) -> Result<Stored<Self>, StoreError> {
         let corrupt = |source| StoreError::because(StoreErrorKind::Corrupt, source);
         let text = authorization.flow.as_str();
         let stored: Stored<Self> = serde_json::from_str(text).map_err(|_| corrupt(UnknownFlow))?;
-        if stored.version == VERSION { Ok(stored.flow) } else { Err(corrupt(UnknownFlow)) }
+        if stored.version == VERSION { Ok(stored) } else { Err(corrupt(UnknownFlow)) }
     }
 
     /// The stored form of the flow.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
     pub fn to_stored(&self) -> Flow {
-        let text = serde_json::to_string(&Stored { version: VERSION, flow: self });
+        self.opened_by(None)
+    }
+
+    /// The stored form of the flow of a request that this browser opened.
+    #[expect(clippy::expect_used, reason = "texts, numbers and booleans under texts can always be written as JSON")]
+    pub(super) fn opened_by(&self, opener: Option<Opener>) -> Flow {
+        let text = serde_json::to_string(&Stored { version: VERSION, opener, flow: self });
         Flow::from_stored(&text.expect("a flow can be written as JSON"))
     }
 
@@ -148,6 +170,20 @@ impl KnownFlow {
     #[must_use]
     pub const fn has_finish_code(&self) -> bool {
         matches!(self, Self::FinishCode { .. } | Self::Detached { finish_code: true, .. })
+    }
+
+    /// Whether an approval handed out a code that is valid at `now`.
+    pub(super) fn has_live_code(&self, now: Timestamp) -> bool {
+        let ends = [self.callback_code().map(|code| code.expires_at), self.finish_code().map(|code| code.expires_at)];
+        ends.into_iter().flatten().any(|end| !end.has_passed(now))
+    }
+
+    /// The code that was sent to the agent's callback.
+    pub(super) const fn callback_code(&self) -> Option<&Code<Exchange>> {
+        match self {
+            Self::Browser { code, .. } => code.as_ref(),
+            _ => None,
+        }
     }
 
     /// The finish code that the human was shown.
@@ -188,7 +224,7 @@ mod hex {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::{CodeChallenge, Digest, Kind};
+    use super::{CodeChallenge, Digest, Kind, Opener, Salt};
 
     pub(super) trait Bytes: Sized {
         fn bytes(&self) -> &[u8; 32];
@@ -215,6 +251,26 @@ mod hex {
         }
     }
 
+    impl Bytes for Salt {
+        fn bytes(&self) -> &[u8; 32] {
+            &self.0
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self(bytes)
+        }
+    }
+
+    impl Bytes for Opener {
+        fn bytes(&self) -> &[u8; 32] {
+            &self.0
+        }
+
+        fn of(bytes: [u8; 32]) -> Self {
+            Self(bytes)
+        }
+    }
+
     pub(super) fn serialize<S: Serializer>(value: &impl Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&HEXLOWER.encode(value.bytes()))
     }
@@ -223,6 +279,24 @@ mod hex {
         let text = String::deserialize(deserializer)?;
         let bytes = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.map(T::of).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
+    }
+}
+
+/// The same, for a value that may be missing.
+mod optional_hex {
+    use serde::{Deserializer, Serializer};
+
+    use super::hex::{self, Bytes};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<impl Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => hex::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        hex::deserialize(deserializer).map(Some)
     }
 }
 
@@ -279,13 +353,13 @@ mod tests {
     #[test]
     fn every_flow_reads_back() {
         let (poll, exchange) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
-        let finish = Code::new(Digest::from_bytes([3; 32]), Timestamp::from_millis(5));
+        let finish = Code::new(Digest::from_bytes([3; 32]), Timestamp::from_millis(5), Some(Salt([9; 32])));
         let browser = KnownFlow::Browser {
             poll,
             callback: Callback::from_stored("http://127.0.0.1:4000/callback?a=b"),
             state: Some("&=%#é\0\n\"".into()),
             challenge: CodeChallenge::from_bytes([4; 32]),
-            code: Some(Code::new(exchange, Timestamp::from_millis(-1))),
+            code: Some(Code::new(exchange, Timestamp::from_millis(-1), None)),
         };
         for flow in [
             KnownFlow::Claim,

@@ -157,8 +157,7 @@ impl Ceremony {
     }
 
     /// Whether `code` is the finish code that was shown to the human who approved.
-    #[must_use]
-    pub fn is_finish_code(&self, flow: &KnownFlow, code: &str) -> bool {
+    fn is_finish_code(&self, flow: &KnownFlow, code: &str) -> bool {
         let digest = self.config.prefixes().finish.digest(code.as_bytes());
         flow.finish_code().zip(digest).is_some_and(|(handed_out, digest)| handed_out.digest.matches(&digest))
     }
@@ -240,8 +239,9 @@ impl Ceremony {
                 Ok(Proof::of(code.is_none() || self.is_finish_code(flow, attempt.code), true))
             }
             KnownFlow::Detached { exchange, .. } if has_exchange_code(exchange) => Ok(Proof::Holds),
+            // There is no finish code yet. Only the poll token proves anything, and only where a code may be presented.
             KnownFlow::Detached { finish_code, code: None, .. } => {
-                if *finish_code {
+                if *finish_code && holds_poll_token == Some(true) {
                     Ok(Proof::Holds)
                 } else {
                     Ok(Proof::Fails)

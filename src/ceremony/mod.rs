@@ -5,10 +5,10 @@
 //! |---|---|---|
 //! | request, status | the agent, by claim token | `request` |
 //! | request, poll, redeem a login | the agent, by poll token and code | `login` |
-//! | view, decide | the human | `decide` |
+//! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
-//! | list, revoke | the human; the agent for itself | `sessions` |
+//! | list, revoke, take back | the human; the agent for itself | `sessions` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
@@ -38,7 +38,7 @@
 //! let asked = ceremony.request(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account::new(AccountId::new("42")?, "ada@example.com");
 //! let human = SignedIn::new(human, "the id of their browser session");
-//! let seen = ceremony.view(&asked.authorization.id, human.account(), None).await?;
+//! let seen = ceremony.view(&asked.authorization.id, &human, None).await?;
 //! let scopes = seen.authorization.requested.clone();
 //! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
@@ -66,6 +66,7 @@ use crate::{
     },
 };
 
+mod approver;
 mod decide;
 mod flow;
 mod housekeeping;
@@ -77,6 +78,7 @@ mod refresh;
 mod request;
 mod sessions;
 
+pub use approver::Approver;
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
@@ -87,7 +89,7 @@ pub use sessions::Page;
 
 pub(crate) use limiter::Limiter;
 
-/// How often a new secret is generated at most if the store reports a conflict.
+/// How often a step is tried again at most, with new secrets if the store reports a conflict.
 const DRAWS: usize = 3;
 
 /// The ceremony of one service. Cheap to clone.
@@ -292,10 +294,25 @@ pub enum CeremonyError {
 }
 
 impl CeremonyError {
-    /// Whether the service itself failed. The response is 503, and nothing was decided.
+    /// Whether the service itself failed. The response is 503.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Accounts(_) | Self::Random(_))
+    }
+
+    /// Whether stored data may have changed although the step failed: the store failed during a write, or after one. A
+    /// response must then not say that nothing was changed.
+    #[must_use]
+    pub const fn may_have_changed(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_have_changed())
+    }
+
+    /// The error of a step that follows a write.
+    fn after_a_write(self) -> Self {
+        match self {
+            Self::Store(error) => Self::Store(error.of_a_write()),
+            other => other,
+        }
     }
 }
 

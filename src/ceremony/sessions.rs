@@ -3,8 +3,9 @@ use std::sync::Arc;
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
-    store::RevokeTarget,
+    store::{AuthorizationKey, RevokeTarget},
     types::{
+        authorization::{AuthorizationRequest, Transition},
         id::{AccountId, AuthorizationRequestId, SessionId},
         session::{RevokedBy, Session, SessionRecord},
     },
@@ -35,6 +36,32 @@ impl Ceremony {
         sessions.truncate(PAGE);
         let next = sessions.last().filter(|_| more).map(|record| record.session.id.clone());
         Ok(Page { sessions, next })
+    }
+
+    /// The authorization requests that the account has approved and that no agent has collected yet, newest first: at
+    /// most 50.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn uncollected(&self, account: &AccountId) -> Result<Vec<AuthorizationRequest>, CeremonyError> {
+        let mut approved = self.store.list_approved(account, self.now(), PAGE).await?;
+        approved.retain(|request| *request.resource == *self.config.resource());
+        Ok(approved)
+    }
+
+    /// Takes back an approval of the account, on its human's request, before an agent collects it. `false` if there is
+    /// none to take back: it was collected, taken back before, or has expired.
+    ///
+    /// # Errors
+    /// When the service fails; the approval may still stand.
+    pub async fn take_back(&self, account: &AccountId, id: &AuthorizationRequestId) -> Result<bool, CeremonyError> {
+        let found = self.find(&AuthorizationKey::Id(id.clone())).await?;
+        let own = found.is_some_and(|request| request.account.is_some_and(|bound| bound.id == *account));
+        if !own || !self.store.transition(id, &Transition::Revoke, self.now()).await? {
+            return Ok(false);
+        }
+        self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone() });
+        Ok(true)
     }
 
     /// The sessions that were issued for an authorization request, newest first, including ended ones.

@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde_json::Value;
 
@@ -30,6 +30,7 @@ pub struct ConfigBuilder {
     scopes: Vec<ScopeBuilder>,
     dialects: Option<Vec<String>>,
     claim_methods: Vec<String>,
+    owner_only: Vec<String>,
     challenge_scope: bool,
     sessions_path: Option<String>,
     trusted_proxies: Vec<String>,
@@ -120,6 +121,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a thing that no agent can ever reach, such as `billing`, for the human and for auth.md to read. It guards
+    /// nothing: that is what [`owner_only`](crate::AgentAuth::owner_only) routes are for.
+    pub fn owner_only(mut self, thing: &str) -> Self {
+        self.owner_only.push(thing.into());
+        self
+    }
+
     /// Sets whether the challenge to a request without credentials names the route's scopes.
     pub fn challenge_scope(mut self, on: bool) -> Self {
         self.challenge_scope = on;
@@ -156,12 +164,13 @@ impl ConfigBuilder {
         self
     }
 
-    /// Removes every cap and rate limit. For load and race tests only.
+    /// Removes every cap and rate limit, and the wait before an approval. For load and race tests only.
     pub fn no_limits(mut self) -> Self {
         self.limits.pending_per_source = None;
         self.limits.pending_total = None;
         self.limits.enforce_poll_interval = false;
         self.limits.rates = Rates::NONE;
+        self.limits.approve_after = Duration::ZERO;
         self
     }
 
@@ -218,6 +227,7 @@ impl ConfigBuilder {
             catalogue: check.catalogue(&self.scopes),
             dialects: check.dialects(self.dialects),
             claim_methods: check.claim_methods(&self.claim_methods),
+            owner_only: check.owner_only(self.owner_only),
             challenge_scope: self.challenge_scope,
             sessions_path,
             trusted_proxies: check.networks(&self.trusted_proxies),
@@ -259,6 +269,7 @@ impl ConfigBuilder {
         };
         self.dialects = reader.strings("dialects");
         self.claim_methods = reader.strings("claim_methods").unwrap_or_default();
+        self.owner_only = reader.strings("owner_only").unwrap_or_default();
         self.challenge_scope = reader.boolean("challenge_scope").unwrap_or_default();
         self.sessions_path = reader.string("sessions_path");
         self.trusted_proxies = reader.strings("trusted_proxies").unwrap_or_default();
@@ -292,6 +303,7 @@ impl ConfigBuilder {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));
             set(&mut self.limits.pending_total, limits.number("pending_total").map(Some));
             set(&mut self.limits.poll_interval, limits.duration("poll_interval"));
+            set(&mut self.limits.approve_after, limits.duration("approve_after"));
             set(&mut self.limits.store_read, limits.duration("store_read"));
             set(&mut self.limits.store_write, limits.duration("store_write"));
             let rates = &mut self.limits.rates;

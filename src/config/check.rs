@@ -25,6 +25,7 @@ const MAX_CODE: Duration = Duration::from_secs(600);
 const MAX_HISTORY: Duration = Duration::from_secs(3_650 * 86_400);
 const MIN_DEADLINE: Duration = Duration::from_millis(10);
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
+const MAX_APPROVE_AFTER: Duration = Duration::from_secs(10);
 const MAX_GRACE: Duration = Duration::from_secs(60);
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 const MAX_NAME: usize = 64;
@@ -169,6 +170,10 @@ impl Check {
         if interval < Duration::from_secs(1) || interval > Duration::from_secs(60) {
             self.note("limits.poll_interval", shown(interval), "must be between 1s and 1m");
         }
+        if limits.approve_after > MAX_APPROVE_AFTER {
+            let remedy = format!("must be at most {}; 0s turns it off", shown(MAX_APPROVE_AFTER));
+            self.note("limits.approve_after", shown(limits.approve_after), remedy);
+        }
         for (field, span) in [("limits.store_read", limits.store_read), ("limits.store_write", limits.store_write)] {
             if span < MIN_DEADLINE || span > MAX_DEADLINE {
                 self.note(field, shown(span), "must be between 10ms and 1m");
@@ -247,6 +252,16 @@ impl Check {
             self.note("dialects", name, format!("is not a dialect of this version; there is: {all}"));
         }
         Dialect::ALL.into_iter().filter(|dialect| names.iter().any(|name| name == dialect.as_str())).collect()
+    }
+
+    pub(super) fn owner_only(&mut self, things: Vec<String>) -> Vec<String> {
+        for thing in &things {
+            self.plain_text("owner_only", thing, MAX_NAME);
+            if thing.trim().is_empty() {
+                self.note("owner_only", thing, "must be a few words, such as billing");
+            }
+        }
+        things
     }
 
     pub(super) fn claim_methods(&mut self, methods: &[String]) -> Vec<HumanText> {

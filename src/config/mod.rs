@@ -39,6 +39,7 @@
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
 //! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions` | both |
+//! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
 //! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
 //! | `sessions_path` | the path of the human's sessions page, below the issuer | `/agent/sessions` |
@@ -64,6 +65,7 @@
 //! | `limits.polls_per_minute` | status polls from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
+//! | `limits.approve_after` | how old an approval page must be before its form can approve; at most 10 seconds | `600ms` |
 //! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
 //! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
@@ -102,6 +104,7 @@ pub(crate) struct Settings {
     pub(crate) catalogue: Catalogue,
     pub(crate) dialects: Vec<Dialect>,
     pub(crate) claim_methods: Vec<HumanText>,
+    pub(crate) owner_only: Vec<String>,
     pub(crate) challenge_scope: bool,
     pub(crate) sessions_path: String,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -184,6 +187,12 @@ impl Config {
     #[must_use]
     pub fn claim_methods(&self) -> &[HumanText] {
         &self.0.claim_methods
+    }
+
+    /// What no agent can ever reach, for the human and for auth.md to read.
+    #[must_use]
+    pub fn owner_only(&self) -> &[String] {
+        &self.0.owner_only
     }
 
     /// Whether the challenge to a request without credentials names the route's scopes.
@@ -422,6 +431,9 @@ pub struct Limits {
     pub enforce_poll_interval: bool,
     /// Requests per minute from one source, by rate class. `None` is no limit.
     pub rates: Rates,
+    /// How old an approval page must be before its form can approve. An earlier press was meant for something else, and
+    /// the page is shown again. Zero turns the check off.
+    pub approve_after: Duration,
     /// The timeout of store reads. After it, the response is 503.
     pub store_read: Duration,
     /// The timeout of store writes. After it, the response is 503, and the write may or may not have happened.
@@ -480,6 +492,7 @@ impl Default for Limits {
             poll_interval: Duration::from_secs(5),
             enforce_poll_interval: true,
             rates: Rates::default(),
+            approve_after: Duration::from_millis(600),
             store_read: Duration::from_secs(2),
             store_write: Duration::from_secs(5),
         }

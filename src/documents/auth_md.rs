@@ -28,6 +28,7 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) ->
             policy => links.policy.clone(),
             contact => links.contact.clone(),
             sessions => cfg!(feature = "pages").then(|| config.url(config.sessions_path())),
+            owner_only => config.owner_only().to_vec(),
             scopes => scopes(config),
             refreshes,
             chapters,

@@ -32,7 +32,7 @@ pub(crate) fn error_reply(status: StatusCode, code: &str, text: &str) -> Reply {
     json_reply(status, &json!({ "error": code, "error_description": text, "message": text }))
 }
 
-/// The 503 response if the service itself failed: nothing was decided, and the credential stays valid.
+/// The 503 response if the service itself failed. It says nothing about the credential, which the client keeps.
 pub(crate) fn unavailable(seconds: u64) -> Reply {
     let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE);
     retry_after(&mut reply, seconds);

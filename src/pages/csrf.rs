@@ -7,13 +7,19 @@ use http::{
 use sha2::Sha256;
 
 use super::{PageError, Pages};
-use crate::{accounts::SignedIn, http::Reply, types::random::push_base62};
+use crate::{
+    accounts::SignedIn,
+    ceremony::Approver,
+    http::Reply,
+    types::{clock::Timestamp, random::push_base62},
+};
 
 /// The length of the key in base62 digits: 256 bits.
 const KEY: usize = 43;
 
-/// The key that authenticates a browser's forms. It is random, in a cookie that scripts can't read and, over TLS, other
-/// domains can't set. The server stores nothing, so any process of the service can check a form.
+/// The key of a browser: it authenticates the browser's forms, and codes are derived from it. It is random, in a cookie
+/// that scripts can't read and, over TLS, other domains can't set. The server does not store it, so any process of the
+/// service can check a form.
 pub(super) struct FormKey {
     key: String,
     is_new: bool,
@@ -30,9 +36,36 @@ impl FormKey {
         Ok(Self { key, is_new: true })
     }
 
-    /// The token of a form. It is valid only for this browser, this human's current sign-in, and this subject.
-    pub(super) fn token(&self, human: &SignedIn, subject: &str) -> String {
-        HEXLOWER.encode(&mac(&self.key, human, subject).finalize().into_bytes())
+    /// The human in this browser, for the ceremony.
+    pub(super) fn approver<'a>(&'a self, human: &'a SignedIn) -> Approver<'a> {
+        Approver::with_secret(human, &self.key)
+    }
+
+    /// The token of a form that is made at `now`. It is valid only for this browser, this human's current sign-in, and
+    /// this subject.
+    pub(super) fn token(&self, human: &SignedIn, subject: &str, now: Timestamp) -> String {
+        let made_at = now.as_millis().to_string();
+        format!("{made_at}.{}", HEXLOWER.encode(&self.mac(human, subject, &made_at).finalize().into_bytes()))
+    }
+
+    /// Checks that a page of this service made the form for this browser, this human and this subject, and returns when.
+    /// Requests from other sites are refused before this check.
+    pub(super) fn verify(&self, human: &SignedIn, subject: &str, token: Option<&str>) -> Result<Timestamp, PageError> {
+        let (made_at, mac) = token.and_then(|token| token.split_once('.')).ok_or(PageError::Forged)?;
+        let mac = HEXLOWER.decode(mac.as_bytes()).map_err(|_| PageError::Forged)?;
+        // The comparison is constant-time.
+        self.mac(human, subject, made_at).verify_slice(&mac).map_err(|_| PageError::Forged)?;
+        made_at.parse().map(Timestamp::from_millis).map_err(|_| PageError::Forged)
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    fn mac(&self, human: &SignedIn, subject: &str, made_at: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).expect("a key of any length is good");
+        for part in [subject, human.account.id.as_str(), &human.browser_session, made_at] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac
     }
 
     /// Sets the cookie if the key is new.
@@ -49,24 +82,6 @@ impl FormKey {
     }
 }
 
-/// Checks that a page of this service created the form for this browser, this human and this subject. Requests from
-/// other sites are refused before this check.
-pub(super) fn check(
-    pages: &Pages,
-    headers: &HeaderMap,
-    human: &SignedIn,
-    subject: &str,
-    token: Option<&str>,
-) -> Result<(), PageError> {
-    let (Some(key), Some(token)) =
-        (read(headers, cookie_name(pages)), token.and_then(|token| HEXLOWER.decode(token.as_bytes()).ok()))
-    else {
-        return Err(PageError::Forged);
-    };
-    // The comparison is constant-time.
-    mac(&key, human, subject).verify_slice(&token).map_err(|_| PageError::Forged)
-}
-
 /// The cookie's name. The `__Host-` prefix, which other domains can't set, requires TLS (RFC 6265bis section 4.1.3).
 fn cookie_name(pages: &Pages) -> &'static str {
     if pages.context.config.is_https() { "__Host-agent_auth_form" } else { "agent_auth_form" }
@@ -78,21 +93,11 @@ fn read(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The value of a cookie; `None` if it is sent twice, because another domain may have set one of them.
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
     let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Some(value.to_owned()),
         _ => None,
     }
-}
-
-#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-fn mac(key: &str, human: &SignedIn, subject: &str) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key of any length is good");
-    for part in [subject, human.account.id.as_str(), &human.browser_session] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part.as_bytes());
-    }
-    mac
 }

@@ -1,5 +1,6 @@
-//! The pages for humans: the approval page and the sessions page, rendered on the server. They need no script. Only the
-//! page with a finish code has a short script, which copies the code and detects when it was used.
+//! The pages for humans: the approval page and the sessions page, rendered on the server. They need no script. Where
+//! script runs, the approval page disables its buttons once a form is sent, and the page with a finish code copies the
+//! code and detects when it was used.
 //!
 //! Only the host's own sign-in authenticates a human here. A request with an `Authorization` header is refused, even
 //! with a valid cookie: agent credentials are not accepted on these pages.
@@ -94,7 +95,7 @@ impl Endpoint for Page {
                 },
                 Err(refusal) => Err(refusal),
             };
-            refused.unwrap_or_else(|refusal| pages.refuse(&refusal))
+            refused.unwrap_or_else(|refusal| pages.refuse(&refusal, &request))
         })
     }
 }
@@ -156,7 +157,7 @@ impl Pages {
         Ok(reply)
     }
 
-    fn refuse(&self, error: &PageError) -> Reply {
+    fn refuse(&self, error: &PageError, request: &Request<Bytes>) -> Reply {
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
             PageError::SignedOut { return_to } => self.see_other(&self.context.accounts.login_url(return_to)),
@@ -176,6 +177,7 @@ impl Pages {
                 StatusCode::BAD_REQUEST,
                 &Message::new(Tone::Bad, "That form can’t be read").line(format!("It {problem}. Nothing was changed.")),
             ),
+            PageError::Ceremony(error) if error.is_unavailable() => self.unavailable(error, request),
             PageError::Ceremony(error) => self.refused_by_ceremony(error),
             PageError::Template(error) => {
                 self.context.note_failure(error);
@@ -224,18 +226,30 @@ impl Pages {
                 Message::new(Tone::Bad, "Nothing was approved")
                     .line("Go back and tick at least one of the things that the agent asked for, or deny."),
             ),
-            error => {
-                self.context.note_failure(error);
-                let mut reply = self.show(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    &Message::new(Tone::Neutral, "This can’t be shown right now")
-                        .line("The service could not look it up. Nothing was changed. Try again in a few seconds."),
-                )?;
-                crate::http::retry_after(&mut reply, crate::http::jitter(self.context.ceremony.now()));
-                return Ok(reply);
-            }
+            error => (
+                StatusCode::BAD_REQUEST,
+                Message::new(Tone::Bad, "That can’t be done").line(format!("The service says: {error}.")),
+            ),
         };
         self.show(status, &message)
+    }
+
+    /// The service itself failed. The page never says that nothing was changed: the same form may have been sent twice,
+    /// and the other one taken. After a write whose outcome is unknown, it leads to what is stored now.
+    fn unavailable(&self, error: &CeremonyError, request: &Request<Bytes>) -> Result<Reply, PageError> {
+        self.context.note_failure(error);
+        let message = if *request.method() == Method::POST && error.may_have_changed() {
+            Message::new(Tone::Neutral, "We can’t tell whether this was saved")
+                .line("The service lost touch with its store while it saved what you chose. It may be saved, or not.")
+                .line("Look in a few seconds what stands. Sending the same form again does no harm.")
+                .link(Link { href: request.uri().path().to_owned(), text: "See what stands" })
+        } else {
+            Message::new(Tone::Neutral, "This can’t be shown right now")
+                .line("The service could not look it up. Try again in a few seconds.")
+        };
+        let mut reply = self.show(StatusCode::SERVICE_UNAVAILABLE, &message)?;
+        crate::http::retry_after(&mut reply, crate::http::jitter(self.context.ceremony.now()));
+        Ok(reply)
     }
 
     fn sessions_link(&self) -> Link {

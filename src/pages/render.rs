@@ -29,10 +29,10 @@ pub(super) struct Renderer {
 }
 
 /// What the content security policy of a page allows in addition to the default.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Allowed<'a> {
-    /// Another origin that its form may redirect to. A policy's `form-action` also applies to redirects after a form.
-    pub(super) form_action: Option<&'a str>,
+    /// Other places that its form may redirect to. A policy's `form-action` also applies to redirects after a form.
+    pub(super) form_action: Vec<&'a str>,
     /// Whether it has a script, which may send requests only to this service.
     pub(super) script: bool,
 }
@@ -43,7 +43,16 @@ pub(super) struct Message {
     title: &'static str,
     lines: Vec<String>,
     facts: Vec<(&'static str, String)>,
+    form: Option<Action>,
     link: Option<Link>,
+}
+
+/// A form with one button.
+pub(super) struct Action {
+    pub(super) path: String,
+    pub(super) csrf: String,
+    pub(super) decision: &'static str,
+    pub(super) text: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -58,9 +67,21 @@ pub(super) struct Link {
     pub(super) text: &'static str,
 }
 
+impl Action {
+    /// The form for a template.
+    pub(super) fn to_value(&self) -> Value {
+        context! {
+            action => self.path.clone(),
+            csrf => self.csrf.clone(),
+            decision => self.decision,
+            text => self.text,
+        }
+    }
+}
+
 impl Message {
     pub(super) const fn new(tone: Tone, title: &'static str) -> Self {
-        Self { tone, title, lines: Vec::new(), facts: Vec::new(), link: None }
+        Self { tone, title, lines: Vec::new(), facts: Vec::new(), form: None, link: None }
     }
 
     pub(super) fn line(mut self, line: impl Into<String>) -> Self {
@@ -70,6 +91,11 @@ impl Message {
 
     pub(super) fn fact(mut self, term: &'static str, detail: impl Into<String>) -> Self {
         self.facts.push((term, detail.into()));
+        self
+    }
+
+    pub(super) fn form(mut self, form: Action) -> Self {
+        self.form = Some(form);
         self
     }
 
@@ -86,6 +112,7 @@ impl Renderer {
             ("base.html", include_str!("templates/base.html")),
             ("style.css", include_str!("templates/style.css")),
             ("approval.html", include_str!("templates/approval.html")),
+            ("approval.js", include_str!("templates/approval.js")),
             ("collected.html", include_str!("templates/collected.html")),
             ("finish.html", include_str!("templates/finish.html")),
             ("message.html", include_str!("templates/message.html")),
@@ -126,7 +153,7 @@ impl Renderer {
         if allowed.script {
             sources.push_str(&format!("; script-src 'nonce-{nonce}'; connect-src 'self'"));
         }
-        let form_action = allowed.form_action.map_or_else(String::new, |place| format!(" {place}"));
+        let form_action: String = allowed.form_action.iter().map(|place| format!(" {place}")).collect();
         self.add_headers(reply.headers_mut(), &sources, &form_action);
         Ok(reply)
     }
@@ -148,6 +175,7 @@ impl Renderer {
             title => message.title,
             paragraphs => message.lines.clone(),
             facts => facts.collect::<Vec<Value>>(),
+            form => message.form.as_ref().map(Action::to_value),
             link,
         };
         self.page(random, status, "message.html", content, Allowed::default())

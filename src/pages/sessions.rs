@@ -1,26 +1,26 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use minijinja::{Value, context};
 
-use super::{
-    PageError, Pages,
-    csrf::{self, FormKey},
-    form::Form,
-    render::Allowed,
-    words,
-};
+use super::{PageError, Pages, csrf::FormKey, form::Form, render::Allowed, words};
 use crate::{
     accounts::SignedIn,
     http::Reply,
     types::{
+        authorization::AuthorizationRequest,
         clock::Timestamp,
-        id::SessionId,
+        id::{AuthorizationRequestId, SessionId},
+        scope::ScopeSet,
         session::{RevokedBy, SessionRecord, SessionState},
     },
 };
 
 /// The subject of this page's form tokens.
 pub(super) const SUBJECT: &str = "sessions";
+/// How long the page says what was done. Later, the same URL shows the page without it.
+const NOTICE: Duration = Duration::from_secs(60);
 
 /// Lists the sessions of the account, and revokes one or all.
 pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Reply, PageError> {
@@ -36,13 +36,23 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Re
     let key = FormKey::of(pages, request.headers())?;
     let now = pages.context.ceremony.now();
     let path = pages.sessions_path();
+    // What was approved and not collected is on the first page only: there is not much of it.
+    let waiting = match &after {
+        None => pages.context.ceremony.uncollected(&human.account.id).await?,
+        Some(_) => Vec::new(),
+    };
     let active = page.sessions.iter().filter(|session| session.state_at(now) == SessionState::Active).count();
     let content = context! {
         account => context! { label => human.account.label.clone() },
         sessions => page.sessions.iter().map(|session| show(pages, session, now)).collect::<Vec<Value>>(),
-        notice => field("done").and_then(|done| notice(&done)),
+        waiting => waiting.iter().map(|request| show_waiting(pages, request)).collect::<Vec<Value>>(),
+        notice => field("done").zip(field("proof")).and_then(|(done, proof)| {
+            // Only this service makes the proof, and only for what it has just done for this human.
+            let done_at = key.verify(&human, &subject_of(&done), Some(&*proof)).ok()?;
+            if now < done_at.after(NOTICE) { notice(&done) } else { None }
+        }),
         active_count => active,
-        csrf => key.token(&human, SUBJECT),
+        csrf => key.token(&human, SUBJECT, now),
         next_url => page.next.map(|next| format!("{path}?after={next}")),
         action => path,
     };
@@ -54,7 +64,8 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Re
 
 async fn revoke(pages: &Pages, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
     let form = Form::read(request)?;
-    csrf::check(pages, request.headers(), human, SUBJECT, form.one("csrf"))?;
+    let key = FormKey::of(pages, request.headers())?;
+    key.verify(human, SUBJECT, form.one("csrf"))?;
     let account = &human.account.id;
     let done = match form.one("decision") {
         Some("revoke") => {
@@ -66,18 +77,30 @@ async fn revoke(pages: &Pages, request: &Request<Bytes>, human: &SignedIn) -> Re
             pages.context.ceremony.revoke_all(account).await?;
             "revoked_all"
         }
+        Some("take_back") => {
+            let id = form.one("request").and_then(AuthorizationRequestId::parse);
+            let id = id.ok_or(PageError::Form("must have one `request`"))?;
+            if pages.context.ceremony.take_back(account, &id).await? { "taken_back" } else { "gone" }
+        }
         _ => {
-            return Err(PageError::Form("must have one `decision`, revoke or revoke_all"));
+            return Err(PageError::Form("must have one `decision`, such as revoke or revoke_all"));
         }
     };
-    pages.see_other(&format!("{}?done={done}", pages.sessions_path()))
+    let proof = key.token(human, &subject_of(done), pages.context.ceremony.now());
+    pages.see_other(&format!("{}?done={done}&proof={proof}", pages.sessions_path()))
+}
+
+/// What the proof of a notice is made for.
+fn subject_of(done: &str) -> String {
+    format!("done {done}")
 }
 
 fn notice(done: &str) -> Option<&'static str> {
     match done {
         "revoked" => Some("Session revoked. Its next call is refused."),
         "revoked_all" => Some("All sessions revoked. Their next calls are refused."),
-        "gone" => Some("That session had ended already."),
+        "taken_back" => Some("Taken back. The agent gets no access."),
+        "gone" => Some("That had ended already."),
         _ => None,
     }
 }
@@ -91,19 +114,40 @@ const fn ended_by(by: RevokedBy) -> &'static str {
     }
 }
 
-fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
-    let state = session.state_at(now);
+/// An approved request that no agent has collected.
+fn show_waiting(pages: &Pages, request: &AuthorizationRequest) -> Value {
+    context! {
+        id => request.id.to_string(),
+        client => request.client.name.to_string(),
+        label => request.client.label.as_ref().map(ToString::to_string),
+        scopes => request.granted().map(|granted| scopes(pages, granted)).unwrap_or_default(),
+        asked => words::time(request.created_at),
+        expires => words::time(request.expires_at),
+        address => request.client.address.map(|address| address.to_string()),
+    }
+}
+
+/// The granted scopes, then those that they imply, each with its description.
+fn scopes(pages: &Pages, granted: &ScopeSet) -> Vec<Value> {
     let catalogue = pages.context.config.catalogue();
-    let scopes = session.granted.iter().map(|scope| {
+    let granted_ones = granted.iter().map(|scope| {
         let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
         context! { name => scope.to_string(), description }
     });
+    let implied = catalogue.given(granted).filter(|entry| !granted.contains(&entry.scope)).map(|entry| {
+        context! { name => entry.scope.to_string(), description => entry.description.clone(), implied => true }
+    });
+    granted_ones.chain(implied).collect()
+}
+
+fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
+    let state = session.state_at(now);
     let address = session.last_use.and_then(|last| last.address).or(session.client.address);
     context! {
         id => session.session.id.to_string(),
         client => session.client.name.to_string(),
         label => session.client.label.as_ref().map(ToString::to_string),
-        scopes => scopes.collect::<Vec<Value>>(),
+        scopes => scopes(pages, &session.granted),
         created => words::time(session.created_at),
         last_used => session.last_use.map_or_else(|| "never".into(), |last| words::time(last.at)),
         address => address.map(|address| address.to_string()),

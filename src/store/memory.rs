@@ -193,6 +193,18 @@ impl Tables {
         Ok(true)
     }
 
+    fn list_approved(&self, account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest> {
+        let of_account = |request: &&AuthorizationRequest| {
+            let bound = request.account.as_ref().is_some_and(|bound| bound.id == *account);
+            bound && request.state_at(at) == State::Approved
+        };
+        let requests = self.authorizations.values().map(|new| &new.request);
+        let mut approved: Vec<AuthorizationRequest> = requests.filter(of_account).cloned().collect();
+        approved.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        approved.truncate(limit);
+        approved
+    }
+
     fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         let NewSession { session: record, refresh, redemption } = new;
         let id = &record.session.id;
@@ -403,6 +415,15 @@ impl AuthorizationStore for MemoryStore {
             AuthorizationKey::Lookup(lookup) => tables.lookups.get(lookup),
         };
         Ok(id.and_then(|id| tables.authorizations.get(id)).map(|known| known.request.clone()))
+    }
+
+    async fn list_approved(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<AuthorizationRequest>, StoreError> {
+        Ok(self.read().list_approved(account, at, limit))
     }
 
     async fn transition(

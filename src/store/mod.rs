@@ -150,6 +150,7 @@ pub enum RevokeTarget {
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
+    in_doubt: bool,
 }
 
 /// Why a store failed.
@@ -182,19 +183,32 @@ impl StoreError {
     /// Creates an error of that kind without a source.
     #[must_use]
     pub const fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, source: None, in_doubt: false }
     }
 
     /// Creates an error of that kind with its source.
     #[must_use]
     pub fn because(kind: StoreErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: Some(source.into()) }
+        Self { kind, source: Some(source.into()), in_doubt: false }
     }
 
     /// Why the store failed.
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// Whether stored data may have changed all the same. Then nobody may be told that nothing was changed. It is set
+    /// by the [ceremony](crate::ceremony), not by stores.
+    #[must_use]
+    pub const fn may_have_changed(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// The error of a call that writes. A conflict is certain to have changed nothing.
+    pub(crate) fn of_a_write(mut self) -> Self {
+        self.in_doubt = self.kind != StoreErrorKind::Conflict;
+        self
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::types::{
     authorization::{
-        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
+        Transition,
     },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
@@ -182,6 +183,20 @@ impl AuthorizationStore for RedisStore {
         found.map(|cells| columns::authorization(&cells)).transpose()
     }
 
+    async fn list_approved(
+        &self,
+        account: &AccountId,
+        at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<AuthorizationRequest>, StoreError> {
+        let arguments = Arguments::new().text(account.as_str()).instant(at);
+        let rows: Vec<Cells> = self.read(&self.scripts.list_approved, arguments).await?;
+        let mut approved: Vec<_> = rows.iter().map(columns::authorization).collect::<Result<_, _>>()?;
+        approved.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        approved.truncate(limit);
+        Ok(approved)
+    }
+
     async fn transition(
         &self,
         id: &AuthorizationRequestId,
@@ -190,7 +205,12 @@ impl AuthorizationStore for RedisStore {
     ) -> Result<bool, StoreError> {
         let edge = |name| Arguments::new().text(id.as_str()).instant(at).text(name);
         let arguments = match transition {
-            Transition::Open(account) => edge("open").text(account.id.as_str()).text(&account.label),
+            Transition::Open(Opening { account, flow }) => {
+                edge("open").text(account.id.as_str()).text(&account.label).text(flow.as_str())
+            }
+            Transition::Release(Release { account, from, flow }) => {
+                edge("release").text(account.as_str()).text(from.as_str()).text(flow.as_str())
+            }
             Transition::Approve(Approval { account, scopes, flow, lookups, expires_at }) => edge("approve")
                 .text(account.as_str())
                 .text(&scopes.to_string())

@@ -105,7 +105,7 @@ macro_rules! store_traits {
         impl<S: $name> $object for WithDeadline<S> {$(
             fn $method<'a>(&'a self, $($argument: $type),*) -> Pending<'a, $answer> {
                 let answer = self.store.$method($($argument),*);
-                Box::pin(with_deadline(stringify!($method), self.deadlines.$deadline, answer))
+                Box::pin(with_deadline(stringify!($method), self.deadlines.$deadline(), answer))
             }
         )*}
     )*
@@ -136,6 +136,13 @@ store_traits! { $
         /// # Errors
         /// When the lookup fails.
         read find_authorization(key: &'a AuthorizationKey) -> Option<AuthorizationRequest>;
+
+        /// Returns the authorization requests that the account has approved and that can be redeemed at `at`: at most
+        /// `limit`, the last created first.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read list_approved(account: &'a AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
 
         /// Applies `transition` in one conditional write, if [`AuthorizationRequest::allows`] permits it at `at`.
         /// Returns whether it was applied. An approval adds its lookups in the same transaction. If one is taken,
@@ -265,6 +272,24 @@ pub(crate) struct Deadlines {
     pub(crate) write: Duration,
 }
 
+/// The time limit of one store call.
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    /// Whether the call changes stored data. If it fails, it is unknown whether the change was made.
+    writes: bool,
+}
+
+impl Deadlines {
+    const fn read(self) -> Deadline {
+        Deadline { limit: self.read, writes: false }
+    }
+
+    const fn write(self) -> Deadline {
+        Deadline { limit: self.write, writes: true }
+    }
+}
+
 /// A store whose every call has a deadline.
 pub(crate) struct WithDeadline<S> {
     pub(crate) store: S,
@@ -273,12 +298,18 @@ pub(crate) struct WithDeadline<S> {
 
 async fn with_deadline<T>(
     call: &'static str,
-    deadline: Duration,
+    deadline: Deadline,
     answer: impl Future<Output = Result<T, StoreError>> + Send,
 ) -> Result<T, StoreError> {
-    let late = |_| Err(StoreError::because(StoreErrorKind::Unavailable, Late(deadline)));
-    let answer = async { timeout(deadline, answer).await.unwrap_or_else(late) };
-    observe::of_store(call, answer, |error: &StoreError| error.kind().as_str()).await
+    let late = |_| Err(StoreError::because(StoreErrorKind::Unavailable, Late(deadline.limit)));
+    let answer = async { timeout(deadline.limit, answer).await.unwrap_or_else(late) };
+    let answer = observe::of_store(call, answer, |error: &StoreError| error.kind().as_str()).await;
+    answer.map_err(|error| if deadline.writes { error.of_a_write() } else { error })
+}
+
+/// Whether the store did not respond in time.
+pub(crate) fn is_late(error: &StoreError) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<Late>())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -294,7 +325,7 @@ impl<S: SessionStore> DynSessionStore for WithDeadline<S> {
 
     fn find(self: Arc<Self>, access: Digest<Access>) -> Pending<'static, Option<Arc<Session>>> {
         Box::pin(
-            async move { with_deadline("find_session", self.deadlines.read, self.store.find_session(&access)).await },
+            async move { with_deadline("find_session", self.deadlines.read(), self.store.find_session(&access)).await },
         )
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pending ──approve──► approved ──redeem──► redeemed
+//!    │ open, release       │
 //!    ├──deny──► denied     ├──revoke──► revoked
 //!    └──expire──► expired  ├──5 failed attempts──► locked
 //!                          └──expire──► expired
@@ -62,7 +63,7 @@ pub struct AuthorizationRequest {
     pub created_at: Timestamp,
     /// The expiry of a pending or approved request. An approval may change it.
     pub expires_at: Timestamp,
-    /// The account whose human opened the approval page. After that, no other account can decide.
+    /// The account whose human opened the approval page. Until it is released, no other account can decide.
     pub account: Option<Account>,
     /// The stored decision. Expiry is computed, not stored; see [`AuthorizationRequest::state_at`].
     pub decision: Decision,
@@ -249,7 +250,9 @@ pub enum State {
 #[non_exhaustive]
 pub enum Transition {
     /// A signed-in human opened the page. Binds the request to the account, unless it is bound to another.
-    Open(Account),
+    Open(Opening),
+    /// The browser that bound the request releases it, so that another account can open it.
+    Release(Release),
     /// The human of the bound account approves.
     Approve(Approval),
     /// The human of the bound account refuses.
@@ -258,6 +261,44 @@ pub enum Transition {
     Revoke,
     /// A wrong code was presented for an approved request. The fifth locks it.
     FailedAttempt,
+}
+
+/// A human opens the page of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Opening {
+    /// The account to bind the request to.
+    pub account: Account,
+    /// The flow from now on. It may contain what identifies the browser.
+    pub flow: Flow,
+}
+
+impl Opening {
+    /// Creates an opening by `account`, after which the request has this flow.
+    #[must_use]
+    pub const fn new(account: Account, flow: Flow) -> Self {
+        Self { account, flow }
+    }
+}
+
+/// A request is released from the account that opened it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Release {
+    /// The bound account.
+    pub account: AccountId,
+    /// The flow that the request must have: the text is compared byte for byte.
+    pub from: Flow,
+    /// The flow from now on.
+    pub flow: Flow,
+}
+
+impl Release {
+    /// Creates a release from `account` that is applied only to a request with the flow `from`.
+    #[must_use]
+    pub const fn new(account: AccountId, from: Flow, flow: Flow) -> Self {
+        Self { account, from, flow }
+    }
 }
 
 /// A human's approval.
@@ -339,8 +380,11 @@ impl AuthorizationRequest {
     pub fn allows(&self, transition: &Transition, now: Timestamp) -> bool {
         let bound_to = |id: &AccountId| self.account.as_ref().is_some_and(|account| account.id == *id);
         match transition {
-            Transition::Open(account) => {
+            Transition::Open(Opening { account, .. }) => {
                 self.state_at(now) == State::Pending && (self.account.is_none() || bound_to(&account.id))
+            }
+            Transition::Release(Release { account, from, .. }) => {
+                self.state_at(now) == State::Pending && bound_to(account) && self.flow == *from
             }
             Transition::Approve(Approval { account, scopes, .. }) => {
                 self.state_at(now) == State::Pending
@@ -359,7 +403,14 @@ impl AuthorizationRequest {
             return false;
         }
         match transition {
-            Transition::Open(account) => self.account = Some(account),
+            Transition::Open(Opening { account, flow }) => {
+                self.account = Some(account);
+                self.flow = flow;
+            }
+            Transition::Release(Release { flow, .. }) => {
+                self.account = None;
+                self.flow = flow;
+            }
             Transition::Approve(Approval { scopes, flow, expires_at, .. }) => {
                 self.decision = Decision::Approved(scopes);
                 self.flow = flow;

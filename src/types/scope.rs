@@ -186,6 +186,11 @@ impl Catalogue {
         givers.into_iter().collect()
     }
 
+    /// The entries that `granted` gives, in display order: those of its own scopes, and of all scopes that they imply.
+    pub fn given<'a>(&'a self, granted: &'a ScopeSet) -> impl Iterator<Item = &'a CatalogueEntry> {
+        self.0.iter().filter(|entry| self.grants(granted, &entry.scope))
+    }
+
     /// Whether `granted` gives `wanted`.
     #[must_use]
     pub fn grants(&self, granted: &ScopeSet, wanted: &Scope) -> bool {
@@ -265,6 +270,13 @@ mod tests {
         let has = |granted: &str, wanted: &str| catalogue.grants(&ScopeSet::parse(granted).unwrap(), &scope(wanted));
         assert!(has("write", "read") && has("admin", "read") && has("admin", "admin"));
         assert!(!has("read", "write") && !has("other:write", "other:read") && !has("", "read"));
+        let given = |granted: &str| {
+            let granted = ScopeSet::parse(granted).unwrap();
+            catalogue.given(&granted).map(|entry| entry.scope.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(given("admin"), ["read", "write", "admin"]);
+        assert_eq!(given("write other:read"), ["read", "write", "other:read"]);
+        assert!(given("").is_empty() && given("unknown").is_empty());
     }
 
     #[test]

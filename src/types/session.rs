@@ -346,7 +346,8 @@ pub struct Rotation {
     pub refresh_expires_at: Timestamp,
 }
 
-/// Random bytes from which the successors of a refresh token are derived. Useless without the refresh token.
+/// Random bytes from which secrets are derived, together with a secret that is not stored: the successors of a refresh
+/// token, and the code that an approval hands out. Useless alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "stored salts have this size for ever")]
 pub struct Salt(pub [u8; 32]);

@@ -320,8 +320,9 @@ impl Browser {
         self.click("button[value=approve]").await;
     }
 
-    /// Waits until the Approve button can be clicked, a second after the page is there.
+    /// Moves the pointer over the page and waits until the Approve button can be clicked, a second later.
     pub async fn wakes_up(&self) {
+        self.mouse("mouseMoved", [4.0, 4.0]);
         let awake = "return getComputedStyle(document.querySelector('button[value=approve]')).pointerEvents !== 'none'";
         let deadline = Instant::now() + PATIENCE;
         while self.run(awake).await != json!(true) {
@@ -336,6 +337,27 @@ impl Browser {
         self.reads("asks for access").await;
         self.approve().await;
         self.reads("Approved").await;
+    }
+
+    /// The middle of an element, in the window.
+    pub async fn place_of(&self, css: &str) -> [f64; 2] {
+        let script = format!(
+            "const e = document.querySelector({css:?}); e.scrollIntoView({{ block: 'center' }}); \
+             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]"
+        );
+        serde_json::from_value(self.run(&script).await).unwrap()
+    }
+
+    /// Presses and releases the mouse.
+    pub fn press(&self, place: [f64; 2]) {
+        self.mouse("mousePressed", place);
+        self.mouse("mouseReleased", place);
+    }
+
+    fn mouse(&self, kind: &str, [x, y]: [f64; 2]) {
+        let button = if kind == "mouseMoved" { "none" } else { "left" };
+        let event = json!({ "type": kind, "x": x, "y": y, "button": button, "clickCount": 1 });
+        self.devtools("Input.dispatchMouseEvent", &event);
     }
 
     /// A command of Chromium's own protocol.
@@ -354,6 +376,12 @@ impl Browser {
 
     pub fn assert_quiet_console(&self) {
         assert_eq!(self.console(), Vec::<String>::new());
+    }
+
+    /// The same, but for loads that failed with this status.
+    pub fn assert_quiet_console_but(&self, status: &str) {
+        let rest = self.console().into_iter().filter(|line| !line.contains(status));
+        assert_eq!(rest.collect::<Vec<String>>(), Vec::<String>::new());
     }
 
     fn extension(&self, path: &str, body: &Value) -> Value {

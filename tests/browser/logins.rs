@@ -159,6 +159,38 @@ async fn a_finish_code_is_carried_to_the_agent_and_the_page_says_who_used_it() {
     human.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a1_a_double_click_on_approve_ends_where_one_click_does() {
+    let folder = Folder::new();
+    let demo = Demo::start(&["--store", &folder.store()]);
+    let human = Browser::open().await;
+    for script in [true, false] {
+        for mode in ["finish-code", "browser"] {
+            let own = Folder::new();
+            let mut agent = agent(&arguments(&demo, &own, mode));
+            human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
+            human.goto(&agent.link()).await;
+            if human.client.find(Locator::Css("input[type=email]")).await.is_ok() {
+                human.sign_in("ada@example.com").await;
+            }
+            human.reads("asks for access").await;
+            human.wakes_up().await;
+            let place = human.place_of("button[value=approve]").await;
+            human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !script }));
+            human.press(place);
+            human.press(place);
+            if mode == "browser" {
+                human.reads("Done. You can close this page").await;
+            } else {
+                human.reads("Take this code to your agent").await;
+                agent.tell(&human.client.find(Locator::Id("code")).await.unwrap().text().await.unwrap());
+            }
+            end_of(agent).await;
+        }
+    }
+    human.close().await;
+}
+
 /// What the Agent Analytics command line sends, and no more.
 fn as_cli(demo: &Demo, path: &str, body: &Value) -> Answer {
     Http::new().post(&format!("{}/agent-sessions/{path}", demo.url), body)

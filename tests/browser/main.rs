@@ -73,7 +73,7 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
         "projects:write",
         "at most 90 days",
         "billing",
-        "If somebody sent you this link, deny",
+        "It may have sent you this link",
     ] {
         assert!(text.contains(needed), "{needed} in {text}");
     }
@@ -320,6 +320,91 @@ async fn r59_a_double_click_on_a_page_that_has_just_opened_approves_nothing() {
     assert_eq!(agent.status(&pending).json["status"], "pending");
     human.approve().await;
     human.reads("Approved").await;
+    human.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a10_a_double_click_on_a_page_that_another_window_has_covered_approves_nothing() {
+    for script in [true, false] {
+        let demo = Demo::start(&["--store", "memory"]);
+        let agent = AgentAt::new(&demo.url);
+        let pending = agent.register(&["projects:read"], "Example agent");
+        let human = Browser::open().await;
+        human.open_as("ada@example.com", &pending.claim_url).await;
+        human.reads("asks for access").await;
+        let place = human.place_of("button[value=approve]").await;
+        if !script {
+            human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
+        }
+        // The page was there for long, and no pointer was over it: then its cover closes at the first press.
+        human.goto(&pending.claim_url).await;
+        tokio::time::sleep(Duration::from_millis(1_800)).await;
+        human.press(place);
+        tokio::time::sleep(Duration::from_millis(260)).await;
+        human.press(place);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(agent.status(&pending).json["status"], "pending", "script: {script}");
+        human.reads("Approve can be pressed a second after this page shows").await;
+        // A second later it can be pressed, also with less motion.
+        let reduced = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
+        human.devtools("Emulation.setEmulatedMedia", &reduced);
+        human.approve().await;
+        human.reads("Approved").await;
+        human.assert_quiet_console();
+        human.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_whoever_opened_the_link_as_the_wrong_account_uses_another_one() {
+    let demo = Demo::start(&["--store", "memory", "--no-limits"]);
+    let agent = AgentAt::new(&demo.url);
+    let pending = agent.register(&["projects:read"], "Example agent");
+    let human = Browser::open().await;
+    human.open_as("private@example.com", &pending.claim_url).await;
+    human.click("button[value=switch]").await;
+    human.sign_in("work@example.com").await;
+    human.reads("Signed in as work@example.com").await;
+    // The same by signing out first: the way back is kept.
+    human.click("button[value=switch]").await;
+    human.click("form[action$=logout] button").await;
+    human.sign_in("third@example.com").await;
+    human.reads("Signed in as third@example.com").await;
+    human.approve().await;
+    human.reads("Approved").await;
+    assert_eq!(agent.complete(&pending).json["account"]["email"], "third@example.com");
+    // Signed in elsewhere as another, the link offers that account.
+    let other = agent.register(&["projects:read"], "Example agent");
+    human.goto(&other.claim_url).await;
+    human.reads("asks for access").await;
+    human.goto(&format!("{}/login", demo.url)).await;
+    human.sign_in("work@example.com").await;
+    human.reads("Agent sessions").await;
+    human.goto(&other.claim_url).await;
+    human.click("button[value=release]").await;
+    human.reads("Signed in as work@example.com").await;
+    human.assert_quiet_console_but("409");
+    human.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a2_boxes_are_tied_where_one_scope_gives_another() {
+    let demo = Demo::start(&["--store", "memory", "--no-limits"]);
+    let agent = AgentAt::new(&demo.url);
+    let pending = agent.register(&["experiments:write", "experiments:read", "projects:read"], "Example agent");
+    let human = Browser::open().await;
+    human.open_as("ada@example.com", &pending.claim_url).await;
+    human.reads("Gives as well").await;
+    let ticked = async || {
+        let script = "return [...document.querySelectorAll('[name=scope]:checked')].map((box) => box.value)";
+        human.run(script).await
+    };
+    human.click("input[value='experiments:read']").await;
+    assert_eq!(ticked().await, json!(["projects:read", "experiments:read", "experiments:write"]));
+    human.click("input[value='experiments:write']").await;
+    human.click("input[value='experiments:read']").await;
+    assert_eq!(ticked().await, json!(["projects:read"]));
+    human.assert_quiet_console();
     human.close().await;
 }
 

@@ -56,6 +56,8 @@ pub fn config() -> ConfigBuilder {
         .scope("experiments:read", "See your experiments", |scope| scope)
         .scope("experiments:write", "Create and change experiments", |scope| scope.implies("experiments:read"))
         .sessions_path("/sessions")
+        // The clock of these tests stands still between a page and its form.
+        .limits(|limits| limits.approve_after = Duration::ZERO)
 }
 
 /// A service in this process.
@@ -287,6 +289,12 @@ pub fn json_request(path: &str, body: &str) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap()
 }
 
+/// A signed-in human's GET in the browser that was shown this form.
+pub fn browse_again(form: &Form, path: &str) -> Request<Body> {
+    let cookie = format!("user={}; {}", form.human, form.cookie);
+    Request::get(path).header("cookie", cookie).body(Body::empty()).unwrap()
+}
+
 /// A signed-in human's GET.
 pub fn browse(human: &str, path: &str) -> Request<Body> {
     Request::get(path).header("cookie", format!("user={human}")).body(Body::empty()).unwrap()
@@ -304,6 +312,8 @@ pub struct TestAccounts {
     pub inactive: Arc<Mutex<Vec<String>>>,
     pub fails: Arc<AtomicBool>,
     pub panics: Arc<AtomicBool>,
+    /// Whether the host lets a human choose another account.
+    pub switches: Arc<AtomicBool>,
     /// When the humans signed in, if the host tells.
     pub since: Arc<Mutex<Option<Timestamp>>>,
 }
@@ -340,6 +350,10 @@ impl Accounts for TestAccounts {
 
     fn step_up_url(&self, return_to: &str) -> String {
         format!("/step-up?next={return_to}")
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        self.switches.load(Ordering::SeqCst).then(|| format!("/switch?next={return_to}"))
     }
 
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
@@ -386,6 +400,10 @@ pub enum Fault {
     Panic,
     /// It never answers.
     Hang,
+    /// It does what it is asked, once, and the answer is lost.
+    AnswerLost,
+    /// It does what it is asked, and no answer arrives.
+    AnswersLost,
 }
 
 /// A memory store that counts its calls, waits like a real one, and breaks on demand.
@@ -424,7 +442,8 @@ impl TestStore {
         self.waits.store(true, Ordering::SeqCst);
     }
 
-    async fn step(&self, writes: bool) -> Result<(), StoreError> {
+    /// Whether the call is carried out and its answer lost.
+    async fn step(&self, writes: bool) -> Result<bool, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         if writes {
             self.writes.fetch_add(1, Ordering::SeqCst);
@@ -432,13 +451,19 @@ impl TestStore {
         let fault = *self.fault.lock().unwrap();
         tokio::task::yield_now().await;
         match fault.filter(|(from, _)| call >= *from).map(|(_, fault)| fault) {
-            None => Ok(()),
-            Some(Fault::Unavailable) => Err(StoreError::because(StoreErrorKind::Unavailable, "connection refused")),
+            None => Ok(false),
+            Some(Fault::AnswerLost) => Ok(fault.is_some_and(|(from, _)| call == from)),
+            Some(Fault::AnswersLost) => Ok(true),
+            Some(Fault::Unavailable) => Err(unavailable()),
             Some(Fault::Corrupt) => Err(StoreError::new(StoreErrorKind::Corrupt)),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Panic) => panic!("the store panics, as it was told"),
         }
     }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::because(StoreErrorKind::Unavailable, "connection refused")
 }
 
 impl SessionStore for TestStore {
@@ -461,8 +486,9 @@ macro_rules! steps {
     ($($trait:ident { $($writes:literal $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {$(
         impl $trait for TestStore {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                self.step($writes).await?;
-                self.memory.$name($($argument),*).await
+                let lost = self.step($writes).await?;
+                let answer = self.memory.$name($($argument),*).await;
+                if lost { Err(unavailable()) } else { answer }
             })*
         }
     )*};
@@ -472,6 +498,7 @@ steps! {
     AuthorizationStore {
         true create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
         false find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
+        false list_approved(account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
         true transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
         true redeem(new: &NewSession, at: Timestamp) -> bool;
     }

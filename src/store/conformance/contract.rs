@@ -7,7 +7,7 @@ use crate::{
     types::{
         authorization::{
             Account, Approval, AuthorizationRequest, Decision, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest,
-            Redemption, State, Transition,
+            Redemption, Release, State, Transition,
         },
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, SessionId},
@@ -20,8 +20,8 @@ use crate::{
 
 use super::fixtures::{
     LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, authorization_from, checked,
-    create, deny, digest, find, flow, is_live, listed, lookup, open, opened, rotation, scopes, session, session_of,
-    session_with, text, with_lookup,
+    create, deny, digest, find, flow, is_live, listed, lookup, open, open_as, opened, release, rotation, scopes,
+    session, session_of, session_with, text, with_lookup,
 };
 
 pub async fn an_authorization_request_is_found_by_id_and_by_each_lookup(store: impl CeremonyStore) {
@@ -52,10 +52,16 @@ pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyS
     assert_eq!(store.sessions_of(&unknown.id).await.unwrap(), []);
     assert_eq!(store.find_record(&never.session.session.id).await.unwrap(), None);
     assert!(store.find_refresh(&never.refresh).await.unwrap().is_none());
+    assert_eq!(store.list_approved(&account("alice").id, after(0), 9).await.unwrap(), []);
     assert_eq!(listed(&store, "alice").await, []);
-    for transition in
-        [open("alice"), approve("alice", "a"), deny("alice"), Transition::Revoke, Transition::FailedAttempt]
-    {
+    for transition in [
+        open("alice"),
+        release("alice"),
+        approve("alice", "a"),
+        deny("alice"),
+        Transition::Revoke,
+        Transition::FailedAttempt,
+    ] {
         assert!(!apply(&store, &unknown, transition).await);
     }
     assert!(!store.redeem(&never, after(1)).await.unwrap());
@@ -202,6 +208,8 @@ pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl Ceremo
         for (transition, legal_in, leads_to) in [
             (open("alice"), Some(State::Pending), State::Pending),
             (open("mallory"), None, state),
+            (release("alice"), Some(State::Pending), State::Pending),
+            (release("mallory"), None, state),
             (approve("alice", "a"), Some(State::Pending), State::Approved),
             (approve("mallory", "a"), None, state),
             (deny("alice"), Some(State::Pending), State::Denied),
@@ -261,8 +269,33 @@ pub async fn r44_the_first_account_that_opens_is_bound(store: impl CeremonyStore
     assert!(!apply(&store, &unopened, open("mallory")).await);
     assert_eq!(find(&store, &unopened).await.account, Some(account("alice")));
     let renamed = Account { label: "alice@new.example".to_owned(), ..account("alice") };
-    assert!(apply(&store, &unopened, Transition::Open(renamed.clone())).await);
+    assert!(apply(&store, &unopened, open_as(renamed.clone())).await);
     assert_eq!(find(&store, &unopened).await.account, Some(renamed));
+}
+
+/// A release names the account and the flow that it releases. What another browser has opened since stays bound.
+pub async fn a6_a_release_frees_a_request_only_from_the_opening_that_it_names(store: impl CeremonyStore) {
+    let request = authorization();
+    create(&store, &request).await;
+    assert!(!apply(&store, &request, release("alice")).await, "nobody opened it");
+    assert!(apply(&store, &request, open("alice")).await);
+    let bound = find(&store, &request).await;
+    assert_eq!((bound.account.as_ref(), &bound.flow), (Some(&account("alice")), &flow(3)));
+    let other_flow = Transition::Release(Release::new(account("alice").id, flow(1), flow(1)));
+    for refused in [release("mallory"), other_flow] {
+        assert!(!apply(&store, &request, refused).await);
+        assert_eq!(find(&store, &request).await, bound);
+    }
+    assert!(apply(&store, &request, release("alice")).await);
+    assert_eq!(find(&store, &request).await, request, "as if nobody had opened it");
+    assert!(!apply(&store, &request, release("alice")).await, "once");
+    assert!(!apply(&store, &request, approve("alice", "a")).await && !apply(&store, &request, deny("alice")).await);
+    assert!(apply(&store, &request, open("bob")).await);
+    assert!(!apply(&store, &request, release("alice")).await, "bob has opened it since");
+    assert!(apply(&store, &request, approve("bob", "a")).await);
+    assert!(!apply(&store, &request, release("bob")).await, "it is decided");
+    let found = find(&store, &request).await;
+    assert_eq!((found.account, found.decision), (Some(account("bob")), Decision::Approved(scopes("a"))));
 }
 
 /// Instants around the expiry, and whether a transition is legal at each.
@@ -272,6 +305,7 @@ pub async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl 
     for (millis, legal) in AROUND {
         for (state, transition) in [
             (State::Pending, open("alice")),
+            (State::Pending, release("alice")),
             (State::Pending, approve("alice", "a")),
             (State::Pending, deny("alice")),
             (State::Approved, Transition::Revoke),
@@ -398,6 +432,49 @@ pub async fn an_account_is_revoked_with_what_it_approved(store: impl CeremonySto
     assert!(store.redeem(&session_of(&bobs_waiting, "bob"), after(6)).await.unwrap());
     let later = session(&store, "alice").await;
     assert!(is_live(&store, &later).await, "what is approved afterwards lives");
+}
+
+/// What can still be redeemed is listed for its account, newest first, and nothing else is.
+pub async fn a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_over(store: impl CeremonyStore) {
+    let list = async |name: &str, millis: i64, limit: usize| {
+        let found = store.list_approved(&account(name).id, after(millis), limit).await.unwrap();
+        found.into_iter().map(|request| request.id).collect::<Vec<_>>()
+    };
+    let mut newest_first = Vec::new();
+    for millis in [5, 3, 4] {
+        let request = AuthorizationRequest { created_at: after(millis), ..authorization() };
+        create(&store, &request).await;
+        assert!(apply(&store, &request, open("alice")).await);
+        assert!(!list("alice", 6, 9).await.contains(&request.id), "it is pending");
+        assert!(store.transition(&request.id, &approve_until("alice", "a", 100 + millis), after(6)).await.unwrap());
+        newest_first.push((millis, request));
+    }
+    newest_first.sort_by_key(|(millis, _)| -millis);
+    let ids: Vec<_> = newest_first.iter().map(|(_, request)| request.id.clone()).collect();
+    for state in [State::Pending, State::Denied, State::Revoked, State::Locked, State::Redeemed, State::Expired] {
+        in_state(&store, state).await;
+    }
+    // One that expires at the end of the fixtures' life is still approved at 6.
+    let waiting = list("alice", LIFE, 9).await;
+    assert_eq!(waiting, [], "all are over by then");
+    let others = approved(&store, "bob").await;
+    let listed_now = list("alice", 6, 9).await;
+    assert_eq!(listed_now.iter().filter(|id| ids.contains(id)).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(list("bob", 6, 9).await, [others.id]);
+    assert_eq!(list("carol", 6, 9).await, []);
+    assert_eq!(list("alice", 6, 2).await, ids[..2]);
+    // Closed at the exact instant, one after the other.
+    assert_eq!(list("alice", 103, 2).await, ids[..2]);
+    let found = store.list_approved(&account("alice").id, after(104), 9).await.unwrap();
+    let found = found.iter().find(|request| request.id == ids[0]).unwrap();
+    assert_eq!(found, &find(&store, &newest_first[0].1).await, "the whole request");
+    let redeemed = session_of(&newest_first[0].1, "alice");
+    assert!(store.redeem(&redeemed, after(7)).await.unwrap());
+    assert!(store.transition(&ids[1], &Transition::Revoke, after(7)).await.unwrap());
+    let left = list("alice", 8, 9).await;
+    assert!(!left.contains(&ids[0]) && !left.contains(&ids[1]) && left.contains(&ids[2]));
+    revoke(&store, RevokeTarget::Account(account("alice").id)).await;
+    assert_eq!(list("alice", 8, 9).await, []);
 }
 
 pub async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {
@@ -791,7 +868,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
         new.resource = hostile.into();
         let owner = Account::new(AccountId::new(hostile).unwrap(), format!("{hostile}\0\n\u{202e}{hostile}"));
         create(&store, &new).await;
-        assert!(apply(&store, &new, Transition::Open(owner.clone())).await);
+        assert!(apply(&store, &new, open_as(owner.clone())).await);
         assert!(apply(&store, &new, approve_as(&owner, &new.requested)).await);
         let found = find(&store, &new).await;
         assert_eq!(found.client, new.client);

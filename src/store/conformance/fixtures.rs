@@ -9,7 +9,8 @@ use crate::{
     store::{AuthorizationKey, CeremonyStore, Creation, PendingCaps, SessionStore},
     types::{
         authorization::{
-            Account, Approval, AuthorizationRequest, Client, Flow, Lookup, NewAuthorizationRequest, Transition,
+            Account, Approval, AuthorizationRequest, Client, Flow, Lookup, NewAuthorizationRequest, Opening, Release,
+            Transition,
         },
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, SessionId},
@@ -142,7 +143,16 @@ pub async fn find(store: &impl CeremonyStore, authorization: &AuthorizationReque
 }
 
 pub fn open(id: &str) -> Transition {
-    Transition::Open(account(id))
+    open_as(account(id))
+}
+
+pub fn open_as(account: Account) -> Transition {
+    Transition::Open(Opening::new(account, flow(3)))
+}
+
+/// Releases what [`open`] bound.
+pub fn release(id: &str) -> Transition {
+    Transition::Release(Release::new(account(id).id, flow(3), flow(1)))
 }
 
 pub fn approve(id: &str, list: &str) -> Transition {

@@ -83,6 +83,7 @@ macro_rules! store_conformance {
                 r44_every_edge_is_legal_or_not_as_the_table_says
                 r44_approved_scopes_are_some_of_those_requested
                 r44_the_first_account_that_opens_is_bound
+                a6_a_release_frees_a_request_only_from_the_opening_that_it_names
                 r13_every_edge_is_closed_from_the_instant_of_expiry_on
                 r13_nothing_is_redeemed_from_the_instant_of_expiry_on
                 redeeming_keeps_the_whole_session
@@ -92,6 +93,7 @@ macro_rules! store_conformance {
                 a_session_is_revoked_by_its_refresh_token
                 a_session_is_revoked_by_its_id_for_its_account_only
                 an_account_is_revoked_with_what_it_approved
+                a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_over
                 what_was_revoked_is_listed_but_not_found
                 revoking_twice_ends_nothing_more
                 an_expired_session_can_be_revoked
@@ -123,6 +125,7 @@ macro_rules! store_conformance {
                 r45_one_winner_of_64_racing_redeems
                 r45_one_winner_of_64_racing_redeems_of_one_session
                 r45_one_winner_of_racing_approvals_and_denials
+                a6_racing_releases_and_openings_leave_one_account_bound
                 r45_after_an_account_is_revoked_nothing_approved_before_is_live
                 r45_after_an_account_is_revoked_no_repeated_redemption_is_live
                 r42_racing_requests_stay_within_the_caps

@@ -12,14 +12,15 @@ use crate::{
 use super::{
     dice::Dice,
     fixtures::{
-        account, after, approve_until, authorization, checked, create, deny, find, open, rotation, scopes, session_of,
+        account, after, approve_until, authorization, checked, create, deny, find, open, release, rotation, scopes,
+        session_of,
     },
 };
 
 const TRACES: u64 = 256;
 const STEPS: usize = 60;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
-/// The lifetimes of a trace's authorization requests, in clock steps. A trace advances the clock by about 13 steps.
+/// The lifetimes of a trace's authorization requests, in clock steps. A trace advances the clock by about 11 steps.
 const LIVES: [i64; 3] = [5, 8, 11];
 
 /// An authorization request as the specification defines it, and the session that it became.
@@ -45,6 +46,14 @@ impl Expected {
         let legal = self.state == State::Pending && free;
         if legal {
             self.account = Some(account.to_owned());
+        }
+        legal
+    }
+
+    fn release(&mut self, account: &str) -> bool {
+        let legal = self.state == State::Pending && self.account.as_deref() == Some(account);
+        if legal {
+            self.account = None;
         }
         legal
     }
@@ -123,7 +132,7 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
     for step in 0..STEPS {
         let (at, account) = (after(now), dice.pick(&names));
         let chosen = dice.below(LIVES.len());
-        let roll = dice.below(16);
+        let roll = dice.below(17);
         let context = format!("trace {trace} step {step} roll {roll} authorization {chosen} at {now}");
         let expected = &mut all[chosen];
         let (transition, legal) = match roll {
@@ -133,6 +142,7 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
                 let life = LIVES[chosen];
                 (Some(approve_until(account, granted, life)), expected.decide(account, Some(granted)))
             }
+            16 => (Some(release(account)), expected.release(account)),
             6 => (Some(deny(account)), expected.decide(account, None)),
             7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
             14 => (Some(Transition::FailedAttempt), expected.miss()),

@@ -12,8 +12,8 @@ use crate::{
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::fixtures::{
-    NO_CAPS, account, after, approve, approved, authorization, deny, find, is_live, listed, lookup, opened, rotation,
-    session, session_of, with_lookup,
+    NO_CAPS, account, after, approve, approved, authorization, deny, find, is_live, listed, lookup, open, opened,
+    release, rotation, scopes, session, session_of, with_lookup,
 };
 
 const RACERS: usize = 64;
@@ -78,6 +78,36 @@ pub async fn r45_one_winner_of_racing_approvals_and_denials(store: impl Ceremony
         assert_eq!(won.len(), 1);
         let expected = if won[0] { State::Approved } else { State::Denied };
         assert_eq!(find(&store, &opened).await.state_at(after(1)), expected);
+    }
+}
+
+/// Of a release, an opening by another account and an approval, the approval is by the account that is bound.
+pub async fn a6_racing_releases_and_openings_leave_one_account_bound(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let opened = opened(&store, "alice").await;
+        let answers = race((0..RACERS).map(|racer| {
+            let (store, id) = (store.clone(), opened.id.clone());
+            let transition = match racer % 4 {
+                0 => release("alice"),
+                1 => open("bob"),
+                2 => approve("alice", "a"),
+                _ => approve("bob", "b"),
+            };
+            async move { (racer % 4, store.transition(&id, &transition, after(1)).await.unwrap()) }
+        }));
+        let answers = answers.await;
+        let won = |kind| answers.iter().filter(|(of, won)| *of == kind && *won).count();
+        assert!(won(0) <= 1 && won(2) + won(3) <= 1, "{answers:?}");
+        let found = find(&store, &opened).await;
+        let bound = found.account.map(|account| account.id.to_string());
+        let expected = match (won(2), won(3), won(0), won(1)) {
+            (1, ..) => (Some("alice".to_owned()), Decision::Approved(scopes("a"))),
+            (_, 1, ..) => (Some("bob".to_owned()), Decision::Approved(scopes("b"))),
+            (_, _, 1, 0) => (None, Decision::Undecided),
+            (_, _, 1, _) => (Some("bob".to_owned()), Decision::Undecided),
+            _ => (Some("alice".to_owned()), Decision::Undecided),
+        };
+        assert_eq!((bound, found.decision), expected, "{answers:?}");
     }
 }
 

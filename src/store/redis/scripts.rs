@@ -21,8 +21,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list revoke
-    record_uses forget authorizations_after sessions_after refresh_tokens_of import_authorization import_session migrate
+    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list list_approved
+    revoke record_uses forget authorizations_after sessions_after refresh_tokens_of import_authorization import_session
+    migrate
 }
 
 /// The column names, and the positions of the two session columns that the scripts read.

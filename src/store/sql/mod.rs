@@ -10,7 +10,8 @@ use super::{
 };
 use crate::types::{
     authorization::{
-        Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Redemption, Transition,
+        Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption,
+        Release, Transition,
     },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
@@ -194,6 +195,18 @@ pub(super) async fn find_authorization<E: Engine>(
     rows.first().map(columns::authorization).transpose()
 }
 
+pub(super) async fn list_approved<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    at: Timestamp,
+    limit: usize,
+) -> Result<Vec<AuthorizationRequest>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = Values::default().text(account.as_str()).instant(at).integer(limit);
+    let rows = engine.read(&engine.statements().list_approved, values).await?;
+    rows.iter().map(columns::authorization).collect()
+}
+
 pub(super) async fn transition<E: Engine>(
     engine: &E,
     id: &AuthorizationRequestId,
@@ -203,7 +216,12 @@ pub(super) async fn transition<E: Engine>(
     let sql = engine.statements();
     let values = Values::default().text(id.as_str()).instant(at);
     let (update, values) = match transition {
-        Transition::Open(account) => (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str())),
+        Transition::Open(Opening { account, flow }) => {
+            (&sql.open, values.text(account.id.as_str()).any_text(account.label.as_str()).text(flow.as_str()))
+        }
+        Transition::Release(Release { account, from, flow }) => {
+            (&sql.release, values.text(account.as_str()).text(from.as_str()).text(flow.as_str()))
+        }
         Transition::Approve(approval) => return approve(engine, id, approval, values).await,
         Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
         Transition::Revoke => (&sql.revoke, values),

@@ -72,6 +72,9 @@ statements! {
     authorization_by_lookup = "SELECT {authorization} FROM {authorizations} \
         WHERE id = (SELECT request FROM {lookups} WHERE lookup = $1)";
 
+    list_approved = "SELECT {authorization} FROM {authorizations} \
+        WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 ORDER BY created_at DESC, seq DESC LIMIT $3";
+
     count = "SELECT \
         (SELECT count(*) FROM {authorizations} WHERE id = $1), \
         (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $2 AND expires_at > $3), \
@@ -84,8 +87,10 @@ statements! {
 
     // Each WHERE clause has the conditions of `AuthorizationRequest::allows`. The row is found by its id alone.
     // Otherwise a planner that expects few pending or approved rows would scan all of them.
-    open = "UPDATE {authorizations} SET account_id = $3, account_label = $4 \
+    open = "UPDATE {authorizations} SET account_id = $3, account_label = $4, flow = $5 \
         WHERE id = $1 AND {is_pending} AND (account_id IS NULL OR account_id = $3) RETURNING id";
+    release = "UPDATE {authorizations} SET account_id = NULL, account_label = NULL, flow = $5 \
+        WHERE id = $1 AND {is_pending} AND account_id = $3 AND flow = $4 RETURNING id";
     approve = "UPDATE {authorizations} \
         SET state = 'approved', granted = $4, flow = $5, expires_at = $6 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";

@@ -1,8 +1,8 @@
 -- ARGV: id, at, edge, and the arguments of the edge. The conditions are those of `AuthorizationRequest::allows`.
 local id, at, edge = ARGV[1], ARGV[2], ARGV[3]
 local hash = key('req:', id)
-local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested')
-local state, expires_at, account, source, requested = unpack(kept, 1, 5)
+local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested', 'flow')
+local state, expires_at, account, source, requested, flow = unpack(kept, 1, 6)
 if not state or has_passed(expires_at, at) then
     return 0
 end
@@ -29,9 +29,15 @@ if edge == 'open' then
     if state ~= 'pending' or (account and account ~= ARGV[4]) then
         return 0
     end
-    redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5])
+    redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5], 'flow', ARGV[6])
+elseif edge == 'release' then
+    if state ~= 'pending' or account ~= ARGV[4] or flow ~= ARGV[5] then
+        return 0
+    end
+    redis.call('HDEL', hash, 'account_id', 'account_label')
+    redis.call('HSET', hash, 'flow', ARGV[6])
 elseif edge == 'approve' then
-    local granted, flow, until_then = unpack(ARGV, 5, 7)
+    local granted, approved_flow, until_then = unpack(ARGV, 5, 7)
     local lookups = lookups_at(8)
     if state ~= 'pending' or account ~= ARGV[4] or not is_grantable(granted) then
         return 0
@@ -39,7 +45,7 @@ elseif edge == 'approve' then
     if are_taken(lookups) then
         return conflict()
     end
-    redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'flow', flow, 'expires_at', until_then)
+    redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'flow', approved_flow, 'expires_at', until_then)
     add_lookups(id, lookups)
     settle(id, source)
     redis.call('ZADD', key('reqs'), until_then, id)
