@@ -348,6 +348,8 @@ macro_rules! on_each_server {
 on_each_server! {
     #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
     through_a_proxy_to_postgres: crate::places::Schema;
+    #[ignore = "needs Redis: `cargo xtask servers` starts one"]
+    through_a_proxy_to_redis: crate::places::Prefix;
 }
 
 macro_rules! on_each_place {

@@ -17,6 +17,7 @@
 --   used:ID          set     those of one session
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
+--   nothing          –       never stored; see primary.lua
 --
 -- A lost key makes a session invalid, never valid. A session that is not in its account's list is invalid, because
 -- revoking the account would not find it.
