@@ -4,7 +4,7 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres, Row as _, Transaction as SqlTransaction,
+    AssertSqlSafe, Postgres, Row as _,
     postgres::{PgArguments, PgRow},
     query::Query,
 };
@@ -23,10 +23,12 @@ use crate::types::{
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
+mod connections;
 mod error;
 mod notices;
 mod open;
 
+use connections::{Borrowed, Connections};
 pub use open::{PostgresOptions, PostgresWarning};
 
 /// Stores everything in a PostgreSQL database, for a service that runs on more than one machine.
@@ -57,7 +59,7 @@ pub use open::{PostgresOptions, PostgresWarning};
 /// ```
 #[derive(Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    connections: Connections,
     schema: Arc<str>,
     statements: Arc<Statements>,
     warnings: Arc<[PostgresWarning]>,
@@ -79,14 +81,14 @@ impl PostgresStore {
         &self.warnings
     }
 
-    fn open(pool: PgPool, schema: &str, warnings: Vec<PostgresWarning>) -> Self {
+    fn open(connections: Connections, schema: &str, warnings: Vec<PostgresWarning>) -> Self {
         let statements = Arc::new(Statements::new(&syntax(schema)));
-        Self { pool, schema: schema.into(), statements, warnings: warnings.into(), notices: Arc::default() }
+        Self { connections, schema: schema.into(), statements, warnings: warnings.into(), notices: Arc::default() }
     }
 
     /// Starts to receive notices from other processes.
     fn listen(&self) {
-        self.notices.start(&self.pool, self.channel());
+        self.notices.start(self.connections.pool(), self.channel());
     }
 
     /// The channel for notices of ended sessions.
@@ -105,7 +107,7 @@ sql_store!(PostgresStore);
 
 impl Engine for PostgresStore {
     type Row = PgRow;
-    type Transaction = SqlTransaction<'static, Postgres>;
+    type Transaction = Borrowed;
 
     fn statements(&self) -> &Statements {
         &self.statements
@@ -115,30 +117,30 @@ impl Engine for PostgresStore {
         &self.notices.notices
     }
 
-    /// Retries on a lost connection. After a restart of the server, all connections of the pool are lost.
+    async fn check(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
+        read(|| self.connections.for_check(), sql, values).await
+    }
+
     async fn read(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
-        for _ in 0..self.pool.options().get_max_connections() {
-            match bound(sql, values.clone()).fetch_all(&self.pool).await {
-                Err(error) if error::is_connection_lost(&error) => {}
-                answer => return answer.map_err(error::failed),
-            }
-        }
-        bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
+        read(|| self.connections.for_ceremony(), sql, values).await
     }
 
+    /// Retries on another connection if the server was read-only, because nothing has been done then.
     async fn write(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
-        bound(sql, values).fetch_all(&self.pool).await.map_err(error::failed)
+        match once(self.connections.for_ceremony(), sql, values.clone()).await {
+            Err(error) if error::is_read_only(&error) => once(self.connections.for_ceremony(), sql, values).await,
+            answer => answer,
+        }
+        .map_err(error::failed)
     }
 
-    /// Retries like [`read`](Self::read): nothing has been done yet.
-    async fn begin(&self) -> Result<Self::Transaction, StoreError> {
-        for _ in 0..self.pool.options().get_max_connections() {
-            match begin(self.pool.clone()).await? {
-                Err(error) if error::is_connection_lost(&error) => {}
-                begun => return begun.map_err(error::failed),
-            }
+    /// Retries on another connection if the first was lost or its server read-only: nothing has been done yet.
+    async fn begin(&self) -> Result<Borrowed, StoreError> {
+        match self.connections.begin().await {
+            Err(error) if error::is_left(&error) => self.connections.begin().await,
+            begun => begun,
         }
-        begin(self.pool.clone()).await?.map_err(error::failed)
+        .map_err(error::failed)
     }
 
     async fn run(
@@ -146,7 +148,7 @@ impl Engine for PostgresStore {
         sql: &Arc<str>,
         values: Values,
     ) -> Result<Vec<PgRow>, StoreError> {
-        bound(sql, values).fetch_all(&mut **transaction).await.map_err(error::failed)
+        transaction.run(sql, values).await.map_err(error::failed)
     }
 
     async fn commit(transaction: Self::Transaction) -> Result<(), StoreError> {
@@ -155,23 +157,36 @@ impl Engine for PostgresStore {
 
     async fn take_turn(&self, transaction: &mut Self::Transaction, thing: &str) -> Result<(), StoreError> {
         let name = format!("{}.{thing}", self.schema);
-        open::take_turn(transaction, &name).await.map_err(error::failed)
+        transaction.take_turn(&name).await.map_err(error::failed)
     }
 
     async fn announce(&self, transaction: &mut Self::Transaction, ended: &[SessionId]) -> Result<(), StoreError> {
         for payload in notices::payloads(ended) {
-            let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(self.channel()).bind(payload);
-            notify.execute(&mut **transaction).await.map_err(error::failed)?;
+            transaction.notify(&self.channel(), &payload).await.map_err(error::failed)?;
         }
         Ok(())
     }
 }
 
-/// Begins in a separate task. If this future were dropped, sqlx 0.9 would leave a connection in an open transaction.
-async fn begin(pool: PgPool) -> Result<Result<SqlTransaction<'static, Postgres>, sqlx::Error>, StoreError> {
-    // At READ COMMITTED, a write that waited for a row evaluates its conditions on the new version of the row.
-    let begun = tokio::spawn(async move { pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await });
-    begun.await.map_err(error::lost)
+/// Runs a statement that changes nothing. Retries once on another connection if the first was lost or its server
+/// read-only.
+async fn read<F>(borrow: impl Fn() -> F, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError>
+where
+    F: Future<Output = Result<Borrowed, sqlx::Error>>,
+{
+    match once(borrow(), sql, values.clone()).await {
+        Err(error) if error::is_left(&error) => once(borrow(), sql, values).await,
+        answer => answer,
+    }
+    .map_err(error::failed)
+}
+
+async fn once(
+    borrowed: impl Future<Output = Result<Borrowed, sqlx::Error>>,
+    sql: &Arc<str>,
+    values: Values,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    borrowed.await?.run(sql, values).await
 }
 
 fn syntax(schema: &str) -> Syntax {
@@ -180,6 +195,9 @@ fn syntax(schema: &str) -> Syntax {
         grantable: "$4 <> '' AND string_to_array($4, ' ') <@ string_to_array(requested, ' ')",
         uses: "(SELECT item ->> 0 AS id, (item ->> 1)::bigint AS at, item ->> 2 AS address \
             FROM json_array_elements($1::json) AS item)",
+        // The parameter does not exist, so reading it is an error with a telling name (see `error::is_read_only`).
+        on_primary: "CASE current_setting('transaction_read_only') WHEN 'on' \
+            THEN current_setting('agent_auth.server_is_read_only') ELSE '' END IS NOT NULL",
         for_update: "FOR UPDATE",
         skip_locked: "FOR UPDATE SKIP LOCKED",
     }

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use redis::{FromRedisValue, aio::ConnectionManager, cmd};
+use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
     AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, PendingCaps, Portable, REMEMBERED,
@@ -22,11 +22,13 @@ use crate::types::{
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
+mod connection;
 mod error;
 mod notices;
 mod open;
 mod scripts;
 
+use connection::Connection;
 use notices::Listener;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
@@ -64,7 +66,9 @@ const USES_AT_ONCE: usize = 500;
 #[derive(Clone)]
 pub struct RedisStore {
     client: redis::Client,
-    connection: ConnectionManager,
+    /// For token checks only. On the other one, `WAIT` holds up all later commands.
+    checks: Arc<Connection>,
+    ceremony: Arc<Connection>,
     base: Arc<str>,
     replicas: u8,
     scripts: Arc<Scripts>,
@@ -87,30 +91,63 @@ impl RedisStore {
         &self.warnings
     }
 
+    /// Runs a script that changes nothing. Tries once more if the connection was lost or the server can't be used.
     async fn read<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
-        let mut connection = self.connection.clone();
-        let mut call = script.key(&*self.base);
-        for argument in &arguments.0 {
-            call.arg(argument.as_slice());
-        }
-        call.invoke_async(&mut connection).await.map_err(error::failed)
+        self.read_on(&self.ceremony, script, &arguments).await
     }
 
+    async fn read_on<T: FromRedisValue>(
+        &self,
+        connection: &Connection,
+        script: &redis::Script,
+        arguments: &Arguments,
+    ) -> Result<T, StoreError> {
+        match self.once(connection, script, arguments).await {
+            Err(error) if error::is_connection_lost(&error) || error::is_refused(&error) => {
+                self.once(connection, script, arguments).await
+            }
+            answer => answer,
+        }
+        .map_err(error::failed)
+    }
+
+    /// Runs a script. Tries once more only if the server has refused it, and so changed nothing.
     async fn write<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
-        let answer = self.read(script, arguments).await?;
+        let answer = match self.once(&self.ceremony, script, &arguments).await {
+            Err(error) if error::is_refused(&error) => self.once(&self.ceremony, script, &arguments).await,
+            answer => answer,
+        };
+        let answer = answer.map_err(error::failed)?;
         if self.replicas > 0 {
             self.wait_for_replicas().await?;
         }
         Ok(answer)
     }
 
+    async fn once<T: FromRedisValue>(
+        &self,
+        connection: &Connection,
+        script: &redis::Script,
+        arguments: &Arguments,
+    ) -> RedisResult<T> {
+        let mut call = script.key(&*self.base);
+        for argument in &arguments.0 {
+            call.arg(argument.as_slice());
+        }
+        let answer = connection.invoke(&call).await;
+        if answer.as_ref().is_err_and(error::is_refused) {
+            self.checks.replace()?;
+            self.ceremony.replace()?;
+        }
+        answer
+    }
+
     /// Waits until the replicas have all writes of this connection (<https://redis.io/docs/latest/commands/wait/>).
     async fn wait_for_replicas(&self) -> Result<(), StoreError> {
         const PATIENCE_MILLIS: u32 = 2_000;
-        let mut connection = self.connection.clone();
         let mut wait = cmd("WAIT");
-        let wait = wait.arg(self.replicas).arg(PATIENCE_MILLIS);
-        let reached: u8 = wait.query_async(&mut connection).await.map_err(error::failed)?;
+        let reached: u8 =
+            self.ceremony.run(wait.arg(self.replicas).arg(PATIENCE_MILLIS)).await.map_err(error::failed)?;
         if reached >= self.replicas { Ok(()) } else { Err(error::too_few_replicas(reached)) }
     }
 }
@@ -127,7 +164,7 @@ type Cells = Vec<Option<Vec<u8>>>;
 impl SessionStore for RedisStore {
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
         let found: Option<Cells> =
-            self.read(&self.scripts.find_session, Arguments::new().bytes(access.as_bytes())).await?;
+            self.read_on(&self.checks, &self.scripts.find_session, &Arguments::new().bytes(access.as_bytes())).await?;
         found.map(|cells| columns::session(&cells).map(Arc::new)).transpose()
     }
 
@@ -170,13 +207,10 @@ impl AuthorizationStore for RedisStore {
     async fn find_authorization(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, StoreError> {
         let found: Option<Cells> = match key {
             AuthorizationKey::Id(id) => {
-                let mut connection = self.connection.clone();
-                let mut find = cmd("HMGET");
-                let find = find.arg(format!("{}req:{id}", self.base)).arg(&AUTHORIZATION);
-                find.query_async(&mut connection).await.map_err(error::failed)?
+                self.read(&self.scripts.find_authorization_by_id, Arguments::new().text(id.as_str())).await?
             }
             AuthorizationKey::Lookup(lookup) => {
-                self.read(&self.scripts.find_authorization, Arguments::new().bytes(lookup.as_bytes())).await?
+                self.read(&self.scripts.find_authorization_by_lookup, Arguments::new().bytes(lookup.as_bytes())).await?
             }
         };
         let found = found.filter(|cells| cells.iter().any(Option::is_some));

@@ -66,7 +66,7 @@ impl SqliteStore {
     /// Opens the file, creates it if it is missing, and migrates its schema. Several processes may open it at once.
     ///
     /// # Errors
-    /// * [`Unavailable`](super::StoreErrorKind::Unavailable) when the file can't be opened, or stays locked;
+    /// * [`Unavailable`](super::StoreErrorKind::Unavailable) when the file can't be opened or written, or stays locked;
     /// * [`Corrupt`](super::StoreErrorKind::Corrupt) when it is not a SQLite file, belongs to another application, or
     ///   was written by a newer version of this crate;
     /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not accept the settings that durability requires.
@@ -148,6 +148,7 @@ fn syntax() -> Syntax {
         grantable: r#"$4 <> '' AND NOT EXISTS (SELECT 1 FROM json_each('["' || replace($4, ' ', '","') || '"]')
             WHERE instr(' ' || requested || ' ', ' ' || value || ' ') = 0)"#,
         uses: "(SELECT value ->> 0 AS id, value ->> 1 AS at, value ->> 2 AS address FROM json_each($1))",
+        on_primary: "true",
         for_update: "",
         skip_locked: "",
     }

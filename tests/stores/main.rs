@@ -7,6 +7,7 @@ mod nodes;
 #[path = "../common/places.rs"]
 mod places;
 mod postgres;
+mod proxy;
 mod redis;
 mod sqlite;
 mod transfers;

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tower_agent_auth::{
     store::{
-        AuthorizationStore, CacheOptions, CeremonyStore, RevokeTarget, SessionRecordStore, SessionStore,
+        AuthorizationKey, AuthorizationStore, CacheOptions, CeremonyStore, PendingCaps, RefreshTokenStore,
+        RevokeTarget, SessionRecordStore, SessionStore,
         conformance::fixtures::{
             after, apply, approved, authorization, create, deny, find, is_live, listed, opened, session, session_of,
+            with_lookup,
         },
     },
     types::{
@@ -16,7 +21,10 @@ use tower_agent_auth::{
     },
 };
 
-use crate::places::{Place, Prefix, Schema, TempFile};
+use crate::{
+    places::{Place, Prefix, Schema, TempFile},
+    proxy::{Proxy, Remote},
+};
 
 /// One of each: what a store may be asked to remember.
 pub(crate) struct Everything {
@@ -194,6 +202,154 @@ async fn what_one_node_revokes_is_pushed_to_the_other<P: Place>(cut: impl AsyncF
     let new = session(&here, "alice").await;
     assert!(is_live(&there, &new).await);
     refused_after(&here, &there, &new).await;
+}
+
+/// The default deadlines of a service.
+const READ_DEADLINE: Duration = Duration::from_secs(2);
+const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+/// Long enough on a machine under load. A store that does not recover fails by itself before.
+const LENIENT: Duration = Duration::from_secs(30);
+
+/// How many of eight concurrent token checks find the session in time.
+async fn checks_that_pass(store: &(impl SessionStore + Clone), new: &NewSession, deadline: Duration) -> usize {
+    let mut calls = JoinSet::new();
+    for _ in 0..8 {
+        let (store, access) = (store.clone(), new.session.session.access);
+        calls.spawn(async move { timeout(deadline, store.find_session(&access)).await });
+    }
+    let found = calls.join_all().await;
+    // Whatever fails, nobody is told that the token is unknown.
+    assert!(!found.iter().any(|found| matches!(found, Ok(Ok(None)))));
+    found.into_iter().filter(|found| matches!(found, Ok(Ok(Some(_))))).count()
+}
+
+async fn silent_connections_are_left_within_one_deadline<P: Remote>() {
+    let place = P::new();
+    let proxy = Proxy::to(P::server()).await;
+    let store = place.open_at(proxy.port()).await;
+    let new = session(&store, "alice").await;
+    for idle in [Duration::ZERO, Duration::from_millis(1_200)] {
+        assert_eq!(checks_that_pass(&store, &new, LENIENT).await, 8);
+        sleep(idle).await;
+        proxy.silence();
+        let waiting = with_lookup(&authorization());
+        let write = timeout(WRITE_DEADLINE, store.create_authorization(&waiting, PendingCaps::NONE));
+        tokio::join!(async { drop(write.await) }, async {
+            checks_that_pass(&store, &new, READ_DEADLINE).await;
+            assert_eq!(checks_that_pass(&store, &new, LENIENT).await, 8, "after {idle:?}");
+        });
+        session(&store, "bob").await;
+    }
+}
+
+/// Calls that clients give up early never see a deadline.
+async fn silent_connections_are_left_by_impatient_callers<P: Remote>() {
+    let place = P::new();
+    let proxy = Proxy::to(P::server()).await;
+    let store = place.open_at(proxy.port()).await;
+    let new = session(&store, "alice").await;
+    assert_eq!(checks_that_pass(&store, &new, LENIENT).await, 8);
+    proxy.silence();
+    let began = Instant::now();
+    let mut passed = 0;
+    while passed < 20 {
+        let found = timeout(Duration::from_millis(700), store.find_session(&new.session.session.access)).await;
+        passed = if matches!(found, Ok(Ok(Some(_)))) { passed + 1 } else { 0 };
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
+}
+
+/// Reads in every way that a service does.
+async fn reads_succeed(store: &impl CeremonyStore, new: &NewSession) {
+    assert!(is_live(store, new).await);
+    let record = store.find_record(&new.session.session.id).await.unwrap().unwrap();
+    assert!(store.find_refresh(&new.refresh).await.unwrap().is_some());
+    assert_eq!(store.sessions_of(&record.authorization).await.unwrap().len(), 1);
+    assert!(!listed(store, "alice").await.is_empty());
+    let key = AuthorizationKey::Id(record.authorization.clone());
+    assert!(store.find_authorization(&key).await.unwrap().is_some());
+}
+
+async fn a_read_on_a_closed_connection_is_tried_once_more<P: Remote>() {
+    let place = P::new();
+    let proxy = Proxy::to(P::server()).await;
+    let store = place.open_at(proxy.port()).await;
+    let new = session(&store, "alice").await;
+    let key = AuthorizationKey::Id(new.session.authorization.clone());
+    // Each kind of read is the first one once.
+    for first in 0..6 {
+        assert_eq!(checks_that_pass(&store, &new, LENIENT).await, 8);
+        proxy.close();
+        match first {
+            0 => assert!(is_live(&store, &new).await),
+            1 => assert!(store.find_record(&new.session.session.id).await.unwrap().is_some()),
+            2 => assert!(store.find_refresh(&new.refresh).await.unwrap().is_some()),
+            3 => assert_eq!(store.sessions_of(&new.session.authorization).await.unwrap().len(), 1),
+            4 => assert_eq!(listed(&store, "alice").await.len(), 1),
+            _ => assert!(store.find_authorization(&key).await.unwrap().is_some()),
+        }
+        reads_succeed(&store, &new).await;
+    }
+    // After a second without a call, a write finds a connection that was tested.
+    sleep(Duration::from_millis(1_200)).await;
+    proxy.close();
+    session(&store, "bob").await;
+}
+
+/// A listener on a silent connection gets no notice. It finds out by itself.
+async fn a_silent_listener_listens_again<P: Remote>() {
+    let place = P::new();
+    let proxy = Proxy::to(P::server()).await;
+    let minute = CacheOptions::new().staleness(Duration::from_secs(60));
+    let (here, there) = (place.open().await, minute.over(place.open_at(proxy.port()).await));
+    let (first, second) = (session(&here, "alice").await, session(&here, "alice").await);
+    assert!(is_live(&there, &first).await);
+    refused_after(&here, &there, &first).await;
+    assert!(is_live(&there, &second).await);
+    proxy.silence();
+    here.revoke(&RevokeTarget::Access(second.session.session.access), RevokedBy::Human, after(3)).await.unwrap();
+    let began = Instant::now();
+    while there.find_session(&second.session.session.access).await.is_ok_and(|found| found.is_some()) {
+        assert!(began.elapsed() < Duration::from_secs(50), "before the staleness of a minute");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+macro_rules! on_each_server {
+    ($($(#[$attribute:meta])* $module:ident: $place:ty;)*) => {$(
+        mod $module {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
+            async fn d1_silent_connections_are_left_within_one_deadline() {
+                super::silent_connections_are_left_within_one_deadline::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
+            async fn d1_silent_connections_are_left_by_impatient_callers() {
+                super::silent_connections_are_left_by_impatient_callers::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
+            async fn d1_a_silent_listener_listens_again() {
+                super::a_silent_listener_listens_again::<$place>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
+            async fn d5_a_read_on_a_closed_connection_is_tried_once_more() {
+                super::a_read_on_a_closed_connection_is_tried_once_more::<$place>().await;
+            }
+        }
+    )*};
+}
+
+on_each_server! {
+    #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+    through_a_proxy_to_postgres: crate::places::Schema;
+    #[ignore = "needs Redis: `cargo xtask servers` starts one"]
+    through_a_proxy_to_redis: crate::places::Prefix;
 }
 
 macro_rules! on_each_place {

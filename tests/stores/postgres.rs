@@ -2,12 +2,15 @@
 
 use std::{error::Error, time::Duration};
 
-use sqlx::{PgPool, query_scalar};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions, query_scalar, raw_sql};
 use tower_agent_auth::{
     store::{
-        AuthorizationKey, AuthorizationStore, PostgresOptions, PostgresStore, RevokeTarget, SessionRecordStore,
-        SessionStore, StoreError, StoreErrorKind,
-        conformance::fixtures::{account, after, approved, find, is_live, opened, session},
+        AuthorizationKey, AuthorizationStore, PendingCaps, PostgresOptions, PostgresStore, RefreshTokenStore,
+        RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+        conformance::fixtures::{
+            account, after, apply, approved, authorization, deny, digest, find, is_live, listed, opened, session,
+            session_of, with_lookup,
+        },
     },
     types::session::RevokedBy,
 };
@@ -15,6 +18,7 @@ use tower_agent_auth::{
 use crate::{
     nodes::Everything,
     places::{Place, Schema, certificate, postgres_url, with_parameter},
+    proxy::{Proxy, Remote},
 };
 
 fn cause(error: &StoreError) -> String {
@@ -197,4 +201,187 @@ async fn an_encrypted_connection_is_verified() {
     let strange = with_parameter(&server, "sslmode=verify-full");
     let error = PostgresOptions::new().schema(&schema.0).connect(&strange).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "nobody vouches for the server: {error:?}");
+}
+
+/// As many connections as the pool may have.
+async fn all_of(pool: &PgPool) -> Vec<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+    let mut all = Vec::new();
+    for _ in 0..pool.options().get_max_connections() {
+        all.push(pool.acquire().await.unwrap());
+    }
+    all
+}
+
+/// Makes all open connections read-only, as if their server had been demoted. New ones are not.
+async fn demote(pool: &PgPool) {
+    for connection in &mut all_of(pool).await {
+        raw_sql("SET default_transaction_read_only = on").execute(&mut **connection).await.unwrap();
+    }
+    while pool.num_idle() < pool.options().get_max_connections() as usize {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn read_only_connections(pool: &PgPool) -> usize {
+    let mut count = 0;
+    for connection in &mut all_of(pool).await {
+        let value: String = query_scalar("SHOW transaction_read_only").fetch_one(&mut **connection).await.unwrap();
+        count += usize::from(value == "on");
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d2_a_demoted_server_is_left_at_the_first_call_of_any_kind() {
+    let schema = Schema::new();
+    let pool = PgPoolOptions::new().max_connections(4).connect(&postgres_url()).await.unwrap();
+    let store = PostgresOptions::new().schema(&schema.0).over(pool.clone()).await.unwrap();
+    let new = session(&store, "alice").await;
+    let asking = opened(&store, "alice").await;
+    let waiting = approved(&store, "alice").await;
+    for call in 0..9 {
+        demote(&pool).await;
+        match call {
+            0 => assert!(is_live(&store, &new).await),
+            1 => assert!(store.find_refresh(&new.refresh).await.unwrap().is_some()),
+            2 => assert!(store.find_record(&new.session.session.id).await.unwrap().is_some()),
+            3 => assert_eq!(listed(&store, "alice").await.len(), 1),
+            4 => assert_eq!(find(&store, &asking).await.id, asking.id),
+            5 => assert!(apply(&store, &asking, deny("alice")).await),
+            6 => assert!(store.redeem(&session_of(&waiting, "alice"), after(2)).await.unwrap()),
+            7 => assert!(store.find_session(&digest()).await.unwrap().is_none()),
+            _ => {
+                let target = RevokeTarget::Account(account("alice").id);
+                assert_eq!(store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap().len(), 2);
+            }
+        }
+        assert_eq!(read_only_connections(&pool).await, 0, "call {call}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d2_nothing_is_read_from_a_read_only_server() {
+    let schema = Schema::new();
+    let owner = schema.open().await;
+    let new = session(&owner, "alice").await;
+    let role = format!("{}_role", schema.0);
+    let rights = format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role}; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {0} TO {role}",
+        schema.0
+    );
+    schema.execute(&rights).await;
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .connect(&postgres_url().replacen("postgres@", &format!("{role}@"), 1))
+        .await
+        .unwrap();
+    let store = PostgresOptions::new().schema(&schema.0).over(pool.clone()).await.unwrap();
+    assert!(is_live(&store, &new).await);
+
+    schema.execute(&format!("ALTER ROLE {role} SET default_transaction_read_only = on")).await;
+    demote(&pool).await;
+    let answers = [
+        store.find_session(&new.session.session.access).await.map(drop),
+        store.find_session(&digest()).await.map(drop),
+        store.find_refresh(&digest()).await.map(drop),
+        store.find_authorization(&AuthorizationKey::Id(authorization().id)).await.map(drop),
+        store.revoke(&RevokeTarget::Access(digest()), RevokedBy::Agent, after(3)).await.map(drop),
+    ];
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(cause(&error).contains("read-only") && cause(&error).contains("primary"), "{}", cause(&error));
+    }
+    schema.execute(&format!("ALTER ROLE {role} SET default_transaction_read_only = off")).await;
+    assert!(is_live(&store, &new).await, "it is back with the next call");
+    pool.close().await;
+    schema.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d2_a_read_only_server_is_refused_with_a_remedy() {
+    let schema = Schema::new();
+    drop(schema.open().await);
+    let url = with_parameter(&postgres_url(), "options=-c%20default_transaction_read_only%3Don");
+    let error = PostgresOptions::new().schema(&schema.0).connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(cause(&error).contains("SET default_transaction_read_only = off"), "{}", cause(&error));
+}
+
+/// A transaction whose client is silent holds its locks. The server ends it in time for the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d1_a_silent_transaction_does_not_hold_its_locks_for_long() {
+    let schema = Schema::new();
+    let proxy = Proxy::to(Schema::server()).await;
+    let (here, there) = (schema.open().await, schema.open_at(proxy.port()).await);
+    let waiting = approved(&here, "alice").await;
+    let mut beside = schema.beside().await;
+    let lock = format!("BEGIN; SELECT * FROM authorization_requests WHERE id = '{}' FOR UPDATE", waiting.id);
+    raw_sql(AssertSqlSafe(lock)).execute(&mut beside).await.unwrap();
+    let lost = session_of(&waiting, "alice");
+    let redeeming = tokio::spawn({
+        let (there, lost) = (there.clone(), lost.clone());
+        async move { there.redeem(&lost, after(2)).await }
+    });
+    // It has begun, and waits for the row.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1";
+    let pattern = format!("%\"{}\".authorization_requests%", schema.0);
+    let mut observer = schema.beside().await;
+    while query_scalar::<_, i64>(waits).bind(&pattern).fetch_one(&mut observer).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    proxy.silence();
+    raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
+    let new = session_of(&waiting, "alice");
+    let redeemed = tokio::time::timeout(Duration::from_secs(60), here.redeem(&new, after(2))).await;
+    assert!(redeemed.expect("long before TCP gives the connection up").unwrap());
+    redeeming.abort();
+    assert!(is_live(&here, &new).await && !is_live(&here, &lost).await);
+}
+
+/// Ceremony calls in flight, all of them waiting, on the store's own pool and on the service's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d4_token_checks_never_wait_for_the_ceremony() {
+    for connections in [2, 4, 10] {
+        for is_own in [true, false] {
+            let schema = Schema::new();
+            let store = if is_own {
+                PostgresOptions::new().schema(&schema.0).connections(connections).connect(&postgres_url()).await
+            } else {
+                let pool = PgPoolOptions::new().max_connections(connections).connect(&postgres_url()).await.unwrap();
+                PostgresOptions::new().schema(&schema.0).over(pool).await
+            };
+            let store = store.unwrap();
+            let new = session(&store, "alice").await;
+            let mut beside = schema.beside().await;
+            let lock = "BEGIN; LOCK TABLE authorization_requests IN ACCESS EXCLUSIVE MODE";
+            raw_sql(lock).execute(&mut beside).await.unwrap();
+            let mut registrations = tokio::task::JoinSet::new();
+            for _ in 0..256 {
+                let store = store.clone();
+                registrations.spawn(async move {
+                    store.create_authorization(&with_lookup(&authorization()), PendingCaps::NONE).await
+                });
+            }
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1";
+            let pattern = format!("%\"{}\".authorization_requests%", schema.0);
+            let mut observer = schema.beside().await;
+            while query_scalar::<_, i64>(waits).bind(&pattern).fetch_one(&mut observer).await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for _ in 0..20 {
+                // One that gets no connection fails after five seconds.
+                assert!(is_live(&store, &new).await, "{connections} connections");
+            }
+            registrations.shutdown().await;
+            raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
+            session(&store, "bob").await;
+        }
+    }
 }

@@ -1,20 +1,33 @@
 //! What the Redis store promises beyond the contract.
 
-use std::{collections::BTreeSet, error::Error};
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    net::{Ipv4Addr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use redis::{Commands, cmd};
 use tower_agent_auth::{
     store::{
-        AuthorizationStore, RedisOptions, RedisStore, RefreshTokenStore, RevokeTarget, SessionRecordStore,
-        SessionStore, StoreError, StoreErrorKind,
-        conformance::fixtures::{account, after, approved, is_live, listed, session, session_of},
+        AuthorizationStore, CacheOptions, HousekeepingStore, PendingCaps, RedisOptions, RedisStore, RedisWarning,
+        RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+        conformance::fixtures::{
+            account, after, apply, approved, authorization, create, deny, find, is_live, listed, open, opened,
+            rotation, session, session_of, with_lookup,
+        },
     },
-    types::session::RevokedBy,
+    types::{
+        authorization::{State, Transition},
+        session::RevokedBy,
+    },
 };
 
 use crate::{
     nodes::Everything,
     places::{Place, Prefix, certificate, redis_url},
+    proxy::Proxy,
 };
 
 fn cause(error: &StoreError) -> String {
@@ -188,4 +201,294 @@ async fn an_encrypted_connection_is_verified() {
     Everything::keep(&store).await;
     let error = RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "nobody vouches for the server: {error:?}");
+}
+
+/// A Redis of one test's own, for what changes the server itself.
+struct Server {
+    process: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody else takes it who asks for port 0.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--repl-diskless-sync-delay", "0"])
+            .arg("--dir")
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { process, port, _directory: directory };
+        let began = Instant::now();
+        while server.client().get_connection().is_err() {
+            assert!(began.elapsed() < Duration::from_secs(30), "Redis does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn client(&self) -> redis::Client {
+        redis::Client::open(self.url()).unwrap()
+    }
+
+    fn execute(&self, command: &str) -> redis::Value {
+        let mut words = command.split(' ');
+        let mut connection = self.client().get_connection().unwrap();
+        cmd(words.next().unwrap()).arg(words.collect::<Vec<_>>()).query(&mut connection).unwrap()
+    }
+
+    fn info(&self, section: &str) -> String {
+        cmd("INFO").arg(section).query(&mut self.client().get_connection().unwrap()).unwrap()
+    }
+
+    /// Makes this server a replica, and waits until it has everything.
+    fn follow(&self, primary: &Self) {
+        self.execute(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+        let began = Instant::now();
+        while !self.info("replication").contains("master_link_status:up") {
+            assert!(began.elapsed() < Duration::from_secs(30), "the replica does not follow");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn lead(&self) {
+        self.execute("REPLICAOF NO ONE");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d2_after_a_failover_nothing_is_read_from_the_demoted_server() {
+    // Each call is the first after a failover once. The proxy is what a name is that follows the primary.
+    for first in 0..7 {
+        let (old, new) = (Server::start(), Server::start());
+        let proxy = Proxy::to(old.port).await;
+        let store = RedisStore::connect(&format!("redis://127.0.0.1:{}", proxy.port())).await.unwrap();
+        let (kept, revoked) = (session(&store, "alice").await, session(&store, "alice").await);
+        let waiting = approved(&store, "alice").await;
+        new.follow(&old);
+        new.lead();
+        let elsewhere = RedisStore::connect(&new.url()).await.unwrap();
+        old.follow(&new);
+        // Connections stay with the demoted server. It does not see what happens once its link is cut.
+        old.execute("REPLICAOF 127.0.0.1 1");
+        let target = RevokeTarget::Access(revoked.session.session.access);
+        elsewhere.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+        let newest = session(&elsewhere, "bob").await;
+        let error = store.find_session(&revoked.session.session.access).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "the name still leads to the demoted server");
+        assert_eq!(store.find_session(&newest.session.session.access).await.unwrap_err().kind(), error.kind());
+        assert_eq!(store.find_refresh(&newest.refresh).await.unwrap_err().kind(), error.kind());
+        assert_eq!(store.redeem(&session_of(&waiting, "alice"), after(4)).await.unwrap_err().kind(), error.kind());
+        proxy.redirect(new.port);
+        match first {
+            0 => assert!(!is_live(&store, &revoked).await),
+            1 => assert!(is_live(&store, &newest).await),
+            2 => assert!(store.find_refresh(&newest.refresh).await.unwrap().is_some()),
+            3 => assert_eq!(find(&store, &waiting).await.state_at(after(4)), State::Approved),
+            4 => assert!(store.redeem(&session_of(&waiting, "alice"), after(4)).await.unwrap()),
+            5 => assert!(apply(&store, &waiting, Transition::Revoke).await),
+            _ => {
+                let target = RevokeTarget::Account(account("bob").id);
+                assert_eq!(store.revoke(&target, RevokedBy::Human, after(4)).await.unwrap().len(), 1);
+            }
+        }
+        assert!(is_live(&store, &kept).await && !is_live(&store, &revoked).await);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d2_a_replica_is_refused_with_a_remedy() {
+    let (primary, replica) = (Server::start(), Server::start());
+    drop(RedisStore::connect(&primary.url()).await.unwrap());
+    replica.follow(&primary);
+    let error = RedisStore::connect(&replica.url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(cause(&error).contains("address of the primary"), "{}", cause(&error));
+    replica.execute("CONFIG SET replica-serve-stale-data no");
+    replica.execute("REPLICAOF 127.0.0.1 1");
+    let error = RedisStore::connect(&replica.url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(cause(&error).contains("replica") || cause(&error).contains("lost its primary"), "{}", cause(&error));
+}
+
+/// A user with these rules, and the URL of the server for it.
+fn user(name: &str, rules: &[&str]) -> String {
+    let mut add = cmd("ACL");
+    add.arg("SETUSER").arg(name).arg(&["reset", "on", ">hunter2"]).arg(rules).exec(&mut Prefix::beside()).unwrap();
+    redis_url().replacen("redis://", &format!("redis://{name}:hunter2@"), 1)
+}
+
+fn drop_user(name: &str) {
+    cmd("ACL").arg("DELUSER").arg(name).exec(&mut Prefix::beside()).unwrap();
+}
+
+/// Runs the command that a warning ends with.
+fn remedy(warning: &RedisWarning) {
+    let text = warning.to_string();
+    let (_, command) = text.rsplit_once("run ").unwrap();
+    let mut words = command.split(' ');
+    let mut run = cmd(words.next().unwrap());
+    run.arg(words.collect::<Vec<_>>()).exec(&mut Prefix::beside()).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d3_without_the_right_to_publish_revocations_succeed_and_a_warning_has_the_remedy() {
+    let prefix = Prefix::new();
+    let name = format!("{}_mute", prefix.0);
+    let url = user(&name, &[&format!("~{}", prefix.key("*")), "resetchannels", "+@all"]);
+    let store = RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap();
+    let warns = |store: &RedisStore| {
+        store.warnings().iter().find(|warning| matches!(warning, RedisWarning::NoChannel { .. })).cloned()
+    };
+    let warning = warns(&store).unwrap();
+    let expected = format!("run ACL SETUSER {name} +publish +subscribe &{}", prefix.key("ended"));
+    assert!(warning.to_string().ends_with(&expected), "{warning}");
+
+    let staleness = Duration::from_millis(300);
+    let elsewhere = CacheOptions::new().staleness(staleness).over(store.clone());
+    for kind in 0..4 {
+        let new = session(&store, "alice").await;
+        let target = match kind {
+            0 => RevokeTarget::Access(new.session.session.access),
+            1 => RevokeTarget::Refresh(new.refresh),
+            2 => RevokeTarget::Session(new.session.session.id.clone(), account("alice").id),
+            _ => RevokeTarget::Account(account("alice").id),
+        };
+        assert!(is_live(&elsewhere, &new).await);
+        let asked = Instant::now();
+        let ended = store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+        assert_eq!(ended, std::slice::from_ref(&new.session.session.id));
+        assert!(!is_live(&store, &new).await);
+        tokio::time::sleep(staleness.saturating_sub(asked.elapsed())).await;
+        assert!(!is_live(&elsewhere, &new).await, "the staleness is the bound");
+    }
+    remedy(&warning);
+    let store = RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap();
+    assert_eq!(warns(&store), None);
+    drop_user(&name);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d7_without_the_right_to_info_or_config_the_store_opens_and_warns() {
+    for (rules, commands) in [
+        (&["+@all", "-@dangerous"][..], &["INFO"][..]),
+        (&["+@all", "-info"], &["INFO"]),
+        (&["+@all", "-config"], &["CONFIG GET"]),
+        (&["+@all"], &[]),
+    ] {
+        let prefix = Prefix::new();
+        let name = format!("{}_user", prefix.0);
+        let url = user(&name, &[&["~*", "&*"], rules].concat());
+        let open = async || RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap();
+        let unchecked = |store: &RedisStore| -> Vec<RedisWarning> {
+            let all = store.warnings().iter();
+            all.filter(|warning| matches!(warning, RedisWarning::Unchecked { .. })).cloned().collect()
+        };
+        let store = open().await;
+        let warnings = unchecked(&store);
+        let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), commands.len(), "{rules:?}: {told:?}");
+        assert!(told.iter().zip(commands).all(|(text, command)| text.contains(&format!("may not run {command},"))));
+        Everything::keep(&store).await.check(&open().await).await;
+        warnings.iter().for_each(remedy);
+        assert!(unchecked(&open().await).iter().all(|warning| !warnings.contains(warning)), "the remedy is right");
+        drop_user(&name);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d6_when_memory_is_full_what_takes_access_away_works() {
+    let server = Server::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let sessions = [
+        session(&store, "alice").await,
+        session(&store, "alice").await,
+        session(&store, "alice").await,
+        session(&store, "bob").await,
+    ];
+    let live = session(&store, "carol").await;
+    let (asking, locked, taken_back) =
+        (opened(&store, "carol").await, approved(&store, "carol").await, approved(&store, "carol").await);
+    let unopened = authorization();
+    create(&store, &unopened).await;
+    let of_bob = approved(&store, "bob").await;
+    server.execute("CONFIG SET maxmemory 1");
+
+    let full = |error: StoreError| assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    full(store.create_authorization(&with_lookup(&authorization()), PendingCaps::NONE).await.unwrap_err());
+    full(store.redeem(&session_of(&of_bob, "bob"), after(2)).await.unwrap_err());
+    full(store.rotate(&rotation(live.refresh, 2), after(2)).await.unwrap_err());
+
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    assert!(is_live(&store, &live).await, "tokens are checked");
+    let targets = [
+        RevokeTarget::Access(sessions[0].session.session.access),
+        RevokeTarget::Refresh(sessions[1].refresh),
+        RevokeTarget::Session(sessions[2].session.session.id.clone(), account("alice").id),
+        RevokeTarget::Account(account("bob").id),
+    ];
+    for (target, new) in targets.iter().zip(&sessions) {
+        assert_eq!(store.revoke(target, RevokedBy::Human, after(3)).await.unwrap().len(), 1, "{target:?}");
+        assert!(!is_live(&store, new).await);
+    }
+    assert_eq!(find(&store, &of_bob).await.state_at(after(3)), State::Revoked);
+    assert!(apply(&store, &unopened, open("carol")).await, "the page on which the human denies");
+    assert!(apply(&store, &unopened, deny("carol")).await);
+    assert!(apply(&store, &asking, deny("carol")).await);
+    assert!(apply(&store, &taken_back, Transition::Revoke).await);
+    for _ in 0..5 {
+        assert!(apply(&store, &locked, Transition::FailedAttempt).await);
+    }
+    assert_eq!(find(&store, &locked).await.state_at(after(3)), State::Locked);
+    let cutoff = tower_agent_auth::store::Cutoff::at(after(i64::from(u32::MAX)));
+    store.forget(&cutoff, 1_000).await.unwrap();
+    assert_eq!(listed(&store, "alice").await, [], "and makes room");
+    server.execute("CONFIG SET maxmemory 0");
+    session(&store, "alice").await;
+}
+
+/// `WAIT` of a ceremony call holds up its connection for two seconds if there is no replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d4_token_checks_never_wait_for_replicas() {
+    let prefix = Prefix::new();
+    let new = session(&prefix.open().await, "alice").await;
+    let careful = RedisOptions::new().prefix(&prefix.0).replicas(1).connect(&redis_url()).await.unwrap();
+    let mut ceremony = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = careful.clone();
+        ceremony.spawn(async move {
+            store.create_authorization(&with_lookup(&authorization()), PendingCaps::NONE).await.unwrap_err()
+        });
+    }
+    let began = Instant::now();
+    while !ceremony.is_empty() {
+        let asked = Instant::now();
+        assert!(is_live(&careful, &new).await);
+        assert!(asked.elapsed() < Duration::from_secs(4), "a check waits");
+        while ceremony.try_join_next().is_some() {}
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 }

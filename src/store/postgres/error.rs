@@ -3,11 +3,16 @@
 use std::str::Utf8Error;
 
 use sqlx::error::ErrorKind;
-use tokio::task::JoinError;
 
 use super::super::{StoreError, StoreErrorKind};
 
+/// The parameter that a read names on a read-only server, to fail.
+const READ_ONLY_PARAMETER: &str = "agent_auth.server_is_read_only";
+
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
+    if is_read_only(&error) {
+        return StoreError::because(StoreErrorKind::Unavailable, ReadOnly);
+    }
     StoreError::because(kind(&error), error)
 }
 
@@ -15,19 +20,44 @@ pub(super) fn unreadable(error: Utf8Error) -> StoreError {
     StoreError::because(StoreErrorKind::Corrupt, error)
 }
 
-/// The error when the runtime shuts down.
-pub(super) fn lost(error: JoinError) -> StoreError {
-    StoreError::because(StoreErrorKind::Unavailable, error)
+/// The error for a server that accepts no writes.
+pub(super) fn read_only() -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(ReadOnly))
+}
+
+/// Whether a call may succeed on another connection. The statement is known to have changed nothing only if
+/// [the server is read-only](is_read_only).
+pub(super) fn is_left(error: &sqlx::Error) -> bool {
+    is_connection_lost(error) || is_read_only(error)
 }
 
 /// Whether an open connection to the server was lost.
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| matches!(&*code, "57P01" | "57P02" | "57P05")),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| matches!(&*code, "57P01" | "57P02" | "57P05" | "25P03"))
+        }
         _ => false,
     }
 }
+
+/// Whether the server accepts no writes: it is a standby, or set to read-only. It has then changed nothing.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Configuration(cause) => cause.is::<ReadOnly>(),
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some("25006") => true,
+            Some("42704") => error.message().contains(READ_ONLY_PARAMETER),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("PostgreSQL is read-only: a standby, or default_transaction_read_only is on; connect to the primary")]
+struct ReadOnly;
 
 fn kind(error: &sqlx::Error) -> StoreErrorKind {
     use sqlx::Error::{ColumnDecode, Database, Decode, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
@@ -43,8 +73,8 @@ fn kind(error: &sqlx::Error) -> StoreErrorKind {
 /// Maps the error classes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn kind_of_code(code: &str) -> StoreErrorKind {
     match code {
-        // Serialization failure, deadlock, a read-only server (a replica), lock not available.
-        "40001" | "40P01" | "25006" | "55P03" => StoreErrorKind::Unavailable,
+        // Serialization failure, deadlock, a transaction that was idle for too long, lock not available.
+        "40001" | "40P01" | "25P03" | "55P03" => StoreErrorKind::Unavailable,
         "XX001" | "XX002" => StoreErrorKind::Corrupt,
         // Connection, insufficient resources, operator intervention, system error.
         _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => StoreErrorKind::Unavailable,
@@ -64,13 +94,14 @@ mod tests {
             ("57P03", StoreErrorKind::Unavailable),
             ("58030", StoreErrorKind::Unavailable),
             ("40P01", StoreErrorKind::Unavailable),
-            ("25006", StoreErrorKind::Unavailable),
+            ("25P03", StoreErrorKind::Unavailable),
             ("XX001", StoreErrorKind::Corrupt),
             ("42P01", StoreErrorKind::Other),
             ("28P01", StoreErrorKind::Other),
         ] {
             assert_eq!(kind_of_code(code), kind, "{code}");
         }
+        assert_eq!(failed(read_only()).kind(), StoreErrorKind::Unavailable);
         assert_eq!(failed(sqlx::Error::PoolTimedOut).kind(), StoreErrorKind::Unavailable);
     }
 }

@@ -1,23 +1,19 @@
 //! Opens the database: connections, schema migrations, and a check of the server's settings.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc};
 
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
+    ConnectOptions, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
-    query, query_scalar, raw_sql,
+    query, query_as, query_scalar, raw_sql,
 };
 
 use super::{
     super::{StoreError, StoreErrorKind},
-    PostgresStore, error,
+    PostgresStore,
+    connections::{Connections, Health, IDLE, PATIENCE},
+    error,
 };
-
-/// How long a call waits for a connection, unless its deadline comes first.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A connection that was idle for this long is tested before use.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// All schema migrations, oldest first. The table `migrations` has a row for each completed one.
 const MIGRATIONS: [&str; 2] = [
@@ -62,7 +58,9 @@ impl PostgresOptions {
         self
     }
 
-    /// Sets the maximum number of connections. Defaults to 10. A cache on top uses one of them to listen.
+    /// Sets the maximum number of connections. Defaults to 10. A third of them, at least one, is reserved for token
+    /// checks, so that ceremony calls can't hold them up; with a single connection nothing is reserved. A cache on top
+    /// uses one more to listen.
     pub const fn connections(mut self, most: u32) -> Self {
         self.connections = most;
         self
@@ -73,7 +71,8 @@ impl PostgresOptions {
     /// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
     ///
     /// # Errors
-    /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
+    /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached, or is read-only: a standby, or
+    ///   `default_transaction_read_only` is on;
     /// * [`Corrupt`](StoreErrorKind::Corrupt) when the schema was written by a newer version of this crate, or its
     ///   tables belong to another application;
     /// * [`Other`](StoreErrorKind::Other) when the URL or the schema's name is invalid, the role lacks a right, or
@@ -81,31 +80,40 @@ impl PostgresOptions {
     pub async fn connect(self, url: &str) -> Result<PostgresStore, StoreError> {
         let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
         let options = PgConnectOptions::from_str(url).map_err(unusable)?.disable_statement_logging();
+        let health = Arc::<Health>::default();
+        let tests = Arc::clone(&health);
         let pool = PgPoolOptions::new()
             .max_connections(self.connections)
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(async move { Ok(metadata.idle_for < IDLE || connection.ping().await.is_ok()) })
+            .before_acquire(move |connection, metadata| {
+                let health = Arc::clone(&tests);
+                Box::pin(async move { Ok(metadata.idle_for < IDLE || health.test(connection).await) })
             })
             .connect_lazy_with(options);
-        self.over(pool).await
+        self.open(pool, health).await
     }
 
-    /// Like [`connect`](Self::connect), over an existing pool. A pooler that shares one connection among transactions
+    /// Like [`connect`](Self::connect), over an existing pool. Ceremony calls leave a third of its connections to token
+    /// checks. After a failure, the store closes the idle connections of the pool. A pooler that shares one connection among transactions
     /// must support prepared statements. If there is a cache on top, it must also support `LISTEN`.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn over(self, pool: PgPool) -> Result<PostgresStore, StoreError> {
+        self.open(pool, Arc::default()).await
+    }
+
+    async fn open(self, pool: PgPool, health: Arc<Health>) -> Result<PostgresStore, StoreError> {
         if !is_identifier(&self.schema) {
             return Err(StoreError::because(StoreErrorKind::Other, Refused::Schema));
         }
         let mut connection = pool.acquire().await.map_err(error::failed)?;
+        check_role(&mut connection).await?;
         let warnings = check_settings(&mut connection).await?;
         migrate(&mut connection, &self.schema).await?;
         drop(connection);
-        Ok(PostgresStore::open(pool, &self.schema, warnings))
+        Ok(PostgresStore::open(Connections::new(pool, health), &self.schema, warnings))
     }
 }
 
@@ -125,6 +133,18 @@ pub enum PostgresWarning {
 fn is_identifier(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=50).contains(&name.len()) && name.bytes().all(plain) && !name.as_bytes()[0].is_ascii_digit()
+}
+
+/// Refuses a server that accepts no writes.
+async fn check_role(connection: &mut PgConnection) -> Result<(), StoreError> {
+    const ROLE: &str = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
+    let (is_standby, is_read_only): (bool, bool) = query_as(ROLE).fetch_one(connection).await.map_err(error::failed)?;
+    let refused = match (is_standby, is_read_only) {
+        (true, _) => Refused::Standby,
+        (false, true) => Refused::ReadOnly,
+        (false, false) => return Ok(()),
+    };
+    Err(StoreError::because(StoreErrorKind::Unavailable, refused))
 }
 
 async fn check_settings(connection: &mut PgConnection) -> Result<Vec<PostgresWarning>, StoreError> {
@@ -222,6 +242,13 @@ enum Refused {
         known = MIGRATIONS.len()
     )]
     Newer(usize),
+    #[error("the server is a standby, which accepts no writes; write the address of the primary into the URL")]
+    Standby,
+    #[error(
+        "default_transaction_read_only is on, so that nothing can be stored; \
+         run ALTER ROLE … SET default_transaction_read_only = off for the store's role, or find out why the server is read-only"
+    )]
+    ReadOnly,
     #[error("the schema has tables of something else; give the store a schema of its own")]
     Foreign,
 }

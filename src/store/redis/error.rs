@@ -17,16 +17,49 @@ pub(super) fn too_few_replicas(reached: u8) -> StoreError {
     StoreError::because(StoreErrorKind::Unavailable, TooFewReplicas(reached))
 }
 
+/// Whether the connection was lost. The outcome of its commands is unknown.
+pub(super) fn is_connection_lost(error: &RedisError) -> bool {
+    error.is_unrecoverable_error()
+}
+
+/// Whether the server responded with an error.
+pub(super) fn is_of_server(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// Whether the server refuses what it is asked because it is a replica or not ready. It has then changed nothing, and
+/// another connection may lead to another server.
+pub(super) fn is_refused(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
+            true
+        }
+        // Redis 6 puts the code of a command that fails within a script into the text.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            error.detail().is_some_and(|text| text.contains("-READONLY ") || text.contains("-MASTERDOWN "))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the user lacks the right to a command or channel, or the server has renamed the command.
+pub(super) fn is_forbidden(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::NoPerm) => true,
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            error.detail().is_some_and(|text| text.starts_with("unknown command"))
+        }
+        _ => false,
+    }
+}
+
 fn kind(error: &RedisError) -> StoreErrorKind {
+    if is_refused(error) {
+        return StoreErrorKind::Unavailable;
+    }
     match error.kind() {
         ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => StoreErrorKind::Unavailable,
-        ErrorKind::Server(
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly,
-        ) => StoreErrorKind::Unavailable,
+        ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown) => StoreErrorKind::Unavailable,
         ErrorKind::UnexpectedReturnType => StoreErrorKind::Corrupt,
         _ => match error.code() {
             Some("CONFLICT") => StoreErrorKind::Conflict,

@@ -8,14 +8,21 @@ use std::{
 };
 
 use futures_core::Stream;
-use redis::{Client, Msg};
-use tokio::task::AbortHandle;
+use redis::{Client, Msg, RedisResult, Value};
+use tokio::{task::AbortHandle, time::timeout};
 
-use super::super::notices::{Notice, Notices};
+use super::{
+    super::notices::{Notice, Notices},
+    connection::PATIENCE,
+};
 use crate::types::id::SessionId;
 
 /// The pause before a reconnect.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause, after several failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A connection that received nothing for this long is tested.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The subscribers, and the task that forwards notices from other processes. The task ends with the store.
 #[derive(Debug, Default)]
@@ -43,24 +50,36 @@ impl Drop for Listener {
 }
 
 async fn listen(listener: Weak<Listener>, client: Client, channel: String) {
+    let mut pause = PAUSE;
     loop {
-        receive(&listener, &client, &channel).await;
+        let has_listened = receive(&listener, &client, &channel).await.is_ok();
         // Notices sent meanwhile are lost.
         send(&listener, &Notice::Gap);
-        tokio::time::sleep(PAUSE).await;
+        pause = if has_listened { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Forwards notices until the connection is lost.
-async fn receive(to: &Weak<Listener>, client: &Client, channel: &str) {
-    let Ok(mut listener) = client.get_async_pubsub().await else { return };
-    if listener.subscribe(channel).await.is_err() {
-        return;
-    }
+/// Forwards notices until the connection is lost. Fails if it could not listen at all.
+async fn receive(to: &Weak<Listener>, client: &Client, channel: &str) -> RedisResult<()> {
+    let listening = async {
+        let mut listener = client.get_async_pubsub().await?;
+        listener.subscribe(channel).await?;
+        RedisResult::Ok(listener)
+    };
+    let listener = timeout(PATIENCE, listening).await.map_err(std::io::Error::from)??;
     send(to, &Notice::Gap);
-    let mut messages = pin!(listener.into_on_message());
-    while let Some(received) = poll_fn(|context| messages.as_mut().poll_next(context)).await {
-        send(to, &Notice::Ended(ids(&received)));
+    let (mut sender, messages) = listener.split();
+    let mut messages = pin!(messages);
+    loop {
+        match timeout(QUIET, poll_fn(|context| messages.as_mut().poll_next(context))).await {
+            Ok(Some(received)) => send(to, &Notice::Ended(ids(&received))),
+            Ok(None) => return Ok(()),
+            Err(_) => match timeout(PATIENCE, sender.ping::<Value>()).await {
+                Ok(Ok(_)) => {}
+                _ => return Ok(()),
+            },
+        }
     }
 }
 

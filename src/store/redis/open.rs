@@ -3,20 +3,21 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::{
-    Client,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    cmd,
+    Client, Cmd, FromRedisValue, cmd,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use super::{
     super::{StoreError, StoreErrorKind},
-    RedisStore, error,
+    Cells, RedisStore,
+    connection::{Connection, PATIENCE},
+    error,
     notices::Listener,
     scripts::{Arguments, Scripts},
 };
 
-/// The timeout to connect and to receive a response, unless a call's deadline comes first.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time without traffic after which the operating system tests a connection.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The version of the key layout. An unknown version is refused.
 const VERSION: u32 = 2;
 /// The number of entries that one migration step changes, so that none blocks the server for long.
@@ -71,17 +72,19 @@ impl RedisOptions {
     /// valid; stop the nodes of that version first.
     ///
     /// # Errors
-    /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached;
+    /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached, or is a replica;
     /// * [`Corrupt`](StoreErrorKind::Corrupt) when the stored data was written by a newer version of this crate, or by
     ///   another application;
     /// * [`Other`](StoreErrorKind::Other) when the URL or the prefix is invalid, or the user lacks a right.
     pub async fn connect(self, url: &str) -> Result<RedisStore, StoreError> {
         let client = Client::open(url).map_err(|_| StoreError::because(StoreErrorKind::Other, Refused::Url))?;
-        self.over(client).await
+        let settings = client.get_connection_info().tcp_settings().clone().set_nodelay(true);
+        self.over(with_tcp_settings(&client, settings)?).await
     }
 
-    /// Like [`connect`](Self::connect), with an existing client. The store uses one connection that reconnects after a
-    /// loss, and a second one if there is a cache on top.
+    /// Like [`connect`](Self::connect), with an existing client. The store uses one connection for token checks and one
+    /// for everything else, and a third one if there is a cache on top. Each is replaced after a loss. TCP keepalive and
+    /// user timeout are set unless the client sets them.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
@@ -90,30 +93,46 @@ impl RedisOptions {
         if self.prefix.is_empty() || self.prefix.len() > 100 || !self.prefix.bytes().all(plain) {
             return Err(StoreError::because(StoreErrorKind::Other, Refused::Prefix));
         }
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(250));
-        let mut connection = ConnectionManager::new_with_config(client.clone(), config).await.map_err(error::failed)?;
+        let client = with_timeouts(&client)?;
+        let connection = || Connection::new(client.clone()).map(Arc::new).map_err(error::failed);
+        let (checks, ceremony) = (connection()?, connection()?);
         let base = format!("{{{}}}:", self.prefix);
-        let warnings = check_settings(&mut connection).await?;
-        let store = RedisStore {
+        let mut store = RedisStore {
             client,
-            connection,
+            checks,
+            ceremony,
             base: base.into(),
             replicas: self.replicas,
             scripts: Arc::new(Scripts::new()),
-            warnings: warnings.into(),
+            warnings: Arc::default(),
             listener: Arc::new(Listener::default()),
         };
+        check_role(&store).await?;
+        store.warnings = check_settings(&store).await?.into();
         check_version(&store).await?;
         Ok(store)
     }
 }
 
-/// A server setting that can lose acknowledged changes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+/// The client with timeouts on its sockets, where it has none.
+fn with_timeouts(client: &Client) -> Result<Client, StoreError> {
+    let mut settings = client.get_connection_info().tcp_settings().clone();
+    if settings.keepalive().is_none() {
+        settings = settings.set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
+    }
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    if settings.user_timeout().is_none() {
+        settings = settings.set_user_timeout(PATIENCE);
+    }
+    with_tcp_settings(client, settings)
+}
+
+fn with_tcp_settings(client: &Client, settings: TcpSettings) -> Result<Client, StoreError> {
+    Client::open(client.get_connection_info().clone().set_tcp_settings(settings)).map_err(error::failed)
+}
+
+/// What may lose acknowledged changes or delay revocations, and its remedy.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisWarning {
     /// There is no append-only file.
@@ -125,15 +144,58 @@ pub enum RedisWarning {
     /// Keys may be evicted.
     #[error("Redis has another maxmemory-policy than noeviction; when its memory is full, sessions end at random")]
     Eviction,
+    /// The user may not run a command, so that settings were not checked.
+    #[error(
+        "the Redis user may not run {command}, so that settings that lose data are not noticed; \
+         run ACL SETUSER {user} +{right}",
+        right = command.to_lowercase().replace(' ', "|")
+    )]
+    #[non_exhaustive]
+    Unchecked {
+        /// The command.
+        command: &'static str,
+        /// The user of the connection.
+        user: String,
+    },
+    /// The user may not publish to the channel of ended sessions.
+    #[error(
+        "the Redis user may not publish to the channel {channel}; caches of other processes accept a revoked session \
+         until their entry is too old; run ACL SETUSER {user} +publish +subscribe &{channel}"
+    )]
+    #[non_exhaustive]
+    NoChannel {
+        /// The channel.
+        channel: String,
+        /// The user of the connection.
+        user: String,
+    },
+}
+
+/// Refuses a replica.
+async fn check_role(store: &RedisStore) -> Result<(), StoreError> {
+    let nobody = Arguments::new().bytes(&[0; 32]);
+    match store.once::<Option<Cells>>(&store.checks, &store.scripts.find_session, &nobody).await {
+        Err(error) if error::is_refused(&error) => {
+            let refused = if error.code() == Some("READONLY") { Refused::Replica } else { Refused::NotReady };
+            Err(StoreError::because(StoreErrorKind::Unavailable, refused))
+        }
+        answer => answer.map(drop).map_err(error::failed),
+    }
 }
 
 async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
-    let (mut connection, key) = (store.connection.clone(), format!("{}version", store.base));
-    let mut mark = cmd("SET");
-    let mark = mark.arg(&key).arg(VERSION).arg("NX");
-    mark.query_async::<redis::Value>(&mut connection).await.map_err(error::failed)?;
-    let version: String = cmd("GET").arg(&key).query_async(&mut connection).await.map_err(error::failed)?;
-    match version.parse::<u32>() {
+    let key = format!("{}version", store.base);
+    let find = async || store.ceremony.run::<Option<String>>(cmd("GET").arg(&key)).await.map_err(error::failed);
+    // A store that is there already opens even if memory is full, which refuses `SET`.
+    let version = match find().await? {
+        Some(version) => Some(version),
+        None => {
+            let mut mark = cmd("SET");
+            store.ceremony.run::<redis::Value>(mark.arg(&key).arg(VERSION).arg("NX")).await.map_err(error::failed)?;
+            find().await?
+        }
+    };
+    match version.unwrap_or_default().parse::<u32>() {
         Ok(VERSION) => Ok(()),
         Ok(1) => migrate(store).await,
         Ok(newer) if newer > VERSION => Err(StoreError::because(StoreErrorKind::Corrupt, Refused::Newer(newer))),
@@ -147,23 +209,45 @@ async fn migrate(store: &RedisStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn check_settings(connection: &mut ConnectionManager) -> Result<Vec<RedisWarning>, StoreError> {
-    let info: String = cmd("INFO").query_async(connection).await.map_err(error::failed)?;
-    let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
-    // A managed server may refuse `CONFIG`. Its operator is then responsible for the settings.
-    let fsync: redis::RedisResult<Vec<String>> =
-        cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+async fn check_settings(store: &RedisStore) -> Result<Vec<RedisWarning>, StoreError> {
+    let user = store.client.get_connection_info().redis_settings().username().unwrap_or("default").to_owned();
+    let unchecked = |command| RedisWarning::Unchecked { command, user: user.clone() };
     let mut warnings = Vec::new();
-    if info.get("aof_enabled") == Some(&"0") {
-        warnings.push(RedisWarning::NoAppendOnlyFile);
-    } else if fsync.is_ok_and(|pair| pair.last().is_some_and(|value| value == "no")) {
-        warnings.push(RedisWarning::Unsynced);
+    match allowed::<String>(store, &cmd("INFO")).await? {
+        None => warnings.push(unchecked("INFO")),
+        Some(info) => {
+            let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
+            if info.get("aof_enabled") == Some(&"0") {
+                warnings.push(RedisWarning::NoAppendOnlyFile);
+            } else {
+                match allowed::<Vec<String>>(store, cmd("CONFIG").arg("GET").arg("appendfsync")).await? {
+                    None => warnings.push(unchecked("CONFIG GET")),
+                    Some(pair) if pair.last().is_some_and(|value| value == "no") => {
+                        warnings.push(RedisWarning::Unsynced);
+                    }
+                    Some(_) => {}
+                }
+            }
+            let may_evict = info.get("maxmemory_policy").is_some_and(|policy| *policy != "noeviction");
+            if may_evict && info.get("maxmemory").is_some_and(|most| *most != "0") {
+                warnings.push(RedisWarning::Eviction);
+            }
+        }
     }
-    let may_evict = info.get("maxmemory_policy").is_some_and(|policy| *policy != "noeviction");
-    if may_evict && info.get("maxmemory").is_some_and(|most| *most != "0") {
-        warnings.push(RedisWarning::Eviction);
+    // A notice without ids tells nobody anything.
+    let channel = format!("{}ended", store.base);
+    if allowed::<redis::Value>(store, cmd("PUBLISH").arg(&channel).arg("")).await?.is_none() {
+        warnings.push(RedisWarning::NoChannel { channel, user });
     }
     Ok(warnings)
+}
+
+/// Runs a command. Returns `None` if the user may not, or the server does not know it.
+async fn allowed<T: FromRedisValue>(store: &RedisStore, command: &Cmd) -> Result<Option<T>, StoreError> {
+    match store.ceremony.run(command).await {
+        Err(error) if error::is_forbidden(&error) => Ok(None),
+        answer => answer.map(Some).map_err(error::failed),
+    }
 }
 
 /// None of these messages contains the URL, because it may include a password.
@@ -177,6 +261,10 @@ enum Refused {
         "what is there was written by a newer version of tower-agent-auth ({0}, this one knows {VERSION}); run that version"
     )]
     Newer(u32),
+    #[error("the server is a replica, which accepts no writes; write the address of the primary into the URL")]
+    Replica,
+    #[error("the server is starting or has lost its primary; try again later")]
+    NotReady,
     #[error("the prefix is in use by something else; give the store one of its own")]
     Foreign,
 }

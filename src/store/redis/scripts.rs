@@ -6,24 +6,30 @@ use super::super::columns::{AUTHORIZATION, CHECKED, SESSION, Value, Values};
 use crate::types::{authorization::Lookup, clock::Timestamp};
 
 macro_rules! scripts {
-    ($($name:ident)*) => {
+    (on_primary: $($guarded:ident)*; $($name:ident)*) => {
         pub(super) struct Scripts {
+            $(pub(super) $guarded: Script,)*
             $(pub(super) $name: Script,)*
         }
 
         impl Scripts {
             pub(super) fn new() -> Self {
                 let before = format!("{}{}", names(), include_str!("scripts/common.lua"));
-                Self { $($name: Script::new(&format!("{before}{}", include_str!(concat!("scripts/", stringify!($name), ".lua")))),)* }
+                let guarded = format!("{before}{}", include_str!("scripts/primary.lua"));
+                Self {
+                    $($guarded: Script::new(&format!("{guarded}{}", include_str!(concat!("scripts/", stringify!($guarded), ".lua")))),)*
+                    $($name: Script::new(&format!("{before}{}", include_str!(concat!("scripts/", stringify!($name), ".lua")))),)*
+                }
             }
         }
     };
 }
 
 scripts! {
-    find_session find_authorization create transition redeem sessions_of find_record find_refresh rotate list list_approved
-    revoke record_uses forget authorizations_after sessions_after refresh_tokens_of import_authorization import_session
-    migrate
+    on_primary: find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record find_refresh
+        list list_approved revoke forget;
+    create transition redeem rotate record_uses authorizations_after sessions_after refresh_tokens_of
+    import_authorization import_session migrate
 }
 
 /// The column names, and the positions of the two session columns that the scripts read.

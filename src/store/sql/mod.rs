@@ -39,6 +39,11 @@ pub(super) trait Engine: Sync {
     /// Runs one read-only statement.
     fn read(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
+    /// Runs the one statement of a token check. It does not wait for the ceremony's statements.
+    fn check(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send {
+        self.read(sql, values)
+    }
+
     /// Runs one statement as its own transaction.
     fn write(&self, sql: &Arc<str>, values: Values) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
@@ -111,7 +116,7 @@ pub(super) async fn find_session<E: Engine>(
     engine: &E,
     access: &Digest<Access>,
 ) -> Result<Option<Arc<Session>>, StoreError> {
-    let rows = engine.read(&engine.statements().find_session, Values::default().digest(access)).await?;
+    let rows = engine.check(&engine.statements().find_session, Values::default().digest(access)).await?;
     rows.first().map(|row| columns::session(row).map(Arc::new)).transpose()
 }
 

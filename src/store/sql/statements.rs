@@ -12,6 +12,8 @@ pub(in super::super) struct Syntax {
     pub(in super::super) grantable: &'static str,
     /// The uses in `$1`, a JSON array of `[id, at, address]`, as rows.
     pub(in super::super) uses: &'static str,
+    /// A condition that holds, and fails the statement on a read-only server.
+    pub(in super::super) on_primary: &'static str,
     /// Locks the rows of a subquery in its order, to avoid deadlocks.
     pub(in super::super) for_update: &'static str,
     /// The same, but skips rows that another writer has locked.
@@ -39,6 +41,7 @@ impl Syntax {
             .replace("{is_approved}", "coalesce(state, '') = 'approved' AND coalesce(expires_at, 0) > $2")
             .replace("{grantable}", self.grantable)
             .replace("{uses}", self.uses)
+            .replace("{on_primary}", self.on_primary)
             .replace("{for_update}", self.for_update)
             .replace("{skip_locked}", self.skip_locked);
         sql.into()
@@ -60,17 +63,19 @@ macro_rules! statements {
 }
 
 statements! {
-    find_session = "SELECT {checked} FROM {sessions} WHERE access = $1 AND revoked_at IS NULL";
-    sessions_of = "SELECT {session} FROM {sessions} WHERE request = $1 ORDER BY seq DESC";
-    find_record = "SELECT {session} FROM {sessions} WHERE id = $1";
-    list_sessions = "SELECT {session} FROM {sessions} WHERE account_id = $1 AND seq < \
+    // A standby may not know the newest sessions and revocations.
+    find_session = "SELECT {checked} FROM {sessions} WHERE {on_primary} AND access = $1 AND revoked_at IS NULL";
+    sessions_of = "SELECT {session} FROM {sessions} WHERE {on_primary} AND request = $1 ORDER BY seq DESC";
+    find_record = "SELECT {session} FROM {sessions} WHERE {on_primary} AND id = $1";
+    list_sessions = "SELECT {session} FROM {sessions} WHERE {on_primary} AND account_id = $1 AND seq < \
         coalesce((SELECT seq FROM {sessions} WHERE id = $2 AND account_id = $1), 9223372036854775807) \
         ORDER BY seq DESC LIMIT $3";
     find_refresh = "SELECT {session}, session.generation - token.generation, refreshed_at, refresh_salt \
-        FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session WHERE token.refresh = $1";
-    authorization_by_id = "SELECT {authorization} FROM {authorizations} WHERE id = $1";
+        FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session \
+        WHERE {on_primary} AND token.refresh = $1";
+    authorization_by_id = "SELECT {authorization} FROM {authorizations} WHERE {on_primary} AND id = $1";
     authorization_by_lookup = "SELECT {authorization} FROM {authorizations} \
-        WHERE id = (SELECT request FROM {lookups} WHERE lookup = $1)";
+        WHERE {on_primary} AND id = (SELECT request FROM {lookups} WHERE lookup = $1)";
 
     list_approved = "SELECT {authorization} FROM {authorizations} \
         WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 ORDER BY created_at DESC, seq DESC LIMIT $3";

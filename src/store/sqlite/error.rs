@@ -8,6 +8,7 @@ use super::super::{StoreError, StoreErrorKind};
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const NO_MEMORY: i32 = 7;
+const READ_ONLY: i32 = 8;
 const INTERRUPT: i32 = 9;
 const IO: i32 = 10;
 const CORRUPT: i32 = 11;
@@ -17,6 +18,9 @@ const PROTOCOL: i32 = 15;
 const NOT_A_DATABASE: i32 = 26;
 
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
+    if primary_code(&error) == Some(READ_ONLY) {
+        return StoreError::because(StoreErrorKind::Unavailable, ReadOnly(error));
+    }
     StoreError::because(kind(&error), error)
 }
 
@@ -51,3 +55,10 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the file can't be written; give the user of this process write access to the file and its directory, \
+     on a file system that is mounted writable"
+)]
+struct ReadOnly(#[source] sqlx::Error);

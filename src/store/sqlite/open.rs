@@ -130,6 +130,8 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     for migration in MIGRATIONS.iter().skip(fingerprint.migrations_done()?) {
         raw_sql(*migration).execute(&mut *transaction).await.map_err(error::failed)?;
     }
+    // On a file that it can't write, SQLite accepts `BEGIN IMMEDIATE` and refuses the first write, even of nothing.
+    raw_sql("DELETE FROM sessions WHERE false").execute(&mut *transaction).await.map_err(error::failed)?;
     transaction.commit().await.map_err(error::failed)
 }
 
@@ -253,6 +255,56 @@ mod tests {
         let readers = readers(&place.path()).await.unwrap();
         writer(&place.path()).await.unwrap();
         assert!(readers.execute("DELETE FROM sessions").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn d2_a_file_that_can_not_be_written_is_refused_with_a_remedy() {
+        let place = Place::new("read-only");
+        let path = place.path();
+        writer(&path).await.unwrap().close().await;
+        // SQLite opens a file without the right to write in the same way.
+        let mut connection = options(&path).read_only(true).connect().await.unwrap();
+        let error = migrate(&mut connection).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("write access to the file and its directory"), "{cause}");
+    }
+
+    #[cfg(feature = "conformance")]
+    #[tokio::test]
+    async fn d6_a_full_disk_is_unavailable_and_nothing_is_lost() {
+        use super::super::super::{
+            AuthorizationStore, RevokeTarget, SessionRecordStore, SqliteStore,
+            conformance::fixtures::{NO_CAPS, account, after, approved, authorization, is_live, session, with_lookup},
+        };
+        use crate::types::session::RevokedBy;
+
+        let place = Place::new("full");
+        let store = SqliteStore::open(place.path()).await.unwrap();
+        let (kept, ended) = (session(&store, "alice").await, session(&store, "bob").await);
+        let target = RevokeTarget::Account(account("bob").id);
+        store.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
+        let limit = async |pages: i64| {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            query_scalar::<_, i64>(pragma).fetch_one(&store.writer).await.unwrap();
+        };
+        let pages: i64 = query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+        limit(pages).await;
+        let mut stored = 0;
+        let error = loop {
+            match store.create_authorization(&with_lookup(&authorization()), NO_CAPS).await {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        let count: i64 =
+            query_scalar("SELECT count(*) FROM authorization_requests").fetch_one(&store.readers).await.unwrap();
+        assert_eq!(count, 2 + stored, "the failed one left nothing");
+        assert!(is_live(&store, &kept).await && !is_live(&store, &ended).await);
+        limit(i64::from(i32::MAX)).await;
+        approved(&store, "carol").await;
+        assert!(is_live(&store, &kept).await && !is_live(&store, &ended).await);
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
 --   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
+--   nothing          –       never stored; see primary.lua
 --
 -- A lost key makes a session invalid, never valid. A session that is not in its account's list is invalid, because
 -- revoking the account would not find it.

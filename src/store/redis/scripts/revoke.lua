@@ -45,6 +45,7 @@ elseif kind == 'account' then
     end
 end
 if #ended > 0 then
-    redis.call('PUBLISH', key('ended'), table.concat(ended, ' '))
+    -- Without the right to publish, other processes learn of it when their cache entries expire.
+    redis.pcall('PUBLISH', key('ended'), table.concat(ended, ' '))
 end
 return ended

@@ -1,0 +1,124 @@
+//! A connection that is replaced when it is dead, or leads to a server that can't be used.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use redis::{
+    Client, Cmd, FromRedisValue, RedisError, RedisResult,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd,
+};
+use tokio::time::timeout;
+
+use super::error;
+
+/// The timeout to connect and to receive a response, unless a call's deadline comes first.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection that has not responded for this long is tested before use.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a test may take.
+const TEST: Duration = Duration::from_millis(500);
+
+/// One multiplexed connection, shared by many calls.
+pub(super) struct Connection {
+    client: Client,
+    current: Mutex<Arc<Line>>,
+}
+
+/// The connection until it is replaced. The manager reconnects by itself when the server closes it. It does not when
+/// the server is silent or read-only.
+struct Line {
+    manager: ConnectionManager,
+    /// When the last response came, or the line was created.
+    responded_at: Mutex<Instant>,
+}
+
+impl Connection {
+    /// Creates a connection that is opened by the first call.
+    pub(super) fn new(client: Client) -> RedisResult<Self> {
+        let current = Mutex::new(Arc::new(Line::new(&client)?));
+        Ok(Self { client, current })
+    }
+
+    /// Runs one command. If the connection fails it is replaced, and the outcome of the command is unknown, unless
+    /// [the server refused it](error::is_refused).
+    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        let line = self.tested().await?;
+        let answer = command.query_async(&mut line.manager.clone()).await;
+        self.received(&line, answer)
+    }
+
+    /// Runs a script, like [`run`](Self::run).
+    pub(super) async fn invoke<T: FromRedisValue>(&self, script: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
+        let line = self.tested().await?;
+        let answer = script.invoke_async(&mut line.manager.clone()).await;
+        self.received(&line, answer)
+    }
+
+    /// Replaces the connection. Calls in progress keep the old one.
+    pub(super) fn replace(&self) -> RedisResult<()> {
+        let new = Arc::new(Line::new(&self.client)?);
+        *self.current() = new;
+        Ok(())
+    }
+
+    /// The connection, which has responded lately.
+    async fn tested(&self) -> RedisResult<Arc<Line>> {
+        let line = Arc::clone(&self.current());
+        if line.is_quiet() {
+            let ping = cmd("PING");
+            match timeout(TEST, ping.query_async::<redis::Value>(&mut line.manager.clone())).await {
+                // A server that refuses the test has responded.
+                Ok(Ok(_)) => line.responded(),
+                Ok(Err(error)) if error::is_of_server(&error) => line.responded(),
+                _ => self.replace_line(&line)?,
+            }
+        }
+        Ok(Arc::clone(&self.current()))
+    }
+
+    fn received<T>(&self, line: &Arc<Line>, answer: RedisResult<T>) -> RedisResult<T> {
+        match &answer {
+            Err(error) if error::is_connection_lost(error) => self.replace_line(line)?,
+            _ => line.responded(),
+        }
+        answer
+    }
+
+    /// Replaces the connection, unless another call did.
+    fn replace_line(&self, line: &Arc<Line>) -> Result<(), RedisError> {
+        let mut current = self.current();
+        if Arc::ptr_eq(&current, line) {
+            *current = Arc::new(Line::new(&self.client)?);
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<Line>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn new(client: &Client) -> RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE))
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(250));
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(Self { manager, responded_at: Mutex::new(Instant::now()) })
+    }
+
+    fn responded(&self) {
+        *self.responded_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.responded_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= QUIET
+    }
+}
