@@ -75,6 +75,39 @@ async fn r32_the_resource_is_character_for_character_as_configured() {
 }
 
 #[tokio::test]
+async fn e10_a_resource_that_ends_in_a_slash_has_its_document_at_both_spellings() {
+    for (path, spellings) in [
+        ("/", &["", "/"][..]),
+        ("/mcp/", &["", "/mcp", "/mcp/"]),
+        ("/a/b/", &["", "/a/b", "/a/b/"]),
+        ("", &[""]),
+        ("/mcp", &["", "/mcp"]),
+    ] {
+        let resource = format!("{ORIGIN}{path}");
+        let service = Service::with(config().resource(&resource));
+        for spelling in spellings {
+            assert_eq!(
+                json(&service, &format!("{}{spelling}", DOCUMENTS[0])).await["resource"],
+                resource,
+                "{spelling}"
+            );
+        }
+        for spelling in ["/", "/mcp", "/mcp/", "/a", "/a/", "//", "/mcp//", "/a/b", "/a/b/", "/MCP"] {
+            let served = service.get(&format!("{}{spelling}", DOCUMENTS[0])).await.status == StatusCode::OK;
+            assert_eq!(served, spellings.contains(&spelling), "{resource}: {spelling}");
+        }
+        let challenge = service.get("/projects").await;
+        let challenge = Challenge::parse(challenge.header("www-authenticate")).unwrap().remove(0);
+        let url = challenge.parameter("resource_metadata").unwrap().to_owned();
+        assert_eq!(
+            json(&service, url.strip_prefix(ORIGIN).unwrap()).await["resource"],
+            resource,
+            "as the challenge says"
+        );
+    }
+}
+
+#[tokio::test]
 async fn r34_no_header_and_no_target_form_changes_a_url() {
     let service = Service::new();
     for path in DOCUMENTS.into_iter().chain(["/projects", "/sessions"]) {

@@ -269,10 +269,11 @@ impl Config {
     }
 
     /// The paths of the protected resource metadata: path-inserted, and at the root for clients that request only that
-    /// one.
+    /// one. RFC 9728 section 3.1 removes the slash that ends a resource without a path, and clients differ for one
+    /// that ends a path. So the document of a resource that ends in a slash has both spellings.
     pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
-        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'));
-        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted];
+        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()));
+        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted.trim_end_matches('/').to_owned(), inserted];
         paths.dedup();
         paths
     }
