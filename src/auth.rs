@@ -284,7 +284,7 @@ impl AgentAuthBuilder {
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
     /// Without an address, only the total cap on authorization requests applies, and the approval page can't show the
-    /// client's address.
+    /// client's address. The first such request is logged as a warning, and audited.
     pub fn peer_address(mut self, peer: impl Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.peer = Some(Arc::new(peer));
         self

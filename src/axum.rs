@@ -1,8 +1,8 @@
 //! Extractors for axum 0.8.
 //!
 //! [`AgentSession`] and [`Owner`] extract the principal that a guard authenticated. Without one, the response is 401,
-//! and the guard around the route adds the challenge. Use `Option<AgentSession>` on routes under
-//! [`AgentAuth::optional`](crate::AgentAuth::optional).
+//! and the guard around the route adds the challenge. Without a guard around the route, it is 500, and names the
+//! missing layer. Use `Option<AgentSession>` on routes under [`AgentAuth::optional`](crate::AgentAuth::optional).
 //!
 //! ```
 //! use axum::{Json, Router, routing::get};
@@ -27,7 +27,7 @@
 //!
 //! # Default deny
 //!
-//! On a route without a guard, the extensions hold no session, and these extractors refuse. To refuse agents there
+//! On a route without a guard, the extensions hold no session, and these extractors are an error. To refuse agents there
 //! before the handler runs, guard all routes with one [`policy`](crate::AgentAuth::policy), which axum runs after
 //! routing. It returns the rule of each matched path:
 //!
@@ -50,7 +50,7 @@
 //! }
 //! ```
 
-use axum_core::{
+use ::axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::Response,
@@ -58,15 +58,16 @@ use axum_core::{
 use http::{StatusCode, request::Parts};
 
 use crate::{
-    guard::{AgentSession, Owner},
+    guard::{AgentSession, NO_GUARD, Owner, is_guarded},
     http::error_reply,
+    observe,
 };
 
 impl<S: Sync> FromRequestParts<S> for AgentSession {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs an agent's bearer token"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| missing(parts, "this needs an agent's bearer token"))
     }
 }
 
@@ -82,10 +83,21 @@ impl<S: Sync> FromRequestParts<S> for Owner {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs the account's human, signed in"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| missing(parts, "this needs the account's human, signed in"))
     }
 }
 
-fn unauthorized(text: &str) -> Response {
-    error_reply(StatusCode::UNAUTHORIZED, "unauthorized", text).map(Body::from)
+/// The response if there is no principal: the caller has the wrong credentials, or the route has no guard.
+fn missing(request: &Parts, text: &str) -> Response {
+    let reply = if is_guarded(&request.extensions) {
+        error_reply(StatusCode::UNAUTHORIZED, "unauthorized", text)
+    } else {
+        observe::of_mistake(NO_GUARD);
+        error_reply(StatusCode::INTERNAL_SERVER_ERROR, "server_error", NO_GUARD)
+    };
+    reply.map(Body::from)
 }

@@ -1,7 +1,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
@@ -11,9 +14,10 @@ use crate::{
     Config,
     audit::{AuditSink, Event},
     ceremony::limiter,
-    config::Problem,
+    config::{self, Problem},
     documents::{Metadata, auth_md, authorization_server, protected_resource},
     http::{ClientAddresses, Reply, error_reply},
+    observe,
     types::clock::{Clock, Timestamp},
 };
 
@@ -28,7 +32,12 @@ pub(crate) struct RouteTable {
     rates: Rates,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
+    /// Whether to warn of a request without an address: limits by source are configured, and nobody was warned yet.
+    warns_of_missing_address: AtomicBool,
 }
+
+const NO_ADDRESS: &str = "requests have no client address, so limits by source have no effect: set `peer_address` when \
+    you build `AgentAuth`, and serve with connect info (axum: `into_make_service_with_connect_info::<SocketAddr>()`)";
 
 impl RouteTable {
     /// The routes of every service, including one that only checks tokens: the protected resource metadata.
@@ -39,8 +48,18 @@ impl RouteTable {
         audit: Arc<dyn AuditSink>,
     ) -> Self {
         let rates = Rates::new(config, addresses, &clock);
-        let (exact, below, names, conflicts) = (HashMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
-        let mut routes = Self { exact, below, names, conflicts, rates, clock, audit };
+        let limits = config.limits();
+        let by_source = limits.rates != config::Rates::NONE || limits.pending_per_source.is_some();
+        let mut routes = Self {
+            exact: HashMap::new(),
+            below: Vec::new(),
+            names: BTreeMap::new(),
+            conflicts: Vec::new(),
+            rates,
+            clock,
+            audit,
+            warns_of_missing_address: AtomicBool::new(by_source),
+        };
         let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
         for path in config.protected_resource_paths() {
             routes.serve("resource", path, "the protected resource metadata", Arc::clone(&document));
@@ -114,10 +133,23 @@ impl RouteTable {
         self.exact.get(path).or_else(below).cloned()
     }
 
-    /// The refusal of a request over the rate limit of its source.
+    /// The refusal of a request over the rate limit of its source. A request without an address is not counted.
     pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
-        let wait = self.rates.check(endpoint.rate_class()?, request).err()?;
+        let rate_class = endpoint.rate_class()?;
+        let Some(address) = self.rates.address(request) else {
+            self.note_missing_address();
+            return None;
+        };
+        let wait = self.rates.check(rate_class, address).err()?;
         Some(endpoint.too_many(limiter::seconds(wait)))
+    }
+
+    /// Warns once that the limits by source have no effect.
+    fn note_missing_address(&self) {
+        if self.warns_of_missing_address.swap(false, Ordering::Relaxed) {
+            observe::of_gap(NO_ADDRESS);
+            self.audit.record(self.now(), &Event::NoClientAddress);
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {

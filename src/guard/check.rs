@@ -75,6 +75,8 @@ pub(super) struct Check {
     pub(super) rule: Option<Rule>,
     /// Whether handlers find the caller in the request's extensions.
     pub(super) insert_principal: bool,
+    /// Whether the route serves gRPC, so that gRPC calls are refused in gRPC.
+    pub(super) grpc: bool,
 }
 
 /// The result of a check.
@@ -179,14 +181,14 @@ impl Check {
             Principal::Owner(_) => counters.owner.increment(),
         }
         remove_principal(extensions);
-        if self.insert_principal {
-            principal.insert_into(extensions);
-        }
         let response = match self.demand() {
             Some(Demand::Public) => return None,
             Some(Demand::Scopes(requirement)) => &requirement.no_credentials,
             _ => &self.shared.refusals.no_credentials,
         };
+        if self.insert_principal {
+            principal.insert_into(extensions);
+        }
         Some(Arc::clone(response))
     }
 
@@ -195,7 +197,7 @@ impl Check {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
             _ => None,
         };
-        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request);
+        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
         if refusal == Refusal::Unavailable {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
         }

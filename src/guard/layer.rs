@@ -16,11 +16,11 @@ pub struct GuardLayer {
 
 impl GuardLayer {
     pub(crate) const fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { check: Check { shared, rule: Some(rule), insert_principal: true }, policy: None }
+        Self { check: Check { shared, rule: Some(rule), insert_principal: true, grpc: false }, policy: None }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        let check = Check { shared, rule: None, insert_principal: true };
+        let check = Check { shared, rule: None, insert_principal: true, grpc: false };
         Self { check, policy: Some(Arc::new(policy)) }
     }
 
@@ -29,6 +29,13 @@ impl GuardLayer {
     /// [`Owner`](super::Owner), and the extractors refuse.
     pub const fn without_principal(mut self) -> Self {
         self.check.insert_principal = false;
+        self
+    }
+
+    /// Refuses gRPC calls in gRPC: with status 200, a `grpc-status` and no body. For routes that serve gRPC. Other
+    /// requests to them, and all requests to other routes, are refused in HTTP, whatever `Content-Type` they send.
+    pub const fn grpc(mut self) -> Self {
+        self.check.grpc = true;
         self
     }
 }

@@ -7,9 +7,9 @@
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
 //!
-//! A gRPC call (a POST with a gRPC content type) is refused with a gRPC status: `UNAUTHENTICATED` for 401,
-//! `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for 503. The metadata contains the
-//! challenge.
+//! On a route that serves gRPC by [`GuardLayer::grpc`], a gRPC call (a POST with a gRPC content type) is refused with a
+//! gRPC status: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for
+//! 503. The metadata contains the challenge.
 //!
 //! Every rule except [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's
 //! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard can create them:
@@ -92,5 +92,7 @@ pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
 pub use principal::{AgentSession, Owner};
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) use principal::{NO_GUARD, is_guarded};
 pub use refusal::Refusal;
 pub use service::Guard;
