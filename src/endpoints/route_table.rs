@@ -62,7 +62,12 @@ impl RouteTable {
         };
         let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
         for path in config.protected_resource_paths() {
-            routes.serve("resource", path, "the protected resource metadata", Arc::clone(&document));
+            routes.serve(
+                "resource",
+                config.arriving_path(&path),
+                "the protected resource metadata",
+                Arc::clone(&document),
+            );
         }
         routes
     }
@@ -81,12 +86,13 @@ impl RouteTable {
             chapters.push(dialect.chapter(context)?);
         }
         let metadata = Document::json(&authorization_server::render(config, metadata));
-        let path = config.authorization_server_path();
+        let path = config.arriving_path(&config.authorization_server_path());
         self.serve("issuer", path, "the authorization server metadata", Arc::new(metadata));
         let auth_md = Document::markdown(auth_md::render(config, chapters, context.ceremony.refreshes())?);
-        self.serve("issuer", config.path(auth_md::PATH), "auth.md", Arc::new(auth_md));
+        let arriving = |path: &str| config.arriving_path(&config.path(path));
+        self.serve("issuer", arriving(auth_md::PATH), "auth.md", Arc::new(auth_md));
         for (path, endpoint) in dialects.iter().flat_map(|dialect| dialect.endpoints(context)) {
-            self.serve("dialects", config.path(path), "an endpoint of a dialect", endpoint);
+            self.serve("dialects", arriving(path), "an endpoint of a dialect", endpoint);
         }
         Ok(())
     }
