@@ -47,7 +47,7 @@ pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, 
         .merge(below(config, config.issuer(), login.routes()?)?)
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(auth.endpoints())
+        .merge(auth.router())
         .layer(CatchPanicLayer::custom(panicked));
     Ok(logging::logged(app))
 }

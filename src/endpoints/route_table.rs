@@ -125,6 +125,12 @@ impl RouteTable {
         self.names.insert(path.to_owned(), name);
     }
 
+    /// The paths that are served, and those that are followed by one more segment.
+    #[cfg(feature = "axum")]
+    pub(crate) fn paths(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
+        (self.exact.keys().map(String::as_str), self.below.iter().map(|(parent, _)| parent.as_str()))
+    }
+
     /// The paths with more than one endpoint.
     pub(crate) fn conflicts(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.conflicts)
