@@ -48,7 +48,7 @@ use http::request::Parts;
 use crate::{
     AgentAuth,
     endpoints::Endpoints,
-    guard::{AgentSession, Guard, GuardLayer, NO_GUARD, Owner, Rule, is_guarded},
+    guard::{AgentSession, EndWithSession, Guard, GuardLayer, NO_GUARD, Owner, Rule, is_guarded},
     observe,
 };
 
@@ -159,6 +159,10 @@ pub enum MethodsError {
 }
 
 impl<S: NamedService> NamedService for Guard<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService> NamedService for EndWithSession<S> {
     const NAME: &'static str = S::NAME;
 }
 

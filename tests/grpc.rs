@@ -200,6 +200,40 @@ async fn a_revoked_session_is_refused_at_the_next_call_and_a_stream_under_way_go
 }
 
 #[tokio::test]
+async fn e7_a_stream_that_ends_with_its_session_has_the_status_unauthenticated() {
+    let service = Service::new();
+    let auth = AgentAuth::builder(common::config().build().unwrap())
+        .sessions(service.store.memory.clone())
+        .accounts(common::TestAccounts::default())
+        .clock(service.clock.clone())
+        .build()
+        .unwrap();
+    let book = Book::default();
+    let guard = auth.require("projects:read").grpc().end_with_session();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(guard.layer(NotesServer::new(book.clone())));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let (token, other) = (service.token(&["projects:read"]).await, service.token(&["projects:read"]).await);
+    let mut client = connect(address).await;
+    let mut lists = Vec::new();
+    for token in [&token, &other] {
+        let mut list = client.list(call(ListRequest {}, Some(token))).await.unwrap().into_inner();
+        assert_eq!(list.message().await.unwrap().unwrap().text, "first");
+        lists.push(list);
+    }
+    let revoked = service.post("/agent/auth/revoke", &serde_json::json!({ "token": token })).await;
+    assert_eq!(revoked.status, StatusCode::OK, "{}", revoked.text);
+    let status = lists[0].message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("session ended"), "{}", status.message());
+    // The stream of another session goes on.
+    book.0.notify_waiters();
+    assert_eq!(lists[1].message().await.unwrap().unwrap().text, "second");
+    assert!(lists[1].message().await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn scopes_by_service_are_a_guard_around_the_generated_server() {
     let service = Service::new();
     let guarded = service.auth.require("projects:read").grpc().layer(NotesServer::new(Book::default()));

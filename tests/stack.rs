@@ -1,7 +1,15 @@
 //! The crate in any stack: as a router of axum, behind layers of tower-http on either side, and in front of streams.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    convert::Infallible,
+    future::Future as _,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -9,12 +17,22 @@ use axum::{
     extract::State,
     routing::{any, get, post},
 };
-use http::{Method, Request, StatusCode};
-use tower::ServiceExt;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 mod common;
-use common::{Answer, Service, bearer, browse, config, json_request};
+use common::{Answer, Fault, SECOND, Service, TestAccounts, bearer, browse, config, json_request};
+use tower_agent_auth::{AgentAuth, guard::SessionEnded};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
 
@@ -173,4 +191,237 @@ async fn g5_the_documented_order_lets_our_endpoints_and_the_services_cors_layer_
             }
         }
     }
+}
+
+/// A response of a first frame at once, and of those that are sent later.
+fn stream(mut later: mpsc::Receiver<&'static str>) -> Body {
+    let (send, frames) = mpsc::channel::<Result<_, Infallible>>(1);
+    tokio::spawn(async move {
+        let _ = send.send(Ok(http_body::Frame::data(Bytes::from_static(b"first")))).await;
+        while let Some(frame) = later.recv().await {
+            let _ = send.send(Ok(http_body::Frame::data(Bytes::from_static(frame.as_bytes())))).await;
+        }
+    });
+    Body::new(StreamBody::new(ReceiverStream::new(frames)))
+}
+
+/// A guard over the memory of a service, whose store sends notices.
+fn noticing(service: &Service) -> AgentAuth {
+    AgentAuth::builder(config().no_limits().build().unwrap())
+        .sessions(service.store.memory.clone())
+        .accounts(TestAccounts::default())
+        .clock(service.clock.clone())
+        .build()
+        .unwrap()
+}
+
+/// Serves streams behind the layer over hyper. What is sent on the channel becomes a frame of the next response.
+async fn serve<L>(layer: L, length: Option<usize>) -> (SocketAddr, mpsc::Sender<&'static str>)
+where
+    L: Layer<Streams>,
+    L::Service: tower::Service<Request<hyper::body::Incoming>, Error = Infallible, Response: IntoAnswer, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    let (send, later) = mpsc::channel(8);
+    let service = layer.layer(Streams { later: std::sync::Arc::new(std::sync::Mutex::new(Some(later))), length });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            let service = hyper::service::service_fn(move |request| {
+                let answer = service.clone().oneshot(request);
+                async move { Ok::<_, Infallible>(answer.await?.into_answer()) }
+            });
+            tokio::spawn(async move {
+                let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (address, send)
+}
+
+/// A response with a body of any type.
+trait IntoAnswer {
+    fn into_answer(self) -> Response<Body>;
+}
+
+impl<B> IntoAnswer for Response<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+{
+    fn into_answer(self) -> Response<Body> {
+        self.map(Body::new)
+    }
+}
+
+/// A handler whose responses are streams.
+#[derive(Clone)]
+struct Streams {
+    later: std::sync::Arc<std::sync::Mutex<Option<mpsc::Receiver<&'static str>>>>,
+    length: Option<usize>,
+}
+
+impl<B> tower::Service<Request<B>> for Streams {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = Response::new(stream(self.later.lock().unwrap().take().unwrap()));
+        if let Some(length) = self.length {
+            response.headers_mut().insert("content-length", length.into());
+        }
+        std::future::ready(Ok(response))
+    }
+}
+
+async fn revoke(service: &Service, token: &str) {
+    let revoked = service.post("/agent/auth/revoke", &serde_json::json!({ "token": token })).await;
+    assert_eq!(revoked.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn e7_a_stream_breaks_off_when_its_session_is_revoked() {
+    for (http2, length) in [(false, None), (false, Some(1_000)), (true, None), (true, Some(1_000))] {
+        for ends in [true, false] {
+            let service = Service::with(config().no_limits());
+            let auth = noticing(&service);
+            let (token, other) = (service.token(&["projects:read"]).await, service.token(&["projects:read"]).await);
+            let guard = auth.require("projects:read");
+            let (address, later) = match ends {
+                true => serve(guard.end_with_session(), length).await,
+                false => serve(guard, length).await,
+            };
+            let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Body>();
+            let request = bearer(Method::GET, &format!("http://{address}/"), &token);
+            let mut body = client.request(request).await.unwrap().into_body();
+            let next = async |body: &mut hyper::body::Incoming| {
+                let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await.unwrap();
+                frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
+            };
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), "first");
+            // Another session's end is none of its own.
+            revoke(&service, &other).await;
+            later.send("second").await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap().unwrap(), "second");
+            revoke(&service, &token).await;
+            if ends {
+                let end = next(&mut body).await;
+                assert!(matches!(end, Some(Err(_))), "no client takes it for complete: {end:?} http2: {http2}");
+            } else {
+                later.send("third").await.unwrap();
+                assert_eq!(next(&mut body).await.unwrap().unwrap(), "third");
+            }
+        }
+    }
+}
+
+/// The body of a response behind a guard that ends it, polled by hand.
+async fn guarded_body(
+    auth: &AgentAuth,
+    request: Request<Body>,
+) -> (impl http_body::Body<Data = Bytes, Error = axum::BoxError> + Unpin, mpsc::Sender<&'static str>) {
+    let (send, later) = mpsc::channel(8);
+    let inner = Streams { later: std::sync::Arc::new(std::sync::Mutex::new(Some(later))), length: None };
+    let response = auth.optional().end_with_session().layer(inner).oneshot(request).await.unwrap();
+    let mut body = Box::pin(response.into_body());
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+    (body, send)
+}
+
+fn is_pending(body: &mut (impl http_body::Body<Data = Bytes, Error = axum::BoxError> + Unpin)) -> bool {
+    pin!(body.frame()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[tokio::test(start_paused = true)]
+async fn e7_without_notices_a_stream_ends_within_the_interval() {
+    for waits in [false, true] {
+        let service = Service::with(config().no_limits());
+        let token = service.token(&["projects:read"]).await;
+        if waits {
+            service.store.wait();
+        }
+        let (mut body, later) = guarded_body(&service.auth, bearer(Method::GET, "/", &token)).await;
+        assert!(is_pending(&mut body));
+        tokio::time::sleep(60 * SECOND).await;
+        later.send("alive").await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "alive", "as long as its session");
+        revoke(&service, &token).await;
+        let began = tokio::time::Instant::now();
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert!(error.is::<SessionEnded>() && began.elapsed() <= 6 * SECOND, "{error} {:?}", began.elapsed());
+        assert!(body.frame().await.is_none() && http_body::Body::is_end_stream(&body));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn e7_a_stream_ends_when_its_access_token_expires_or_is_replaced() {
+    let service = Service::with(config().no_limits());
+    let session = service.session("ada", &["projects:read"]).await;
+    let token = session.json["access_token"].as_str().unwrap();
+    let (mut expiring, _later) = guarded_body(&service.auth, bearer(Method::GET, "/", token)).await;
+    assert!(is_pending(&mut expiring));
+    service.clock.advance(3_599 * SECOND);
+    assert!(is_pending(&mut expiring));
+    service.clock.advance(SECOND);
+    assert!(expiring.frame().await.unwrap().unwrap_err().is::<SessionEnded>());
+
+    let session = service.session("ada", &["projects:read"]).await;
+    let token = session.json["access_token"].as_str().unwrap();
+    let (mut replaced, _later) = guarded_body(&service.auth, bearer(Method::GET, "/", token)).await;
+    let refresh = serde_json::json!({ "refresh_token": session.json["refresh_token"] });
+    let refreshed = service.post("/agent-sessions/refresh", &refresh).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+    assert!(replaced.frame().await.unwrap().unwrap_err().is::<SessionEnded>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn e7_a_failed_store_ends_a_stream_after_a_minute_and_not_before() {
+    for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Panic, Fault::Hang] {
+        let service = Service::with(config().no_limits());
+        let token = service.token(&["projects:read"]).await;
+        let (mut body, later) = guarded_body(&service.auth, bearer(Method::GET, "/", &token)).await;
+        for mended in [true, false] {
+            service.store.break_after(0, fault);
+            let began = tokio::time::Instant::now();
+            if mended {
+                assert!(tokio::time::timeout(50 * SECOND, body.frame()).await.is_err(), "{fault:?}");
+                service.store.mend();
+                assert!(tokio::time::timeout(10 * SECOND, body.frame()).await.is_err(), "{fault:?}");
+                later.send("alive").await.unwrap();
+                assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "alive");
+            } else {
+                assert!(body.frame().await.unwrap().unwrap_err().is::<SessionEnded>());
+                let after = began.elapsed();
+                assert!(after >= 50 * SECOND && after <= 75 * SECOND, "{fault:?}: {after:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn e7_a_stream_without_an_agent_session_is_left_alone() {
+    let service = Service::with(config().no_limits());
+    let (mut body, later) = guarded_body(&service.auth, Request::get("/").body(Body::empty()).unwrap()).await;
+    tokio::time::sleep(3_600 * SECOND).await;
+    assert!(is_pending(&mut body));
+    drop(later);
+    assert!(body.frame().await.is_none(), "it ends by itself");
+    // Trailers of the inner body pass.
+    let token = service.token(&["projects:read"]).await;
+    let inner = service_fn(async |_: Request<Body>| {
+        let frames = [http_body::Frame::data(Bytes::from("x")), http_body::Frame::trailers(HeaderMap::new())];
+        Ok::<_, Infallible>(Response::new(StreamBody::new(tokio_stream::iter(frames).map(Ok::<_, Infallible>))))
+    });
+    let layer = service.auth.require("projects:read").without_principal().end_with_session();
+    let response = layer.layer(inner).oneshot(bearer(Method::GET, "/", &token)).await.unwrap();
+    assert!(response.into_body().collect().await.unwrap().trailers().is_some());
 }

@@ -36,12 +36,13 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
 /// Escapes all but printable ASCII without `%`.
 const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
+pub(super) const UNAUTHENTICATED: u16 = 16;
+
 const fn status(refusal: Refusal) -> u16 {
     const INVALID_ARGUMENT: u16 = 3;
     const PERMISSION_DENIED: u16 = 7;
     const UNIMPLEMENTED: u16 = 12;
     const UNAVAILABLE: u16 = 14;
-    const UNAUTHENTICATED: u16 = 16;
     match refusal {
         Refusal::NoCredentials | Refusal::InvalidToken => UNAUTHENTICATED,
         Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => PERMISSION_DENIED,

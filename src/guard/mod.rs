@@ -50,6 +50,11 @@
 //! # }
 //! ```
 //!
+//! # Streams
+//!
+//! A guard checks a session before the handler runs. A long response goes on after the session was revoked, unless the
+//! route chooses otherwise with [`GuardLayer::end_with_session`].
+//!
 //! # Refusals
 //!
 //! The extensions of a refusal's response contain the [`Refusal`], for layers around the guard:
@@ -73,21 +78,24 @@
 //!
 //! # Order of layers
 //!
-//! From the outside in: CORS, so that it handles preflights and adds its headers to refusals;
-//! [`endpoints`](crate::AgentAuth::endpoints); routing; guards around the handlers. Inside routing, a guard's rule
-//! depends on the handler that will run, not on the spelling of a URL.
+//! From the outside in: [`endpoints`](crate::AgentAuth::endpoints), which have CORS rules of their own; the service's CORS
+//! layer, so that it handles preflights and adds its headers to refusals; routing; guards around the handlers. Inside
+//! routing, a guard's rule depends on the handler that will run, not on the spelling of a URL.
 
 mod check;
+mod ending;
 mod future;
 mod grpc;
 mod layer;
 mod policy;
 mod principal;
 mod refusal;
+mod response;
 mod service;
 
 pub use crate::http::GuardBody;
 pub(crate) use check::{Parts, Shared};
+pub use ending::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
