@@ -27,12 +27,30 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_http::cors::CorsLayer;
+use tonic::service::LayerExt as _;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    cors::CorsLayer,
+    decompression::{DecompressionLayer, RequestDecompressionLayer},
+    limit::RequestBodyLimitLayer,
+    map_request_body::MapRequestBodyLayer,
+    map_response_body::MapResponseBodyLayer,
+    normalize_path::NormalizePathLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    sensitive_headers::SetSensitiveHeadersLayer,
+    set_header::{SetRequestHeaderLayer, SetResponseHeaderLayer},
+    timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimeoutLayer},
+    trace::TraceLayer,
+};
 
 mod common;
 use common::{Answer, Fault, SECOND, Service, TestAccounts, bearer, browse, config, json_request};
-use tower_agent_auth::{AgentAuth, guard::SessionEnded};
+use tower_agent_auth::{
+    AgentAuth,
+    guard::{AgentSession, SessionEnded},
+};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
 
@@ -424,4 +442,161 @@ async fn e7_a_stream_without_an_agent_session_is_left_alone() {
     let layer = service.auth.require("projects:read").without_principal().end_with_session();
     let response = layer.layer(inner).oneshot(bearer(Method::GET, "/", &token)).await.unwrap();
     assert!(response.into_body().collect().await.unwrap().trailers().is_some());
+}
+
+/// A handler that takes any body.
+#[derive(Clone, Copy)]
+struct Handler;
+
+impl<B> tower::Service<Request<B>> for Handler {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let agent = request.extensions().get::<AgentSession>().unwrap();
+        std::future::ready(Ok(Response::new(Body::from(agent.account.id.to_string()))))
+    }
+}
+
+/// A stack behind any type, served by hyper.
+type Stack = tower::util::BoxCloneSyncService<Request<hyper::body::Incoming>, Response<Body>, Infallible>;
+
+/// One hit, one refusal and one document.
+async fn runs(name: &str, stack: Stack, token: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper_util::service::TowerToHyperService::new(stack.clone());
+            tokio::spawn(async move {
+                let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    for http2 in [false, true] {
+        let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Body>();
+        let get = async |path: &str, token: Option<&str>| {
+            let url = format!("http://{address}{path}");
+            let mut request = bearer(Method::GET, &url, token.unwrap_or_default());
+            if token.is_none() {
+                request.headers_mut().remove("authorization");
+            }
+            Answer::read(client.request(request).await.unwrap()).await
+        };
+        let hit = get("/projects", Some(token)).await;
+        assert_eq!((hit.status, hit.text.as_str()), (StatusCode::OK, "acct_ada"), "{name}");
+        let refused = get("/projects", None).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{name}");
+        assert!(refused.header("www-authenticate").starts_with("Bearer ") && !refused.error().is_empty(), "{name}");
+        let document = get("/.well-known/oauth-protected-resource", None).await;
+        assert_eq!(document.json["resource"], common::ORIGIN, "{name}");
+    }
+}
+
+/// The same as a gRPC service of tonic: one hit and one refusal.
+async fn runs_in_grpc(name: &str, routes: tonic::service::Routes, token: &str) {
+    for (token, code) in [(Some(token), "0"), (None, "16")] {
+        let mut call = bearer(Method::POST, "/test.Test/Call", token.unwrap_or_default());
+        if token.is_none() {
+            call.headers_mut().remove("authorization");
+        }
+        call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let response = routes.clone().oneshot(call).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{name}");
+        assert_eq!(response.headers()["grpc-status"], code, "{name}");
+    }
+}
+
+/// A gRPC service without generated code.
+#[derive(Clone, Copy)]
+struct Grpc;
+
+impl tonic::server::NamedService for Grpc {
+    const NAME: &'static str = "test.Test";
+}
+
+impl<B> tower::Service<Request<B>> for Grpc {
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        assert!(request.extensions().get::<AgentSession>().is_some());
+        let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", "0");
+        std::future::ready(Ok(response.body(tonic::body::Body::empty()).unwrap()))
+    }
+}
+
+/// Each layer outside, between and inside of ours, under hyper, axum and tonic.
+macro_rules! stacks_with {
+    ($($name:ident: $layer:expr;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let service = Service::new();
+            let auth = &service.auth;
+            let token = service.token(&["projects:read"]).await;
+            let guard = || auth.require("projects:read");
+            let boxed = |body: Response<_>| body.map(Body::new);
+            let plain = ServiceBuilder::new()
+                .map_response(boxed)
+                .layer($layer)
+                .layer(auth.endpoints())
+                .layer($layer)
+                .layer(guard())
+                .layer($layer)
+                .service(Handler);
+            runs(concat!(stringify!($name), " with hyper"), Stack::new(plain), &token).await;
+
+            let ending = ServiceBuilder::new().layer($layer).layer(guard().end_with_session()).layer($layer);
+            let routes = || {
+                axum::Router::new().route("/projects", axum::routing::get_service(Handler).layer(ending.clone()))
+            };
+            for router in [
+                routes().layer(($layer, auth.endpoints(), $layer)),
+                routes().layer($layer).merge(auth.router()),
+                routes().merge(auth.router()).layer($layer),
+            ] {
+                let served = ServiceBuilder::new().service(router);
+                runs(concat!(stringify!($name), " with axum"), Stack::new(served), &token).await;
+            }
+
+            let grpc = ServiceBuilder::new().layer($layer).layer(guard().grpc()).layer($layer);
+            runs_in_grpc(stringify!($name), tonic::service::Routes::new(grpc.named_layer(Grpc)), &token).await;
+            let grpc = ServiceBuilder::new().layer($layer).layer(guard().grpc().end_with_session()).layer($layer);
+            runs_in_grpc(stringify!($name), tonic::service::Routes::new(grpc.named_layer(Grpc)), &token).await;
+        }
+    )*};
+}
+
+stacks_with! {
+    e1_cors: CorsLayer::permissive();
+    e1_trace: TraceLayer::new_for_http();
+    e1_compression: CompressionLayer::new();
+    e1_decompression: DecompressionLayer::new();
+    e1_request_decompression: RequestDecompressionLayer::new();
+    e1_timeout: TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, 30 * SECOND);
+    e1_request_body_timeout: RequestBodyTimeoutLayer::new(30 * SECOND);
+    e1_response_body_timeout: ResponseBodyTimeoutLayer::new(30 * SECOND);
+    e1_limit: RequestBodyLimitLayer::new(1 << 20);
+    e1_catch_panic: CatchPanicLayer::new();
+    e1_normalize_path: NormalizePathLayer::trim_trailing_slash();
+    e1_sensitive_headers: SetSensitiveHeadersLayer::new([http::header::AUTHORIZATION]);
+    e1_set_response_header: SetResponseHeaderLayer::if_not_present(
+        http::header::SERVER, http::HeaderValue::from_static("x"));
+    e1_set_request_header: SetRequestHeaderLayer::if_not_present(
+        http::header::ACCEPT, http::HeaderValue::from_static("*/*"));
+    e1_set_request_id: SetRequestIdLayer::x_request_id(MakeRequestUuid);
+    e1_propagate_request_id: PropagateRequestIdLayer::x_request_id();
+    e1_map_request_body: MapRequestBodyLayer::new(Body::new);
+    e1_map_response_body: MapResponseBodyLayer::new(Body::new);
 }
