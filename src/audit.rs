@@ -140,6 +140,9 @@ pub enum Event {
     },
     /// A request carried a token in its query, where it may be logged. The token was ignored, or the request refused.
     TokenInQuery,
+    /// A request had no client address, so the configured limits by source have no effect. Recorded once for each
+    /// [`AgentAuth`](crate::AgentAuth). See [`peer_address`](crate::AgentAuthBuilder::peer_address).
+    NoClientAddress,
     /// The store, the accounts or the source of randomness failed. A request that depended on it got a 503 response.
     Unavailable {
         /// The error text, with its causes.
@@ -167,6 +170,7 @@ impl Event {
             Self::Revoked { .. } => "revoked",
             Self::OwnerOnlyRefused { .. } => "owner_only_refused",
             Self::TokenInQuery => "token_in_query",
+            Self::NoClientAddress => "no_client_address",
             Self::Unavailable { .. } => "unavailable",
         }
     }
@@ -229,7 +233,7 @@ impl AuditSink for TracingAudit {
                 info!(target: TARGET, %at, name, %session, by = by.as_str())
             }
             Event::OwnerOnlyRefused { session } => warn!(target: TARGET, %at, name, %session),
-            Event::TokenInQuery => warn!(target: TARGET, %at, name),
+            Event::TokenInQuery | Event::NoClientAddress => warn!(target: TARGET, %at, name),
             Event::Unavailable { error } => warn!(target: TARGET, %at, name, error),
         }
     }

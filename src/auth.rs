@@ -54,6 +54,10 @@ impl AgentAuth {
 
     /// The layer that serves the documents, the endpoints and the pages. Put it outside routing: it forwards all other
     /// requests to the inner service unchanged.
+    ///
+    /// With axum, merge `AgentAuth::router` (feature `axum`) instead. `Router::layer` runs before routing only for
+    /// routes that were added before it. So this layer serves nothing if it is added before `Router::fallback`, by
+    /// `Router::route_layer`, or to a router that is merged or nested later.
     pub fn endpoints(&self) -> EndpointsLayer {
         EndpointsLayer::new(Arc::clone(&self.routes))
     }
@@ -284,7 +288,7 @@ impl AgentAuthBuilder {
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
     /// Without an address, only the total cap on authorization requests applies, and the approval page can't show the
-    /// client's address.
+    /// client's address. The first such request is logged as a warning, and audited.
     pub fn peer_address(mut self, peer: impl Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
         self.peer = Some(Arc::new(peer));
         self

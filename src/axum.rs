@@ -1,8 +1,11 @@
-//! Extractors for axum 0.8.
+//! A router and extractors for axum 0.8.
+//!
+//! [`AgentAuth::router`] has the documents, the endpoints and the pages as routes of their own. Merge it last, so that
+//! no layer of the service's own routes is around it.
 //!
 //! [`AgentSession`] and [`Owner`] extract the principal that a guard authenticated. Without one, the response is 401,
-//! and the guard around the route adds the challenge. Use `Option<AgentSession>` on routes under
-//! [`AgentAuth::optional`](crate::AgentAuth::optional).
+//! and the guard around the route adds the challenge. Without a guard around the route, it is 500, and names the
+//! missing layer. Use `Option<AgentSession>` on routes under [`AgentAuth::optional`](crate::AgentAuth::optional).
 //!
 //! ```
 //! use axum::{Json, Router, routing::get};
@@ -21,13 +24,13 @@
 //!     Router::new()
 //!         .route("/projects", get(projects).layer(auth.require("projects:read")))
 //!         .route("/billing", get(billing).layer(auth.owner_only()))
-//!         .layer(auth.endpoints())
+//!         .merge(auth.router())
 //! }
 //! ```
 //!
 //! # Default deny
 //!
-//! On a route without a guard, the extensions hold no session, and these extractors refuse. To refuse agents there
+//! On a route without a guard, the extensions hold no session, and these extractors are an error. To refuse agents there
 //! before the handler runs, guard all routes with one [`policy`](crate::AgentAuth::policy), which axum runs after
 //! routing. It returns the rule of each matched path:
 //!
@@ -46,27 +49,81 @@
 //!         .route("/health", get(|| async { "ok" }))
 //!         .route("/projects/{id}", get(|| async { "a project" }))
 //!         .route_layer(policy)
-//!         .layer(auth.endpoints()))
+//!         .merge(auth.router()))
 //! }
 //! ```
 
-use axum_core::{
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use ::axum::{
+    Router,
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::Response,
 };
-use http::{StatusCode, request::Parts};
+use http::{Request, StatusCode, request::Parts};
+use tower_layer::Layer as _;
+use tower_service::Service;
 
 use crate::{
-    guard::{AgentSession, Owner},
+    AgentAuth,
+    guard::{AgentSession, NO_GUARD, Owner, is_guarded},
     http::error_reply,
+    observe,
 };
+
+impl AgentAuth {
+    /// The documents, the endpoints and the pages as a router of their own, to [merge](Router::merge) into the
+    /// service's. It answers as [`endpoints`](Self::endpoints) does, and can't be put in a wrong place: its routes go
+    /// before any fallback, and a route of the service with the same path is an error at the start. Requests of other
+    /// methods are answered here, too.
+    ///
+    /// Merge it last: a layer of the outer router, such as CORS or a default-deny policy, is then around the service's
+    /// own routes only. Do not nest it: the documents name the paths of the configuration. For a service behind a
+    /// proxy that rewrites paths, set [`mount_path`](crate::ConfigBuilder::mount_path).
+    ///
+    /// # Panics
+    /// `Router::merge` panics if both routers have a route with the same path.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let layer = self.endpoints();
+        let service = layer.layer(Unrouted);
+        let (exact, below) = layer.routes().paths();
+        let below = below.map(|parent| format!("{parent}{{segment}}"));
+        let paths = exact.map(str::to_owned).chain(below);
+        // As services, not as method routers: axum would merge those with the service's, method by method.
+        paths.fold(Router::new(), |router, path| router.route_service(&path, service.clone()))
+    }
+}
+
+/// Responds to paths that the route table does not serve. The router has no such route.
+#[derive(Clone, Debug)]
+struct Unrouted;
+
+impl Service<Request<Body>> for Unrouted {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for AgentSession {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs an agent's bearer token"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| missing(parts, "this needs an agent's bearer token"))
     }
 }
 
@@ -82,10 +139,21 @@ impl<S: Sync> FromRequestParts<S> for Owner {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| unauthorized("this needs the account's human, signed in"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| missing(parts, "this needs the account's human, signed in"))
     }
 }
 
-fn unauthorized(text: &str) -> Response {
-    error_reply(StatusCode::UNAUTHORIZED, "unauthorized", text).map(Body::from)
+/// The response if there is no principal: the caller has the wrong credentials, or the route has no guard.
+fn missing(request: &Parts, text: &str) -> Response {
+    let reply = if is_guarded(&request.extensions) {
+        error_reply(StatusCode::UNAUTHORIZED, "unauthorized", text)
+    } else {
+        observe::of_mistake(NO_GUARD);
+        error_reply(StatusCode::INTERNAL_SERVER_ERROR, "server_error", NO_GUARD)
+    };
+    reply.map(Body::from)
 }

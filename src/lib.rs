@@ -37,7 +37,7 @@
 //!     Ok(Router::new()
 //!         .route("/projects", get(projects).layer(auth.require("projects:read")))
 //!         .route("/billing", get(|| async { "nothing due" }).layer(auth.owner_only()))
-//!         .layer(auth.endpoints()))       // documents, ceremony endpoints and pages
+//!         .merge(auth.router()))          // documents, ceremony endpoints and pages
 //! }
 //!
 //! async fn projects(agent: AgentSession) -> String {
@@ -46,7 +46,7 @@
 //! # app().unwrap();
 //! ```
 //!
-//! With bare hyper, the same layers wrap a `service_fn`, and the handler finds the session in the request's extensions;
+//! With bare hyper, the same guards wrap a `service_fn`, the layer [`AgentAuth::endpoints`] replaces the router, and the handler finds the session in the request's extensions;
 //! see [`guard`] and `examples/hyper.rs`.
 //!
 //! # Modules
@@ -63,7 +63,7 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `toml` | `Config::from_toml` | yes |
-//! | `axum` | extractors for axum 0.8 | |
+//! | `axum` | a router and extractors for axum 0.8 | |
 //! | `tonic` | gRPC services of tonic 0.14: scopes by service and method | |
 //! | `pages` | the human's approval and sessions pages | |
 //! | `sqlite` | `SqliteStore`; needs Rust 1.94 | |

@@ -17,7 +17,9 @@
 //! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate serves;
 //! * `agent_auth.store`, with `call`, for each store call that a request waits for.
 //!
-//! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events.
+//! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events. Two events have the
+//! target of the spans: an `ERROR` for a handler that takes the caller without a guard in front of it, and a `WARN` if
+//! limits by source have no effect, because requests have no address.
 //!
 //! ```
 //! # #[cfg(feature = "metrics")]
@@ -134,6 +136,24 @@ pub(crate) async fn of_store<T, E>(
     let _ = call;
     answer
 }
+
+/// Logs an error in how the service is put together, with its remedy.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) fn of_mistake(text: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(target: TARGET, "{text}");
+    let _ = text;
+}
+
+/// Logs that the service lacks something that its configuration relies on.
+pub(crate) fn of_gap(text: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: TARGET, "{text}");
+    let _ = text;
+}
+
+#[cfg(feature = "tracing")]
+const TARGET: &str = "tower_agent_auth::observe";
 
 /// Runs an endpoint in a span.
 pub(crate) fn of_endpoint<T: 'static>(

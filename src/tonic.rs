@@ -18,12 +18,12 @@
 //! # }
 //!
 //! fn routes(auth: &AgentAuth, notes: NotesServer) -> Routes {
-//!     Routes::new(auth.require("notes:read").layer(notes))
+//!     Routes::new(auth.require("notes:read").grpc().layer(notes))
 //! }
 //! ```
 //!
-//! By method, put one [policy](crate::AgentAuth::policy), built from [`Methods`], in front of all services. The
-//! documents and the ceremony are served on the same port as the gRPC services: see `examples/tonic`.
+//! By method, put one guard, built from [`Methods`], in front of all services. The documents and the ceremony are
+//! served on the same port as the gRPC services: see `examples/tonic`.
 //!
 //! ```
 //! # fn layers(auth: &tower_agent_auth::AgentAuth) -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,7 @@
 //!     .service("notes.v1.Notes", auth.all_of("notes:read")?)?
 //!     .method("/notes.v1.Notes/Add", auth.all_of("notes:write")?)?
 //!     .method("/notes.v1.Notes/DeleteAccount", Rule::owner_only())?;
-//! let policy = auth.policy(methods.into_policy());
+//! let layer = methods.into_layer(auth);
 //! # Ok(())
 //! # }
 //! ```
@@ -46,27 +46,37 @@ use ::tonic::{Request, Status, server::NamedService};
 use http::request::Parts;
 
 use crate::{
+    AgentAuth,
     endpoints::Endpoints,
-    guard::{AgentSession, Guard, Owner, Rule},
+    guard::{AgentSession, EndWithSession, Guard, GuardLayer, NO_GUARD, Owner, Rule, is_guarded},
+    observe,
 };
 
 /// The agent session of a call that a guard forwarded.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` if there is none: the service has no guard, or its rule also forwards other callers than agents.
+/// `UNAUTHENTICATED` if the caller is no agent: the rule also forwards others. `INTERNAL` if the service has no guard.
 pub fn agent<T>(request: &Request<T>) -> Result<AgentSession, Status> {
     let session = request.extensions().get::<AgentSession>().cloned();
-    session.ok_or_else(|| Status::unauthenticated("this needs an agent's bearer token"))
+    session.ok_or_else(|| missing(request, "this needs an agent's bearer token"))
 }
 
 /// The signed-in human who called an owner-only method.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` if there is none: the service has no guard, or its rule also forwards other callers than the
-/// human.
+/// `UNAUTHENTICATED` if the caller is not the human: the rule also forwards others. `INTERNAL` if the service has no
+/// guard.
 pub fn owner<T>(request: &Request<T>) -> Result<Owner, Status> {
     let owner = request.extensions().get::<Owner>().cloned();
-    owner.ok_or_else(|| Status::unauthenticated("this needs the account's human, signed in"))
+    owner.ok_or_else(|| missing(request, "this needs the account's human, signed in"))
+}
+
+fn missing<T>(request: &Request<T>, text: &str) -> Status {
+    if is_guarded(request.extensions()) {
+        return Status::unauthenticated(text);
+    }
+    observe::of_mistake(NO_GUARD);
+    Status::internal(NO_GUARD)
 }
 
 /// The rule of each gRPC method. Methods without a rule are refused.
@@ -111,7 +121,13 @@ impl Methods {
         }
     }
 
-    /// Converts the rules to a policy for [`AgentAuth::policy`](crate::AgentAuth::policy).
+    /// Converts the rules to a guard in front of gRPC services. Calls are refused [in gRPC](GuardLayer::grpc).
+    pub fn into_layer(self, auth: &AgentAuth) -> GuardLayer {
+        auth.policy(self.into_policy()).grpc()
+    }
+
+    /// Converts the rules to a policy for [`AgentAuth::policy`], to combine it with rules of other routes. The guard
+    /// refuses in gRPC only with [`GuardLayer::grpc`]; [`into_layer`](Self::into_layer) sets it.
     pub fn into_policy(self) -> impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static {
         move |request| {
             let path = request.uri.path();
@@ -143,6 +159,10 @@ pub enum MethodsError {
 }
 
 impl<S: NamedService> NamedService for Guard<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService> NamedService for EndWithSession<S> {
     const NAME: &'static str = S::NAME;
 }
 

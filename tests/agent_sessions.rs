@@ -1223,6 +1223,7 @@ async fn r105_each_change_of_state_is_one_event() {
     assert_eq!(
         service.audit.names(),
         [
+            "no_client_address",
             "requested",
             "viewed",
             "approved",

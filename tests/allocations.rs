@@ -123,7 +123,7 @@ async fn a_refusal_allocates_its_headers_and_its_extension() {
     assert_eq!(unauthorized(&|| Request::new(())), 5);
     assert_eq!(allocations(&other, StatusCode::FORBIDDEN, || request(&token)), 5);
     let call = || Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
-    assert_eq!(allocations(&require, StatusCode::OK, call), 5, "as gRPC");
+    assert_eq!(allocations(&require.clone().grpc(), StatusCode::OK, call), 5, "as gRPC");
 }
 
 #[test]

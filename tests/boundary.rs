@@ -2,7 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -123,8 +123,98 @@ async fn r84_a_route_without_a_class_never_sees_an_agent() {
         .layer(service.auth.endpoints());
     for path in ["/agent", "/owner"] {
         for request in [bearer(Method::GET, path, &token), browse("ada", path)] {
-            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
+            let status = app.clone().oneshot(request).await.unwrap().status();
+            assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn g4_an_extractor_names_the_guard_that_its_route_lacks() {
+    let service = Service::new();
+    let auth = &service.auth;
+    let token = service.token(&ALL).await;
+    let agent = || any(|_: AgentSession| async {});
+    let owner = || any(|_: Owner| async {});
+    let app = Router::new()
+        .route("/agent/bare", agent())
+        .route("/owner/bare", owner())
+        .route("/agent/public", agent().layer(auth.guard(Rule::public())))
+        .route("/owner/public", owner().layer(auth.guard(Rule::public())))
+        .route("/agent/blind", agent().layer(auth.require("projects:read").without_principal()))
+        .route("/agent/require", agent().layer(auth.require("projects:read")))
+        .route("/owner/require", owner().layer(auth.require("projects:read")))
+        .route("/agent/optional", agent().layer(auth.optional()))
+        .route("/owner/optional", owner().layer(auth.optional()))
+        .route("/agent/only", agent().layer(auth.owner_only()))
+        .route("/owner/only", owner().layer(auth.owner_only()));
+    let lines = Lines::default();
+    let written = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || written.clone()).finish();
+    let logged = tracing::subscriber::set_default(subscriber);
+    let (as_agent, as_human, as_nobody) = (bearer(Method::GET, "/", &token), browse("ada", "/"), Request::default());
+    for (path, caller, expected) in [
+        ("/agent/bare", &as_agent, 500),
+        ("/agent/bare", &as_human, 500),
+        ("/agent/bare", &as_nobody, 500),
+        ("/owner/bare", &as_agent, 500),
+        ("/owner/bare", &as_human, 500),
+        ("/agent/public", &as_agent, 500),
+        ("/owner/public", &as_human, 500),
+        ("/agent/blind", &as_agent, 500),
+        // The caller is at fault where a guard authenticates it.
+        ("/agent/require", &as_agent, 200),
+        ("/agent/require", &as_nobody, 401),
+        ("/owner/require", &as_agent, 401),
+        ("/agent/optional", &as_agent, 200),
+        ("/agent/optional", &as_nobody, 401),
+        ("/owner/optional", &as_agent, 401),
+        ("/owner/optional", &as_nobody, 401),
+        ("/agent/only", &as_human, 401),
+        ("/owner/only", &as_human, 200),
+    ] {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        *request.headers_mut() = caller.headers().clone();
+        let before = lines.count();
+        let answer = Answer::read(app.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!(answer.status, expected, "{path}");
+        assert_eq!(lines.count() - before, usize::from(expected == 500), "{path}");
+        if expected == 500 {
+            let text = answer.json["message"].as_str().unwrap();
+            assert!(text.contains("auth.require(") && text.contains("auth.owner_only("), "{text}");
+        }
+    }
+    drop(logged);
+    assert!(
+        lines.text().contains("ERROR tower_agent_auth::observe: this handler takes the caller"),
+        "{}",
+        lines.text()
+    );
+    assert!(!lines.text().contains(&token));
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn count(&self) -> usize {
+        self.text().lines().count()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

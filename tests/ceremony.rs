@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use tower_agent_auth::types::random::{OsRandom, Random, RandomError};
 
 mod common;
-use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, config, from_address, json_request};
+use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request};
 
 fn keys(json: &Value) -> BTreeSet<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
@@ -135,7 +135,7 @@ async fn r39_bad_bodies_are_refused_by_name_and_keep_nothing() {
         let answer = service.send(request.body(Body::from(body.to_vec())).unwrap()).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     }
-    assert_eq!((service.store.calls(), service.audit.names().len()), (0, 0));
+    assert_eq!((service.store.calls(), service.audit.names()), (0, vec!["no_client_address"]));
 }
 
 #[tokio::test]
@@ -385,32 +385,142 @@ async fn r50_unknown_and_malformed_are_told_apart_by_nobody() {
     }
 }
 
+/// What a browser says of a page of another origin.
+const PAGES: [(&str, &str); 4] = [
+    ("sec-fetch-site", "cross-site"),
+    ("sec-fetch-site", "same-site"),
+    ("origin", "http://localhost:6274"),
+    ("origin", "null"),
+];
+
+/// The endpoints that need no cookie, and the methods that a preflight names.
+const OPEN: [(&str, &str); 10] = [
+    ("/agent/auth", "POST"),
+    ("/agent/auth/claim", "POST"),
+    ("/agent/auth/claim/complete", "POST"),
+    ("/agent/auth/revoke", "POST"),
+    ("/agent-sessions/start", "POST"),
+    ("/agent-sessions/poll", "POST"),
+    ("/agent-sessions/exchange", "POST"),
+    ("/agent-sessions/refresh", "POST"),
+    ("/agent-sessions/revoke", "POST"),
+    ("/account/agent-sessions", "GET, HEAD"),
+];
+
 #[tokio::test]
-async fn r54_the_endpoints_are_not_for_web_pages() {
+async fn e11_what_needs_no_cookie_is_open_to_pages_of_any_origin() {
+    let service = Service::with(config().no_limits());
+    for (path, methods) in OPEN {
+        let preflight = Request::options(path)
+            .header("origin", "http://localhost:6274")
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization, content-type");
+        let preflight = service.send(preflight.body(Body::empty()).unwrap()).await;
+        assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (StatusCode::NO_CONTENT, "*"));
+        assert_eq!(preflight.header("access-control-allow-methods"), methods, "{path}");
+        assert!(preflight.header("access-control-allow-headers").contains("authorization"), "{path}");
+        assert!(!preflight.headers.contains_key("access-control-allow-credentials"), "{path}");
+        // What is no preflight is a method like any other.
+        let options = service.send(Request::options(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((options.status, options.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, methods));
+        // A refusal can be read as well.
+        let mut refused = json_request(path, "{}");
+        refused.headers_mut().insert("origin", "http://localhost:6274".parse().unwrap());
+        let refused = service.send(refused).await;
+        assert!(refused.status.is_client_error(), "{path}: {}", refused.status);
+        assert_eq!(refused.header("access-control-allow-origin"), "*", "{path}");
+        assert!(refused.header("access-control-expose-headers").contains("www-authenticate"), "{path}");
+        assert!(!refused.headers.contains_key("access-control-allow-credentials"), "{path}");
+    }
+    // A browser-based agent logs in, uses its session and ends it.
+    for (name, value) in PAGES {
+        let page = |mut request: Request<Body>| {
+            request.headers_mut().insert(name, value.parse().unwrap());
+            service.send(request)
+        };
+        let asked = json!({ "type": "user_claimed", "requested_scopes": ["projects:read"] }).to_string();
+        let asked = page(json_request("/agent/auth", &asked)).await;
+        assert_eq!(asked.status, StatusCode::CREATED, "{name}: {value}");
+        let text = |field: &str| asked.json[field].as_str().unwrap().to_owned();
+        let pending = common::Pending {
+            id: text("registration_id"),
+            claim_token: text("claim_token"),
+            claim_url: text("claim_url"),
+        };
+        service.approve("ada", &pending, &["projects:read"]).await;
+        let claim = json!({ "claim_token": pending.claim_token }).to_string();
+        let session = page(json_request("/agent/auth/claim/complete", &claim)).await;
+        assert_eq!(session.status, StatusCode::OK, "{}", session.text);
+        let refresh = json!({ "refresh_token": session.json["refresh_token"] }).to_string();
+        let session = page(json_request("/agent-sessions/refresh", &refresh)).await;
+        let token = session.json["agent_session"]["access_token"].as_str().unwrap();
+        let list = page(bearer(Method::GET, "/account/agent-sessions", token)).await;
+        assert_eq!(list.json["sessions"].as_array().unwrap().len(), 1, "{}", list.text);
+        assert_eq!(page(bearer(Method::POST, "/agent/auth/revoke", token)).await.status, StatusCode::OK);
+        assert_eq!(service.get_as("/projects", token).await.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn e11_r54_the_approval_page_names_the_web_page_that_asks() {
+    let service = Service::with(config().no_limits());
+    let long = format!("https://{}.example", "x".repeat(250));
+    for (origin, shown) in [
+        ("https://evil.example", "Web page of https://evil.example"),
+        ("http://localhost:6274", "Web page of http://localhost:6274"),
+        ("null", "Web page of another site"),
+        (&long, "Web page of another site"),
+        (ORIGIN, "My own label"),
+        ("", "My own label"),
+    ] {
+        for path in ["/agent/auth", "/agent-sessions/start"] {
+            let asked =
+                json!({ "type": "user_claimed", "client_type": "web", "mode": "detached", "label": "My own label" });
+            let mut asked = json_request(path, &asked.to_string());
+            if !origin.is_empty() {
+                asked.headers_mut().insert("origin", origin.parse().unwrap());
+            }
+            let asked = service.send(asked).await;
+            let url = asked.json["claim_url"].as_str().or(asked.json["authorize_url"].as_str()).unwrap();
+            let page = service.send(browse("ada", url.strip_prefix(ORIGIN).unwrap())).await;
+            let text = page.text.replace("&#x2f;", "/");
+            assert!(text.contains(shown), "{origin}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn e11_r54_a_cookie_is_worth_nothing_from_a_page_of_another_origin() {
     let service = Service::new();
-    for path in ["/agent/auth", "/agent/auth/claim", "/agent/auth/claim/complete", "/agent/auth/revoke"] {
-        for (name, value) in [
-            ("sec-fetch-site", "cross-site"),
-            ("sec-fetch-site", "same-site"),
-            ("origin", "https://evil.example"),
-            ("origin", "null"),
-        ] {
-            let mut request = json_request(path, "{\"type\":\"user_claimed\"}");
+    let session = service.session("ada", &["projects:read"]).await;
+    let revoke = json!({ "session_id": session.json["session_id"] }).to_string();
+    for (name, value) in PAGES {
+        let requests = [json_request("/agent-sessions/revoke", &revoke), browse("ada", "/account/agent-sessions")];
+        for mut request in requests {
+            request.headers_mut().insert("cookie", "user=ada".parse().unwrap());
             request.headers_mut().insert(name, value.parse().unwrap());
             let answer = service.send(request).await;
-            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {name}: {value}");
-            assert!(!answer.headers.contains_key("access-control-allow-origin"));
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}: {value}");
         }
-        let preflight = Request::options(path)
-            .header("origin", "https://evil.example")
-            .header("access-control-request-method", "POST");
-        let preflight = service.send(preflight.body(Body::empty()).unwrap()).await;
-        assert_eq!(preflight.status, StatusCode::METHOD_NOT_ALLOWED);
+        for path in ["/sessions", "/agent/auth/approve/x"] {
+            let mut form = Request::post(path).header("cookie", "user=ada").header(name, value);
+            form = form.header("content-type", "application/x-www-form-urlencoded");
+            let answer = service.send(form.body(Body::from("decision=approve")).unwrap()).await;
+            assert!(
+                answer.status == StatusCode::FORBIDDEN || answer.status == StatusCode::NOT_FOUND,
+                "{}",
+                answer.status
+            );
+            assert!(!answer.headers.contains_key("access-control-allow-origin"), "{path}");
+            let preflight = Request::options(path).header("origin", "https://evil.example");
+            let preflight = preflight.header("access-control-request-method", "POST").body(Body::empty()).unwrap();
+            let preflight = service.send(preflight).await;
+            assert_eq!(preflight.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert!(!preflight.headers.contains_key("access-control-allow-origin"), "{path}");
+        }
     }
-    assert_eq!(service.store.calls(), 0);
-    let mut own = json_request("/agent/auth", "{\"type\":\"user_claimed\"}");
-    own.headers_mut().insert("origin", ORIGIN.parse().unwrap());
-    assert_eq!(service.send(own).await.status, StatusCode::CREATED);
+    let token = session.json["access_token"].as_str().unwrap();
+    assert_eq!(service.get_as("/projects", token).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ contact = "mailto:help@example.com"
 dialects = ["agent_auth"]
 claim_methods = ["google_oauth"]
 challenge_scope = true
+mount_path = "/from-the-proxy"
 sessions_path = "/me/agents"
 trusted_proxies = ["10.0.0.0/8", "::1"]
 
@@ -96,6 +97,7 @@ fn toml_json_and_the_builder_say_the_same() {
         .contact("mailto:help@example.com")
         .claim_method("google_oauth")
         .challenge_scope(true)
+        .mount_path("/from-the-proxy")
         .sessions_path("/me/agents")
         .trusted_proxy("10.0.0.0/8")
         .trusted_proxy("::1")

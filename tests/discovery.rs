@@ -75,6 +75,118 @@ async fn r32_the_resource_is_character_for_character_as_configured() {
 }
 
 #[tokio::test]
+async fn e10_a_resource_that_ends_in_a_slash_has_its_document_at_both_spellings() {
+    for (path, spellings) in [
+        ("/", &["", "/"][..]),
+        ("/mcp/", &["", "/mcp", "/mcp/"]),
+        ("/a/b/", &["", "/a/b", "/a/b/"]),
+        ("", &[""]),
+        ("/mcp", &["", "/mcp"]),
+    ] {
+        let resource = format!("{ORIGIN}{path}");
+        let service = Service::with(config().resource(&resource));
+        for spelling in spellings {
+            assert_eq!(
+                json(&service, &format!("{}{spelling}", DOCUMENTS[0])).await["resource"],
+                resource,
+                "{spelling}"
+            );
+        }
+        for spelling in ["/", "/mcp", "/mcp/", "/a", "/a/", "//", "/mcp//", "/a/b", "/a/b/", "/MCP"] {
+            let served = service.get(&format!("{}{spelling}", DOCUMENTS[0])).await.status == StatusCode::OK;
+            assert_eq!(served, spellings.contains(&spelling), "{resource}: {spelling}");
+        }
+        let challenge = service.get("/projects").await;
+        let challenge = Challenge::parse(challenge.header("www-authenticate")).unwrap().remove(0);
+        let url = challenge.parameter("resource_metadata").unwrap().to_owned();
+        assert_eq!(
+            json(&service, url.strip_prefix(ORIGIN).unwrap()).await["resource"],
+            resource,
+            "as the challenge says"
+        );
+    }
+}
+
+/// Sends a request for a public path as a proxy does that replaces the path of the issuer by another.
+async fn by_proxy(service: &Service, from: &str, to: &str, mut request: Request<Body>) -> Answer {
+    let path = request.uri().path_and_query().unwrap().as_str();
+    let arriving = match path.strip_prefix(from) {
+        Some(below) if below.is_empty() || below.starts_with('/') => format!("{to}{below}"),
+        _ => path.to_owned(),
+    };
+    *request.uri_mut() = if arriving.is_empty() { "/" } else { &arriving }.parse().unwrap();
+    service.send(request).await
+}
+
+#[tokio::test]
+async fn e3_behind_a_proxy_that_rewrites_paths_every_url_answers() {
+    for (public, mount, arriving) in [
+        ("/analytics", "/", ""),
+        ("/analytics", "/internal", "/internal"),
+        ("/a/b", "/a", "/a"),
+        ("", "/internal", "/internal"),
+        ("", "/", ""),
+        ("/analytics", "/analytics", "/analytics"),
+    ] {
+        let issuer = format!("{ORIGIN}{public}");
+        let service = Service::with(config().no_limits().resource(&issuer).issuer(&issuer).mount_path(mount));
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            by_proxy(&service, public, arriving, request).await
+        };
+        let mut seen = 0;
+        let documents = [
+            format!("/.well-known/oauth-protected-resource{public}"),
+            format!("{AS}{public}"),
+            format!("{public}/auth.md"),
+        ];
+        for document in &documents {
+            let document = get(document).await;
+            assert_eq!(document.status, StatusCode::OK, "{public} at {mount}");
+            for url in urls(&document.text) {
+                let path = url.strip_prefix(ORIGIN).unwrap();
+                if path == public || path.ends_with("/approve/") || path.ends_with("/authorize/") {
+                    continue;
+                }
+                assert!(path.starts_with(public) || path.starts_with("/.well-known/"), "{url}");
+                assert_ne!(get(path).await.status, StatusCode::NOT_FOUND, "{url} at {mount}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+        // The whole ceremony by public URLs: redirects, forms and cookies name them.
+        let asked = serde_json::json!({ "type": "user_claimed", "client_name": "Agent" }).to_string();
+        let asked = common::json_request(&format!("{public}/agent/auth"), &asked);
+        let asked = by_proxy(&service, public, arriving, asked).await;
+        assert_eq!(asked.status, StatusCode::CREATED, "{}", asked.text);
+        let page = asked.json["claim_url"].as_str().unwrap().strip_prefix(ORIGIN).unwrap().to_owned();
+        assert!(page.starts_with(&format!("{public}/agent/auth/approve/")), "{page}");
+        assert_eq!(get(&page).await.header("location"), format!("/login?next={page}"));
+        let shown = by_proxy(&service, public, arriving, common::browse("ada", &page)).await;
+        assert_eq!(shown.status, StatusCode::OK);
+        let post = shown.form("ada").post(&page, &[("decision", "approve"), ("scope", "projects:read")]);
+        let approved = by_proxy(&service, public, arriving, post).await;
+        assert_eq!((approved.status, approved.header("location")), (StatusCode::SEE_OTHER, &*page));
+        let shown = by_proxy(&service, public, arriving, common::browse("ada", &page)).await;
+        assert!(shown.text.replace("&#x2f;", "/").contains(&format!("href=\"{public}/sessions\"")), "{}", shown.text);
+        let sessions = common::browse("ada", &format!("{public}/sessions"));
+        assert_eq!(by_proxy(&service, public, arriving, sessions).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn e3_a_mount_path_has_the_form_of_a_path() {
+    for bad in ["internal", "/a/", "//", "/a//b", "/a/../b", "/a?b", "/{a}", "https://x/a", "/."] {
+        let error = config().mount_path(bad).build().unwrap_err();
+        assert_eq!(error.problems()[0].field, "mount_path", "{bad}");
+    }
+    let config = config().issuer("https://api.example.com/a").mount_path("/b").build().unwrap();
+    for (public, arriving) in [("/a", "/b"), ("/a/c", "/b/c"), ("/ab", "/ab"), ("/", "/"), ("/c/a", "/c/a")] {
+        assert_eq!(config.arriving_path(public), arriving);
+    }
+}
+
+#[tokio::test]
 async fn r34_no_header_and_no_target_form_changes_a_url() {
     let service = Service::new();
     for path in DOCUMENTS.into_iter().chain(["/projects", "/sessions"]) {

@@ -92,7 +92,7 @@ impl Host {
             .and_then(|methods| methods.method("/notes.v1.Notes/Add", auth.all_of("projects:write").unwrap()))
             .and_then(|methods| methods.method("/notes.v1.Notes/DeleteAccount", Rule::owner_only()))
             .unwrap();
-        let layer = auth.policy(methods.into_policy());
+        let layer = methods.into_layer(auth);
         let book = Book::default();
         let server = NotesServer::new(book.clone());
         let router = Server::builder().accept_http1(true).layer(auth.endpoints()).layer(layer).add_service(server);
@@ -200,9 +200,43 @@ async fn a_revoked_session_is_refused_at_the_next_call_and_a_stream_under_way_go
 }
 
 #[tokio::test]
+async fn e7_a_stream_that_ends_with_its_session_has_the_status_unauthenticated() {
+    let service = Service::new();
+    let auth = AgentAuth::builder(common::config().build().unwrap())
+        .sessions(service.store.memory.clone())
+        .accounts(common::TestAccounts::default())
+        .clock(service.clock.clone())
+        .build()
+        .unwrap();
+    let book = Book::default();
+    let guard = auth.require("projects:read").grpc().end_with_session();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(guard.layer(NotesServer::new(book.clone())));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let (token, other) = (service.token(&["projects:read"]).await, service.token(&["projects:read"]).await);
+    let mut client = connect(address).await;
+    let mut lists = Vec::new();
+    for token in [&token, &other] {
+        let mut list = client.list(call(ListRequest {}, Some(token))).await.unwrap().into_inner();
+        assert_eq!(list.message().await.unwrap().unwrap().text, "first");
+        lists.push(list);
+    }
+    let revoked = service.post("/agent/auth/revoke", &serde_json::json!({ "token": token })).await;
+    assert_eq!(revoked.status, StatusCode::OK, "{}", revoked.text);
+    let status = lists[0].message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("session ended"), "{}", status.message());
+    // The stream of another session goes on.
+    book.0.notify_waiters();
+    assert_eq!(lists[1].message().await.unwrap().unwrap().text, "second");
+    assert!(lists[1].message().await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn scopes_by_service_are_a_guard_around_the_generated_server() {
     let service = Service::new();
-    let guarded = service.auth.require("projects:read").layer(NotesServer::new(Book::default()));
+    let guarded = service.auth.require("projects:read").grpc().layer(NotesServer::new(Book::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(Server::builder().add_service(guarded).serve_with_incoming(TcpListenerStream::new(listener)));
@@ -285,6 +319,71 @@ async fn a_grpc_refusal_is_trailers_only_and_only_for_grpc() {
 }
 
 #[tokio::test]
+async fn g4_a_method_without_a_guard_names_what_it_lacks() {
+    let bare = Request::new(());
+    for status in [agent(&bare).unwrap_err(), owner(&bare).unwrap_err()] {
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("auth.require("), "{}", status.message());
+    }
+    // Where a guard forwards nobody, the caller lacks the credential.
+    let service = Service::new();
+    let seen = tower::service_fn(async |request: http::Request<axum::body::Body>| {
+        let (parts, _) = request.into_parts();
+        let request = Request::from_parts(Default::default(), parts.extensions, ());
+        let codes = [agent(&request).unwrap_err().code(), owner(&request).unwrap_err().code()];
+        assert_eq!(codes, [Code::Unauthenticated; 2]);
+        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+    });
+    let optional = service.auth.optional().grpc().layer(seen);
+    let answer = tower::ServiceExt::oneshot(optional, http::Request::default()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn e8_a_guard_in_front_of_plain_http_refuses_in_http_whatever_the_content_type() {
+    let service = Service::new();
+    let token = service.token(&["projects:read"]).await;
+    let kinds = ["application/grpc", "application/grpc+proto", "application/grpc;x=y", "application/grpc-web"];
+    for kind in kinds {
+        for (path, token, status) in [
+            ("/projects", None, StatusCode::UNAUTHORIZED),
+            ("/projects", Some("junk"), StatusCode::UNAUTHORIZED),
+            ("/write", Some(&*token), StatusCode::FORBIDDEN),
+            ("/billing", Some(&*token), StatusCode::FORBIDDEN),
+            ("/billing", None, StatusCode::UNAUTHORIZED),
+            ("/optional", Some("junk"), StatusCode::UNAUTHORIZED),
+        ] {
+            let mut call = common::bearer(Method::POST, path, token.unwrap_or_default());
+            call.headers_mut().insert("content-type", kind.parse().unwrap());
+            call.headers_mut().insert("te", "trailers".parse().unwrap());
+            if token.is_none() {
+                call.headers_mut().remove("authorization");
+            }
+            let answer = service.send(call).await;
+            assert_eq!(answer.status, status, "{path} {kind}");
+            assert!(!answer.headers.contains_key("grpc-status") && !answer.error().is_empty(), "{path} {kind}");
+        }
+    }
+    assert_eq!(service.handled(), 0);
+    // The same rule on a route that serves gRPC, and a policy without a rule for the call.
+    let inner = tower::service_fn(async |_: http::Request<axum::body::Body>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+    });
+    for layer in [service.auth.require("projects:read").grpc(), service.auth.policy(|_| None).grpc()] {
+        for (kind, refused) in kinds.into_iter().zip([StatusCode::OK, StatusCode::OK, StatusCode::OK]) {
+            let mut call = common::bearer(Method::POST, "/", "junk");
+            call.headers_mut().insert("content-type", kind.parse().unwrap());
+            let answer = tower::ServiceExt::oneshot(layer.layer(inner), call).await.unwrap();
+            assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (refused, &"16".parse().unwrap()));
+        }
+        let mut call = common::bearer(Method::POST, "/", "junk");
+        call.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        let answer = tower::ServiceExt::oneshot(layer.layer(inner), call).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
 async fn r84_a_method_that_nobody_named_sees_no_agent() {
     let host = Host::start().await;
     let token = host.service.token(&["projects:read"]).await;
@@ -307,5 +406,5 @@ fn layers_fit_a_tonic_server() {
     {
     }
     let auth: AgentAuth = Service::new().auth;
-    fits(auth.endpoints().layer(auth.require("projects:read").layer(NotesServer::new(Book::default()))));
+    fits(auth.endpoints().layer(auth.require("projects:read").grpc().layer(NotesServer::new(Book::default()))));
 }

@@ -95,9 +95,55 @@ async fn what_became_of_requests_and_sessions_is_counted() {
     assert_eq!(revoked.status, StatusCode::OK);
     let events: BTreeMap<_, _> =
         counted.since().into_iter().filter(|(key, _)| key.starts_with("agent_auth_events_total")).collect();
-    let expected = ["requested", "viewed", "approved", "redeemed", "revoked"];
+    let expected = ["no_client_address", "requested", "viewed", "approved", "redeemed", "revoked"];
     let expected = expected.map(|event| (format!("agent_auth_events_total{{event={event}}}"), 1));
     assert_eq!(events, BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn e5_limits_by_source_without_an_address_are_warned_of_once() {
+    let count = |service: &Service| service.audit.names().iter().filter(|name| **name == "no_client_address").count();
+    let calls = async |service: &Service, address: Option<&str>| {
+        for request in [
+            common::json_request("/agent/auth", "{}"),
+            common::json_request("/agent-sessions/refresh", "{}"),
+            common::browse("ada", "/sessions"),
+            // What has no rate counts no source.
+            Request::get("/auth.md").body(Body::empty()).unwrap(),
+        ] {
+            service
+                .send(if let Some(address) = address { common::from_address(request, address) } else { request })
+                .await;
+        }
+    };
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+    let logged = tracing::subscriber::set_default(subscriber);
+    let text = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let known = Service::new();
+    calls(&known, Some("192.0.2.1")).await;
+    let unlimited = Service::with(config().no_limits());
+    calls(&unlimited, None).await;
+    assert_eq!((count(&known), count(&unlimited), text()), (0, 0, String::new()));
+    known.get("/auth.md").await;
+    assert_eq!(count(&known), 0);
+    let some = [
+        config(),
+        config().no_limits().limits(|limits| limits.pending_per_source = Some(1)),
+        config().no_limits().limits(|limits| limits.rates.pages = std::num::NonZeroU32::new(1)),
+    ];
+    for (warned, config) in some.into_iter().enumerate() {
+        let service = Service::with(config);
+        for _ in 0..3 {
+            calls(&service, None).await;
+        }
+        assert_eq!(count(&service), 1);
+        let lines = text();
+        assert_eq!(lines.lines().count(), warned + 1, "{lines}");
+        assert!(lines.contains("WARN tower_agent_auth::observe: requests have no client address"), "{lines}");
+        assert!(lines.contains("`peer_address`"), "{lines}");
+    }
+    drop(logged);
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
+    /// Where requests for the public URL's path arrive, if a proxy rewrites it: / if it strips the path
+    #[arg(long, value_name = "PATH")]
+    mount_path: Option<String>,
+
     /// A configuration file in place of the built-in configuration
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -93,6 +97,9 @@ impl Options {
         } else if !names_resource(&text) {
             let url = loopback_url(address);
             builder = builder.resource(&url).issuer(&url);
+        }
+        if let Some(path) = &self.mount_path {
+            builder = builder.mount_path(path);
         }
         if let Some(span) = self.access_ttl {
             builder = builder.lifetimes(|lifetimes| lifetimes.access = span);

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_agent_auth::{
-    AgentAuth, ConfigError,
+    AgentAuth, Config, ConfigError,
     guard::{AgentSession, GuardLayer, Owner},
 };
 use tower_http::{
@@ -43,11 +43,11 @@ pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, 
     let config = auth.config();
     let api = api(auth, &login)?.with_state(Arc::new(data));
     let app = Router::new()
-        .merge(below(config.resource(), api)?)
-        .merge(below(config.issuer(), login.routes()?)?)
+        .merge(below(config, config.resource(), api)?)
+        .merge(below(config, config.issuer(), login.routes()?)?)
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(auth.endpoints())
+        .merge(auth.router())
         .layer(CatchPanicLayer::custom(panicked));
     Ok(logging::logged(app))
 }
@@ -87,11 +87,11 @@ fn cors() -> CorsLayer {
         .max_age(Duration::from_secs(3_600))
 }
 
-/// Nests the routes below the path of `url`.
-fn below(url: &str, routes: Router) -> Result<Router, axum::http::uri::InvalidUri> {
+/// Nests the routes where requests for the path of `url` arrive.
+fn below(config: &Config, url: &str, routes: Router) -> Result<Router, axum::http::uri::InvalidUri> {
     let url: Uri = url.parse()?;
-    let path = url.path().trim_end_matches('/');
-    Ok(if path.is_empty() { routes } else { Router::new().nest(path, routes) })
+    let path = config.arriving_path(url.path().trim_end_matches('/'));
+    Ok(if path.is_empty() { routes } else { Router::new().nest(&path, routes) })
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {

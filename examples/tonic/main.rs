@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .method("/notes.v1.Notes/Add", auth.all_of("notes:write")?)?
         .method("/notes.v1.Notes/DeleteAccount", Rule::owner_only())?;
 
-    let notes = Routes::new(auth.policy(methods.into_policy()).layer(NotesServer::new(Book::default())));
+    let notes = Routes::new(methods.into_layer(&auth).layer(NotesServer::new(Book::default())));
 
     println!("listening on {url}\n\nTry: curl -i {url}/.well-known/oauth-protected-resource");
     Server::builder()

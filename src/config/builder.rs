@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Problem, Rates, ScopeBuilder,
-    Settings, check::Check, origin_of, reader::Reader,
+    Settings, check::Check, origin_of, path_of, reader::Reader,
 };
 
 /// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
@@ -25,6 +25,7 @@ use super::{
 pub struct ConfigBuilder {
     resource: Option<String>,
     issuer: Option<String>,
+    mount_path: Option<String>,
     name: Option<String>,
     links: Links,
     scopes: Vec<ScopeBuilder>,
@@ -64,6 +65,19 @@ impl ConfigBuilder {
     /// The authorization server's identifier, if it is not the origin of the resource.
     pub fn issuer(mut self, url: &str) -> Self {
         self.issuer = Some(url.into());
+        self
+    }
+
+    /// Where requests for the issuer's paths arrive, if a proxy between the public and this service rewrites paths.
+    /// Default: the issuer's own path.
+    ///
+    /// With the issuer `https://example.com/analytics` and a proxy that strips `/analytics`, set `/`: the documents
+    /// name `https://example.com/analytics/agent/auth`, and this service serves `/agent/auth`. The proxy must also
+    /// forward `/.well-known/oauth-protected-resource` and `/.well-known/oauth-authorization-server` with the paths
+    /// below them. These stand at the root of the host (RFC 8414 section 3.1), so they arrive as they are, unless the
+    /// issuer has no path.
+    pub fn mount_path(mut self, path: &str) -> Self {
+        self.mount_path = Some(path.into());
         self
     }
 
@@ -210,6 +224,11 @@ impl ConfigBuilder {
         if issuer != origin_of(&resource) {
             check.issuer(&issuer);
         }
+        let mount_path = self.mount_path.unwrap_or_else(|| path_of(&issuer).to_owned());
+        let mount_path = if mount_path == "/" { String::new() } else { mount_path };
+        if mount_path != path_of(&issuer) && !mount_path.is_empty() {
+            check.path("mount_path", &mount_path);
+        }
         let name = check.required("name", self.name);
         check.name(&name);
         let sessions_path = self.sessions_path.unwrap_or_else(|| "/agent/sessions".into());
@@ -222,6 +241,7 @@ impl ConfigBuilder {
         Settings {
             resource: resource.into(),
             issuer,
+            mount_path,
             name,
             links: self.links,
             catalogue: check.catalogue(&self.scopes),
@@ -259,6 +279,7 @@ impl ConfigBuilder {
     fn read_fields(&mut self, reader: &mut Reader<'_>) {
         self.resource = reader.string("resource");
         self.issuer = reader.string("issuer");
+        self.mount_path = reader.string("mount_path");
         self.name = reader.string("name");
         self.links = Links {
             logo: reader.string("logo"),

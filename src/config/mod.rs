@@ -35,6 +35,7 @@
 //! |---|---|---|
 //! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL | required |
 //! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
+//! | `mount_path` | where requests for the issuer's paths arrive, if a proxy rewrites paths; see [`ConfigBuilder::mount_path`] | the issuer's path |
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
@@ -99,6 +100,8 @@ pub struct Config(Arc<Settings>);
 pub(crate) struct Settings {
     pub(crate) resource: Arc<str>,
     pub(crate) issuer: String,
+    /// Where requests for the issuer's path arrive: empty, or a path without a slash at its end.
+    pub(crate) mount_path: String,
     pub(crate) name: String,
     pub(crate) links: Links,
     pub(crate) catalogue: Catalogue,
@@ -242,10 +245,20 @@ impl Config {
         format!("{}{path}", self.issuer())
     }
 
-    /// The path at which `path` below the issuer is served.
+    /// The public path of `path` below the issuer, for links, redirects and cookies.
     #[must_use]
     pub fn path(&self, path: &str) -> String {
         format!("{}{path}", path_of(self.issuer()))
+    }
+
+    /// Where a request for the public path `path` arrives. It differs from `path` only below the issuer, and only if
+    /// [`mount_path`](ConfigBuilder::mount_path) is set.
+    #[must_use]
+    pub fn arriving_path(&self, path: &str) -> String {
+        match path.strip_prefix(path_of(self.issuer())) {
+            Some(below) if below.is_empty() || below.starts_with('/') => format!("{}{below}", self.0.mount_path),
+            _ => path.to_owned(),
+        }
     }
 
     /// Every scope of the catalogue.
@@ -278,10 +291,11 @@ impl Config {
     }
 
     /// The paths of the protected resource metadata: path-inserted, and at the root for clients that request only that
-    /// one.
+    /// one. RFC 9728 section 3.1 removes the slash that ends a resource without a path, and clients differ for one
+    /// that ends a path. So the document of a resource that ends in a slash has both spellings.
     pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
-        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'));
-        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted];
+        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()));
+        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted.trim_end_matches('/').to_owned(), inserted];
         paths.dedup();
         paths
     }

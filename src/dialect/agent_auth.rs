@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     busy, challenged, client_name, field_text,
     fields::{Fields, Refused, invalid, media_type, unsupported},
-    refuse_pages,
+    label,
 };
 use crate::{
     Config,
@@ -114,6 +114,10 @@ impl Endpoint for Post {
         &METHODS
     }
 
+    fn is_open(&self) -> bool {
+        true
+    }
+
     fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
             Verb::Register => RateClass::AuthorizationRequest,
@@ -132,7 +136,6 @@ impl Endpoint for Post {
 }
 
 async fn answer(verb: Verb, context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    refuse_pages(context, request.headers())?;
     match verb {
         Verb::Register => register(context, request).await,
         Verb::Claim => claim(context, request).await,
@@ -148,7 +151,7 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
         return Err(invalid("`requested_credential_type` must be \"access_token\""));
     }
     let asked = ceremony::Request::by(client_name(&fields)?)
-        .label(fields.human_text("label")?)
+        .label(label(context, request.headers(), &fields)?)
         .method(fields.human_text("claim_method")?)
         .scopes(fields.texts("requested_scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     busy, challenged, client_name, field_text,
     fields::{Fields, Refused, invalid},
-    refuse_pages,
+    label, refuse_pages,
 };
 use crate::{
     Config,
@@ -179,6 +179,10 @@ impl Endpoint for Call {
         }
     }
 
+    fn is_open(&self) -> bool {
+        true
+    }
+
     fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
             Verb::Start => RateClass::AuthorizationRequest,
@@ -202,7 +206,6 @@ impl Endpoint for Call {
 }
 
 async fn answer(verb: Verb, context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
-    refuse_pages(context, request.headers())?;
     match verb {
         Verb::Start => start(context, request).await,
         Verb::Poll => poll(context, request).await,
@@ -220,7 +223,7 @@ async fn start(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
     let mode = fields.text("mode")?.unwrap_or(INTERACTIVE);
     let login = login(context, &fields, mode)?;
     let asked = ceremony::Request::by(client_name(&fields)?)
-        .label(fields.human_text("label")?)
+        .label(label(context, request.headers(), &fields)?)
         .kind(Some(kind), fields.human_text("client_instance_id")?)
         .scopes(fields.texts("scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))
@@ -368,6 +371,7 @@ async fn asker(context: &Context, request: &Request<Bytes>) -> Result<Asker, Ref
     match Credentials::of(request.headers()) {
         Credentials::Bearer(token) => context.ceremony.session(token).await?.map(Asker::Agent),
         Credentials::None => {
+            refuse_pages(context, request.headers())?;
             let current = Arc::clone(&context.accounts).current(head_of(request)).await;
             current.map_err(CeremonyError::from)?.map(|human| Asker::Human(human.account.id))
         }

@@ -3,7 +3,10 @@
 //! A dialect only translates: it has no state, rules or store of its own. It contributes its part of the authorization
 //! server metadata and its chapter of auth.md. No other module depends on a specific dialect.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ORIGIN, WWW_AUTHENTICATE},
+};
 
 use crate::{
     Config,
@@ -45,12 +48,24 @@ fn client_name(fields: &Fields) -> Result<HumanText, Refused> {
     }
 }
 
-/// Refuses requests from web pages of other sites.
+/// The label of the session: the client's own, or the origin of a web page of another site, which its browser names. A
+/// visitor of such a page has the address that the page's requests have, so only the origin tells them who asks.
+fn label(context: &Context, headers: &HeaderMap, fields: &Fields) -> Result<Option<HumanText>, Refused> {
+    let own = fields.human_text("label")?;
+    if !context.is_cross_site(headers) {
+        return Ok(own);
+    }
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).filter(|origin| *origin != "null");
+    let named = origin.and_then(|origin| HumanText::new(&format!("Web page of {origin}")).ok());
+    Ok(named.or_else(|| HumanText::new("Web page of another site").ok()))
+}
+
+/// Refuses requests from web pages of other sites, where a cookie would authenticate them.
 fn refuse_pages(context: &Context, headers: &HeaderMap) -> Result<(), Refused> {
     if !context.is_cross_site(headers) {
         return Ok(());
     }
-    let text = "this is not for pages of other sites; call it from a program";
+    let text = "pages of other sites need an access token here; a cookie is not enough";
     Err(Refused::Request(StatusCode::FORBIDDEN, "invalid_request", text.into()))
 }
 

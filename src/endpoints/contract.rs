@@ -1,7 +1,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::USER_AGENT, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::USER_AGENT};
 
 use crate::{
     Config,
@@ -74,12 +74,12 @@ pub(crate) enum Handover {
 
 /// An endpoint that is served at a path.
 pub(crate) trait Endpoint: Send + Sync {
-    /// The methods that it serves, for `Allow`.
+    /// The methods that it serves; the response to others is 405.
     fn methods(&self) -> &'static [Method];
 
-    /// Whether it serves this request; if not, the response is 405.
-    fn serves(&self, request: &Parts) -> bool {
-        self.methods().contains(&request.method)
+    /// Whether pages of other origins may use it. It then authenticates nobody by a cookie of such a page's request.
+    fn is_open(&self) -> bool {
+        false
     }
 
     /// The rate class of its requests; `None` if they are not counted.

@@ -1,11 +1,7 @@
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{
-        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-        ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN,
-        X_CONTENT_TYPE_OPTIONS,
-    },
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS},
 };
 use serde_json::Value;
 use sha2::Digest as _;
@@ -45,7 +41,6 @@ impl Document {
         let headers = reply.headers_mut();
         headers.insert(ETAG, self.etag.clone());
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if known {
             *reply.status_mut() = StatusCode::NOT_MODIFIED;
@@ -68,28 +63,11 @@ impl Endpoint for Document {
         &METHODS
     }
 
-    fn serves(&self, request: &http::request::Parts) -> bool {
-        METHODS.contains(&request.method) || is_preflight(request)
+    fn is_open(&self) -> bool {
+        true
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
-        let reply = if *request.method() == Method::OPTIONS { preflight() } else { self.get(&request) };
-        Box::pin(std::future::ready(reply))
+        Box::pin(std::future::ready(self.get(&request)))
     }
-}
-
-/// Whether this is a CORS preflight (Fetch standard). Browser clients send one because they add headers to a GET.
-fn is_preflight(request: &http::request::Parts) -> bool {
-    let has = |name: HeaderName| request.headers.contains_key(name);
-    request.method == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-fn preflight() -> Reply {
-    let mut reply = Response::new(Bytes::new());
-    *reply.status_mut() = StatusCode::NO_CONTENT;
-    let headers = reply.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, authorization"));
-    reply
 }

@@ -18,6 +18,13 @@ impl EndpointsLayer {
     }
 }
 
+#[cfg(feature = "axum")]
+impl EndpointsLayer {
+    pub(crate) fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+}
+
 impl<S> Layer<S> for EndpointsLayer {
     type Service = Endpoints<S>;
 

@@ -4,6 +4,10 @@
 //! the inner service unchanged. The documents are rendered once, from the same configuration as the endpoints, so they
 //! never advertise a disabled endpoint.
 //!
+//! Documents and endpoints for agents need no cookie, so pages of any origin may use them (CORS). The pages for humans
+//! are open to their own origin only. Put the layer outside a CORS layer of the service, which would answer preflights
+//! by its own rules.
+//!
 //! It requires a Tokio runtime with time enabled: reading a body times out after ten seconds.
 //!
 //! | path | document |
@@ -38,6 +42,7 @@
 //! ```
 
 mod contract;
+mod cors;
 mod document;
 mod layer;
 mod rates;

@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::Quota;
 use http::request::Parts;
@@ -38,8 +38,13 @@ impl Rates {
         }
     }
 
-    /// Counts a request. Returns how long to wait if it exceeds the limit. A request without an address is not counted.
-    pub(super) fn check(&self, rate_class: RateClass, request: &Parts) -> Result<(), Duration> {
+    /// The address that a request is counted by.
+    pub(super) fn address(&self, request: &Parts) -> Option<IpAddr> {
+        self.addresses.client(&request.headers, &request.extensions)
+    }
+
+    /// Counts a request from `address`. Returns how long to wait if it exceeds the limit.
+    pub(super) fn check(&self, rate_class: RateClass, address: IpAddr) -> Result<(), Duration> {
         let limiter = match rate_class {
             RateClass::AuthorizationRequest => &self.authorizations,
             RateClass::Poll => &self.polls,
@@ -48,10 +53,6 @@ impl Rates {
             RateClass::Revocation => &self.revocations,
             RateClass::Page => &self.pages,
         };
-        let address = self.addresses.client(&request.headers, &request.extensions);
-        match limiter.as_ref().zip(address) {
-            Some((limiter, address)) => limiter.check(&source_of(address)),
-            None => Ok(()),
-        }
+        limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(&source_of(address)))
     }
 }

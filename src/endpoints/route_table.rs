@@ -1,7 +1,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
@@ -11,9 +14,10 @@ use crate::{
     Config,
     audit::{AuditSink, Event},
     ceremony::limiter,
-    config::Problem,
+    config::{self, Problem},
     documents::{Metadata, auth_md, authorization_server, protected_resource},
     http::{ClientAddresses, Reply, error_reply},
+    observe,
     types::clock::{Clock, Timestamp},
 };
 
@@ -28,7 +32,12 @@ pub(crate) struct RouteTable {
     rates: Rates,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
+    /// Whether to warn of a request without an address: limits by source are configured, and nobody was warned yet.
+    warns_of_missing_address: AtomicBool,
 }
+
+const NO_ADDRESS: &str = "requests have no client address, so limits by source have no effect: set `peer_address` when \
+    you build `AgentAuth`, and serve with connect info (axum: `into_make_service_with_connect_info::<SocketAddr>()`)";
 
 impl RouteTable {
     /// The routes of every service, including one that only checks tokens: the protected resource metadata.
@@ -39,11 +48,26 @@ impl RouteTable {
         audit: Arc<dyn AuditSink>,
     ) -> Self {
         let rates = Rates::new(config, addresses, &clock);
-        let (exact, below, names, conflicts) = (HashMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
-        let mut routes = Self { exact, below, names, conflicts, rates, clock, audit };
+        let limits = config.limits();
+        let by_source = limits.rates != config::Rates::NONE || limits.pending_per_source.is_some();
+        let mut routes = Self {
+            exact: HashMap::new(),
+            below: Vec::new(),
+            names: BTreeMap::new(),
+            conflicts: Vec::new(),
+            rates,
+            clock,
+            audit,
+            warns_of_missing_address: AtomicBool::new(by_source),
+        };
         let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
         for path in config.protected_resource_paths() {
-            routes.serve("resource", path, "the protected resource metadata", Arc::clone(&document));
+            routes.serve(
+                "resource",
+                config.arriving_path(&path),
+                "the protected resource metadata",
+                Arc::clone(&document),
+            );
         }
         routes
     }
@@ -62,12 +86,13 @@ impl RouteTable {
             chapters.push(dialect.chapter(context)?);
         }
         let metadata = Document::json(&authorization_server::render(config, metadata));
-        let path = config.authorization_server_path();
+        let path = config.arriving_path(&config.authorization_server_path());
         self.serve("issuer", path, "the authorization server metadata", Arc::new(metadata));
         let auth_md = Document::markdown(auth_md::render(config, chapters, context.ceremony.refreshes())?);
-        self.serve("issuer", config.path(auth_md::PATH), "auth.md", Arc::new(auth_md));
+        let arriving = |path: &str| config.arriving_path(&config.path(path));
+        self.serve("issuer", arriving(auth_md::PATH), "auth.md", Arc::new(auth_md));
         for (path, endpoint) in dialects.iter().flat_map(|dialect| dialect.endpoints(context)) {
-            self.serve("dialects", config.path(path), "an endpoint of a dialect", endpoint);
+            self.serve("dialects", arriving(path), "an endpoint of a dialect", endpoint);
         }
         Ok(())
     }
@@ -100,6 +125,12 @@ impl RouteTable {
         self.names.insert(path.to_owned(), name);
     }
 
+    /// The paths that are served, and those that are followed by one more segment.
+    #[cfg(feature = "axum")]
+    pub(crate) fn paths(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
+        (self.exact.keys().map(String::as_str), self.below.iter().map(|(parent, _)| parent.as_str()))
+    }
+
     /// The paths with more than one endpoint.
     pub(crate) fn conflicts(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.conflicts)
@@ -114,10 +145,23 @@ impl RouteTable {
         self.exact.get(path).or_else(below).cloned()
     }
 
-    /// The refusal of a request over the rate limit of its source.
+    /// The refusal of a request over the rate limit of its source. A request without an address is not counted.
     pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
-        let wait = self.rates.check(endpoint.rate_class()?, request).err()?;
+        let rate_class = endpoint.rate_class()?;
+        let Some(address) = self.rates.address(request) else {
+            self.note_missing_address();
+            return None;
+        };
+        let wait = self.rates.check(rate_class, address).err()?;
         Some(endpoint.too_many(limiter::seconds(wait)))
+    }
+
+    /// Warns once that the limits by source have no effect.
+    fn note_missing_address(&self) {
+        if self.warns_of_missing_address.swap(false, Ordering::Relaxed) {
+            observe::of_gap(NO_ADDRESS);
+            self.audit.record(self.now(), &Event::NoClientAddress);
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {

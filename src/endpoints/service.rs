@@ -16,7 +16,7 @@ use http_body_util::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Endpoint, RouteTable, route_table::method_not_allowed};
+use super::{Endpoint, RouteTable, cors, route_table::method_not_allowed};
 use crate::{
     http::{Answering, GuardBody, Reply, error_reply, for_method, jitter, poll_caught, unavailable, unfinished},
     observe,
@@ -59,14 +59,18 @@ where
             return ResponseFuture { state: State::Inner { future: self.inner.call(request) } };
         };
         let (parts, body) = request.into_parts();
-        let state = if !endpoint.serves(&parts) {
-            State::done(&parts.method, method_not_allowed(endpoint.methods()))
+        let methods = endpoint.methods();
+        let done = |reply| State::done(endpoint.is_open(), &parts.method, reply);
+        let state = if endpoint.is_open() && cors::is_preflight(&parts) {
+            done(cors::preflight(methods))
+        } else if !methods.contains(&parts.method) {
+            done(method_not_allowed(methods))
         } else if let Some(refusal) = self.routes.refusal(&*endpoint, &parts) {
-            State::done(&parts.method, refusal)
+            done(refusal)
         } else if !has_body(&parts.method) {
             State::answering(&*endpoint, parts, Bytes::new(), Arc::clone(&self.routes))
         } else if body.size_hint().lower() > MAX_BODY as u64 {
-            State::done(&parts.method, too_large())
+            done(too_large())
         } else {
             let unreadable: fn(B::Error) -> Unreadable = |_| Unreadable;
             let body = Limited::new(body.map_err(unreadable), MAX_BODY).collect();
@@ -108,19 +112,23 @@ pin_project! {
     {
         Inner { #[pin] future: F },
         Reading { #[pin] body: Reading<B>, asked: Option<(Arc<dyn Endpoint>, Parts, Arc<RouteTable>)> },
-        Answering { answer: Answering<Reply>, method: Method, routes: Arc<RouteTable> },
+        Answering { answer: Answering<Reply>, open: bool, method: Method, routes: Arc<RouteTable> },
         Done { reply: Option<Reply> },
     }
 }
 
 impl<F, B: Body> State<F, B> {
     fn answering(endpoint: &dyn Endpoint, parts: Parts, body: Bytes, routes: Arc<RouteTable>) -> Self {
-        let method = parts.method.clone();
+        let (open, method) = (endpoint.is_open(), parts.method.clone());
         let answer = observe::of_endpoint(parts, |parts| endpoint.answer(Request::from_parts(parts, body)));
-        Self::Answering { answer, method, routes }
+        Self::Answering { answer, open, method, routes }
     }
 
-    fn done(method: &Method, reply: Reply) -> Self {
+    /// `open` is whether pages of other origins may read the response.
+    fn done(open: bool, method: &Method, mut reply: Reply) -> Self {
+        if open {
+            cors::open(&mut reply);
+        }
         Self::Done { reply: Some(for_method(method, reply)) }
     }
 }
@@ -145,18 +153,19 @@ where
                 StateProjection::Reading { body, asked } => {
                     let read = ready!(body.poll(context));
                     let (endpoint, parts, routes) = unfinished(asked.take());
+                    let done = |reply| State::done(endpoint.is_open(), &parts.method, reply);
                     match read {
                         Ok(Ok(body)) => State::answering(&*endpoint, parts, body.to_bytes(), routes),
-                        Ok(Err(error)) => State::done(&parts.method, refused_body(&*error)),
-                        Err(_) => State::done(&parts.method, too_slow()),
+                        Ok(Err(error)) => done(refused_body(&*error)),
+                        Err(_) => done(too_slow()),
                     }
                 }
-                StateProjection::Answering { answer, method, routes } => {
+                StateProjection::Answering { answer, open, method, routes } => {
                     let reply = ready!(poll_caught(answer, context)).unwrap_or_else(|panicked| {
                         routes.note_failure(&panicked);
                         unavailable(jitter(routes.now()))
                     });
-                    State::done(method, reply)
+                    State::done(*open, method, reply)
                 }
             };
             self.as_mut().project().state.set(next);

@@ -1,13 +1,15 @@
-use std::{fmt, sync::Arc, task::Poll};
+use std::{fmt, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER};
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
+    ending::Endings,
     policy::Demand,
     principal::{Principal, remove_principal},
-    refusal::{RefusalResponse, Refusals},
+    refusal::Refusals,
+    response::Forwarded,
 };
 use crate::{
     Config,
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     resource: Arc<str>,
     refusals: Refusals,
     counters: Counters,
+    /// The response bodies that end with their sessions.
+    pub(super) endings: Arc<Endings>,
 }
 
 /// The parts of a guard.
@@ -59,7 +63,21 @@ impl Shared {
         };
         let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
         let prefix = config.prefixes().access.clone();
-        Ok(Self { parts, prefix, resource: config.shared_resource(), refusals, counters })
+        Ok(Self { parts, prefix, resource: config.shared_resource(), refusals, counters, endings: Arc::default() })
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
+        &self.parts.store
+    }
+
+    /// Whether a session that a store found is valid now.
+    pub(super) fn is_good(&self, session: &Session) -> bool {
+        session.is_good(&self.resource, self.parts.clock.now())
+    }
+
+    /// How long the access token is still valid.
+    pub(super) fn time_left(&self, session: &Session) -> Duration {
+        session.expires_at.since(self.parts.clock.now())
     }
 
     fn audit(&self, event: &Event) {
@@ -75,6 +93,8 @@ pub(super) struct Check {
     pub(super) rule: Option<Rule>,
     /// Whether handlers find the caller in the request's extensions.
     pub(super) insert_principal: bool,
+    /// Whether the route serves gRPC, so that gRPC calls are refused in gRPC.
+    pub(super) grpc: bool,
 }
 
 /// The result of a check.
@@ -169,9 +189,9 @@ impl Check {
         Verdict::Refuse(Refusal::Unavailable)
     }
 
-    /// Prepares a request for the inner service. Returns the refusal whose challenge is added if the inner service
-    /// returns 401.
-    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Arc<RefusalResponse>> {
+    /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
+    /// public rule.
+    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
         let counters = &self.shared.counters;
         match &principal {
             Principal::Nobody => counters.nobody.increment(),
@@ -179,15 +199,15 @@ impl Check {
             Principal::Owner(_) => counters.owner.increment(),
         }
         remove_principal(extensions);
-        if self.insert_principal {
-            principal.insert_into(extensions);
-        }
-        let response = match self.demand() {
+        let unauthorized = match self.demand() {
             Some(Demand::Public) => return None,
             Some(Demand::Scopes(requirement)) => &requirement.no_credentials,
             _ => &self.shared.refusals.no_credentials,
         };
-        Some(Arc::clone(response))
+        if self.insert_principal {
+            principal.insert_into(extensions);
+        }
+        Some(Forwarded { unauthorized: Arc::clone(unauthorized) })
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
@@ -195,7 +215,7 @@ impl Check {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
             _ => None,
         };
-        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request);
+        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
         if refusal == Refusal::Unavailable {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
         }

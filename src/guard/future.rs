@@ -1,24 +1,20 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     GuardBody,
     check::{Check, Lookup, Verdict},
-    refusal::RefusalResponse,
+    response::Forwarded,
 };
-use crate::{
-    challenge::Challenge,
-    http::{poll_caught, unfinished},
-};
+use crate::http::{poll_caught, unfinished};
 
 pin_project! {
     /// The future of a [`Guard`](super::Guard). It allocates only if it has to wait for the store.
@@ -38,7 +34,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Inner { #[pin] future: S::Future, challenge: Option<Arc<RefusalResponse>> },
+        Inner { #[pin] future: S::Future, forwarded: Option<Forwarded> },
         Waiting { lookup: Lookup, waiting: Option<Box<Waiting<S, B>>> },
         Refused { response: Option<Response<Bytes>> },
     }
@@ -55,8 +51,8 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    pub(super) const fn inner(future: S::Future, challenge: Option<Arc<RefusalResponse>>) -> Self {
-        Self { state: State::Inner { future, challenge } }
+    pub(super) const fn inner(future: S::Future, forwarded: Option<Forwarded>) -> Self {
+        Self { state: State::Inner { future, forwarded } }
     }
 
     pub(super) const fn refused(response: Response<Bytes>) -> Self {
@@ -90,9 +86,9 @@ where
     fn resume(mut self: Box<Self>, verdict: Verdict) -> State<S, B> {
         match verdict {
             Verdict::Forward(principal) => {
-                let challenge = self.check.forward(principal, self.request.extensions_mut());
+                let forwarded = self.check.forward(principal, self.request.extensions_mut());
                 let Self { mut service, request, .. } = *self;
-                State::Inner { future: service.call(request), challenge }
+                State::Inner { future: service.call(request), forwarded }
             }
             Verdict::Refuse(refusal) => State::Refused { response: Some(self.check.refuse(refusal, &self.request)) },
             Verdict::Wait(lookup) => State::Waiting { lookup, waiting: Some(self) },
@@ -109,13 +105,11 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
-                StateProjection::Inner { future, challenge } => {
+                StateProjection::Inner { future, forwarded } => {
                     return future.poll(context).map_ok(|mut response| {
-                        if response.status() == StatusCode::UNAUTHORIZED {
-                            add_challenge(
-                                response.headers_mut(),
-                                challenge.as_deref().and_then(RefusalResponse::challenge),
-                            );
+                        if let Some(forwarded) = forwarded {
+                            let status = response.status();
+                            forwarded.complete(status, response.headers_mut());
                         }
                         response.map(GuardBody::inner)
                     });
@@ -146,23 +140,4 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
-}
-
-/// Adds the guard's challenge to a 401 of the inner service. It comes first, because some clients read only the first
-/// challenge. If the inner service sent a `Bearer` challenge, none is added.
-fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
-    let Some(challenge) = challenge else { return };
-    let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
-    if theirs.iter().any(has_bearer) {
-        return;
-    }
-    headers.insert(WWW_AUTHENTICATE, challenge.clone());
-    for challenge in theirs {
-        headers.append(WWW_AUTHENTICATE, challenge);
-    }
-}
-
-fn has_bearer(value: &HeaderValue) -> bool {
-    let challenges = value.to_str().ok().and_then(|value| Challenge::parse(value).ok());
-    challenges.is_some_and(|challenges| challenges.iter().any(Challenge::is_bearer))
 }

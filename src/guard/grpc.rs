@@ -1,5 +1,5 @@
 use http::{
-    HeaderMap, HeaderValue, Response,
+    HeaderValue, Method, Request, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -7,10 +7,11 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::Refusal;
 use crate::http::Reply;
 
-/// Whether a POST is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is not.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
-    matches!(kind, Some([] | [b'+' | b';', ..]))
+/// Whether a request to a route that serves gRPC is a gRPC call (gRPC over HTTP/2, "Requests"). gRPC-Web is not.
+pub(super) fn is_call<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    *request.method() == Method::POST && matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
 /// A refusal in gRPC: the status in the headers and no body (gRPC over HTTP/2, "Responses", Trailers-Only). The
@@ -35,12 +36,13 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
 /// Escapes all but printable ASCII without `%`.
 const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
+pub(super) const UNAUTHENTICATED: u16 = 16;
+
 const fn status(refusal: Refusal) -> u16 {
     const INVALID_ARGUMENT: u16 = 3;
     const PERMISSION_DENIED: u16 = 7;
     const UNIMPLEMENTED: u16 = 12;
     const UNAVAILABLE: u16 = 14;
-    const UNAUTHENTICATED: u16 = 16;
     match refusal {
         Refusal::NoCredentials | Refusal::InvalidToken => UNAUTHENTICATED,
         Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => PERMISSION_DENIED,
@@ -56,10 +58,12 @@ mod tests {
 
     #[test]
     fn a_call_is_known_by_its_content_type() {
-        let of = |kind: &'static str| is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]));
+        let of = |kind: &str| is_call(&Request::post("/a.B/C").header(CONTENT_TYPE, kind).body(()).unwrap());
         assert!(of("application/grpc") && of("application/grpc+proto") && of("application/grpc;charset=utf-8"));
         assert!(!of("application/grpc-web") && !of("application/grpc-web+proto") && !of("application/json"));
-        assert!(!of("") && !of("application/grp") && !is_grpc(&HeaderMap::new()));
+        assert!(!of("") && !of("application/grp"));
+        assert!(!is_call(&Request::post("/a.B/C").body(()).unwrap()));
+        assert!(!is_call(&Request::put("/a.B/C").header(CONTENT_TYPE, "application/grpc").body(()).unwrap()));
     }
 
     #[test]

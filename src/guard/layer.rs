@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{Guard, Rule, Shared, check::Check, policy::Policy};
+use super::{Guard, Rule, SessionGuardLayer, Shared, check::Check, policy::Policy};
 
 /// The layer that puts a [`Guard`] in front of a service. [`AgentAuth`](crate::AgentAuth) creates it.
 #[derive(Clone)]
@@ -16,11 +16,11 @@ pub struct GuardLayer {
 
 impl GuardLayer {
     pub(crate) const fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { check: Check { shared, rule: Some(rule), insert_principal: true }, policy: None }
+        Self { check: Check { shared, rule: Some(rule), insert_principal: true, grpc: false }, policy: None }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        let check = Check { shared, rule: None, insert_principal: true };
+        let check = Check { shared, rule: None, insert_principal: true, grpc: false };
         Self { check, policy: Some(Arc::new(policy)) }
     }
 
@@ -29,6 +29,29 @@ impl GuardLayer {
     /// [`Owner`](super::Owner), and the extractors refuse.
     pub const fn without_principal(mut self) -> Self {
         self.check.insert_principal = false;
+        self
+    }
+
+    /// Ends the response body when the agent's session ends: when the session is revoked, or the access token of the
+    /// request expires or is replaced by a refresh. For long responses such as server-sent events and gRPC streams.
+    ///
+    /// The session is checked every 5 seconds, and at once when the store sends a notice. A cache may add its staleness
+    /// to the 5 seconds. If the store fails, the body goes on for a minute at most. A body that is ended has the error
+    /// [`SessionEnded`](super::SessionEnded), so HTTP/1.1 closes the connection and HTTP/2 resets the stream: no client
+    /// takes the response for complete. A gRPC call on a route with [`grpc`](Self::grpc) ends with the status
+    /// `UNAUTHENTICATED`. Requests without an agent session are not affected.
+    ///
+    /// It inserts the principal, even after [`without_principal`](Self::without_principal). It requires a Tokio runtime
+    /// with time enabled.
+    pub const fn end_with_session(mut self) -> SessionGuardLayer {
+        self.check.insert_principal = true;
+        SessionGuardLayer::new(self)
+    }
+
+    /// Refuses gRPC calls in gRPC: with status 200, a `grpc-status` and no body. For routes that serve gRPC. Other
+    /// requests to them, and all requests to other routes, are refused in HTTP, whatever `Content-Type` they send.
+    pub const fn grpc(mut self) -> Self {
+        self.check.grpc = true;
         self
     }
 }

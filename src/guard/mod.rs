@@ -7,9 +7,9 @@
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
 //!
-//! A gRPC call (a POST with a gRPC content type) is refused with a gRPC status: `UNAUTHENTICATED` for 401,
-//! `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for 503. The metadata contains the
-//! challenge.
+//! On a route that serves gRPC by [`GuardLayer::grpc`], a gRPC call (a POST with a gRPC content type) is refused with a
+//! gRPC status: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for
+//! 503. The metadata contains the challenge.
 //!
 //! Every rule except [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's
 //! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard can create them:
@@ -50,6 +50,11 @@
 //! # }
 //! ```
 //!
+//! # Streams
+//!
+//! A guard checks a session before the handler runs. A long response goes on after the session was revoked, unless the
+//! route chooses otherwise with [`GuardLayer::end_with_session`].
+//!
 //! # Refusals
 //!
 //! The extensions of a refusal's response contain the [`Refusal`], for layers around the guard:
@@ -73,24 +78,29 @@
 //!
 //! # Order of layers
 //!
-//! From the outside in: CORS, so that it handles preflights and adds its headers to refusals;
-//! [`endpoints`](crate::AgentAuth::endpoints); routing; guards around the handlers. Inside routing, a guard's rule
-//! depends on the handler that will run, not on the spelling of a URL.
+//! From the outside in: [`endpoints`](crate::AgentAuth::endpoints), which have CORS rules of their own; the service's CORS
+//! layer, so that it handles preflights and adds its headers to refusals; routing; guards around the handlers. Inside
+//! routing, a guard's rule depends on the handler that will run, not on the spelling of a URL.
 
 mod check;
+mod ending;
 mod future;
 mod grpc;
 mod layer;
 mod policy;
 mod principal;
 mod refusal;
+mod response;
 mod service;
 
 pub use crate::http::GuardBody;
 pub(crate) use check::{Parts, Shared};
+pub use ending::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
 pub use principal::{AgentSession, Owner};
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) use principal::{NO_GUARD, is_guarded};
 pub use refusal::Refusal;
 pub use service::Guard;

@@ -32,6 +32,23 @@ impl Owner {
     }
 }
 
+/// Marks a request that a guard forwarded without a principal.
+#[derive(Clone, Copy)]
+struct Nobody;
+
+/// Whether a guard in front of the handler looked for a principal. If not, the service's code is at fault.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) fn is_guarded(extensions: &Extensions) -> bool {
+    extensions.get::<Nobody>().is_some()
+        || extensions.get::<AgentSession>().is_some()
+        || extensions.get::<Owner>().is_some()
+}
+
+/// The text of the error for a handler that takes the caller where no guard inserts one.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) const NO_GUARD: &str = "this handler takes the caller, but no guard in front of it inserts one: add \
+    `.layer(auth.require(…))` or `.layer(auth.owner_only())` to its route, without `without_principal()`";
+
 /// The caller of a request that a guard forwards.
 pub(super) enum Principal {
     Nobody,
@@ -42,7 +59,7 @@ pub(super) enum Principal {
 impl Principal {
     pub(super) fn insert_into(self, extensions: &mut Extensions) {
         match self {
-            Self::Nobody => {}
+            Self::Nobody => drop(extensions.insert(Nobody)),
             Self::Agent(session) => drop(extensions.insert(session)),
             Self::Owner(owner) => drop(extensions.insert(owner)),
         }

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Request, Response, StatusCode,
     header::{ALLOW, WWW_AUTHENTICATE},
 };
 
-use super::grpc::{is_grpc, trailers_only};
+use super::grpc::{is_call, trailers_only};
 use crate::{
     challenge::{Challenge, ChallengeError},
     http::{Reply, UNAVAILABLE, error_reply, for_method, unavailable},
@@ -95,13 +95,11 @@ impl RefusalResponse {
         Self::new(refusal, text, error_reply(StatusCode::FORBIDDEN, code, text))
     }
 
-    /// The response in the form that the request's protocol and method require. Counts the refusal.
-    pub(super) fn to<B>(&self, request: &Request<B>) -> Response<Bytes> {
+    /// The response in the form that the request's protocol and method require. `grpc` is whether the route serves
+    /// gRPC. Counts the refusal.
+    pub(super) fn to<B>(&self, request: &Request<B>, grpc: bool) -> Response<Bytes> {
         self.counter.increment();
-        match *request.method() {
-            Method::POST if is_grpc(request.headers()) => self.grpc.clone(),
-            ref method => for_method(method, self.http.clone()),
-        }
+        if grpc && is_call(request) { self.grpc.clone() } else { for_method(request.method(), self.http.clone()) }
     }
 
     pub(super) fn challenge(&self) -> Option<&HeaderValue> {

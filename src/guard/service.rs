@@ -41,8 +41,8 @@ where
         }
         match check.authenticate(&mut request) {
             Verdict::Forward(principal) => {
-                let challenge = check.forward(principal, request.extensions_mut());
-                ResponseFuture::inner(self.inner.call(request), challenge)
+                let forwarded = check.forward(principal, request.extensions_mut());
+                ResponseFuture::inner(self.inner.call(request), forwarded)
             }
             Verdict::Refuse(refusal) => ResponseFuture::refused(check.refuse(refusal, &request)),
             Verdict::Wait(lookup) => {

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -34,13 +34,27 @@ impl ClientAddresses {
             if !self.config.trusts(client) {
                 break;
             }
-            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+            let Some(address) = parse_hop(hop) else {
                 break;
             };
             client = address.to_canonical();
         }
         Some(client)
     }
+}
+
+/// Parses an address as proxies write it: an IPv6 address with or without brackets, either with a port, all of it in
+/// quotes or not (RFC 7239 section 6). A zone has a meaning on the proxy only, so an address with one is refused.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let hop = hop.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(hop);
+    if hop.contains('%') {
+        return None;
+    }
+    if let Some(address) = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse().ok().map(|address: Ipv6Addr| address.into());
+    }
+    hop.parse().ok().or_else(|| hop.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
 impl fmt::Debug for ClientAddresses {
@@ -80,6 +94,61 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["1.1.1.1, 2.2.2.2, 10.0.0.2"]), "2.2.2.2");
         assert_eq!(client("10.0.0.1", &["1.1.1.1", "2.2.2.2"]), "2.2.2.2");
         assert_eq!(client("::ffff:10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn e4_ports_brackets_and_quotes_are_not_part_of_the_address() {
+        for (written, address) in [
+            ("203.0.113.9:51234", "203.0.113.9"),
+            ("203.0.113.9:1", "203.0.113.9"),
+            ("\"203.0.113.9\"", "203.0.113.9"),
+            ("\"203.0.113.9:51234\"", "203.0.113.9"),
+            (" \t203.0.113.9:443 ", "203.0.113.9"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("\"[2001:db8::1]\"", "2001:db8::1"),
+            ("\"[2001:db8::1]:443\"", "2001:db8::1"),
+            ("[::ffff:203.0.113.9]:443", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[written]), address, "{written}");
+            // A proxy between is recognized in the same spellings.
+            assert_eq!(client("10.0.0.1", &[written, "10.0.0.2:80"]), address, "{written}");
+            assert_eq!(client("10.0.0.1", &[&format!("6.6.6.6, {written},\"[::ffff:10.0.0.3]:8080\"")]), address);
+        }
+    }
+
+    #[test]
+    fn e4_what_is_no_address_is_not_guessed() {
+        for written in [
+            "",
+            "unknown",
+            "_hidden",
+            "203.0.113.9:",
+            "203.0.113.9:99999",
+            "203.0.113.9:_port",
+            ":80",
+            "[203.0.113.9]",
+            "[203.0.113.9]:80",
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[2001:db8::1]443",
+            "[2001:db8::1]:",
+            "[[2001:db8::1]]",
+            "[]",
+            "\"203.0.113.9",
+            "203.0.113.9\"",
+            "\"\"203.0.113.9\"\"",
+            "fe80::1%eth0",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%1]:80",
+            "203.0.113.9 51234",
+            "203.0.113.09",
+            "for=203.0.113.9",
+        ] {
+            assert_eq!(client("10.0.0.1", &[&format!("6.6.6.6, {written}")]), "10.0.0.1", "{written}");
+        }
     }
 
     #[test]

@@ -41,10 +41,11 @@ pub(crate) fn serve(
     let config = &context.config;
     let pages = Arc::new(Pages { context: Arc::clone(context), renderer: Renderer::new(config)? });
     let page = |kind| Arc::new(Page { kind, pages: Arc::clone(&pages) });
+    let arriving = |path: &str| config.arriving_path(&config.path(path));
     for dialect in dialects {
-        routes.serve_below(config.path(dialect.approval_path()), "the approval page", page(Kind::Approval(*dialect)));
+        routes.serve_below(arriving(dialect.approval_path()), "the approval page", page(Kind::Approval(*dialect)));
     }
-    routes.serve("sessions_path", config.path(config.sessions_path()), "the sessions page", page(Kind::Sessions));
+    routes.serve("sessions_path", arriving(config.sessions_path()), "the sessions page", page(Kind::Sessions));
     Ok(())
 }
 

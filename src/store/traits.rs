@@ -263,6 +263,7 @@ pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreErro
 pub(crate) trait DynSessionStore: Send + Sync {
     fn try_find(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>>;
     fn find(self: Arc<Self>, access: Digest<Access>) -> Pending<'static, Option<Arc<Session>>>;
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool;
 }
 
 /// The time limits of store calls.
@@ -327,5 +328,9 @@ impl<S: SessionStore> DynSessionStore for WithDeadline<S> {
         Box::pin(
             async move { with_deadline("find_session", self.deadlines.read(), self.store.find_session(&access)).await },
         )
+    }
+
+    fn subscribe(&self, subscriber: Weak<dyn Subscriber>) -> bool {
+        self.store.subscribe(subscriber)
     }
 }

@@ -437,22 +437,27 @@ async fn r30_r54_r58_r59_a_foreign_page_gets_nowhere() {
     human.client.enter_parent_frame().await.unwrap();
     assert!(human.console().iter().any(|line| line.contains("frame-ancestors")), "the refusal is on the console");
 
-    // A script of that page can start nothing, and can read why it was refused.
+    // A script of that page acts by no cookie. It may be an agent: the approval page then names it.
     let page = EvilSite::serve("<p>hello</p>".into());
     human.goto(&page.url).await;
     let fetch = format!(
         "const done = arguments[arguments.length - 1];
          const post = (type) => fetch('{url}/agent/auth', {{ method: 'POST', mode: type === 'text/plain' ? 'no-cors' : 'cors',
-             headers: {{ 'content-type': type }}, body: '{{\"type\":\"user_claimed\"}}' }}).then((r) => r.type, () => 'blocked');
-         Promise.all([post('application/json'), post('text/plain'),
+             headers: {{ 'content-type': type }}, body: '{{\"type\":\"user_claimed\"}}' }});
+         const blocked = (answer) => answer.then((r) => r.type, () => 'blocked');
+         const list = '{url}/account/agent-sessions';
+         Promise.all([post('application/json').then((r) => r.json()).then((asked) => asked.claim_url),
+             blocked(post('text/plain')), blocked(fetch(list, {{ credentials: 'include' }})),
+             fetch(list).then((r) => r.status),
              fetch('{url}/projects').then((r) => [r.status, r.headers.get('www-authenticate')])]).then(done);"
     );
     let answers = human.client.execute_async(&fetch, Vec::new()).await.unwrap();
-    assert_eq!(answers[0], "blocked");
-    assert_eq!(answers[1], "opaque");
-    assert_eq!(answers[2][0], 401);
-    assert!(answers[2][1].as_str().unwrap().starts_with("Bearer resource_metadata="));
-    assert_eq!(demo.log().matches("name=\"requested\"").count(), 1, "only the honest agent's");
+    assert_eq!((&answers[1], &answers[2], &answers[3]), (&"opaque".into(), &"blocked".into(), &403.into()));
+    assert_eq!(answers[4][0], 401);
+    assert!(answers[4][1].as_str().unwrap().starts_with("Bearer resource_metadata="));
+    assert_eq!(demo.log().matches("name=\"requested\"").count(), 2, "the honest agent's and the page's");
+    human.goto(answers[0].as_str().unwrap()).await;
+    human.reads(&format!("Web page of {}", page.url.trim_end_matches('/'))).await;
     human.close().await;
 }
 

@@ -233,7 +233,7 @@ pub(crate) async fn axum(http2: bool) -> Host {
 pub(crate) async fn tonic(http2: bool) -> Host {
     let service = service();
     let auth = &service.auth;
-    let grpc = Routes::new(auth.policy(policy(auth)).layer(NotesServer::new(Book)));
+    let grpc = Routes::new(auth.policy(policy(auth)).grpc().layer(NotesServer::new(Book)));
     let routes = Routes::from(grpc.into_axum_router().merge(router(auth)));
     let server = Server::builder().accept_http1(true).layer(auth.endpoints()).add_routes(routes);
     let (listener, address) = listen().await;
