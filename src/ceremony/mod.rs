@@ -163,7 +163,7 @@ impl fmt::Debug for Ceremony {
 }
 
 /// Why a step of the ceremony was refused or failed. The text is fixed: it never contains input or a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
     /// The callback URL is invalid or not allowed. The fault is the agent's.
@@ -290,6 +290,8 @@ pub enum CeremonyError {
     #[error(transparent)]
     Random(#[from] RandomError),
 }
+
+crate::types::chain::debug_as_text!(CeremonyError);
 
 impl CeremonyError {
     /// Whether the service itself failed. The response is 503, and nothing was decided.

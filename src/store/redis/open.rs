@@ -95,7 +95,12 @@ impl RedisOptions {
             .set_response_timeout(Some(PATIENCE))
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(250));
-        let mut connection = ConnectionManager::new_with_config(client.clone(), config).await.map_err(error::failed)?;
+        let connected = ConnectionManager::new_with_config(client.clone(), config).await;
+        let mut connection = connected.map_err(|cause| {
+            let place = client.get_connection_info().addr();
+            let context = format!("can't connect to Redis at {place}; check that it runs there, and the URL");
+            error::failed(cause).within(context)
+        })?;
         let base = format!("{{{}}}:", self.prefix);
         let warnings = check_settings(&mut connection).await?;
         let store = RedisStore {
