@@ -9,7 +9,6 @@ use crate::{
     audit::Event,
     types::{
         authorization::{Account, Approval, AuthorizationRequest, Client, State, Transition},
-        callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
         scope::ScopeSet,
@@ -179,7 +178,7 @@ impl Ceremony {
         }
         if let KnownFlow::Browser { callback, .. } = flow {
             // The callback was checked when access was requested. The configuration may have dropped its origin since.
-            Callback::parse(callback.as_str(), &self.config.modes().callback_origins)?;
+            self.check_callback(callback.as_str())?;
         }
         if !self.accounts.is_active(&account.id).await? {
             return Err(CeremonyError::Inactive);

@@ -1,13 +1,14 @@
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{
-    HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
-};
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use sha2::Sha256;
 
 use super::{PageError, Pages};
-use crate::{accounts::SignedIn, http::Reply, types::random::push_base62};
+use crate::{
+    accounts::{SignedIn, cookie},
+    http::Reply,
+    types::random::push_base62,
+};
 
 /// The length of the key in base62 digits: 256 bits.
 const KEY: usize = 43;
@@ -73,18 +74,8 @@ fn cookie_name(pages: &Pages) -> &'static str {
 }
 
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
-    let fits = |value: &String| value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    cookie(headers, name).filter(fits)
-}
-
-/// The value of a cookie; `None` if it is sent twice, because another domain may have set one of them.
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
-    match (values.next(), values.next()) {
-        (Some((_, value)), None) => Some(value.to_owned()),
-        _ => None,
-    }
+    let fits = |value: &&str| value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    cookie(headers, name).filter(fits).map(str::to_owned)
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]

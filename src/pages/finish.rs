@@ -4,11 +4,11 @@ use minijinja::context;
 
 use super::{
     PageError, Pages,
-    csrf::cookie,
     render::{Allowed, Message, Tone},
     words,
 };
 use crate::{
+    accounts::cookie,
     ceremony::{KnownFlow, View},
     http::Reply,
     types::secret::{Finish, Secret},
