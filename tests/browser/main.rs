@@ -224,7 +224,7 @@ async fn r100_a_killed_service_comes_back_with_everything() {
     human.reads("Approved").await;
 
     demo.kill();
-    let address = demo.url.strip_prefix("http://").unwrap().to_owned();
+    let address = demo.url.strip_prefix("http://").unwrap().replace("localhost", "127.0.0.1");
     let demo = Demo::start(&["--store", &folder.store(), "--listen", &address]);
     let new = token(&agent.complete(&between));
     for token in [&old, &new] {
