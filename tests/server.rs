@@ -1,5 +1,5 @@
 //! The server of the examples holds nothing for long that a silent, slow or greedy client takes up (fault E12).
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::{
     convert::Infallible,

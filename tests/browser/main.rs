@@ -2,6 +2,7 @@
 //!
 //! `tests/run browser` builds the demo, installs Chromium if it is missing, and runs this file.
 #![allow(
+    clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     unreachable_pub,
