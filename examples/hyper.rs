@@ -5,35 +5,36 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "it says where it is and what to try")]
 
-use std::{convert::Infallible, error::Error, net::SocketAddr};
+use std::{convert::Infallible, error::Error};
 
 use bytes::Bytes;
 use http::{
     Request, Response, StatusCode,
-    header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE},
+    header::{CONTENT_TYPE, LOCATION, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
+use tower::Layer;
 use tower_agent_auth::{
     AgentAuth, Config,
-    accounts::{Accounts, AccountsError, SignedIn},
+    accounts::{Accounts, AccountsError, SignedIn, cookie},
     guard::{AgentSession, Owner, Rule},
     store::MemoryStore,
     types::{authorization::Account, id::AccountId},
 };
 
+/// The server, which the axum example has as well. It bounds connections, heads, bodies and idle time; hyper alone does not.
+#[path = "common/server.rs"]
+mod server;
+use server::{Body, Limits};
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    // Not 127.0.0.1, where agents listen for the browser: it would send them the cookies of this service.
+    let url = format!("http://localhost:{}", listener.local_addr()?.port());
     let config = Config::builder()
         .resource(&url)
         .name("Bare hyper")
@@ -52,22 +53,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = auth.endpoints().layer(policy.layer(tower::service_fn(answer)));
 
     println!("listening on {url}\n\nTry: cargo run --example agent -- {url}/notes");
-    loop {
-        let (stream, peer) = listener.accept().await?;
-        let app = app.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            // The approval page shows the agent's address.
-            request.extensions_mut().insert::<SocketAddr>(peer);
-            app.clone().oneshot(request)
-        });
-        tokio::spawn(async move {
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+    // Each request has its peer's address as an extension. The approval page shows it.
+    server::serve(listener, Limits::default(), app, server::asked_to_stop()).await;
+    Ok(())
 }
 
 /// The service. It reads the caller from the request's extensions, where only a guard inserts it.
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Body>) -> Result<Response<Full<Bytes>>, Infallible> {
     let extensions = request.extensions();
     Ok(if let Some(agent) = extensions.get::<AgentSession>() {
         reply(StatusCode::OK, &json!({ "notes": ["buy bread"], "account": agent.account.id.as_str() }))
@@ -93,8 +85,7 @@ struct OneHuman;
 
 impl Accounts for OneHuman {
     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
-        let cookies = request.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-        if !cookies.flat_map(|line| line.split(';')).any(|cookie| cookie.trim() == "human=me") {
+        if cookie(&request.headers, "human") != Some("me") {
             return Ok(None);
         }
         let id = AccountId::new("acct_1").map_err(AccountsError::new)?;

@@ -27,7 +27,7 @@
 
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
-use http::{Request, request::Parts};
+use http::{HeaderMap, Request, header::COOKIE, request::Parts};
 
 use crate::types::{authorization::Account, clock::Timestamp, id::AccountId};
 
@@ -140,17 +140,51 @@ impl fmt::Debug for SignedIn {
 }
 
 /// The host's accounts failed. The fault is the host's.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the service's accounts are unavailable")]
 pub struct AccountsError {
     source: Box<dyn Error + Send + Sync>,
 }
+
+crate::types::chain::debug_as_text!(AccountsError);
 
 impl AccountsError {
     /// Creates the error with its cause.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into() }
+    }
+}
+
+/// The value of the cookie with this name, for an implementation of [`Accounts::current`].
+///
+/// Only this cookie has to be well formed. Other cookies may have any bytes: whatever else runs on the same host sets
+/// them. `None` if the cookie is missing, if its value is not UTF-8, or if it is sent twice, because another domain may
+/// have set one of the two.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::COOKIE};
+/// use tower_agent_auth::accounts::cookie;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.append(COOKIE, HeaderValue::from_bytes(b"city=Z\xfcrich; login=abc")?);
+/// assert_eq!(cookie(&headers, "login"), Some("abc"));
+///
+/// headers.append(COOKIE, HeaderValue::from_static("login=other"));
+/// assert_eq!(cookie(&headers, "login"), None);
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[must_use]
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let lines = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut values = lines.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        (&pair[..equals] == name.as_bytes()).then(|| &pair[equals + 1..])
+    });
+    match (values.next(), values.next()) {
+        (Some(value), None) => std::str::from_utf8(value).ok(),
+        _ => None,
     }
 }
 
@@ -203,5 +237,53 @@ impl<A: Accounts> DynAccounts for A {
 
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>> {
         Box::pin(Accounts::plan(self, account))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn b6_odd_cookies_beside_a_cookie_do_not_hide_it() {
+        let read = |lines: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+            }
+            cookie(&headers, "ours").map(str::to_owned)
+        };
+        let good: [&[&[u8]]; 10] = [
+            &[b"ours=x"],
+            &[b" a=1;ours=x ;b=2"],
+            &["name=Zo\u{eb}; ours=x".as_bytes()],
+            &[b"bad=\xff\xfe; ours=x; \xff=1"],
+            &[b"ours=x", b"bad=\xff"],
+            &[b"bad=\xff", b"ours=x"],
+            &[b"=nameless; ours=x; =ours=y"],
+            &[b"flag; ours=x; ours"],
+            &[b";;; ours=x;; ;="],
+            &[b"yours=y; ours2=z; OURS=w; ours=x"],
+        ];
+        for lines in good {
+            assert_eq!(read(lines), Some("x".into()), "{lines:?}");
+        }
+        let none: [&[&[u8]]; 8] = [
+            &[],
+            &[b""],
+            &[b"ours"],
+            &[b"ours=\xff"],
+            &[b"ours=x; ours=x"],
+            &[b"ours=x", b"ours=y"],
+            &[b"ours=x; ours=\xff"],
+            &[b"a=\"; ours2=x\""],
+        ];
+        for lines in none {
+            assert_eq!(read(lines), None, "{lines:?}");
+        }
+        assert_eq!(read(&[b"ours=a=b"]), Some("a=b".into()));
+        assert_eq!(read(&[b"ours="]), Some(String::new()));
     }
 }

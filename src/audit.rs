@@ -21,6 +21,7 @@
 use std::net::IpAddr;
 
 use crate::types::{
+    chain::chain,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
     scope::ScopeSet,
@@ -179,9 +180,7 @@ impl Event {
 impl Event {
     /// The event for an error, with its chain of causes.
     pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let texts: Vec<String> = causes.map(ToString::to_string).collect();
-        Self::Unavailable { error: texts.join(": ") }
+        Self::Unavailable { error: chain(error) }
     }
 }
 

@@ -144,7 +144,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
 }
 
 /// A rule can't be set for a method or service.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MethodsError {
     /// It is not a service name.
@@ -157,6 +157,8 @@ pub enum MethodsError {
     #[error("`{0}` was given a class before: take one of the two out")]
     Twice(String),
 }
+
+crate::types::chain::debug_as_text!(MethodsError);
 
 impl<S: NamedService> NamedService for Guard<S> {
     const NAME: &'static str = S::NAME;

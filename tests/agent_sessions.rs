@@ -620,6 +620,78 @@ async fn r70_r71_the_redirect_carries_what_it_must_and_no_more() {
 }
 
 #[tokio::test]
+async fn b4_a_callback_on_the_services_own_host_is_refused_at_the_start() {
+    const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+    let start = async |service: &Service, callback: &str| {
+        let mut body = interactive();
+        body["callback_url"] = json!(callback);
+        service.post("/agent-sessions/start", &body).await
+    };
+    // Issuer and resource may each have a host of their own.
+    for issuer in LOOPBACK.into_iter().chain(["api.example.com"]) {
+        for resource in LOOPBACK.into_iter().chain(["api.example.com"]) {
+            let url = |host: &str| {
+                if host.ends_with("com") { format!("https://{host}") } else { format!("http://{host}:3000") }
+            };
+            let service = Service::with(config().resource(&url(resource)).issuer(&url(issuer)));
+            let auth_md = service.get("/auth.md").await.text;
+            for host in LOOPBACK {
+                let own = host == issuer || host == resource;
+                // Cookies don't tell ports apart.
+                for port in [3000, 43_123] {
+                    let answer = start(&service, &format!("http://{host}:{port}/callback")).await;
+                    let expected = if own { StatusCode::BAD_REQUEST } else { StatusCode::CREATED };
+                    assert_eq!(answer.status, expected, "{host}:{port} {issuer} {resource}");
+                    if own {
+                        assert_eq!(answer.error(), "INVALID_REQUEST");
+                        let message = answer.json["message"].as_str().unwrap();
+                        assert!(
+                            message.starts_with("`callback_url` must not have the service's own host"),
+                            "{message}"
+                        );
+                    }
+                }
+                let named = auth_md.split("`callback_url` (http, ").nth(1).unwrap().split(',').next().unwrap();
+                assert_eq!(named.contains(host), !own, "{named}");
+            }
+            for other in [
+                "http://127.0.0.2:3001/",
+                "http://LOCALHOST:3001/",
+                "http://Localhost:3001/",
+                "http://a.localhost:3001/",
+            ] {
+                assert_eq!(start(&service, other).await.status, StatusCode::BAD_REQUEST, "{other}");
+            }
+        }
+    }
+    let tls = Service::with(config().resource("https://localhost:8443"));
+    assert_eq!(start(&tls, "http://localhost:3001/").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(start(&tls, "http://127.0.0.1:3001/").await.status, StatusCode::CREATED);
+    // A cookie of `localhost` stays away from another host below it.
+    let below = Service::with(config().resource("https://a.localhost"));
+    assert_eq!(start(&below, "http://localhost:3001/").await.status, StatusCode::CREATED);
+    // A listed origin is the operator's choice.
+    let listed = Service::with(config().modes(|modes| modes.callback_origins = vec![format!("{ORIGIN}:8443")]));
+    assert_eq!(start(&listed, &format!("{ORIGIN}:8443/cb")).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn b4_a_callback_that_has_become_the_services_own_host_is_not_called() {
+    let before = Service::with(config().resource("http://localhost:3000").issuer("http://localhost:3000"));
+    let started = before.post("/agent-sessions/start", &interactive()).await;
+    assert_eq!(started.status, StatusCode::CREATED, "{}", started.text);
+    let path =
+        started.json["authorize_url"].as_str().unwrap().strip_prefix("http://localhost:3000").unwrap().to_owned();
+    let after = before.again(config().resource("http://localhost:3000").issuer("http://127.0.0.1:3000"));
+    let page = after.send(browse("ada", &path)).await;
+    let mut approve = page.form("ada").post(&path, &[("decision", "approve"), ("scope", "projects:read")]);
+    approve.headers_mut().insert("origin", "http://127.0.0.1:3000".parse().unwrap());
+    let answer = after.send(approve).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.text.contains("Nothing was approved"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn the_page_of_a_live_browser_login_lets_exactly_its_callback_through() {
     let service = Service::new();
     let policy = async |callback: &str, human: &str| {

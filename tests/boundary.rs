@@ -63,6 +63,58 @@ async fn r83_a_token_beside_a_good_cookie_is_still_an_agent() {
 }
 
 #[tokio::test]
+async fn b7_no_attempt_at_an_agents_credential_passes_as_the_owner() {
+    let service = Service::new();
+    let token = service.token(&ALL).await;
+    let basic = |text: &str| format!("Basic {}", data_encoding::BASE64.encode(text.as_bytes()));
+    let attempts = [
+        vec![format!("Bearer {token}")],
+        vec![format!("bearer {token}")],
+        vec![format!("Bearer\t{token}")],
+        vec![format!("Bearer{token}")],
+        vec!["Bearer".into()],
+        vec![format!("DPoP {token}")],
+        vec!["dpop x".into()],
+        vec![token.clone()],
+        vec![format!("Bearer {}", token.to_uppercase())],
+        vec![format!("Token {}", token.to_uppercase())],
+        vec![format!("Basic {token}")],
+        vec![basic(&format!("{token}:"))],
+        vec![basic(&format!("x:{token}"))],
+        vec!["Basic Zm9vOmJhcg==".into(), format!("Bearer {token}")],
+        vec!["Basic Zm9vOmJhcg==".into(), format!("DPoP {token}")],
+        vec!["Negotiate YWJj".into(), "Basic Zm9vOmJhcg==".into()],
+    ];
+    for lines in attempts {
+        for path in ["/billing", "/account/agent-sessions"] {
+            let mut request = browse("ada", path);
+            for line in &lines {
+                request.headers_mut().append("authorization", line.parse().unwrap());
+            }
+            let answer = service.send(request).await;
+            // An agent may list itself, and nobody else.
+            let own = path != "/billing" && answer.status == StatusCode::OK;
+            let alone = own && answer.json["sessions"].as_array().is_some_and(|sessions| sessions.len() == 1);
+            assert!(alone || answer.status.is_client_error(), "{path} {lines:?}: {} {}", answer.status, answer.text);
+            assert!(!own || lines[0].to_lowercase().starts_with("bearer "), "{lines:?}");
+        }
+    }
+    for query in ["access_token=x", &format!("a=b&access_token={token}")] {
+        let answer = service.send(browse("ada", &format!("/billing?{query}"))).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{query}");
+    }
+    assert_eq!(service.handled(), 0);
+
+    // What a proxy forwards beside the cookie says nothing about agents.
+    for line in ["Basic Zm9vOmJhcg==", "Negotiate YWJj", "Digest username=\"x\"", "Unheard of", ""] {
+        let mut request = browse("ada", "/billing");
+        request.headers_mut().append("authorization", line.parse().unwrap());
+        let answer = service.send(request).await;
+        assert_eq!((answer.status, &answer.json["owner"]), (StatusCode::OK, &json!("acct_ada")), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn r83_a_human_is_no_agent() {
     let service = Service::new();
     assert_eq!(service.send(browse("ada", "/projects")).await.status, StatusCode::UNAUTHORIZED);

@@ -452,3 +452,22 @@ impl tower_agent_auth::accounts::Accounts for Nobody {
         Ok(true)
     }
 }
+
+#[test]
+fn g8_an_error_that_main_returns_says_what_to_do() {
+    let error = Config::from_json("{}").unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let shown = format!("{:?}", Box::<dyn std::error::Error>::from(error));
+    assert!(shown.contains("\n  resource: is required"), "{shown}");
+
+    use tower_agent_auth::store::{StoreError, StoreErrorKind};
+    let cause = std::io::Error::other("the disk is gone");
+    let error = StoreError::because(StoreErrorKind::Unavailable, cause);
+    assert_eq!(format!("{error:?}"), "the session store is unavailable: the disk is gone");
+    let error = tower_agent_auth::ceremony::CeremonyError::from(error);
+    assert_eq!(format!("{error:?}"), "the session store is unavailable: the disk is gone");
+    let error = tower_agent_auth::accounts::AccountsError::new("the directory is down");
+    assert_eq!(format!("{error:?}"), "the service's accounts are unavailable: the directory is down");
+    let error = tower_agent_auth::types::scope::Scope::new("a b").unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+}

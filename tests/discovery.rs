@@ -290,7 +290,6 @@ async fn r36_what_is_off_is_neither_named_nor_served() {
         let text = service.get(path).await.text;
         for name in [
             "token_endpoint\"",
-            "grant_types",
             "jwks",
             "authorization_endpoint",
             "anonymous\":",
@@ -302,6 +301,22 @@ async fn r36_what_is_off_is_neither_named_nor_served() {
         }
     }
     assert_eq!(Config::builder().dialects(&[Dialect::AgentAuth]).build().unwrap_err().problems().len(), 3);
+}
+
+#[tokio::test]
+async fn g15_the_metadata_says_which_grants_there_are_whatever_dialects_are_on() {
+    for dialects in
+        [&[][..], &[Dialect::AgentAuth], &[Dialect::AgentSessions], &[Dialect::AgentAuth, Dialect::AgentSessions]]
+    {
+        for issuer in [ORIGIN, "https://api.example.com/tenant"] {
+            let service = Service::with(config().dialects(dialects).issuer(issuer));
+            let server = json(&service, &format!("{AS}{}", issuer.strip_prefix(ORIGIN).unwrap())).await;
+            // RFC 8414 section 2: if it is omitted, clients assume `authorization_code` and `implicit`.
+            assert_eq!(server["grant_types_supported"], serde_json::json!([]), "{dialects:?}");
+            assert_eq!(server["response_types_supported"], serde_json::json!([]), "{dialects:?}");
+            assert!(server.get("token_endpoint").is_none() && server.get("authorization_endpoint").is_none());
+        }
+    }
 }
 
 #[tokio::test]

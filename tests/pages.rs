@@ -142,7 +142,7 @@ async fn r56_only_the_owner_channel_may_decide() {
     let token = service.token(&["projects:read"]).await;
     let pending = service.register(&[]).await;
     let form = service.open("ada", &pending).await;
-    for authorization in [format!("Bearer {token}"), "Bearer aak_live_key".into(), "Basic Zm9vOmJhcg==".into()] {
+    for authorization in [format!("Bearer {token}"), "Bearer aak_live_key".into(), format!("DPoP {token}")] {
         for with_cookie in [true, false] {
             let mut request = form.post(&pending.path(), &APPROVE);
             if !with_cookie {
@@ -164,6 +164,74 @@ async fn r56_only_the_owner_channel_may_decide() {
     );
     assert_eq!(status_of(&service, &pending).await, "pending");
     assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn b5_credentials_that_are_no_agents_pass_the_pages() {
+    let service = quiet();
+    let token = service.token(&["projects:read"]).await;
+    let basic = |text: &str| format!("Basic {}", data_encoding::BASE64.encode(text.as_bytes()));
+    for passes in
+        ["Basic Zm9vOmJhcg==", "basic x", "Negotiate YWJj", "NTLM YWJj", "Digest username=\"x\"", "Unheard of", ""]
+    {
+        let pending = service.register(&[]).await;
+        let add = |mut request: Request<Body>| {
+            request.headers_mut().append("authorization", passes.parse().unwrap());
+            request.headers_mut().append("authorization", "Basic Zm9vOmJhcg==".parse().unwrap());
+            request
+        };
+        let page = service.send(add(browse("ada", &pending.path()))).await;
+        assert_eq!(page.status, StatusCode::OK, "{passes}");
+        let decided = service.send(add(page.form("ada").post(&pending.path(), &APPROVE))).await;
+        assert_eq!(decided.status, StatusCode::SEE_OTHER, "{passes}");
+        assert_eq!(service.send(add(browse("ada", "/sessions"))).await.status, StatusCode::OK, "{passes}");
+    }
+    for refused in [
+        format!("Bearer\t{token}"),
+        format!("Bearer{token}"),
+        "bearer".into(),
+        "dpop x".into(),
+        token.clone(),
+        format!("Token {}", token.to_uppercase()),
+        basic(&format!("{token}:")),
+        basic(&format!("git:{token}")),
+    ] {
+        for line in 0..2 {
+            let mut request = browse("ada", "/sessions");
+            let mut lines = [&*refused, "Basic Zm9vOmJhcg=="];
+            lines.rotate_left(line);
+            for line in lines {
+                request.headers_mut().append("authorization", line.parse().unwrap());
+            }
+            assert_eq!(service.send(request).await.status, StatusCode::BAD_REQUEST, "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b6_an_odd_cookie_beside_ours_stops_no_form() {
+    let service = quiet();
+    for odd in [&b"name=Zo\xc3\xab"[..], b"bad=\xff\xfe", b"=nameless", b"nothing", b"\xff", b";;", b"q=\"a b\""] {
+        for apart in [true, false] {
+            let pending = service.register(&[]).await;
+            let add = |mut request: Request<Body>| {
+                let ours = request.headers_mut().remove("cookie").unwrap();
+                let lines = if apart {
+                    vec![odd.to_vec(), ours.as_bytes().to_vec()]
+                } else {
+                    vec![[odd, b"; ", ours.as_bytes(), b"; ", odd].concat()]
+                };
+                for line in lines {
+                    request.headers_mut().append("cookie", http::HeaderValue::from_bytes(&line).unwrap());
+                }
+                request
+            };
+            let page = service.send(add(browse("ada", &pending.path()))).await;
+            assert_eq!(page.status, StatusCode::OK, "{odd:?}");
+            let decided = service.send(add(page.form("ada").post(&pending.path(), &APPROVE))).await;
+            assert_eq!(decided.status, StatusCode::SEE_OTHER, "{odd:?} {}", decided.text);
+        }
+    }
 }
 
 #[tokio::test]

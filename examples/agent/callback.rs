@@ -12,11 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::http::Failure;
+use crate::failure::{Exit, Failure};
 
 const PATH: &str = "/callback";
 const DONE: &str = "/done";
 const LARGEST_HEAD: u64 = 16 * 1024;
+/// What is said if the human did not decide in time.
+pub(crate) const TOO_LATE: &str = "Nobody decided in time. Start again when your human is there.";
 /// The timeout of one connection, so that an idle one does not stay open.
 const CALL_TIME: Duration = Duration::from_secs(5);
 
@@ -26,10 +28,14 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on a free port of 127.0.0.1, where only this machine reaches it.
-    pub(crate) fn bind() -> Result<Self, Failure> {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("can't listen: {error}"))?;
-        let authority = listener.local_addr()?.to_string();
+    /// Listens on a free port, where only this machine reaches it. The host is not the service's own: a browser would send
+    /// the service's cookies along, because cookies don't tell ports apart.
+    pub(crate) fn bind(own_hosts: &[&str]) -> Result<Self, Failure> {
+        let free = ["127.0.0.1", "localhost", "[::1]"].into_iter().find(|host| !own_hosts.contains(host));
+        let host = free.ok_or("the service has every name of this machine")?;
+        let address = if host == "[::1]" { host } else { "127.0.0.1" };
+        let listener = TcpListener::bind(format!("{address}:0")).map_err(|error| format!("can't listen: {error}"))?;
+        let authority = format!("{host}:{}", listener.local_addr()?.port());
         Ok(Self { listener, authority })
     }
 
@@ -37,8 +43,15 @@ impl Listener {
         format!("http://{}{PATH}", self.authority)
     }
 
-    /// Waits for the request that has all `expected` parameters, and returns its exchange code.
-    pub(crate) fn wait(self, expected: &[(&str, &str)], deadline: Instant) -> Result<String, Failure> {
+    /// Waits for the request that has all `expected` parameters, and returns its exchange code. Meanwhile it calls `poll`
+    /// every `interval`, whose error ends the wait: after a denial, no browser comes.
+    pub(crate) fn wait(
+        self,
+        expected: &[(&str, &str)],
+        deadline: Instant,
+        interval: Duration,
+        mut poll: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<String, Failure> {
         let expected: Vec<(String, String)> =
             expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (sender, receiver) = mpsc::channel();
@@ -54,8 +67,14 @@ impl Listener {
                 });
             }
         });
-        let left = deadline.saturating_duration_since(Instant::now());
-        let code = receiver.recv_timeout(left).map_err(|_| "Nobody approved in time, or your human denied it.")?;
+        let code = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(interval)) {
+                Ok(code) => break code,
+                Err(_) if left > interval => poll()?,
+                Err(_) => return Err(Failure::new(Exit::TooLate, TOO_LATE)),
+            }
+        };
         // Gives the browser time to follow the redirect from the callback to the final page.
         thread::sleep(Duration::from_millis(500));
         Ok(code)

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Failure, is_below};
+use crate::{
+    failure::{Exit, Failure},
+    http::is_below,
+};
 
 /// The credential for a resource.
 #[derive(Clone, Deserialize, Serialize)]
@@ -18,6 +21,9 @@ pub(crate) struct Credential {
     pub(crate) access_token: String,
     /// The refresh token and its endpoint, if the service has one.
     pub(crate) refresh: Option<Refresh>,
+    /// The revocation endpoint (RFC 7009).
+    #[serde(default)]
+    pub(crate) revocation_uri: Option<String>,
     pub(crate) scopes: Vec<String>,
 }
 
@@ -42,9 +48,9 @@ pub(crate) struct Credentials {
 impl Credentials {
     pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
         let by_resource = match fs::read_to_string(file) {
-            Ok(text) => serde_json::from_str(&text).map_err(|_| format!("{} holds no credentials", file.display()))?,
+            Ok(text) => serde_json::from_str(&text).map_err(|_| unusable(file, "it holds no credentials"))?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(format!("can't read {}: {error}", file.display()).into()),
+            Err(error) => return Err(unusable(file, error)),
         };
         Ok(Self { file: file.to_owned(), by_resource })
     }
@@ -63,15 +69,34 @@ impl Credentials {
         self.save()
     }
 
+    /// Checks that a credential can be stored, before a human is asked for one.
+    pub(crate) fn check_writable(&self) -> Result<(), Failure> {
+        let new = self.new_file();
+        write_private(&new, "").and_then(|()| fs::remove_file(&new)).map_err(|error| unusable(&self.file, error))
+    }
+
     /// Writes a new file and renames it over the old one, so that the file is never incomplete or readable by others.
     fn save(&self) -> Result<(), Failure> {
-        let mut name = self.file.clone().into_os_string();
-        name.push(format!(".{}.new", std::process::id()));
-        let new = PathBuf::from(name);
+        let new = self.new_file();
         let text = serde_json::to_string_pretty(&self.by_resource)?;
         let written = write_private(&new, &text).and_then(|()| fs::rename(&new, &self.file));
-        written.map_err(|error| format!("can't write {}: {error}", self.file.display()).into())
+        written.map_err(|error| {
+            // It holds the credential, and nobody will look for it.
+            let _ = fs::remove_file(&new);
+            unusable(&self.file, error)
+        })
     }
+
+    fn new_file(&self) -> PathBuf {
+        let mut name = self.file.clone().into_os_string();
+        name.push(format!(".{}.new", std::process::id()));
+        name.into()
+    }
+}
+
+fn unusable(file: &Path, error: impl std::fmt::Display) -> Failure {
+    let remedy = "choose another file with --credential";
+    Failure::new(Exit::File, format!("can't keep a credential in {}: {error}; {remedy}", file.display()))
 }
 
 fn write_private(file: &Path, text: &str) -> io::Result<()> {

@@ -1,12 +1,14 @@
 //! Requests and responses.
 
-use std::{error::Error, thread::sleep, time::Duration};
+use std::{thread::sleep, time::Duration};
 
 use http::{HeaderMap, Response, StatusCode, Uri, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower_agent_auth::challenge::Challenge;
 use ureq::{Agent, Body};
+
+use crate::failure::Failure;
 
 /// The maximum size of a response in bytes.
 const LARGEST_ANSWER: u64 = 256 * 1024;
@@ -16,8 +18,6 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often a failed request is retried.
 const RETRIES: usize = 5;
-
-pub(crate) type Failure = Box<dyn Error>;
 
 /// Sends requests. It follows no redirects, so that a secret for one URL does not reach another.
 pub(crate) struct Client(Agent);
@@ -67,7 +67,7 @@ fn patiently(send: impl Fn() -> Result<Answer, Failure>) -> Result<Answer, Failu
     for _ in 0..RETRIES {
         let answer = send()?;
         let Some(pause) = answer.asks_to_wait() else { return Ok(answer) };
-        println!("   the service asks to wait {} s", pause.as_secs());
+        eprintln!("   the service asks to wait {} s", pause.as_secs());
         sleep(pause);
     }
     send()
@@ -143,6 +143,12 @@ pub(crate) fn check_url(what: &str, url: &str) -> Result<(), Failure> {
         (Some("http"), Some(_)) if is_loopback => Ok(()),
         _ => Err(format!("{what} must begin with https://, or with http:// on this machine, not be {url}").into()),
     }
+}
+
+/// The host of an absolute URL, in brackets if it is an IPv6 address.
+pub(crate) fn host(url: &str) -> Result<String, Failure> {
+    let uri: Uri = url.parse()?;
+    Ok(uri.host().ok_or_else(|| format!("{url} is not absolute"))?.to_owned())
 }
 
 pub(crate) fn origin(url: &str) -> Result<String, Failure> {

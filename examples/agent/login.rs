@@ -15,13 +15,18 @@ use tower_agent_auth::types::random::{OsRandom, Random};
 
 use crate::{
     Account, AgentSessionsBlock, AuthorizationServer, Mode, Options, Progress, Session,
-    callback::Listener,
-    http::{Client, Failure},
+    callback::{Listener, TOO_LATE},
+    failure::{Exit, Failure},
+    http::{Answer, Client, host},
     plain, step,
 };
 
 /// The interval of status polls.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// How many wrong finish codes the human may paste. The service locks a login after five.
+const MISSES: usize = 4;
+/// The fewest letters and digits of a finish code after its prefix.
+const SHORTEST_CODE: usize = 20;
 
 /// The response to the start of a login, with the fields that are used here.
 #[derive(Deserialize)]
@@ -79,7 +84,7 @@ pub(crate) fn log_in(
         body["scopes"] = json!(options.scope);
     }
     match mode {
-        Mode::Browser => browser(client, endpoints, server, body),
+        Mode::Browser => browser(client, endpoints, resource, server, body),
         Mode::Detached => detached(client, endpoints, &body),
         Mode::FinishCode => finish_code(client, endpoints, &body),
     }
@@ -89,10 +94,11 @@ pub(crate) fn log_in(
 fn browser(
     client: &Client,
     endpoints: &AgentSessionsBlock,
+    resource: &str,
     server: &AuthorizationServer,
     mut body: Value,
 ) -> Result<Session, Failure> {
-    let listener = Listener::bind()?;
+    let listener = Listener::bind(&[&host(&server.issuer)?, &host(resource)?])?;
     let (verifier, state) = (random()?, random()?);
     body["callback_url"] = json!(listener.url());
     body["code_challenge"] = json!(BASE64URL_NOPAD.encode(&Sha256::digest(&verifier)));
@@ -100,7 +106,10 @@ fn browser(
     let started =
         start(client, endpoints, &body, "open this link in a browser on this machine; only your human can approve:")?;
     let expected = [("request_id", started.auth_request_id.as_str()), ("state", &state), ("iss", &server.issuer)];
-    let code = listener.wait(&expected, started.deadline())?;
+    let ask = started.ask();
+    // Only an end of the login is of interest here: the code comes with the browser.
+    let poll = || client.post_once(&endpoints.poll_uri, &ask).map_or(Ok(()), |answer| ended(&answer));
+    let code = listener.wait(&expected, started.deadline(), INTERVAL, poll)?;
     step(5, "was approved; the browser brought the code");
     exchange(client, endpoints, &started, &json!({ "exchange_code": code, "code_verifier": verifier }))
 }
@@ -108,14 +117,14 @@ fn browser(
 /// Detached login: the human's browser may be on any machine, and the agent polls.
 fn detached(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
     let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
-    let ask = json!({ "auth_request_id": started.auth_request_id, "poll_token": started.poll_token });
     let deadline = started.deadline();
     let mut progress = Progress::new();
     while Instant::now() < deadline {
         progress.show(deadline);
         sleep(INTERVAL);
-        let Polled { status, exchange_code } =
-            client.post(&endpoints.poll_uri, &ask)?.expect(StatusCode::OK)?.read()?;
+        let answer = client.post(&endpoints.poll_uri, &started.ask())?;
+        ended(&answer)?;
+        let Polled { status, exchange_code } = answer.expect(StatusCode::OK)?.read()?;
         match (status.as_str(), exchange_code) {
             ("approved", Some(code)) => {
                 drop(progress);
@@ -126,29 +135,75 @@ fn detached(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Re
             (other, _) => return Err(format!("The login is over: {}.", plain(other)).into()),
         }
     }
-    Err("Nobody decided in time. Start again when your human is there.".into())
+    Err(Failure::new(Exit::TooLate, TOO_LATE))
+}
+
+/// The failure if a status poll says that the login came to nothing.
+fn ended(answer: &Answer) -> Result<(), Failure> {
+    let status = if answer.status == StatusCode::GONE { answer.read::<Polled>()?.status } else { String::new() };
+    match status.as_str() {
+        "revoked" => {
+            let (_, text) = answer.error();
+            Err(Failure::new(Exit::Denied, format!("The login is over: {}.", plain(&text))))
+        }
+        "expired" => Err(Failure::new(Exit::TooLate, TOO_LATE)),
+        _ => Ok(()),
+    }
 }
 
 /// Login by finish code: the human passes back a code, which is valid only with the poll token.
 fn finish_code(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
     let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
-    print!("   the finish code that the page shows: ");
-    io::stdout().flush()?;
-    let mut code = String::new();
-    io::stdin().lock().read_line(&mut code)?;
-    let code = code.trim();
-    if code.is_empty() {
-        return Err("There was no code.".into());
+    let mut lines = io::stdin().lock().lines();
+    let mut misses = 0;
+    loop {
+        eprint!("   the finish code that the page shows, or its message: ");
+        io::stderr().flush()?;
+        let code = loop {
+            let line = lines.next().transpose()?.ok_or("There was no code.")?;
+            // The page's message is two lines: what it is, and the code.
+            match code_in(&line).map(str::to_owned) {
+                Some(code) => break code,
+                None if line.trim().is_empty() || line.trim_end().ends_with(':') => {}
+                None => eprint!("   there is no code in that; paste the code: "),
+            }
+        };
+        let body = started.proof(&json!({ "exchange_code": code }));
+        let answer = client.post(&endpoints.exchange_uri, &body)?;
+        match answer.status {
+            StatusCode::BAD_REQUEST if answer.error().0 == "INVALID_STATE" => {
+                eprintln!("   your human has not approved yet; they do that first, and then the page shows the code");
+            }
+            StatusCode::UNAUTHORIZED if misses < MISSES - 1 => {
+                misses += 1;
+                eprintln!("   that is not the code; copy it once more from the page");
+            }
+            StatusCode::OK => {
+                step(5, "got the code");
+                return issued(answer);
+            }
+            _ => {
+                ended(&client.post(&endpoints.poll_uri, &started.ask())?)?;
+                return issued(answer);
+            }
+        }
     }
-    step(5, "got the code");
-    exchange(client, endpoints, &started, &json!({ "exchange_code": code }))
+}
+
+/// The finish code in a line that a human pasted: a prefix, an underscore, and many letters and digits.
+fn code_in(line: &str) -> Option<&str> {
+    let words = line.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    words.into_iter().find(|word| {
+        let random = word.split_once('_').map_or("", |(_, random)| random);
+        random.len() >= SHORTEST_CODE && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 fn start(client: &Client, endpoints: &AgentSessionsBlock, body: &Value, ask: &str) -> Result<Started, Failure> {
     let started: Started = client.post(&endpoints.start_uri, body)?.expect(StatusCode::CREATED)?.read()?;
     step(3, &format!("started a login as {}, asking for: {}", body["client_name"], started.scopes.join(" ")));
     step(4, ask);
-    println!("\n   {}\n", plain(&started.authorize_url));
+    eprintln!("\n   {}\n", plain(&started.authorize_url));
     Ok(started)
 }
 
@@ -158,10 +213,11 @@ fn exchange(
     started: &Started,
     proof: &Value,
 ) -> Result<Session, Failure> {
-    let mut body = proof.clone();
-    body["auth_request_id"] = json!(started.auth_request_id);
-    body["poll_token"] = json!(started.poll_token);
-    let issued: Issued = client.post(&endpoints.exchange_uri, &body)?.expect(StatusCode::OK)?.read()?;
+    issued(client.post(&endpoints.exchange_uri, &started.proof(proof))?)
+}
+
+fn issued(answer: Answer) -> Result<Session, Failure> {
+    let issued: Issued = answer.expect(StatusCode::OK)?.read()?;
     step(6, "exchanged the code");
     let Tokens { access_token, refresh_token, scopes } = issued.agent_session;
     let account = issued.account.ok_or("the service does not say whose account it is")?;
@@ -169,6 +225,19 @@ fn exchange(
 }
 
 impl Started {
+    /// The body of a status poll.
+    fn ask(&self) -> Value {
+        json!({ "auth_request_id": self.auth_request_id, "poll_token": self.poll_token })
+    }
+
+    /// The body that redeems the login.
+    fn proof(&self, proof: &Value) -> Value {
+        let mut body = proof.clone();
+        body["auth_request_id"] = json!(self.auth_request_id);
+        body["poll_token"] = json!(self.poll_token);
+        body
+    }
+
     fn deadline(&self) -> Instant {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Instant::now() + Duration::from_millis(self.expires_at).saturating_sub(now)

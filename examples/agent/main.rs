@@ -1,16 +1,19 @@
 //! An agent that gets access in the eight steps of auth.md, from any service that offers them.
 //!
 //! ```text
-//! cargo run --example agent -- http://127.0.0.1:3000/projects --scope projects:read
+//! cargo run --example agent -- http://localhost:3000/projects --scope projects:read
 //! ```
 //!
 //! If the service has the login of the Agent Analytics command line, `--mode` selects one of its three modes in place
 //! of steps 3 to 6: a live browser on this machine, a browser on any machine, or a finish code that the human passes
 //! back.
 //!
+//! It stores the credential in a file, and `--log-out` revokes and removes it. Only the response of the URL goes to stdout, so
+//! `agent URL | jq` works.
+//!
 //! It knows one URL. It learns everything else from the challenge of a refused call, and from the documents that the
 //! challenge refers to. It checks both before it sends a secret.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the human who started it")]
+#![allow(clippy::print_stderr, reason = "it talks to the human who started it")]
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -27,14 +30,19 @@ use serde_json::json;
 
 mod callback;
 mod credential;
+mod failure;
 mod http;
 mod login;
+#[path = "../common/terminal.rs"]
+mod terminal;
 
 use credential::{Credential, Credentials, Refresh};
-use http::{Answer, Client, Failure, LONGEST_WAIT, check_url, is_below, origin};
+use failure::{EXIT_CODES, Exit, Failure};
+use http::{Answer, Client, LONGEST_WAIT, check_url, is_below, origin};
 
 /// An agent that asks its human for access to a URL, and calls it
 #[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
 struct Options {
     /// The URL to call
     url: String,
@@ -54,6 +62,10 @@ struct Options {
     /// The login mode, in place of a claim token
     #[arg(long, value_enum)]
     mode: Option<Mode>,
+
+    /// Revoke the session of the URL, and remove its credential
+    #[arg(long, conflicts_with_all = ["mode", "scope"])]
+    log_out: bool,
 }
 
 /// A login mode.
@@ -71,8 +83,8 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", plain(&error.to_string()));
-            ExitCode::FAILURE
+            eprintln!("{}", plain(&error.text));
+            error.exit.into()
         }
     }
 }
@@ -81,28 +93,52 @@ fn run(options: &Options) -> Result<(), Failure> {
     check_url("the URL", &options.url)?;
     let client = Client::new();
     let mut kept = Credentials::load(&options.credential)?;
+    if options.log_out {
+        return log_out(&client, options, &mut kept);
+    }
 
     if let Some(credential) = kept.find(&options.url).filter(|credential| credential.has(&options.scope)) {
-        println!("The credential in {} is for {}.", options.credential.display(), plain(&credential.resource));
+        eprintln!("The credential in {} is for {}.", options.credential.display(), plain(&credential.resource));
         let mut answer = client.call(&options.url, Some(&credential.access_token))?;
         let fresh = if answer.refuses_token() { refresh(&client, &credential)? } else { None };
         if let Some(fresh) = fresh {
-            println!("It had expired, and was refreshed.");
+            eprintln!("It had expired, and was refreshed.");
             kept.keep(&fresh)?;
             answer = client.call(&options.url, Some(&fresh.access_token))?;
         }
         if !answer.refuses_token() {
             return finish(&answer, &credential.scopes);
         }
-        println!("It is no longer good: it has expired, or was revoked. Starting over.");
+        eprintln!("It is no longer good: it has expired, or was revoked. Starting over.");
         kept.forget(&options.url)?;
     }
 
+    // Before a human is asked for what could not be kept.
+    kept.check_writable()?;
     let Some(credential) = ask_for_access(&client, options)? else { return Ok(()) };
     kept.keep(&credential)?;
     let answer = client.call(&options.url, Some(&credential.access_token))?;
     step(8, &format!("called {} with the token: {}", options.url, answer.status));
     finish(&answer, &credential.scopes)
+}
+
+/// Revokes the session and removes its credential. If the service can't be reached, the credential stays, for another try.
+fn log_out(client: &Client, options: &Options, kept: &mut Credentials) -> Result<(), Failure> {
+    let Some(credential) = kept.find(&options.url) else {
+        eprintln!("There is no credential for {} in {}.", options.url, options.credential.display());
+        return Ok(());
+    };
+    let Some(uri) = &credential.revocation_uri else {
+        return Err(
+            "The service has no revocation endpoint; revoke the session on its page, and delete the file.".into()
+        );
+    };
+    let token = credential.refresh.as_ref().map_or(&credential.access_token, |refresh| &refresh.token);
+    // Whether or not the session was over already, the answer is 200 (RFC 7009 section 2.2).
+    client.post(uri, &json!({ "token": token }))?.expect(StatusCode::OK)?;
+    kept.forget(&options.url)?;
+    eprintln!("Logged out of {}: the session is revoked, and its credential removed.", plain(&credential.resource));
+    Ok(())
 }
 
 /// Refreshes the credential. `None` if it has no refresh token or the session is over. Processes that share a
@@ -124,7 +160,7 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
 
     let answer = client.call(url, None)?;
     if answer.status != StatusCode::UNAUTHORIZED {
-        println!("{url} answers {} without a credential; there is nothing to ask for.", answer.status);
+        eprintln!("{url} answers {} without a credential; there is nothing to ask for.", answer.status);
         finish(&answer, &[])?;
         return Ok(None);
     }
@@ -145,10 +181,11 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     };
     let scopes = issued.scopes.join(" ");
     step(7, &format!("acts for the account {}, with the scopes: {scopes}", issued.account));
+    let revocation_uri = server.revocation_endpoint;
     let refresh_uri = server.agent_auth.agent_sessions.map(|sessions| sessions.refresh_uri);
     let refresh = issued.refresh_token.zip(refresh_uri).map(|(token, uri)| Refresh { token, uri });
     let Session { access_token, scopes, .. } = issued;
-    Ok(Some(Credential { resource: resource.resource, access_token, refresh, scopes }))
+    Ok(Some(Credential { resource: resource.resource, access_token, refresh, revocation_uri, scopes }))
 }
 
 /// Steps 3 to 6 of auth.md.
@@ -157,7 +194,7 @@ fn claim(client: &Client, options: &Options, resource: &str, server: &Authorizat
     step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
-    println!("\n   {}\n", plain(&authorization.claim_url));
+    eprintln!("\n   {}\n", plain(&authorization.claim_url));
 
     wait_for_approval(client, server, &authorization)?;
     step(5, "was approved");
@@ -189,6 +226,7 @@ impl Resource {
 struct AuthorizationServer {
     issuer: String,
     resource: Option<String>,
+    revocation_endpoint: Option<String>,
     agent_auth: AgentAuthBlock,
 }
 
@@ -238,6 +276,7 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     if let Some(AgentSessionsBlock { start_uri, poll_uri, exchange_uri, refresh_uri, .. }) = agent_sessions {
         endpoints.extend([start_uri, poll_uri, exchange_uri, refresh_uri]);
     }
+    endpoints.extend(&server.revocation_endpoint);
     for endpoint in endpoints {
         if origin(endpoint)? != origin(issuer)? {
             return Err(format!("{endpoint} is not at the authorization server {issuer}").into());
@@ -312,41 +351,45 @@ fn wait_for_approval(
         match status.as_str() {
             "pending" => {}
             "approved" => return Ok(()),
-            "denied" => return Err("Your human denied it. Do not ask again unless they tell you to.".into()),
+            "denied" => {
+                let text = "Your human denied it. Do not ask again unless they tell you to.";
+                return Err(Failure::new(Exit::Denied, text));
+            }
+            "revoked" => return Err(Failure::new(Exit::Denied, "Your human took the approval back.")),
             "expired" => break,
             other => return Err(format!("The request for access is over: {other}.").into()),
         }
     }
-    Err("Nobody decided in time. Start again when your human is there.".into())
+    Err(Failure::new(Exit::TooLate, callback::TOO_LATE))
 }
 
-/// A line that shows how much time the human has left. On a terminal it is overwritten.
+/// A line that shows how much time the human has left. If the terminal knows escape sequences, it is overwritten.
 struct Progress {
-    is_terminal: bool,
+    has_escapes: bool,
     shown: bool,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { is_terminal: io::stdout().is_terminal(), shown: false }
+        Self { has_escapes: terminal::has_escapes(&io::stderr()), shown: false }
     }
 
     fn show(&mut self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
-        if self.is_terminal {
-            print!("\r   waiting for your human, for {left} s at most \u{1b}[K");
+        if self.has_escapes {
+            eprint!("\r   waiting for your human, for {left} s at most \u{1b}[K");
         } else if !self.shown {
-            println!("   waiting for your human, for {left} s at most");
+            eprintln!("   waiting for your human, for {left} s at most");
         }
         self.shown = true;
-        let _ = io::stdout().flush();
+        let _ = io::stderr().flush();
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_terminal && self.shown {
-            println!();
+        if self.has_escapes && self.shown {
+            eprintln!();
         }
     }
 }
@@ -373,34 +416,48 @@ impl std::fmt::Display for Account {
     }
 }
 
-/// Prints the response of the called URL. A refusal is returned as an error with advice.
+/// Prints the response of the called URL to stdout. A refusal is returned as an error with advice.
 fn finish(answer: &Answer, granted: &[String]) -> Result<(), Failure> {
     if answer.status.is_success() {
-        println!();
-        answer.body.lines().for_each(|line| println!("{}", plain(line)));
-        return Ok(());
+        return print_body(&answer.body);
     }
     let (code, text) = answer.error();
-    Err(match (answer.status, code.as_str()) {
+    let (exit, text) = match (answer.status, code.as_str()) {
         (StatusCode::FORBIDDEN, "insufficient_scope") => {
             let challenge = answer.challenge();
             let needed = challenge.as_ref().and_then(|bearer| bearer.parameter("scope")).unwrap_or_default();
             let scopes = granted.iter().map(String::as_str).chain(needed.split_whitespace());
             let flags: String = scopes.map(|scope| format!(" --scope {scope}")).collect();
-            format!("The session lacks a scope. If your human agrees, run this again with{flags}.")
+            let text = format!("The session lacks a scope. If your human agrees, run this again with{flags}.");
+            (Exit::Refused, text)
         }
         (StatusCode::FORBIDDEN, "owner_only") => {
-            "Only the account's human can do this; no scope would help.".to_owned()
+            (Exit::Refused, "Only the account's human can do this; no scope would help.".to_owned())
         }
-        (status, _) => format!("The service answered {status}: {text}"),
-    }
-    .into())
+        (StatusCode::FORBIDDEN, _) => (Exit::Refused, format!("The service refused: {text}")),
+        (status, _) => (Exit::Failed, format!("The service answered {status}: {text}")),
+    };
+    Err(Failure::new(exit, text))
 }
 
-/// Prints one of the eight steps.
+/// Prints a body byte for byte, or on a terminal without control characters.
+fn print_body(body: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = if stdout.is_terminal() {
+        body.lines().try_for_each(|line| writeln!(stdout, "{}", plain(line)))
+    } else {
+        stdout.write_all(body.as_bytes())
+    };
+    match written.and_then(|()| stdout.flush()) {
+        // The reader has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints one of the eight steps to stderr.
 fn step(number: u8, text: &str) {
-    println!("{number}. {}", plain(text));
-    let _ = io::stdout().flush();
+    eprintln!("{number}. {}", plain(text));
 }
 
 /// A service's text on one line, without terminal control characters.

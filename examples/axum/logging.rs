@@ -1,14 +1,16 @@
 //! Logs on stderr: one line for each request and one for each audit event, without secrets.
 
-use std::{error::Error, fmt::Display, io::IsTerminal, iter, time::Duration};
+use std::{error::Error, fmt::Display, iter, time::Duration};
 
 use axum::{Router, extract::Request, http::header, response::Response};
 use tower_http::{sensitive_headers::SetSensitiveHeadersLayer, trace::TraceLayer};
-use tracing::{Level, Span, info, info_span, warn};
+use tracing::{Level, Span, error, info, info_span, warn};
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::terminal;
+
 pub(crate) fn start(level: Level) {
-    let colours = std::io::stderr().is_terminal();
+    let colours = terminal::has_escapes(&std::io::stderr());
     let ends = if level >= Level::DEBUG { FmtSpan::CLOSE } else { FmtSpan::NONE };
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours);
     log.with_max_level(level).with_span_events(ends).init();
@@ -35,8 +37,14 @@ pub(crate) fn warning(what: &dyn Display) {
 }
 
 /// Logs an error with its causes.
-pub(crate) fn failure(what: &str, error: &(dyn Error + 'static)) {
-    let causes = iter::successors(Some(error), |error| (**error).source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    warn!("{what}: {}", causes.join(": "));
+pub(crate) fn failure(what: &str, failed: &(dyn Error + 'static)) {
+    error!("{what}: {}", causes(failed));
+}
+
+/// The text of an error and of its causes. A cause that the text before it ends with is left out.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let texts = iter::successors(Some(error), |error| (**error).source()).map(ToString::to_string);
+    texts
+        .reduce(|text, cause| if text.ends_with(&cause) { text } else { format!("{text}: {cause}") })
+        .unwrap_or_default()
 }

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tower_agent_auth::{
     Config,
-    accounts::{Accounts, AccountsError, SignedIn},
+    accounts::{Accounts, AccountsError, SignedIn, cookie},
     types::{authorization::Account, id::AccountId},
 };
 use tower_http::csrf::{self, CsrfLayer, ProtectionError};
@@ -102,13 +102,9 @@ impl Login {
         Ok(found?.map(|login| login.email))
     }
 
-    /// The secret in the cookie. Two cookies of this name count as none: another domain may have set one of them.
+    /// The secret in the cookie.
     fn secret(&self, headers: &HeaderMap) -> Option<LoginSecret> {
-        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(name, _)| *name == self.cookie_name()).map(|(_, value)| value);
-        let (value, None) = (values.next()?, values.next()) else { return None };
-        LoginSecret::parse(value)
+        LoginSecret::parse(cookie(headers, self.cookie_name())?)
     }
 
     fn set_cookie(&self, value: &str, attributes: &str) -> [(HeaderName, String); 1] {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Read `routes.rs` first: it sets the rule of each route, which is all that a service adds to its router. `login.rs`
-//! identifies the signed-in human. The rest is common to any service: options, data, errors, logs, metrics and a
-//! server.
+//! identifies the signed-in human. The rest is common to any service: options, data, errors, logs, metrics, and the server
+//! in `examples/common`, with its bounds on what clients can hold.
 
 mod data;
 mod error;
@@ -17,14 +17,18 @@ mod metrics;
 mod options;
 mod pages;
 mod routes;
+#[path = "../common/server.rs"]
 mod server;
 mod stores;
+#[path = "../common/terminal.rs"]
+mod terminal;
 
 use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode};
 
-use axum::extract::ConnectInfo;
+use axum::{Router, body::Body, extract::ConnectInfo};
 use clap::Parser;
 use tokio::net::TcpListener;
+use tower::{ServiceExt, service_fn};
 use tower_agent_auth::{AgentAuth, Config, audit::TracingAudit};
 
 use crate::{
@@ -41,7 +45,8 @@ async fn main() -> ExitCode {
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::failure("the demo ends", &*error);
+            // Whatever the log level is. The cause of each of these errors is in its text.
+            let _ = writeln!(std::io::stderr(), "error: {}", logging::causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -55,20 +60,40 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
     let address = listener.local_addr()?;
     let config = options.config(address)?;
-    let metrics = metrics::start(options.metrics).await?;
+    let metrics = metrics::start(options.metrics).await.map_err(|error| format!("can't serve metrics: {error}"))?;
     let login = Login::new(&config, Logins::open(&options.store)?)?;
     let auth = agent_auth(config, &options.store, login.clone()).await?;
     let app = routes::app(&auth, login, Data::default())?;
 
-    announce(address, auth.config());
+    announce(&options::own_url(address), auth.config());
     if let Some(metrics) = &metrics {
         writeln!(std::io::stdout(), "Metrics are at http://{}/metrics\n", metrics.address())?;
     }
     let (served, stopped) = tokio::sync::oneshot::channel::<()>();
     let housekeeping = tokio::spawn(async move { auth.housekeeping(async { drop(stopped.await) }).await });
-    server::serve(listener, app, server::asked_to_stop()).await;
+    server::serve(listener, options.limits(), with_connect_info(app), server::asked_to_stop()).await;
     drop((served, metrics));
     Ok(housekeeping.await?)
+}
+
+/// Gives the router the peer's address as `axum::serve` does.
+fn with_connect_info(
+    app: Router,
+) -> impl tower::Service<
+    http::Request<server::Body>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    service_fn(move |request: http::Request<server::Body>| {
+        let mut request = request.map(Body::new);
+        if let Some(peer) = request.extensions().get::<SocketAddr>().copied() {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        app.clone().oneshot(request)
+    })
 }
 
 async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<AgentAuth, Box<dyn Error>> {
@@ -88,12 +113,12 @@ async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints the demo's URL, and what to try.
-fn announce(address: SocketAddr, config: &Config) {
+fn announce(url: &str, config: &Config) {
     let name = config.name();
     let resource = config.resource().trim_end_matches('/');
     let [auth_md, login, sessions] = ["/auth.md", login::PATH, config.sessions_path()].map(|path| config.url(path));
     let text = format!(
-        "listening on http://{address}
+        "listening on {url}
 
 This is {name}. Try, in this order:
 

@@ -29,7 +29,8 @@ impl Drop for Served {
 /// then.
 pub(crate) async fn start(address: Option<SocketAddr>) -> io::Result<Option<Served>> {
     let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| io::Error::other(format!("on {address}: {error}")))?;
     let address = listener.local_addr()?;
     let counted = PrometheusBuilder::new().install_recorder().map_err(io::Error::other)?;
     observe::describe();

@@ -3,7 +3,9 @@
 use std::{
     error::Error,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
+    ops::RangeInclusive,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -12,10 +14,16 @@ use std::{
 use clap::Parser;
 use tower_agent_auth::{Config, ConfigBuilder};
 
+use crate::server::Limits;
+
 const BUILT_IN: &str = include_str!("agent-auth.toml");
+const EXIT_CODES: &str = "Exit codes: 0 after it was stopped, 1 when it can't start, 2 for a wrong command line.";
+/// The time-outs of connections that are accepted.
+const TIME_OUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 /// A demo web analytics API for which AI agents can ask their human for access
 #[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
 pub(crate) struct Options {
     /// The listening address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -29,7 +37,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "STORE")]
     pub(crate) copy_from: Option<Store>,
 
-    /// The demo's public URL; default: the listening address
+    /// The demo's public URL; default: localhost with the listening port. Agents listen for the browser on 127.0.0.1, and a
+    /// browser sends the cookies of a host to all its ports, so the two are apart
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
@@ -53,9 +62,30 @@ pub(crate) struct Options {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: tracing::Level,
 
+    /// The maximum number of open connections; keep it below the limit of open files
+    #[arg(long, value_name = "NUMBER", default_value_t = NonZeroUsize::new(Limits::default().connections).unwrap_or(NonZeroUsize::MIN))]
+    connections: NonZeroUsize,
+
+    /// The maximum number of open connections from one address (IPv6: from one /64)
+    #[arg(long, value_name = "NUMBER", default_value_t = NonZeroUsize::new(Limits::default().connections_per_address).unwrap_or(NonZeroUsize::MIN))]
+    connections_per_address: NonZeroUsize,
+
+    /// How long a connection may be without a complete request
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_out)]
+    idle_timeout: Duration,
+
+    /// How long a request body may take, and how long a client may leave a response unread
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time_out)]
+    transfer_timeout: Duration,
+
     /// Remove caps and rate limits, for load and race tests
     #[arg(long)]
     no_limits: bool,
+}
+
+fn time_out(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if TIME_OUTS.contains(&time) { Ok(time) } else { Err("write a time from 100ms to 1h".into()) }
 }
 
 /// The store of authorization requests and sessions.
@@ -95,7 +125,7 @@ impl Options {
             let url = url.trim_end_matches('/');
             builder = builder.resource(url).issuer(url);
         } else if !names_resource(&text) {
-            let url = loopback_url(address);
+            let url = localhost_url(address);
             builder = builder.resource(&url).issuer(&url);
         }
         if let Some(path) = &self.mount_path {
@@ -107,7 +137,15 @@ impl Options {
         if self.no_limits {
             builder = builder.no_limits();
         }
-        Ok(builder.build()?)
+        let wrong = |error| format!("check --public-url, --config and --access-ttl: {error}");
+        Ok(builder.build().map_err(wrong)?)
+    }
+
+    /// The limits of the server.
+    pub(crate) fn limits(&self) -> Limits {
+        let connections = self.connections.get();
+        let connections_per_address = if self.no_limits { connections } else { self.connections_per_address.get() };
+        Limits { connections, connections_per_address, idle: self.idle_timeout, transfer: self.transfer_timeout }
     }
 }
 
@@ -115,10 +153,15 @@ fn names_resource(text: &str) -> bool {
     text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("resource"))
 }
 
-/// The loopback URL of a listener, which may listen on all addresses.
-fn loopback_url(mut address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+/// The URL of a listener on this machine.
+fn localhost_url(address: SocketAddr) -> String {
+    format!("http://localhost:{}", address.port())
+}
+
+/// Where the demo listens, as a URL that reaches it.
+pub(crate) fn own_url(address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => localhost_url(address),
+        _ => format!("http://{address}"),
     }
-    format!("http://{address}")
 }

@@ -46,7 +46,8 @@ mod notes {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    // Not 127.0.0.1, where agents listen for the browser: it would send them the cookies of this service.
+    let url = format!("http://localhost:{}", listener.local_addr()?.port());
     let config = Config::builder()
         .resource(&url)
         .name("Notes")

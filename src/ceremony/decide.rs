@@ -12,7 +12,6 @@ use crate::{
         authorization::{
             Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
         },
-        callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
         scope::ScopeSet,
@@ -343,7 +342,7 @@ impl Ceremony {
         }
         if let KnownFlow::Browser { callback, .. } = flow {
             // The callback was checked when access was requested. The configuration may have dropped its origin since.
-            Callback::parse(callback.as_str(), &self.config.modes().callback_origins)?;
+            self.check_callback(callback.as_str())?;
         }
         if !self.accounts.is_active(&account.id).await? {
             return Err(CeremonyError::Inactive);

@@ -8,7 +8,7 @@ use crate::{
     audit::Event,
     types::{
         authorization::{Account, AuthorizationRequest, State, Transition},
-        callback::Callback,
+        callback::{Callback, CallbackError},
         id::AuthorizationRequestId,
         pkce::CodeChallenge,
         secret::{Exchange, Poll, Secret},
@@ -172,13 +172,23 @@ impl Ceremony {
         if on { Ok(()) } else { Err(CeremonyError::LoginOff(login.name())) }
     }
 
+    /// Checks a callback: its form, and that it is not on a host to which browsers send the service's cookies. A listed
+    /// origin is the operator's choice.
+    pub(super) fn check_callback(&self, url: &str) -> Result<Callback, CallbackError> {
+        let callback = Callback::parse(url, &self.config.modes().callback_origins)?;
+        if callback.is_loopback() && self.config.is_own_host(callback.host()) {
+            return Err(CallbackError::OwnHost);
+        }
+        Ok(callback)
+    }
+
     fn bind(
         &self,
         callback: &str,
         state: Option<&str>,
         challenge: &str,
     ) -> Result<(Callback, Option<String>, CodeChallenge), CeremonyError> {
-        let callback = Callback::parse(callback, &self.config.modes().callback_origins)?;
+        let callback = self.check_callback(callback)?;
         let challenge = CodeChallenge::parse(challenge).ok_or(CeremonyError::InvalidChallenge)?;
         if state.is_some_and(|state| state.len() > LONGEST_STATE) {
             return Err(CeremonyError::StateTooLong { longest: LONGEST_STATE });

@@ -165,7 +165,7 @@ impl fmt::Debug for Ceremony {
 }
 
 /// Why a step of the ceremony was refused or failed. The text is fixed: it never contains input or a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
     /// The callback URL is invalid or not allowed. The fault is the agent's.
@@ -292,6 +292,8 @@ pub enum CeremonyError {
     #[error(transparent)]
     Random(#[from] RandomError),
 }
+
+crate::types::chain::debug_as_text!(CeremonyError);
 
 impl CeremonyError {
     /// Whether the service itself failed. The response is 503.

@@ -54,7 +54,7 @@
 //! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `10s` |
 //! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
-//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine | `true` |
+//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or `resource` | `true` |
 //! | `modes.detached` | whether agents may poll a login with their poll token and redeem it by exchange code | `true` |
 //! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
@@ -78,6 +78,7 @@ use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::types::{
+    callback::{self, host_of},
     id::AuthorizationRequestId,
     scope::{Catalogue, ScopeSet},
     secret::{Access, Claim, Exchange, Finish, Poll, Prefix, Refresh},
@@ -276,6 +277,16 @@ impl Config {
     #[must_use]
     pub fn sessions_path(&self) -> &str {
         &self.0.sessions_path
+    }
+
+    /// Whether this is the host of the issuer or of the resource. Browsers send the service's cookies to every port of it.
+    pub(crate) fn is_own_host(&self, host: &str) -> bool {
+        [self.issuer(), self.resource()].into_iter().any(|url| host_of(url).eq_ignore_ascii_case(host))
+    }
+
+    /// The loopback hosts that a callback may have.
+    pub(crate) fn callback_hosts(&self) -> Vec<&'static str> {
+        callback::LOOPBACK.into_iter().filter(|host| !self.is_own_host(host)).collect()
     }
 
     /// The issuer's origin (RFC 6454), which a browser sends in `Origin`.
@@ -577,6 +588,14 @@ pub struct Prefixes {
     pub finish: Prefix<Finish>,
 }
 
+impl Prefixes {
+    /// All prefixes as text.
+    pub(crate) fn texts(&self) -> [&str; 6] {
+        let Self { access, refresh, claim, poll, exchange, finish } = self;
+        [access.as_str(), refresh.as_str(), claim.as_str(), poll.as_str(), exchange.as_str(), finish.as_str()]
+    }
+}
+
 /// Customization of auth.md: text to append, or another template.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AuthMd {
@@ -585,10 +604,12 @@ pub(crate) struct AuthMd {
 }
 
 /// A configuration is invalid. Contains all its problems. The fault is the configuration's.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
 }
+
+crate::types::chain::debug_as_text!(ConfigError);
 
 impl ConfigError {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {

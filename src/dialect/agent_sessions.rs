@@ -20,7 +20,7 @@ use crate::{
     },
     documents::{Metadata, auth_md},
     endpoints::{Context, Dialect, Endpoint, Handover, RateClass},
-    http::{Answering, Credentials, Reply, jitter, json_reply, retry_after},
+    http::{Answering, Credentials, Reply, has_agent_credential, jitter, json_reply, retry_after},
     types::{
         authorization::State,
         callback::Callback,
@@ -125,6 +125,7 @@ impl Dialect for AgentSessionsDialect {
                 revoke => config.url(REVOKE),
                 list => config.url(LIST),
                 browser => modes.browser,
+                callback_hosts => config.callback_hosts(),
                 detached => modes.detached,
                 finish_code => modes.finish_code,
                 finish_code_alone => modes.finish_code_alone,
@@ -370,6 +371,8 @@ enum Asker {
 async fn asker(context: &Context, request: &Request<Bytes>) -> Result<Asker, Refused> {
     match Credentials::of(request.headers()) {
         Credentials::Bearer(token) => context.ceremony.session(token).await?.map(Asker::Agent),
+        // An attempt at an agent's credential, in whatever form, is never the human.
+        Credentials::None if has_agent_credential(request.headers(), context.config.prefixes()) => None,
         Credentials::None => {
             refuse_pages(context, request.headers())?;
             let current = Arc::clone(&context.accounts).current(head_of(request)).await;

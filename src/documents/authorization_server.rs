@@ -13,7 +13,8 @@ pub(crate) struct Metadata {
 }
 
 /// Authorization server metadata (RFC 8414 section 2) with the `agent_auth` block. `response_types_supported` is
-/// required; it is empty because there is no authorization endpoint.
+/// required, and without `grant_types_supported` a client assumes `authorization_code` and `implicit`. Both are empty unless
+/// a dialect has an authorization or token endpoint.
 pub(crate) fn render(config: &Config, from_dialects: Metadata) -> Value {
     let mut top = Map::new();
     top.insert("issuer".into(), json!(config.issuer()));
@@ -22,6 +23,7 @@ pub(crate) fn render(config: &Config, from_dialects: Metadata) -> Value {
     top.insert("scopes_supported".into(), json!(config.scopes().names()));
     top.insert("bearer_methods_supported".into(), json!(["header"]));
     top.insert("response_types_supported".into(), json!([]));
+    top.insert("grant_types_supported".into(), json!([]));
     let links = config.links();
     let optional = [
         ("service_documentation", &links.documentation),

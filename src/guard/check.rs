@@ -16,12 +16,12 @@ use crate::{
     accounts::{AccountsError, DynAccounts, SignedIn, head_of},
     audit::{AuditSink, Event},
     challenge::ChallengeError,
-    http::{Answering, ClientAddresses, Credentials, has_query_token, jitter},
+    config::Prefixes,
+    http::{Answering, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
     observe::CheckCounter,
     store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
     types::{
         clock::{Clock, Timestamp},
-        secret::{Access, Prefix},
         session::{Session, Use},
     },
 };
@@ -29,7 +29,7 @@ use crate::{
 /// The shared state of the guards of one service.
 pub(crate) struct Shared {
     parts: Parts,
-    prefix: Prefix<Access>,
+    prefixes: Prefixes,
     resource: Arc<str>,
     refusals: Refusals,
     counters: Counters,
@@ -62,8 +62,8 @@ impl Shared {
             nobody: CheckCounter::new("nobody"),
         };
         let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
-        let prefix = config.prefixes().access.clone();
-        Ok(Self { parts, prefix, resource: config.shared_resource(), refusals, counters, endings: Arc::default() })
+        let (prefixes, resource) = (config.prefixes().clone(), config.shared_resource());
+        Ok(Self { parts, prefixes, resource, refusals, counters, endings: Arc::default() })
     }
 
     pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
@@ -130,7 +130,7 @@ impl Check {
         match Credentials::marked(request.headers_mut()) {
             Credentials::Ambiguous => Verdict::Refuse(Refusal::InvalidRequest),
             Credentials::Bearer(_) if query_token => Verdict::Refuse(Refusal::InvalidRequest),
-            Credentials::Bearer(token) => match self.shared.prefix.digest(token) {
+            Credentials::Bearer(token) => match self.shared.prefixes.access.digest(token) {
                 None => Verdict::Refuse(Refusal::InvalidToken),
                 Some(digest) => match self.shared.parts.store.try_find(&digest) {
                     Poll::Ready(found) => self.authorize(found, request),
@@ -139,7 +139,10 @@ impl Check {
             },
             Credentials::None => match (self.demand(), &self.shared.parts.accounts) {
                 (Some(Demand::Optional), _) => Verdict::Forward(Principal::Nobody),
-                (Some(Demand::OwnerOnly), Some(accounts)) => {
+                // An attempt at an agent's credential, in whatever form, is never the owner.
+                (Some(Demand::OwnerOnly), Some(accounts))
+                    if !query_token && !has_agent_credential(request.headers(), &self.shared.prefixes) =>
+                {
                     Verdict::Wait(Lookup::Owner(Arc::clone(accounts).current(head_of(request))))
                 }
                 _ => Verdict::Refuse(Refusal::NoCredentials),

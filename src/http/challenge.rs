@@ -102,10 +102,12 @@ impl Challenge {
 }
 
 /// A challenge can't be written or parsed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("a challenge does not follow the grammar of RFC 9110 section 11.6.1 and RFC 6750 section 3")]
 #[non_exhaustive]
 pub struct ChallengeError;
+
+crate::types::chain::debug_as_text!(ChallengeError);
 
 struct Cursor<'a>(&'a str);
 

@@ -1,4 +1,7 @@
+use data_encoding::BASE64_NOPAD;
 use http::{HeaderMap, Uri, header::AUTHORIZATION};
+
+use crate::config::Prefixes;
 
 /// The credentials in a request's `Authorization` header (RFC 6750 section 2.1, RFC 9110 section 11.6.2).
 #[derive(Debug, Eq, PartialEq)]
@@ -48,6 +51,37 @@ impl<'a> Credentials<'a> {
             Self::None
         }
     }
+}
+
+/// Whether an `Authorization` line could be meant as an agent's credential, well formed or not. Such a request is never
+/// the owner's, whatever cookie it has. True for a scheme that begins with `Bearer` or `DPoP`, and for a line with a
+/// prefix of this service's secrets, also inside Basic credentials. Other credentials, such as a proxy's own, are not.
+pub(crate) fn has_agent_credential(headers: &HeaderMap, prefixes: &Prefixes) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|line| may_be_agents(line.as_bytes(), prefixes))
+}
+
+fn may_be_agents(line: &[u8], prefixes: &Prefixes) -> bool {
+    let line = line.trim_ascii();
+    let begins_with = |scheme: &[u8]| line.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if begins_with(b"bearer") || begins_with(b"dpop") || has_prefix(line, prefixes) {
+        return true;
+    }
+    if !begins_with(b"basic") {
+        return false;
+    }
+    let encoded = line[b"basic".len()..].trim_ascii();
+    let unpadded = encoded.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    BASE64_NOPAD.decode(&encoded[..unpadded]).is_ok_and(|decoded| has_prefix(&decoded, prefixes))
+}
+
+/// Whether a word of the text begins with a prefix of this service's secrets, in any case.
+fn has_prefix(text: &[u8], prefixes: &Prefixes) -> bool {
+    let begins_word =
+        |index: usize| index == 0 || !matches!(text[index - 1], b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z');
+    prefixes.texts().into_iter().any(|prefix| {
+        let found = text.windows(prefix.len()).enumerate();
+        found.into_iter().any(|(index, word)| word.eq_ignore_ascii_case(prefix.as_bytes()) && begins_word(index))
+    })
 }
 
 /// Whether the query contains a token, where logs and caches may expose it (RFC 6750 section 5.3).
@@ -101,6 +135,66 @@ mod tests {
         assert_eq!(read(b"Bearer tok en"), Some(b"tok en".to_vec()));
         assert_eq!(read(b"Bearer \xc2\xa0"), Some(b"\xc2\xa0".to_vec()));
         assert_eq!(read(b"Bearer \xff\x80"), Some(b"\xff\x80".to_vec()));
+    }
+
+    #[test]
+    fn b7_what_could_be_meant_as_an_agents_credential_is_told_from_what_could_not() {
+        let config = crate::Config::builder()
+            .resource("https://api.example.com")
+            .name("Example")
+            .scope("a", "A", |scope| scope)
+            .prefixes(|prefixes| prefixes.poll = "p_".into())
+            .build()
+            .unwrap();
+        let basic = |text: &str| format!("Basic {}", data_encoding::BASE64.encode(text.as_bytes())).into_bytes();
+        let seen = |line: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.append(AUTHORIZATION, HeaderValue::from_static("Basic dXNlcjpwYXNz"));
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
+            has_agent_credential(&headers, config.prefixes())
+        };
+        for line in [
+            &b"Bearer x"[..],
+            b"bearer",
+            b"BEARER\tx",
+            b"Beareraas_x",
+            b"\tBearer x",
+            b"Bearer \xff",
+            b"Bearer eyJhbGciOiJFUzI1NiJ9.e30.x",
+            b"DPoP aas_x",
+            b"dpop x",
+            b"aas_x",
+            b"AAS_X",
+            b"Token aar_x",
+            b"Basic aas_x",
+            b"Digest username=\"clm_x\", realm=\"y\"",
+            b"Negotiate x,aae_x",
+            b"X p_1",
+            &basic("aas_x:"),
+            &basic("user:AAS_x"),
+            &basic("aaf_x"),
+            basic("user:aas_x").strip_suffix(b"=").unwrap(),
+        ] {
+            assert!(seen(line), "{}", String::from_utf8_lossy(line));
+        }
+        for line in [
+            &b""[..],
+            b"Basic",
+            b"Basic Zm9vOmJhcg==",
+            b"Basic no base64",
+            b"basic Zm9vOmJhcg",
+            b"Negotiate YWJjZA==",
+            b"NTLM TlRMTVNTUAAB",
+            b"Digest username=\"x\", realm=\"y\"",
+            b"AWS4-HMAC-SHA256 Credential=x/20260101/r/s/aws4_request",
+            b"Unheard of",
+            b"Bear x",
+            b"GNAP haas_x-aas_y_aas_z",
+            b"\xff\xfe",
+            &basic("user:haas_x"),
+        ] {
+            assert!(!seen(line), "{}", String::from_utf8_lossy(line));
+        }
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod reply;
 
 pub use body::GuardBody;
 pub(crate) use client_address::{ClientAddresses, PeerAddress};
-pub(crate) use credentials::{Credentials, has_query_token};
+pub(crate) use credentials::{Credentials, has_agent_credential, has_query_token};
 pub(crate) use reply::*;

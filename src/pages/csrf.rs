@@ -1,14 +1,11 @@
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{
-    HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
-};
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use sha2::Sha256;
 
 use super::{PageError, Pages};
 use crate::{
-    accounts::SignedIn,
+    accounts::{SignedIn, cookie},
     ceremony::Approver,
     http::Reply,
     types::{clock::Timestamp, random::push_base62},
@@ -88,16 +85,6 @@ fn cookie_name(pages: &Pages) -> &'static str {
 }
 
 fn read(headers: &HeaderMap, name: &str) -> Option<String> {
-    let fits = |value: &String| value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    cookie(headers, name).filter(fits)
-}
-
-/// The value of a cookie; `None` if it is sent twice, because another domain may have set one of them.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(known, _)| *known == name);
-    match (values.next(), values.next()) {
-        (Some((_, value)), None) => Some(value.to_owned()),
-        _ => None,
-    }
+    let fits = |value: &&str| value.len() == KEY && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    cookie(headers, name).filter(fits).map(str::to_owned)
 }

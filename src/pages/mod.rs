@@ -2,22 +2,19 @@
 //! script runs, the approval page disables its buttons once a form is sent, and the page with a finish code copies the
 //! code and detects when it was used.
 //!
-//! Only the host's own sign-in authenticates a human here. A request with an `Authorization` header is refused, even
-//! with a valid cookie: agent credentials are not accepted on these pages.
+//! Only the host's own sign-in authenticates a human here. A request with what could be an agent's credential is refused,
+//! even with a valid cookie. Other `Authorization` headers, such as the Basic credentials that a proxy forwards, pass.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, LOCATION},
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::LOCATION};
 
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
     endpoints::{Context, Dialect, Endpoint, RateClass, RouteTable},
-    http::{Answering, Reply},
+    http::{Answering, Reply, has_agent_credential},
 };
 
 mod approval;
@@ -105,8 +102,8 @@ impl Endpoint for Page {
 enum PageError {
     /// The request is a prefetch or a preview, which must not bind the authorization request to an account.
     Prefetch,
-    /// The request has an `Authorization` header.
-    HasAuthorization,
+    /// The request has an `Authorization` header that could be meant as an agent's credential.
+    AgentCredential,
     /// Nobody is signed in.
     SignedOut { return_to: String },
     /// The signed-in human has to sign in again.
@@ -131,8 +128,8 @@ impl Pages {
     /// The checks that do not need the human's identity.
     fn check_channel(&self, request: &Request<Bytes>) -> Result<(), PageError> {
         let headers = request.headers();
-        if headers.contains_key(AUTHORIZATION) {
-            return Err(PageError::HasAuthorization);
+        if has_agent_credential(headers, self.context.config.prefixes()) {
+            return Err(PageError::AgentCredential);
         }
         if *request.method() == Method::POST && self.context.is_cross_site(headers) {
             return Err(PageError::Forged);
@@ -163,10 +160,10 @@ impl Pages {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
             PageError::SignedOut { return_to } => self.see_other(&self.context.accounts.login_url(return_to)),
             PageError::StepUp { return_to } => self.see_other(&self.context.accounts.step_up_url(return_to)),
-            PageError::HasAuthorization => self.show(
+            PageError::AgentCredential => self.show(
                 StatusCode::BAD_REQUEST,
                 &Message::new(Tone::Bad, "This page is for people")
-                    .line("The request carried an Authorization header. Only the account's human can decide here, signed in with a browser."),
+                    .line("The request carried an agent’s credential. Only the account's human can decide here, signed in with a browser."),
             ),
             PageError::Forged => self.show(
                 StatusCode::FORBIDDEN,

@@ -145,13 +145,15 @@ pub enum RevokeTarget {
 
 /// A store failed. The fault is the store's or its configuration's, never the caller's.
 ///
-/// The message never contains a secret. The source chain is preserved for the host's logs.
-#[derive(Debug)]
+/// The message never contains a secret. The source chain is preserved for the host's logs. `Debug` is the message with
+/// the chain, so that a `main` that returns this error prints what to do about it.
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
     in_doubt: bool,
 }
+
+crate::types::chain::debug_as_text!(StoreError);
 
 /// Why a store failed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -192,6 +194,13 @@ impl StoreError {
         Self { kind, source: Some(source.into()), in_doubt: false }
     }
 
+    /// Adds context in front of the causes, such as which file or server it was.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    fn within(self, context: String) -> Self {
+        let Self { kind, source, in_doubt } = self;
+        Self { kind, source: Some(Box::new(Within { context, source })), in_doubt }
+    }
+
     /// Why the store failed.
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
@@ -220,6 +229,29 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Corrupt => "the session store holds something unreadable",
             StoreErrorKind::Other => "the session store failed",
         })
+    }
+}
+
+/// Context of a failure.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[derive(Debug)]
+struct Within {
+    context: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.context)?;
+        self.source.as_ref().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+impl Error for Within {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -73,9 +73,12 @@ impl SqliteStore {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         // An absolute path can't be mistaken for one of SQLite's special names, such as `:memory:`.
         let path = std::path::absolute(path).map_err(error::unopened)?;
-        open::create_file(&path)?;
-        let readers = open::readers(&path).await?;
-        let writer = open::writer(&path).await?;
+        let opened = async {
+            open::create_file(&path)?;
+            Ok((open::readers(&path).await?, open::writer(&path).await?))
+        };
+        let (readers, writer) =
+            opened.await.map_err(|error: StoreError| error.within(format!("the SQLite file {}", path.display())))?;
         let statements = Arc::new(Statements::new(&syntax()));
         Ok(Self { writer, readers, statements, notices: Arc::default() })
     }

@@ -17,7 +17,7 @@ use std::fmt;
 const LONGEST: usize = 512;
 /// Parameters that the redirect adds. A callback that already has one could make the agent read the wrong value.
 const RESERVED: [&str; 6] = ["request_id", "exchange_code", "code", "state", "iss", "error"];
-const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+pub(crate) const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 /// The lowest accepted port. Lower ports are well-known ports, where no agent listens.
 const LOWEST_PORT: u16 = 1_024;
 
@@ -68,6 +68,18 @@ impl Callback {
         &self.0
     }
 
+    /// Whether this is a loopback URL, and not one of a listed origin.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+
+    /// The host, in brackets if it is an IPv6 address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        host_of(&self.0)
+    }
+
     /// The URL with these parameters appended to its query once each, percent-encoded.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
@@ -98,7 +110,7 @@ impl fmt::Debug for Callback {
 }
 
 /// Why a URL can't be a callback. The fault is the client's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallbackError {
     /// Longer than 512 bytes.
@@ -109,6 +121,13 @@ pub enum CallbackError {
         "must be http://127.0.0.1, http://[::1] or http://localhost with an explicit port from {LOWEST_PORT} on and a path"
     )]
     NotAllowed,
+    /// A loopback URL with the host of the service itself. Cookies don't tell ports apart (RFC 6265 section 8.5), so a
+    /// browser would send the service's cookies to the agent.
+    #[error(
+        "must not have the service's own host: browsers send its cookies to every port of that host; \
+         use another one of 127.0.0.1, [::1] and localhost"
+    )]
+    OwnHost,
     /// The path has characters or segments that a browser would rewrite.
     #[error(
         "must have a path that begins with a slash, of unreserved and percent-encoded characters, without . and .. in it"
@@ -120,6 +139,16 @@ pub enum CallbackError {
     /// The query has a parameter that the service adds.
     #[error("must not have a parameter that the service adds: request_id, exchange_code, code, state, iss, error")]
     Reserved,
+}
+
+crate::types::chain::debug_as_text!(CallbackError);
+
+/// The host of an absolute URL without user information, in brackets if it is an IPv6 address.
+pub(crate) fn host_of(url: &str) -> &str {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or(authority);
+    let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
+    port.map_or(authority, |colon| &authority[..colon])
 }
 
 /// The path, if a loopback origin precedes it in the one spelling that all parsers read alike.
@@ -290,6 +319,24 @@ mod tests {
         let long = format!("http://127.0.0.1:9000/{}", "a".repeat(LONGEST));
         assert_eq!(Callback::parse(&long, &[]), Err(CallbackError::TooLong));
         assert_eq!(Callback::parse("https://paperclip.example/", &[]), Err(CallbackError::NotAllowed));
+    }
+
+    #[test]
+    fn b4_a_callback_knows_its_host() {
+        for (url, host, is_loopback) in [
+            ("http://127.0.0.1:43123/callback?a=http://x:1/", "127.0.0.1", true),
+            ("http://[::1]:5000/cb", "[::1]", true),
+            ("http://localhost:1024/", "localhost", true),
+            ("https://paperclip.example/a:b?x=:1", "paperclip.example", false),
+        ] {
+            let callback = Callback::parse(url, &listed()).unwrap();
+            assert_eq!((callback.host(), callback.is_loopback()), (host, is_loopback));
+        }
+        for (url, host) in
+            [("https://[::1]", "[::1]"), ("https://a.example", "a.example"), ("http://[::1]:3000", "[::1]")]
+        {
+            assert_eq!(host_of(url), host);
+        }
     }
 
     #[test]

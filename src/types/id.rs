@@ -113,7 +113,9 @@ impl fmt::Display for AccountId {
 }
 
 /// An invalid account identifier. The fault is the host's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("an account id is 1 to {ACCOUNT_ID_BYTES} bytes without control characters")]
 #[non_exhaustive]
 pub struct AccountIdError;
+
+crate::types::chain::debug_as_text!(AccountIdError);

@@ -24,6 +24,7 @@
 
 pub mod authorization;
 pub mod callback;
+pub(crate) mod chain;
 pub mod clock;
 pub mod id;
 pub mod pkce;

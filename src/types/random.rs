@@ -32,10 +32,12 @@ impl Random for OsRandom {
 }
 
 /// The source of randomness failed. The fault is the host's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("the source of randomness failed; nothing was issued")]
 #[non_exhaustive]
 pub struct RandomError;
+
+crate::types::chain::debug_as_text!(RandomError);
 
 pub(crate) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

@@ -52,10 +52,12 @@ impl fmt::Display for Scope {
 }
 
 /// A text that is not a valid scope.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("a scope is 1 to {MAX_SCOPE} printable ASCII characters without space, quote and backslash")]
 #[non_exhaustive]
 pub struct ScopeError;
+
+crate::types::chain::debug_as_text!(ScopeError);
 
 /// A set of scopes, in the order of their names. Cheap to clone.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]

@@ -237,10 +237,12 @@ impl Random for Stream {
 }
 
 /// A malformed prefix. The fault is the configuration's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[error("a prefix is lower-case letters or digits and one underscore, 2 to {MAX_PREFIX} characters, such as `aas_`")]
 #[non_exhaustive]
 pub struct PrefixError;
+
+crate::types::chain::debug_as_text!(PrefixError);
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(bytes);

@@ -72,7 +72,7 @@ impl fmt::Display for HumanText {
 }
 
 /// Why a text can't be shown to a human.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
     /// Longer than 64 characters or 256 bytes.
@@ -91,6 +91,8 @@ pub enum TextError {
     #[error("piles more than {MAX_MARKS_IN_A_ROW} marks on one letter; leave them out")]
     StackedMarks,
 }
+
+crate::types::chain::debug_as_text!(TextError);
 
 fn is_invisible(character: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, PrivateUse, Surrogate, Unassigned};

@@ -94,7 +94,7 @@ impl Drop for Demo {
     }
 }
 
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built; run tests/run browser", path.display());
@@ -416,7 +416,7 @@ impl EvilSite {
     pub fn serve(page: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         // Another host name and another port: another site.
-        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let url = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let mut stream = stream;
@@ -436,8 +436,17 @@ impl EvilSite {
 /// The agent of the examples, as anybody starts it.
 pub struct AgentProcess {
     process: Child,
-    stdout: BufReader<std::process::ChildStdout>,
+    stderr: BufReader<std::process::ChildStderr>,
     said: String,
+}
+
+/// How a run of the agent ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    /// What it wrote to stdout: the body of the response, and nothing else.
+    pub body: String,
+    /// What it said to its human.
+    pub said: String,
 }
 
 impl AgentProcess {
@@ -446,17 +455,18 @@ impl AgentProcess {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { process, stdout, said: String::new() }
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        Self { process, stderr, said: String::new() }
     }
 
     /// The approval link that it shows its human.
     pub fn link(&mut self) -> String {
         loop {
             let mut line = String::new();
-            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "it ended without a link: {}", self.said);
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended without a link: {}", self.said);
             self.said.push_str(&line);
             let link = line.trim();
             if link.starts_with("http://") && (link.contains("/approve/") || link.contains("/authorize/")) {
@@ -467,14 +477,23 @@ impl AgentProcess {
 
     /// Types a line.
     pub fn tell(&mut self, line: &str) {
-        let mut stdin = self.process.stdin.take().unwrap();
+        let stdin = self.process.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// Whether it went well, and all that it said.
+    /// Waits for its end. Nothing more is typed.
+    pub fn end(&mut self) -> Ended {
+        drop(self.process.stdin.take());
+        let mut body = String::new();
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        self.process.stdout.take().unwrap().read_to_string(&mut body).unwrap();
+        Ended { code: self.process.wait().unwrap().code(), body, said: std::mem::take(&mut self.said) }
+    }
+
+    /// Whether it went well, and all that it said and wrote.
     pub fn finish(&mut self) -> (bool, String) {
-        self.stdout.read_to_string(&mut self.said).unwrap();
-        (self.process.wait().unwrap().success(), std::mem::take(&mut self.said))
+        let Ended { code, body, said } = self.end();
+        (code == Some(0), said + &body)
     }
 }
 

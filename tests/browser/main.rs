@@ -2,6 +2,7 @@
 //!
 //! `tests/run browser` builds the demo, installs Chromium if it is missing, and runs this file.
 #![allow(
+    clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     unreachable_pub,
@@ -224,7 +225,7 @@ async fn r100_a_killed_service_comes_back_with_everything() {
     human.reads("Approved").await;
 
     demo.kill();
-    let address = demo.url.strip_prefix("http://").unwrap().to_owned();
+    let address = demo.url.strip_prefix("http://").unwrap().replace("localhost", "127.0.0.1");
     let demo = Demo::start(&["--store", &folder.store(), "--listen", &address]);
     let new = token(&agent.complete(&between));
     for token in [&old, &new] {

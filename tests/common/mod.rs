@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_agent_auth::{
     AgentAuth, Config, ConfigBuilder,
-    accounts::{Accounts, AccountsError, SignedIn},
+    accounts::{Accounts, AccountsError, SignedIn, cookie},
     audit::{AuditSink, Event},
     guard::{AgentSession, Owner},
     store::{
@@ -325,11 +325,7 @@ pub fn account(name: &str) -> Account {
 impl Accounts for TestAccounts {
     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
         self.check()?;
-        let cookie = |name: &str| {
-            let lines = request.headers.get_all("cookie").iter().filter_map(|line| line.to_str().ok());
-            let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-            pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
-        };
+        let cookie = |name: &str| cookie(&request.headers, name).map(str::to_owned);
         let Some(user) =
             cookie("user").filter(|user| !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_lowercase()))
         else {

@@ -385,3 +385,19 @@ async fn d4_token_checks_never_wait_for_the_ceremony() {
         }
     }
 }
+
+#[tokio::test]
+async fn f_an_unreachable_server_is_named_without_its_password() {
+    // A listener that is closed again: its port refuses.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let url = format!("postgres://app:hunter2@127.0.0.1:{port}/sessions?sslmode=disable");
+    let error = PostgresStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let shown = format!("{error:?}");
+    for needed in [&format!("postgres://app@127.0.0.1:{port}/sessions"), "check that PostgreSQL runs", "refused"] {
+        assert!(shown.contains(needed), "{needed} in {shown}");
+    }
+    assert!(!shown.contains("hunter2") && !shown.contains("pool timed out"), "{shown}");
+}

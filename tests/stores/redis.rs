@@ -492,3 +492,18 @@ async fn d4_token_checks_never_wait_for_replicas() {
         assert!(began.elapsed() < Duration::from_secs(60));
     }
 }
+
+#[tokio::test]
+async fn f_an_unreachable_server_is_named_without_its_password() {
+    // A listener that is closed again: its port refuses.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let error = RedisStore::connect(&format!("redis://app:hunter2@127.0.0.1:{port}/0")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    let shown = format!("{error:?}");
+    for needed in [&format!("Redis at 127.0.0.1:{port}"), "check that it runs", "refused"] {
+        assert!(shown.contains(needed), "{needed} in {shown}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

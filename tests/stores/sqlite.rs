@@ -290,3 +290,20 @@ async fn r94_a_transaction_that_sqlite_ended_by_itself_does_not_block_the_next()
     assert!(store.redeem(&new, after(2)).await.unwrap());
     assert!(is_live(&store, &new).await);
 }
+
+#[tokio::test]
+async fn g8_a_file_that_can_not_be_opened_is_named_with_the_remedy() {
+    let place = TempFile::on_disk();
+    let folder = place.path().parent().unwrap().to_owned();
+    let missing = folder.join("missing").join("sessions.db");
+    let error = SqliteStore::open(&missing).await.unwrap_err();
+    let shown = format!("{error:?}");
+    for needed in ["unavailable", missing.to_str().unwrap(), "its folder must be there", "(os error 2)"] {
+        assert!(shown.contains(needed), "{needed} in {shown}");
+    }
+    let foreign = folder.join("foreign.db");
+    std::fs::write(&foreign, "not a database, and long enough to tell").unwrap();
+    let shown = format!("{:?}", SqliteStore::open(&foreign).await.unwrap_err());
+    assert!(shown.contains(foreign.to_str().unwrap()) && shown.contains("not a database"), "{shown}");
+    assert!(!shown.contains("StoreError") && !shown.contains("kind:"), "{shown}");
+}

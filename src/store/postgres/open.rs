@@ -7,6 +7,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     query, query_as, query_scalar, raw_sql,
 };
+use tokio::time::timeout;
 
 use super::{
     super::{StoreError, StoreErrorKind},
@@ -80,6 +81,10 @@ impl PostgresOptions {
     pub async fn connect(self, url: &str) -> Result<PostgresStore, StoreError> {
         let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
         let options = PgConnectOptions::from_str(url).map_err(unusable)?.disable_statement_logging();
+        if !is_identifier(&self.schema) {
+            return Err(StoreError::because(StoreErrorKind::Other, Refused::Schema));
+        }
+        reach(&options).await?;
         let health = Arc::<Health>::default();
         let tests = Arc::clone(&health);
         let pool = PgPoolOptions::new()
@@ -115,6 +120,31 @@ impl PostgresOptions {
         drop(connection);
         Ok(PostgresStore::open(Connections::new(pool, health), &self.schema, warnings))
     }
+}
+
+/// Connects once without the pool. A pool retries until its time-out, and then does not say why it got no connection.
+async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let failed = match timeout(PATIENCE, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => {
+            // The answer is of no interest: the server drops the connection either way.
+            let _ = connection.close().await;
+            return Ok(());
+        }
+        Ok(Err(cause)) => error::failed(cause),
+        Err(_) => StoreError::because(StoreErrorKind::Unavailable, Refused::Silent),
+    };
+    let context = format!("can't connect to {}; check that PostgreSQL runs there, and the URL", shown(options));
+    Err(failed.within(context))
+}
+
+/// The server's URL without the password.
+fn shown(options: &PgConnectOptions) -> String {
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    format!("postgres://{}@{place}/{database}", options.get_username())
 }
 
 /// A server setting that can lose acknowledged changes.
@@ -227,6 +257,8 @@ async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, Stor
 /// None of these messages contains the URL, because it may include a password.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
+    #[error("no answer within {} seconds", PATIENCE.as_secs())]
+    Silent,
     #[error("the URL can't be used; write postgres://user:password@host:port/database")]
     Url,
     #[error("the schema's name must be 1 to 50 lower-case letters, digits and `_`, and not begin with a digit")]

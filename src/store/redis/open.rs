@@ -6,6 +6,7 @@ use redis::{
     Client, Cmd, FromRedisValue, cmd,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
+use tokio::time::timeout;
 
 use super::{
     super::{StoreError, StoreErrorKind},
@@ -93,6 +94,7 @@ impl RedisOptions {
         if self.prefix.is_empty() || self.prefix.len() > 100 || !self.prefix.bytes().all(plain) {
             return Err(StoreError::because(StoreErrorKind::Other, Refused::Prefix));
         }
+        reach(&client).await?;
         let client = with_timeouts(&client)?;
         let connection = || Connection::new(client.clone()).map(Arc::new).map_err(error::failed);
         let (checks, ceremony) = (connection()?, connection()?);
@@ -242,6 +244,17 @@ async fn check_settings(store: &RedisStore) -> Result<Vec<RedisWarning>, StoreEr
     Ok(warnings)
 }
 
+/// Connects once, to name the server if it can't be reached.
+async fn reach(client: &Client) -> Result<(), StoreError> {
+    let failed = match timeout(PATIENCE, client.get_multiplexed_async_connection()).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(cause)) => error::failed(cause),
+        Err(_) => StoreError::because(StoreErrorKind::Unavailable, Refused::Silent),
+    };
+    let place = client.get_connection_info().addr();
+    Err(failed.within(format!("can't connect to Redis at {place}; check that it runs there, and the URL")))
+}
+
 /// Runs a command. Returns `None` if the user may not, or the server does not know it.
 async fn allowed<T: FromRedisValue>(store: &RedisStore, command: &Cmd) -> Result<Option<T>, StoreError> {
     match store.ceremony.run(command).await {
@@ -265,6 +278,8 @@ enum Refused {
     Replica,
     #[error("the server is starting or has lost its primary; try again later")]
     NotReady,
+    #[error("the server did not answer in time")]
+    Silent,
     #[error("the prefix is in use by something else; give the store one of its own")]
     Foreign,
 }

@@ -25,8 +25,12 @@ pub(super) fn failed(error: sqlx::Error) -> StoreError {
 }
 
 pub(super) fn unopened(error: std::io::Error) -> StoreError {
-    StoreError::because(StoreErrorKind::Unavailable, error)
+    StoreError::because(StoreErrorKind::Unavailable, Unopened(error))
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("can't be created or opened; its folder must be there, and this process must be allowed to write to it")]
+struct Unopened(#[source] std::io::Error);
 
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
