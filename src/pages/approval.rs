@@ -423,7 +423,7 @@ impl Visit<'_> {
                     }
                     _ => "Go back to your agent. It collects its access by itself; you can close this page.",
                 })
-                .line("You can take it back here until then, and at any time on the sessions page."),
+                .line("Until the agent has collected it, you can take it back here. Later, revoke it on the sessions page."),
             State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
             State::Locked => Message::new(Tone::Bad, "This request is locked")
                 .line("Wrong codes were presented for it too often, so the agent got no access.")
