@@ -301,7 +301,7 @@ impl Ceremony {
         let (exchange, finish) = (flow.callback_code(), flow.finish_code());
         let exchange = self.derive_again(&prefixes.exchange, authorization, exchange, &approver)?;
         let finish = self.derive_again(&prefixes.finish, authorization, finish, &approver)?;
-        Ok(exchange.map(HandedOut::Exchange).or(finish.map(HandedOut::Finish)))
+        Ok(exchange.map(HandedOut::Exchange).or_else(|| finish.map(HandedOut::Finish)))
     }
 
     fn derive_again<K: Kind>(

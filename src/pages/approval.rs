@@ -423,7 +423,7 @@ impl Visit<'_> {
                     }
                     _ => "Go back to your agent. It collects its access by itself; you can close this page.",
                 })
-                .line("You can take it back here until then, and at any time on the sessions page."),
+                .line("Until the agent has collected it, you can take it back here. Later, revoke it on the sessions page."),
             State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
             State::Locked => Message::new(Tone::Bad, "This request is locked")
                 .line("Wrong codes were presented for it too often, so the agent got no access.")
@@ -458,4 +458,25 @@ fn about(pages: &Pages, message: Message, authorization: &AuthorizationRequest) 
 fn given(pages: &Pages, granted: &ScopeSet) -> String {
     let implied = pages.context.config.catalogue().given(granted).map(|entry| entry.scope.clone());
     granted.iter().cloned().chain(implied).collect::<ScopeSet>().names().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a6_a_form_may_redirect_to_the_hosts_sign_in_and_nothing_else_is_added() {
+        for (url, origin) in [
+            ("https://sso.example.com/switch?next=http://x/y", Some("https://sso.example.com")),
+            ("https://sso.example.com", Some("https://sso.example.com")),
+            ("http://127.0.0.1:4000/login", Some("http://127.0.0.1:4000")),
+            ("/login?next=https://evil.example/", None),
+            ("//evil.example/", None),
+            ("javascript:alert(1)", None),
+            ("https://a;script-src/x", None),
+            ("https://a, b/x", None),
+        ] {
+            assert_eq!(web_origin(url), origin, "{url}");
+        }
+    }
 }

@@ -200,7 +200,7 @@ impl Tables {
         };
         let requests = self.authorizations.values().map(|new| &new.request);
         let mut approved: Vec<AuthorizationRequest> = requests.filter(of_account).cloned().collect();
-        approved.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        approved.sort_by_key(|request| std::cmp::Reverse(request.created_at));
         approved.truncate(limit);
         approved
     }

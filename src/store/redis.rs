@@ -226,7 +226,7 @@ impl AuthorizationStore for RedisStore {
         let arguments = Arguments::new().text(account.as_str()).instant(at);
         let rows: Vec<Cells> = self.read(&self.scripts.list_approved, arguments).await?;
         let mut approved: Vec<_> = rows.iter().map(columns::authorization).collect::<Result<_, _>>()?;
-        approved.sort_by(|one, other| other.created_at.cmp(&one.created_at));
+        approved.sort_by_key(|request| std::cmp::Reverse(request.created_at));
         approved.truncate(limit);
         Ok(approved)
     }
