@@ -31,6 +31,9 @@ mod open;
 use connections::{Borrowed, Connections};
 pub use open::{PostgresOptions, PostgresWarning};
 
+/// How often a call that has changed nothing is retried. The second connection may be lost in the same moment.
+const RETRIES: u32 = 2;
+
 /// Stores everything in a PostgreSQL database, for a service that runs on more than one machine.
 ///
 /// **Acknowledged changes are as durable as the server's settings allow.** Each call is one transaction, or one
@@ -45,6 +48,9 @@ pub use open::{PostgresOptions, PostgresWarning};
 /// Nodes may start, migrate and run at the same time. Once a revocation returns on one node, all nodes refuse the
 /// session; a [`CachedStore`](super::CachedStore) on top is notified through `LISTEN`. It requires PostgreSQL 12 or
 /// later, and Tokio.
+///
+/// Connections that are silent or lost are replaced. Nothing is read from a server that is read-only. Its calls fail
+/// with [`Unavailable`](super::StoreErrorKind::Unavailable) until the same address leads to a primary.
 ///
 /// ```no_run
 /// use tower_agent_auth::store::PostgresStore;
@@ -136,11 +142,13 @@ impl Engine for PostgresStore {
 
     /// Retries on another connection if the first was lost or its server read-only: nothing has been done yet.
     async fn begin(&self) -> Result<Borrowed, StoreError> {
-        match self.connections.begin().await {
-            Err(error) if error::is_left(&error) => self.connections.begin().await,
-            begun => begun,
+        for _ in 0..RETRIES {
+            match self.connections.begin().await {
+                Err(error) if error::is_left(&error) => {}
+                begun => return begun.map_err(error::failed),
+            }
         }
-        .map_err(error::failed)
+        self.connections.begin().await.map_err(error::failed)
     }
 
     async fn run(
@@ -168,17 +176,18 @@ impl Engine for PostgresStore {
     }
 }
 
-/// Runs a statement that changes nothing. Retries once on another connection if the first was lost or its server
-/// read-only.
+/// Runs a statement that changes nothing. Retries on another connection if the first was lost or its server read-only.
 async fn read<F>(borrow: impl Fn() -> F, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError>
 where
     F: Future<Output = Result<Borrowed, sqlx::Error>>,
 {
-    match once(borrow(), sql, values.clone()).await {
-        Err(error) if error::is_left(&error) => once(borrow(), sql, values).await,
-        answer => answer,
+    for _ in 0..RETRIES {
+        match once(borrow(), sql, values.clone()).await {
+            Err(error) if error::is_left(&error) => {}
+            answer => return answer.map_err(error::failed),
+        }
     }
-    .map_err(error::failed)
+    once(borrow(), sql, values).await.map_err(error::failed)
 }
 
 async fn once(

@@ -52,6 +52,10 @@ const USES_AT_ONCE: usize = 500;
 /// Once a revocation returns on one node, all nodes refuse the session. A [`CachedStore`](super::CachedStore) on top is
 /// notified by publish/subscribe. It requires Redis 6 or later, and Tokio.
 ///
+/// Connections that are silent or lost are replaced. Nothing is read from a replica. Its calls fail with
+/// [`Unavailable`](StoreErrorKind::Unavailable) until the same address leads to a primary. When the memory of Redis is
+/// full, nothing new is stored, but tokens are checked, and sessions and requests can be revoked.
+///
 /// ```no_run
 /// use tower_agent_auth::store::RedisStore;
 ///
@@ -85,7 +89,7 @@ impl RedisStore {
         RedisOptions::new().connect(url).await
     }
 
-    /// The server settings that can lose acknowledged changes, as read when the store was opened.
+    /// What can lose acknowledged changes or delay revocations, as found when the store was opened.
     #[must_use]
     pub fn warnings(&self) -> &[RedisWarning] {
         &self.warnings
@@ -136,8 +140,8 @@ impl RedisStore {
         }
         let answer = connection.invoke(&call).await;
         if answer.as_ref().is_err_and(error::is_refused) {
-            self.checks.replace()?;
-            self.ceremony.replace()?;
+            self.checks.leave_server()?;
+            self.ceremony.leave_server()?;
         }
         answer
     }

@@ -339,6 +339,7 @@ async fn d1_a_silent_transaction_does_not_hold_its_locks_for_long() {
     raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
     let new = session_of(&waiting, "alice");
     let redeemed = tokio::time::timeout(Duration::from_secs(60), here.redeem(&new, after(2))).await;
+    proxy.close().await;
     assert!(redeemed.expect("long before TCP gives the connection up").unwrap());
     redeeming.abort();
     assert!(is_live(&here, &new).await && !is_live(&here, &lost).await);

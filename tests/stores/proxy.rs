@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU16, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -13,12 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 use tower_agent_auth::store::{PostgresOptions, PostgresStore, RedisOptions, RedisStore};
 
 use crate::places::{Place, Prefix, Schema, postgres_url, redis_url};
 
-/// What becomes of the connections that there are. New ones pass.
+/// What becomes of the connections that there are. New ones pass. Silent ones can still be closed.
 #[derive(Clone, Copy)]
 enum Fate {
     Pass,
@@ -52,9 +54,15 @@ impl Proxy {
         self.fate.send_replace(Fate::Silence);
     }
 
-    /// Closes all connections.
-    pub(crate) fn close(&self) {
+    /// Closes all connections, and waits until they are.
+    pub(crate) async fn close(&self) {
         self.fate.send_replace(Fate::Close);
+        for _ in 0..1_000 {
+            if self.fate.receiver_count() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Connects new connections elsewhere.
@@ -77,9 +85,7 @@ async fn accept(listener: TcpListener, upstream: Arc<AtomicU16>, fate: watch::Se
             tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => {}
                 _ = fate.changed() => {
-                    if matches!(*fate.borrow(), Fate::Silence) {
-                        std::future::pending::<()>().await;
-                    }
+                    while matches!(*fate.borrow_and_update(), Fate::Silence) && fate.changed().await.is_ok() {}
                 }
             }
         });

@@ -14,7 +14,7 @@ use tower_agent_auth::{
         AuthorizationStore, CacheOptions, HousekeepingStore, PendingCaps, RedisOptions, RedisStore, RedisWarning,
         RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
         conformance::fixtures::{
-            account, after, apply, approved, authorization, create, deny, find, is_live, listed, open, opened,
+            account, after, apply, approve, approved, authorization, create, deny, find, is_live, listed, open, opened,
             rotation, session, session_of, with_lookup,
         },
     },
@@ -291,12 +291,21 @@ async fn d2_after_a_failover_nothing_is_read_from_the_demoted_server() {
         let target = RevokeTarget::Access(revoked.session.session.access);
         elsewhere.revoke(&target, RevokedBy::Human, after(3)).await.unwrap();
         let newest = session(&elsewhere, "bob").await;
+        let unknown = approved(&elsewhere, "bob").await;
         let error = store.find_session(&revoked.session.session.access).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "the name still leads to the demoted server");
         assert_eq!(store.find_session(&newest.session.session.access).await.unwrap_err().kind(), error.kind());
         assert_eq!(store.find_refresh(&newest.refresh).await.unwrap_err().kind(), error.kind());
         assert_eq!(store.redeem(&session_of(&waiting, "alice"), after(4)).await.unwrap_err().kind(), error.kind());
+        // What would be refused for what the demoted server knows, too.
+        assert_eq!(store.rotate(&rotation(newest.refresh, 4), after(4)).await.unwrap_err().kind(), error.kind());
+        assert_eq!(store.redeem(&session_of(&unknown, "bob"), after(4)).await.unwrap_err().kind(), error.kind());
+        for transition in [open("bob"), approve("bob", "a"), deny("bob"), Transition::Revoke] {
+            assert_eq!(store.transition(&unknown.id, &transition, after(4)).await.unwrap_err().kind(), error.kind());
+        }
         proxy.redirect(new.port);
+        // A connection stays for a moment.
+        tokio::time::sleep(Duration::from_millis(150)).await;
         match first {
             0 => assert!(!is_live(&store, &revoked).await),
             1 => assert!(is_live(&store, &newest).await),

@@ -103,13 +103,13 @@ impl Connections {
     async fn borrow(&self, permit: Option<OwnedSemaphorePermit>) -> Result<Borrowed, Error> {
         let generation = self.generation();
         let waiting = Waiting { connections: self, since: Instant::now() };
-        let connection = self.0.pool.acquire().await;
+        let connection = self.0.pool.acquire().await?;
         std::mem::forget(waiting);
         if self.0.health.is_suspect.swap(false, Ordering::Relaxed) {
             self.close_idle();
         }
         Ok(Borrowed {
-            connection: Some(connection?),
+            connection: Some(connection),
             connections: self.clone(),
             permit,
             generation,
@@ -142,8 +142,8 @@ impl Connections {
     }
 }
 
-/// A call that waits for a connection. If it is dropped after a long wait, an idle connection may be dead: the test
-/// before use, in a pool of the service, has no time limit of its own.
+/// A call that waits for a connection. If it waits long in vain, an idle connection may be dead: the test before use, in a
+/// pool of the service, has no time limit of its own.
 struct Waiting<'c> {
     connections: &'c Connections,
     since: Instant,

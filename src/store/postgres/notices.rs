@@ -55,7 +55,7 @@ impl Drop for Listener {
 
 async fn listen(listener: Weak<Listener>, pool: PgPool, channel: String) {
     let mut pause = PAUSE;
-    loop {
+    while !pool.is_closed() {
         let has_listened = receive(&listener, &pool, &channel).await.is_ok();
         // Notices sent meanwhile are lost.
         send(&listener, &Notice::Gap);

@@ -20,6 +20,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that has not responded for this long is tested before use.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// A connection younger than this is not replaced because its server refuses calls. Another would lead there too.
+const YOUNG: Duration = Duration::from_millis(100);
+
 /// How long a test may take.
 const TEST: Duration = Duration::from_millis(500);
 
@@ -33,6 +36,7 @@ pub(super) struct Connection {
 /// the server is silent or read-only.
 struct Line {
     manager: ConnectionManager,
+    created_at: Instant,
     /// When the last response came, or the line was created.
     responded_at: Mutex<Instant>,
 }
@@ -59,10 +63,12 @@ impl Connection {
         self.received(&line, answer)
     }
 
-    /// Replaces the connection. Calls in progress keep the old one.
-    pub(super) fn replace(&self) -> RedisResult<()> {
-        let new = Arc::new(Line::new(&self.client)?);
-        *self.current() = new;
+    /// Leaves a server that refuses calls. Calls in progress keep the old connection.
+    pub(super) fn leave_server(&self) -> RedisResult<()> {
+        let mut current = self.current();
+        if current.created_at.elapsed() >= YOUNG {
+            *current = Arc::new(Line::new(&self.client)?);
+        }
         Ok(())
     }
 
@@ -83,7 +89,7 @@ impl Connection {
 
     fn received<T>(&self, line: &Arc<Line>, answer: RedisResult<T>) -> RedisResult<T> {
         match &answer {
-            Err(error) if error::is_connection_lost(error) => self.replace_line(line)?,
+            Err(error) if error::is_connection_lost(error) || error.is_io_error() => self.replace_line(line)?,
             _ => line.responded(),
         }
         answer
@@ -111,7 +117,8 @@ impl Line {
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(250));
         let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(Self { manager, responded_at: Mutex::new(Instant::now()) })
+        let created_at = Instant::now();
+        Ok(Self { manager, created_at, responded_at: Mutex::new(created_at) })
     }
 
     fn responded(&self) {

@@ -283,3 +283,37 @@ enum Refused {
     #[error("the prefix is in use by something else; give the store one of its own")]
     Foreign,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d1_sockets_have_timeouts_and_those_of_the_service_stay() {
+        let client = Client::open("redis://127.0.0.1:1").unwrap();
+        let settings = with_timeouts(&client).unwrap().get_connection_info().tcp_settings().clone();
+        assert!(settings.keepalive().is_some());
+        #[cfg(target_os = "linux")]
+        assert_eq!(settings.user_timeout(), Some(PATIENCE));
+
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(77));
+        let theirs = with_tcp_settings(&client, TcpSettings::default().set_keepalive(keepalive.clone())).unwrap();
+        let settings = with_timeouts(&theirs).unwrap().get_connection_info().tcp_settings().clone();
+        assert_eq!(format!("{:?}", settings.keepalive()), format!("{:?}", Some(&keepalive)));
+    }
+
+    #[test]
+    fn d7_each_warning_has_its_remedy() {
+        let user = || "app".to_owned();
+        for (warning, remedy) in [
+            (RedisWarning::Unchecked { command: "INFO", user: user() }, "run ACL SETUSER app +info"),
+            (RedisWarning::Unchecked { command: "CONFIG GET", user: user() }, "run ACL SETUSER app +config|get"),
+            (
+                RedisWarning::NoChannel { channel: "{agent_auth}:ended".into(), user: user() },
+                "run ACL SETUSER app +publish +subscribe &{agent_auth}:ended",
+            ),
+        ] {
+            assert!(warning.to_string().ends_with(remedy), "{warning}");
+        }
+    }
+}

@@ -5,20 +5,28 @@ use redis::Script;
 use super::super::columns::{AUTHORIZATION, CHECKED, SESSION, Value, Values};
 use crate::types::{authorization::Lookup, clock::Timestamp};
 
+/// Refuses to run on a replica. The argument is whether the script may store more than it deletes.
+macro_rules! guard {
+    ($may_grow:literal) => {
+        concat!("local refused = replica_error(", $may_grow, ")\nif refused then\n    return refused\nend\n")
+    };
+}
+
 macro_rules! scripts {
-    (on_primary: $($guarded:ident)*; $($name:ident)*) => {
+    ($($guard:expr => $($name:ident)*;)*) => {
         pub(super) struct Scripts {
-            $(pub(super) $guarded: Script,)*
-            $(pub(super) $name: Script,)*
+            $($(pub(super) $name: Script,)*)*
         }
 
         impl Scripts {
             pub(super) fn new() -> Self {
                 let before = format!("{}{}", names(), include_str!("scripts/common.lua"));
-                let guarded = format!("{before}{}", include_str!("scripts/primary.lua"));
                 Self {
-                    $($guarded: Script::new(&format!("{guarded}{}", include_str!(concat!("scripts/", stringify!($guarded), ".lua")))),)*
-                    $($name: Script::new(&format!("{before}{}", include_str!(concat!("scripts/", stringify!($name), ".lua")))),)*
+                    $($($name: Script::new(&format!(
+                        "{before}{}{}",
+                        $guard,
+                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
+                    )),)*)*
                 }
             }
         }
@@ -26,10 +34,11 @@ macro_rules! scripts {
 }
 
 scripts! {
-    on_primary: find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record find_refresh
-        list list_approved revoke forget;
-    create transition redeem rotate record_uses authorizations_after sessions_after refresh_tokens_of
-    import_authorization import_session migrate
+    guard!("false") => find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record
+        find_refresh list list_approved revoke forget;
+    guard!("true") => create redeem rotate record_uses import_authorization import_session migrate;
+    // It depends on the transition, and a copy has one reader.
+    "" => transition authorizations_after sessions_after refresh_tokens_of;
 }
 
 /// The column names, and the positions of the two session columns that the scripts read.

@@ -18,7 +18,7 @@
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
 --   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
---   nothing          –       never stored; see primary.lua
+--   nothing          –       never stored; see `replica_error`
 --
 -- A lost key makes a session invalid, never valid. A session that is not in its account's list is invalid, because
 -- revoking the account would not find it.
@@ -29,6 +29,24 @@ end
 
 local function conflict()
     return redis.error_reply('CONFLICT it is taken')
+end
+
+-- Returns an error on a replica, which may not know the newest sessions and revocations. A replica refuses every write,
+-- even one that changes nothing, as both of these. Other errors of it don't matter here.
+--
+-- Redis checks its memory limit at the first write of a script only, and only for commands such as `SETRANGE`. What takes
+-- access away must work when memory is full, so its first write is `DEL`.
+local function replica_error(may_grow)
+    local refused
+    if may_grow then
+        refused = redis.pcall('SETRANGE', key('nothing'), 0, '')
+    else
+        refused = redis.pcall('DEL', key('nothing'))
+    end
+    local text = type(refused) == 'table' and refused.err or ''
+    if string.find(text, 'READONLY', 1, true) or string.find(text, 'stale replica', 1, true) then
+        return redis.error_reply('READONLY this server is a replica')
+    end
 end
 
 local function has_passed(instant, now)

@@ -1,4 +1,8 @@
 -- ARGV: id, at, edge, and the arguments of the edge. The conditions are those of `AuthorizationRequest::allows`.
+local refused = replica_error(ARGV[3] == 'approve')
+if refused then
+    return refused
+end
 local id, at, edge = ARGV[1], ARGV[2], ARGV[3]
 local hash = key('req:', id)
 local kept = redis.call('HMGET', hash, 'state', 'expires_at', 'account_id', 'source', 'requested', 'flow')
@@ -23,12 +27,6 @@ local function leave_approved(next)
     redis.call('HSET', hash, 'state', next)
     redis.call('HDEL', hash, 'granted')
     redis.call('SREM', key('approved:', account), id)
-end
-
--- Redis checks its memory limit at the first write of a script only. Whatever takes access away, and the page on which
--- a human does that, must work when memory is full.
-if edge ~= 'approve' then
-    redis.call('DEL', key('nothing'))
 end
 
 if edge == 'open' then
