@@ -10,6 +10,7 @@
 
 mod data;
 mod error;
+mod linger;
 mod logging;
 mod login;
 mod logins;

@@ -22,6 +22,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+use crate::linger::Linger;
+
 const HEADERS_TIME: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long running requests may take after a shutdown starts.
@@ -74,7 +76,7 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request.map(Body::new))
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Linger::new(stream)), service));
     // Connection errors are ignored: the client causes them.
     tokio::select! {
         _ = connection.as_mut() => {}
