@@ -481,7 +481,7 @@ async fn e11_r54_the_approval_page_names_the_web_page_that_asks() {
                 asked.headers_mut().insert("origin", origin.parse().unwrap());
             }
             let asked = service.send(asked).await;
-            let url = asked.json["claim_url"].as_str().or(asked.json["authorize_url"].as_str()).unwrap();
+            let url = asked.json["claim_url"].as_str().or_else(|| asked.json["authorize_url"].as_str()).unwrap();
             let page = service.send(browse("ada", url.strip_prefix(ORIGIN).unwrap())).await;
             let text = page.text.replace("&#x2f;", "/");
             assert!(text.contains(shown), "{origin}: {text}");

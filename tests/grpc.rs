@@ -327,12 +327,12 @@ async fn g4_a_method_without_a_guard_names_what_it_lacks() {
     }
     // Where a guard forwards nobody, the caller lacks the credential.
     let service = Service::new();
-    let seen = tower::service_fn(async |request: http::Request<axum::body::Body>| {
+    let seen = tower::service_fn(|request: http::Request<axum::body::Body>| {
         let (parts, _) = request.into_parts();
         let request = Request::from_parts(Default::default(), parts.extensions, ());
         let codes = [agent(&request).unwrap_err().code(), owner(&request).unwrap_err().code()];
         assert_eq!(codes, [Code::Unauthenticated; 2]);
-        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+        std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty())))
     });
     let optional = service.auth.optional().grpc().layer(seen);
     let answer = tower::ServiceExt::oneshot(optional, http::Request::default()).await.unwrap();
@@ -366,8 +366,8 @@ async fn e8_a_guard_in_front_of_plain_http_refuses_in_http_whatever_the_content_
     }
     assert_eq!(service.handled(), 0);
     // The same rule on a route that serves gRPC, and a policy without a rule for the call.
-    let inner = tower::service_fn(async |_: http::Request<axum::body::Body>| {
-        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+    let inner = tower::service_fn(|_: http::Request<axum::body::Body>| {
+        std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty())))
     });
     for layer in [service.auth.require("projects:read").grpc(), service.auth.policy(|_| None).grpc()] {
         for (kind, refused) in kinds.into_iter().zip([StatusCode::OK, StatusCode::OK, StatusCode::OK]) {

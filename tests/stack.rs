@@ -25,7 +25,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::mpsc,
+};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::service::LayerExt as _;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
@@ -46,6 +50,8 @@ use tower_http::{
 };
 
 mod common;
+#[path = "../examples/common/linger.rs"]
+mod linger;
 use common::{Answer, Fault, SECOND, Service, TestAccounts, bearer, browse, config, json_request};
 use tower_agent_auth::{
     AgentAuth,
@@ -209,6 +215,84 @@ async fn g5_the_documented_order_lets_our_endpoints_and_the_services_cors_layer_
             }
         }
     }
+}
+
+/// Uploads this many bytes as clients do that read no response before they have written everything.
+async fn upload(address: SocketAddr, bytes: usize, path: &str) -> std::io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {bytes}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let chunk = [b'x'; 64 * 1024];
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(chunk.len());
+        stream.write_all(&chunk[..length]).await?;
+        left -= length;
+        // Slower than the server answers.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
+}
+
+#[tokio::test]
+async fn e9_the_refusal_of_a_large_upload_arrives() {
+    let service = Service::new();
+    let app = service.app.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper_util::service::TowerToHyperService::new(app.clone());
+            let stream = TokioIo::new(linger::Linger::new(stream));
+            tokio::spawn(
+                async move { drop(Builder::new(TokioExecutor::new()).serve_connection(stream, service).await) },
+            );
+        }
+    });
+    for (path, status) in [
+        ("/projects", "401 Unauthorized"),
+        ("/billing", "401 Unauthorized"),
+        ("/agent/auth", "413 Payload Too Large"),
+        ("/auth.md", "405 Method Not Allowed"),
+    ] {
+        for megabytes in [1, 20] {
+            let response = upload(address, megabytes << 20, path).await;
+            let response = response.unwrap_or_else(|error| panic!("{path}, {megabytes} MiB: {error}"));
+            assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}, {megabytes} MiB: {response}");
+        }
+    }
+    assert_eq!(service.handled(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e9_a_closed_connection_lingers_within_limits() {
+    // A peer that sends nothing, one that never stops, and one that closes.
+    let (ours, silent) = tokio::io::duplex(1024);
+    let began = tokio::time::Instant::now();
+    linger::Linger::new(ours).shutdown().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 5);
+    drop(silent);
+    let (ours, mut endless) = tokio::io::duplex(1024);
+    let sent = tokio::spawn(async move {
+        let mut sent = 0;
+        while endless.write_all(&[0; 1024]).await.is_ok() {
+            sent += 1024;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        sent
+    });
+    let began = tokio::time::Instant::now();
+    linger::Linger::new(ours).shutdown().await.unwrap();
+    assert!(began.elapsed() <= 31 * SECOND, "{:?}", began.elapsed());
+    assert!(sent.await.unwrap() <= 31 * 10 * 1024);
+    let (ours, closing) = tokio::io::duplex(1024);
+    drop(closing);
+    let began = tokio::time::Instant::now();
+    linger::Linger::new(ours).shutdown().await.unwrap();
+    assert!(began.elapsed() < SECOND);
 }
 
 /// A response of a first frame at once, and of those that are sent later.

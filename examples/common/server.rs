@@ -8,7 +8,8 @@
 //! * A head has at most 64 KiB and 100 fields over HTTP/1.1, and 16 KiB over HTTP/2. A connection of HTTP/2 has at most
 //!   128 streams.
 //!
-//! A handler that takes long is not ended, and neither is a stream that has nothing to send for a while.
+//! A handler that takes long is not ended, and neither is a stream that has nothing to send for a while. A response that is
+//! sent before the upload was read arrives, if the upload ends within [`Limits::idle`].
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,11 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tower::{Service, ServiceExt};
+
+use linger::Linger;
+
+#[path = "linger.rs"]
+mod linger;
 
 /// How long running requests may take after a shutdown starts.
 const GRACE: Duration = Duration::from_secs(10);
@@ -187,7 +193,7 @@ impl<S> Connection<S> {
             let answer = service.clone().oneshot(request);
             async move { answer.await.map(|response| response.map(|body| Watched { body, exchange })) }
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(Linger::new(stream)), service));
         // Connection errors are ignored: the client causes them.
         loop {
             tokio::select! {
