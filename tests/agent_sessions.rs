@@ -1248,7 +1248,7 @@ async fn r105_each_change_of_state_is_one_event() {
     let first = login.exchange(&service, &proof).await.json["agent_session"].clone();
     refresh(&service, text(&first, "refresh_token")).await;
     refresh(&service, text(&first, "refresh_token")).await;
-    service.clock.advance(11 * SECOND);
+    service.clock.advance(service.auth.config().lifetimes().refresh_grace);
     refresh(&service, text(&first, "refresh_token")).await;
     assert_eq!(
         service.audit.names(),

@@ -179,6 +179,7 @@ fn syntax(schema: &str) -> Syntax {
         grantable: "$4 <> '' AND string_to_array($4, ' ') <@ string_to_array(requested, ' ')",
         uses: "(SELECT item ->> 0 AS id, (item ->> 1)::bigint AS at, item ->> 2 AS address \
             FROM json_array_elements($1::json) AS item)",
+        server_time: "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         for_update: "FOR UPDATE",
         skip_locked: "FOR UPDATE SKIP LOCKED",
     }

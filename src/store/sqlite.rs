@@ -147,6 +147,7 @@ fn syntax() -> Syntax {
         grantable: r#"$4 <> '' AND NOT EXISTS (SELECT 1 FROM json_each('["' || replace($4, ' ', '","') || '"]')
             WHERE instr(' ' || requested || ' ', ' ' || value || ' ') = 0)"#,
         uses: "(SELECT value ->> 0 AS id, value ->> 1 AS at, value ->> 2 AS address FROM json_each($1))",
+        server_time: "NULL",
         for_update: "",
         skip_locked: "",
     }

@@ -64,5 +64,6 @@ forward! {
     }
     HousekeepingStore {
         forget(cutoff: &Cutoff, limit: usize) -> bool;
+        server_time() -> Option<Timestamp>;
     }
 }
