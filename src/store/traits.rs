@@ -87,6 +87,7 @@ macro_rules! store_traits {
             }
         )*}
 
+        #[allow(clippy::needless_lifetimes, reason = "most methods have arguments that borrow for as long")]
         impl<T: $name> $name for Arc<T> {$(
             fn $method<'a>(
                 &'a self,
@@ -114,7 +115,7 @@ macro_rules! store_traits {
     };
     (@method [$default:expr] $(#[$doc:meta])* fn $method:ident<'a>(&'a self,) -> $answer:ty) => {
         $(#[$doc])*
-        fn $method<'a>(&'a self) -> impl Future<Output = Result<$answer, StoreError>> + Send {
+        fn $method(&self) -> impl Future<Output = Result<$answer, StoreError>> + Send {
             async { Ok($default) }
         }
     };
