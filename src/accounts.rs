@@ -120,6 +120,10 @@ impl SignedIn {
 
     /// When the human last authenticated to the host. To approve, this must be recent; see
     /// [`Lifetimes::sign_in`](crate::config::Lifetimes::sign_in).
+    ///
+    /// A date more than five minutes ahead counts as old, because a wrong clock wrote it. Take the date from the clock
+    /// of the service, such as [`Ceremony::now`](crate::ceremony::Ceremony::now), so that a leap of the wall clock does
+    /// no harm.
     #[must_use]
     pub const fn since(mut self, signed_in_at: Timestamp) -> Self {
         self.since = Some(signed_in_at);

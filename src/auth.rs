@@ -155,8 +155,13 @@ impl AgentAuth {
 
     /// Runs housekeeping until `stopped` completes. Every few seconds, and once at the end, it persists the last-used
     /// times of sessions. Every minute it deletes, in small batches, records that ended longer ago than
-    /// [`Lifetimes::history`](crate::config::Lifetimes). Without it, the store grows and last-used times are not
-    /// persisted; nothing else depends on it. Any number of processes may run it. Failures are audited and retried.
+    /// [`Lifetimes::history`](crate::config::Lifetimes), and an hour ago at least. Without it, the store grows and
+    /// last-used times are not persisted; nothing else depends on it. Any number of processes may run it. Failures are
+    /// audited and retried.
+    ///
+    /// It deletes only while the [clock is trusted](crate::types::clock::Clock::is_trusted): by default, once the wall
+    /// clock has not leapt for an hour. So run it in a process that lives longer. If the store's server has a clock,
+    /// records must have ended by that clock too.
     ///
     /// ```
     /// # use tower_agent_auth::AgentAuth;
@@ -266,7 +271,7 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// The clock; the system clock by default.
+    /// The clock; the [system clock](SystemClock) by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

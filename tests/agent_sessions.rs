@@ -883,19 +883,20 @@ async fn r76_a_refresh_token_that_comes_back_late_ends_the_family_and_no_other()
 #[tokio::test]
 async fn r77_within_the_grace_the_previous_token_gets_the_same_successor() {
     let service = Service::new();
+    let grace = service.auth.config().lifetimes().refresh_grace;
     let first = session(&service).await;
     let token = text(&first, "refresh_token");
     let second = refresh(&service, token).await.json;
     for _ in 0..50 {
         assert_eq!(refresh(&service, token).await.json, second);
     }
-    service.clock.advance(Duration::from_millis(9_999));
+    service.clock.advance(grace - Duration::from_millis(1));
     let repeated = refresh(&service, token).await.json;
     assert_eq!(repeated, second, "the same answer, instants included");
     assert!(works(&service, &repeated["agent_session"]).await);
     service.clock.advance(Duration::from_millis(1));
     assert_eq!(refresh(&service, token).await.status, StatusCode::UNAUTHORIZED);
-    assert!(!works(&service, &second["agent_session"]).await, "at ten seconds it is reuse");
+    assert!(!works(&service, &second["agent_session"]).await, "at the end of the grace it is reuse");
 
     // Once the successor was used, its predecessor has no grace.
     let first = session(&service).await;
@@ -909,6 +910,42 @@ async fn r77_within_the_grace_the_previous_token_gets_the_same_successor() {
     let second = refresh(&strict, text(&first, "refresh_token")).await.json["agent_session"].clone();
     assert_eq!(refresh(&strict, text(&first, "refresh_token")).await.status, StatusCode::UNAUTHORIZED);
     assert!(!works(&strict, &second).await);
+}
+
+/// The answer is lost, the agent waits for its time-out, and tries again. Each time-out is one that clients have.
+#[tokio::test]
+async fn c2_a_retry_after_a_usual_time_out_gets_the_lost_answer() {
+    let service = Service::new();
+    for timeout in [5_000, 10_000, 10_500, 15_000, 30_000, 30_500, 45_000, 59_999] {
+        let first = session(&service).await;
+        let lost = refresh(&service, text(&first, "refresh_token")).await.json;
+        service.clock.advance(Duration::from_millis(timeout));
+        let again = refresh(&service, text(&first, "refresh_token")).await;
+        assert_eq!((again.status, &again.json), (StatusCode::OK, &lost), "{timeout}");
+        assert!(works(&service, &again.json["agent_session"]).await, "{timeout}");
+        let next = refresh(&service, text(&again.json["agent_session"], "refresh_token")).await;
+        assert_eq!(next.status, StatusCode::OK, "{timeout}: {}", next.text);
+    }
+    assert!(!service.audit.names().contains(&"reuse_detected"));
+}
+
+/// auth.md says how long, in whole seconds that a client can rely on.
+#[tokio::test]
+async fn c2_the_grace_is_what_the_configuration_and_auth_md_say() {
+    for (grace, said) in [(1_000, "within 1 seconds"), (20_000, "within 20 seconds"), (60_000, "within 60 seconds")] {
+        let grace = Duration::from_millis(grace);
+        let service = Service::with(config().lifetimes(|lifetimes| lifetimes.refresh_grace = grace));
+        assert!(service.get("/auth.md").await.text.contains(said), "{said}");
+        let before = Duration::from_millis(1);
+        for (wait, kept) in [(grace - before, true), (grace, false), (grace + before, false)] {
+            let first = session(&service).await;
+            let second = refresh(&service, text(&first, "refresh_token")).await.json["agent_session"].clone();
+            service.clock.advance(wait);
+            let again = refresh(&service, text(&first, "refresh_token")).await;
+            assert_eq!(again.status == StatusCode::OK, kept, "{grace:?} after {wait:?}");
+            assert_eq!(works(&service, &second).await, kept, "{grace:?} after {wait:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -1290,7 +1327,7 @@ async fn r105_each_change_of_state_is_one_event() {
     let first = login.exchange(&service, &proof).await.json["agent_session"].clone();
     refresh(&service, text(&first, "refresh_token")).await;
     refresh(&service, text(&first, "refresh_token")).await;
-    service.clock.advance(11 * SECOND);
+    service.clock.advance(service.auth.config().lifetimes().refresh_grace);
     refresh(&service, text(&first, "refresh_token")).await;
     assert_eq!(
         service.audit.names(),

@@ -53,6 +53,10 @@ struct Stage {
 
 impl Stage {
     fn on(store: impl CeremonyStore, alone: bool) -> Self {
+        Self::with_grace(store, alone, seconds(GRACE))
+    }
+
+    fn with_grace(store: impl CeremonyStore, alone: bool, grace: Duration) -> Self {
         let clock = ManualClock::at(START);
         let (accounts, audit) = (TestAccounts::default(), Audit::default());
         let config = config()
@@ -64,7 +68,7 @@ impl Stage {
             .lifetimes(|lifetimes| lifetimes.access = seconds(ACCESS))
             .lifetimes(|lifetimes| lifetimes.refresh = seconds(REFRESH))
             .lifetimes(|lifetimes| lifetimes.session = seconds(SESSION))
-            .lifetimes(|lifetimes| lifetimes.refresh_grace = seconds(GRACE));
+            .lifetimes(|lifetimes| lifetimes.refresh_grace = grace);
         let auth = AgentAuth::builder(config.build().unwrap())
             .sessions(store)
             .accounts(accounts.clone())
@@ -712,6 +716,28 @@ async fn race_to_revoke(stage: &Stage, racers: usize, mode: Mode) {
     assert!(refreshed(stage.ceremony.clone(), token).await.is_err());
 }
 
+/// A retry within the grace gets the same pair, at its last millisecond too; a retry at its end ends the session. The
+/// retries of each instant come at once, as from several processes of one agent.
+async fn retry_at_the_edge(store: impl CeremonyStore + Clone) {
+    for grace in [1, 1_000, 10_000, 60_000] {
+        let stage = Stage::with_grace(store.clone(), true, seconds(grace));
+        for (wait, kept) in [(0, true), (grace - 1, true), (grace, false), (grace + 500, false)] {
+            let issued = finish(stage.ceremony.clone(), approved(&stage, Mode::DetachedOrCode).await).await.unwrap();
+            let token = issued.refresh_token.expose().to_owned();
+            let lost = refreshed(stage.ceremony.clone(), token.clone()).await.unwrap();
+            stage.clock.advance(seconds(wait));
+            for again in race(4, |_| refreshed(stage.ceremony.clone(), token.clone())).await {
+                assert_eq!(again.is_ok(), kept, "a grace of {grace} after {wait}");
+                if let Ok(again) = again {
+                    assert_eq!(again.access_token.expose(), lost.access_token.expose());
+                    assert_eq!(again.refresh_token.expose(), lost.refresh_token.expose());
+                }
+            }
+            assert_eq!(is_live(&stage, &lost).await, kept, "a grace of {grace} after {wait}");
+        }
+    }
+}
+
 /// Each store with as many traces and rounds as it can do in the time.
 macro_rules! on_each_store {
     ($($(#[$attribute:meta])* $store:ident: $fresh:expr, $traces:expr, $rounds:expr;)*) => {$(
@@ -723,6 +749,13 @@ macro_rules! on_each_store {
             async fn r44_r74_r108_random_traces_agree_with_the_model() {
                 let (store, _place) = $fresh.await;
                 traces(store, $traces).await;
+            }
+
+            #[tokio::test]
+            $(#[$attribute])*
+            async fn c2_retries_at_the_edge_of_the_grace() {
+                let (store, _place) = $fresh.await;
+                retry_at_the_edge(store).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

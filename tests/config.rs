@@ -3,7 +3,9 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use tower_agent_auth::{Config, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore};
+use tower_agent_auth::{
+    Config, ConfigBuilder, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore,
+};
 
 mod common;
 use common::config;
@@ -371,6 +373,33 @@ fn errors_keep_their_chain_and_tell_no_cause() {
     let error = AccountsError::new("password authentication failed for user root");
     assert_eq!(error.to_string(), "the service's accounts are unavailable");
     assert!(error.source().unwrap().to_string().contains("password"));
+}
+
+#[test]
+fn c2_the_grace_is_a_minute_unless_set_and_never_longer() {
+    let grace = |config: ConfigBuilder| config.build().map(|config| config.lifetimes().refresh_grace);
+    let set = |span: Duration| grace(config().lifetimes(|lifetimes| lifetimes.refresh_grace = span));
+    let minute = Duration::from_secs(60);
+    assert_eq!(grace(config()).unwrap(), minute);
+    for span in [Duration::ZERO, Duration::from_millis(1), Duration::from_secs(10), minute] {
+        assert_eq!(set(span).unwrap(), span);
+    }
+    for span in [minute + Duration::from_millis(1), Duration::from_secs(3_600), Duration::MAX] {
+        assert_eq!(fields(&set(span).unwrap_err()), ["lifetimes.refresh_grace"], "{span:?}");
+    }
+    for (text, span) in [("0s", Duration::ZERO), ("45s", Duration::from_secs(45)), ("1m", minute)] {
+        let toml = format!(
+            "resource = \"https://api.example.com\"\nname = \"Example\"\n\
+             scopes = [{{ name = \"a\", description = \"A\" }}]\nlifetimes = {{ refresh_grace = \"{text}\" }}"
+        );
+        let json = format!(
+            r#"{{ "resource": "https://api.example.com", "name": "Example",
+                "scopes": [{{ "name": "a", "description": "A" }}], "lifetimes": {{ "refresh_grace": "{text}" }} }}"#
+        );
+        for config in [Config::from_toml(&toml), Config::from_json(&json)] {
+            assert_eq!(config.unwrap().lifetimes().refresh_grace, span);
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
         authorization::{
             Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
         },
-        clock::Timestamp,
+        clock::{SKEW, Timestamp},
         id::AuthorizationRequestId,
         scope::ScopeSet,
         secret::{Exchange, Finish, Kind, Prefix, Secret},
@@ -317,12 +317,13 @@ impl Ceremony {
     }
 
     /// Whether a sign-in is recent enough to approve with. If the host does not say when the human signed in, approval
-    /// is refused only if `lifetimes.sign_in` is set.
+    /// is refused only if `lifetimes.sign_in` is set. A sign-in in the future was dated by a wrong clock, which says
+    /// nothing about its age.
     pub(crate) fn check_sign_in(&self, human: &SignedIn) -> Result<(), CeremonyError> {
         const USUAL: Duration = Duration::from_secs(15 * 60);
-        let asked_for = self.config.lifetimes().sign_in;
+        let (now, asked_for) = (self.now(), self.config.lifetimes().sign_in);
         let fresh = match human.since {
-            Some(since) => self.now().since(since) < asked_for.unwrap_or(USUAL),
+            Some(since) => now.since(since) < asked_for.unwrap_or(USUAL) && since.since(now) <= SKEW,
             None => asked_for.is_none(),
         };
         if fresh { Ok(()) } else { Err(CeremonyError::SignInTooOld) }

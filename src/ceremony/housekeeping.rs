@@ -1,11 +1,17 @@
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
-    store::{Cutoff, REMEMBERED},
+    store::{Cutoff, REMEMBERED, StoreError},
+    types::clock::{Clock, Timestamp},
 };
 
 /// How often last-used times are persisted.
@@ -67,15 +73,74 @@ impl Ceremony {
 
     /// Deletes records that ended before the cutoff, until none are left or the store fails.
     async fn forget(&self) {
-        let before = |span| self.now().before(span);
-        let mut cutoff = Cutoff::at(before(self.config.lifetimes().history));
-        cutoff.authorizations = before(REMEMBERED);
-        loop {
-            match self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await {
-                Ok(true) => sleep(PAUSE).await,
-                Ok(false) => return,
-                Err(error) => return self.record(&Event::unavailable(&error)),
+        let forgotten = async {
+            let Some(cutoff) = self.cutoff().await? else { return Ok(()) };
+            while self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await? {
+                sleep(PAUSE).await;
             }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = forgotten.await {
+            self.record(&Event::unavailable(&error));
         }
     }
+
+    /// Deletes some expired authorization requests, once a minute, or again at once if there may be more. Anybody can
+    /// create requests, so a service without housekeeping must not keep them for ever.
+    pub(super) async fn forget_some_requests(&self) {
+        if !self.forgetting.is_due(&*self.clock) {
+            return;
+        }
+        let forgotten = async {
+            let Some(mut cutoff) = self.cutoff().await? else { return Ok(false) };
+            cutoff.sessions = Timestamp::from_millis(i64::MIN);
+            self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await
+        };
+        match forgotten.await {
+            Ok(true) => self.forgetting.repeat(),
+            Ok(false) => {}
+            Err(error) => self.record(&Event::unavailable(&error)),
+        }
+    }
+
+    /// Up to when ended records may be deleted; `None` while this node's clock is not trusted. A record must have ended
+    /// long ago by this node's clock and by that of the store's server.
+    async fn cutoff(&self) -> Result<Option<Cutoff>, StoreError> {
+        if !self.clock.is_trusted() {
+            return Ok(None);
+        }
+        let server_time = self.store.server_time().await?;
+        let now = server_time.map_or_else(|| self.now(), |time| time.min(self.now()));
+        let mut cutoff = Cutoff::at(now.before(self.config.lifetimes().history.max(REMEMBERED)));
+        cutoff.authorizations = now.before(REMEMBERED);
+        Ok(Some(cutoff))
+    }
+}
+
+/// When expired authorization requests are deleted next, by elapsed milliseconds.
+pub(super) struct Forgetting(AtomicU64);
+
+impl Forgetting {
+    pub(super) fn new(clock: &dyn Clock) -> Self {
+        Self(AtomicU64::new(elapsed(clock).saturating_add(elapsed_millis(FORGET))))
+    }
+
+    /// Whether it is due now. Of concurrent callers one gets `true`.
+    fn is_due(&self, clock: &dyn Clock) -> bool {
+        let (due, now) = (self.0.load(Ordering::Relaxed), elapsed(clock));
+        let next = now.saturating_add(elapsed_millis(FORGET));
+        now >= due && self.0.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn repeat(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+fn elapsed(clock: &dyn Clock) -> u64 {
+    elapsed_millis(clock.elapsed())
+}
+
+fn elapsed_millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

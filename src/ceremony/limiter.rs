@@ -9,7 +9,7 @@ use governor::{
     state::keyed::HashMapStateStore,
 };
 
-use crate::types::clock::{Clock, Timestamp};
+use crate::types::clock::Clock;
 
 /// The most keys that are counted at a time. Further keys are not counted, which bounds memory to about 0.5 MiB per
 /// limiter.
@@ -17,17 +17,18 @@ const MOST: usize = 8_192;
 /// How often idle keys are removed at most.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Counts requests by key (generic cell rate algorithm), in this process's memory. Losing the counts does no harm.
+/// Counts requests by key (generic cell rate algorithm), in this process's memory. Losing the counts does no harm. It
+/// measures elapsed time, so a leap of the date neither blocks a key nor frees it.
 pub(crate) struct Limiter<K: Clone + Eq + Hash> {
     limiter: RateLimiter<K, HashMapStateStore<K>, Time, NoOpMiddleware<Nanos>>,
     clock: Arc<dyn Clock>,
-    swept: Mutex<Timestamp>,
+    swept: Mutex<Duration>,
 }
 
 impl<K: Clone + Eq + Hash> Limiter<K> {
     pub(crate) fn new(quota: Quota, clock: &Arc<dyn Clock>) -> Self {
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), Time(Arc::clone(clock)));
-        Self { limiter, clock: Arc::clone(clock), swept: Mutex::new(clock.now()) }
+        Self { limiter, clock: Arc::clone(clock), swept: Mutex::new(clock.elapsed()) }
     }
 
     /// Counts one request if it is within the limit. Otherwise returns how long to wait.
@@ -41,8 +42,8 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     /// Removes idle keys, and returns whether that made room.
     fn sweep(&self) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
-        if now.since(*swept) >= SWEEP {
+        let now = self.clock.elapsed();
+        if now.saturating_sub(*swept) >= SWEEP {
             *swept = now;
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
@@ -59,8 +60,7 @@ impl GovernorClock for Time {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let millis = u64::try_from(self.0.now().as_millis()).unwrap_or(0);
-        Nanos::from(Duration::from_millis(millis))
+        Nanos::from(self.0.elapsed())
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::types::clock::ManualClock;
+    use crate::types::clock::{ManualClock, Timestamp};
 
     fn limiter(rate: u32) -> (Limiter<u32>, ManualClock) {
         let clock = ManualClock::at(Timestamp::from_millis(1_800_000_000_000));
@@ -94,6 +94,27 @@ mod tests {
         clock.advance(wait);
         assert_eq!(limiter.check(&1), Ok(()));
         assert!(limiter.check(&1).is_err());
+    }
+
+    /// Neither a leap nor the way back from it blocks a key, refills a limit, or keeps idle keys.
+    #[test]
+    fn c1_a_leap_of_the_date_changes_no_limit() {
+        const DAY: i64 = 86_400_000;
+        for leap in [600_000, -600_000, 400 * DAY, -400 * DAY] {
+            let (limiter, clock) = limiter(10);
+            let (right, wrong) = (clock.now(), Timestamp::from_millis(clock.now().as_millis() + leap));
+            for request in 0..10 {
+                clock.set(if request % 2 == 0 { right } else { wrong });
+                assert_eq!(limiter.check(&1), Ok(()), "{leap}");
+            }
+            for date in [wrong, right, wrong, right] {
+                clock.set(date);
+                assert_eq!(limiter.check(&1).map_err(seconds), Err(6), "{leap}");
+            }
+            clock.advance(Duration::from_secs(6));
+            assert_eq!(limiter.check(&1), Ok(()), "{leap}");
+            assert!(limiter.check(&1).is_err(), "{leap}");
+        }
     }
 
     #[test]

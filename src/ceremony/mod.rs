@@ -103,6 +103,7 @@ pub struct Ceremony {
     audit: Arc<dyn AuditSink>,
     uses: Arc<LastUsedBuffer>,
     pace: Arc<pace::Pace>,
+    forgetting: Arc<housekeeping::Forgetting>,
     refreshes: bool,
 }
 
@@ -123,10 +124,11 @@ impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, store, accounts, clock, random, audit, uses, refreshes } = parts;
         let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
-        Self { config, store, accounts, clock, random, audit, uses, pace, refreshes }
+        let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
+        Self { config, store, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
     }
 
-    /// The current time of the injected clock.
+    /// The current date of the injected clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -322,10 +324,9 @@ impl Ceremony {
     /// Records a status poll by claim token while the request is pending. `Err` if it is too soon. Both variants
     /// contain the interval to keep.
     fn ask(&self, authorization: &AuthorizationRequest) -> (State, Result<Duration, Duration>) {
-        let (now, interval) = (self.now(), self.config.limits().poll_interval);
-        match authorization.state_at(now) {
-            State::Pending => (State::Pending, self.pace.ask(authorization, now)),
-            state => (state, Ok(interval)),
+        match authorization.state_at(self.now()) {
+            State::Pending => (State::Pending, self.pace.ask(authorization)),
+            state => (state, Ok(self.config.limits().poll_interval)),
         }
     }
 

@@ -10,20 +10,17 @@ use governor::Quota;
 use crate::{
     ceremony::Limiter,
     config::Limits,
-    types::{
-        authorization::AuthorizationRequest,
-        clock::{Clock, Timestamp},
-        id::AuthorizationRequestId,
-    },
+    types::{authorization::AuthorizationRequest, clock::Clock, id::AuthorizationRequestId},
 };
 
 /// The increase of the interval of an agent that polls too often (RFC 8628 section 3.5).
 const STEP: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Limits how often each agent polls. The state is in this process's memory; losing it does no harm.
+/// Limits how often each agent polls, by elapsed time. The state is in this process's memory; losing it does no harm.
 pub(super) struct Pace {
     limits: Limits,
+    clock: Arc<dyn Clock>,
     /// Polls by claim token (RFC 8628 section 3.5). One entry for each polled authorization request, until it expires.
     asked: Mutex<Asked>,
     /// Polls by poll token. Some clients poll every two seconds and give up when a poll is refused. So no interval is
@@ -38,18 +35,19 @@ struct Asked {
     sweep_at: usize,
 }
 
+/// An agent that polls. The times are elapsed times.
 #[derive(Debug)]
 struct Agent {
-    last: Timestamp,
+    last: Duration,
     interval: Duration,
-    expires_at: Timestamp,
+    expires_at: Duration,
 }
 
 impl Pace {
     pub(super) fn new(limits: Limits, clock: &Arc<dyn Clock>) -> Self {
         const FIVE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
         let polls = Limiter::new(Quota::per_second(NonZeroU32::MIN).allow_burst(FIVE), clock);
-        Self { limits, asked: Mutex::default(), polls }
+        Self { limits, clock: Arc::clone(clock), asked: Mutex::default(), polls }
     }
 
     /// Records a poll by poll token. Returns how long to wait if it exceeds the rate limit.
@@ -57,20 +55,22 @@ impl Pace {
         if self.limits.enforce_poll_interval { self.polls.check(id) } else { Ok(()) }
     }
 
-    /// Records a poll by claim token at `now`. `Err` if it is too soon. Both variants contain the interval from now on.
-    pub(super) fn ask(&self, authorization: &AuthorizationRequest, now: Timestamp) -> Result<Duration, Duration> {
+    /// Records a poll by claim token. `Err` if it is too soon. Both variants contain the interval from now on.
+    pub(super) fn ask(&self, authorization: &AuthorizationRequest) -> Result<Duration, Duration> {
         if !self.limits.enforce_poll_interval {
             return Ok(self.limits.poll_interval);
         }
+        let now = self.clock.elapsed();
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.sweep(now);
         let Some(agent) = asked.agents.get_mut(&authorization.id) else {
             let interval = self.limits.poll_interval;
-            let agent = Agent { last: now, interval, expires_at: authorization.expires_at };
+            let left = authorization.expires_at.since(self.clock.now());
+            let agent = Agent { last: now, interval, expires_at: now.saturating_add(left) };
             asked.agents.insert(authorization.id.clone(), agent);
             return Ok(interval);
         };
-        let early = now.since(agent.last) < agent.interval;
+        let early = now.saturating_sub(agent.last) < agent.interval;
         agent.last = now;
         if early {
             agent.interval = (agent.interval + STEP).min(LONGEST);
@@ -87,10 +87,10 @@ impl Pace {
 }
 
 impl Asked {
-    fn sweep(&mut self, now: Timestamp) {
+    fn sweep(&mut self, now: Duration) {
         const FEWEST: usize = 1_024;
         if self.agents.len() >= self.sweep_at.max(FEWEST) {
-            self.agents.retain(|_, agent| !agent.expires_at.has_passed(now));
+            self.agents.retain(|_, agent| agent.expires_at > now);
             self.sweep_at = self.agents.len() * 2;
         }
     }

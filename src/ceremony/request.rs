@@ -137,6 +137,7 @@ impl Ceremony {
             match self.store.create_authorization(&new, caps).await? {
                 Creation::Created => {
                     self.record_requested(&new.request, &flow);
+                    self.forget_some_requests().await;
                     return Ok((new.request, secret));
                 }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),

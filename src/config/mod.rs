@@ -51,7 +51,7 @@
 //! | `lifetimes.access` | how long an access token is valid; at most 30 days | `1h` |
 //! | `lifetimes.refresh` | how long a refresh token is valid, and so a session without refreshes; at most 90 days | `30d` |
 //! | `lifetimes.session` | how long a session can last, however often it is refreshed; at most a year | `90d` |
-//! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `10s` |
+//! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `1m` |
 //! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
 //! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or `resource` | `true` |
@@ -383,8 +383,9 @@ pub struct Lifetimes {
     /// How long a session can last, however often it is refreshed.
     pub session: Duration,
     /// How long a used refresh token still returns the same successor. This covers agents whose processes refresh
-    /// concurrently, and lost responses. Within this time a thief and the agent can share a session; the next refresh
-    /// detects it.
+    /// concurrently, and lost responses, so it must be longer than the time after which agents retry. Most HTTP clients
+    /// time out after 10 to 30 seconds. Within this time a thief and the agent can share a session; the next refresh
+    /// detects it. Zero turns it off. Nodes measure it by their dates: keep their clocks closer than this.
     pub refresh_grace: Duration,
     /// How recent a human's sign-in must be to approve. If `None`, 15 minutes if the host reports the time of the
     /// sign-in ([`SignedIn::since`](crate::accounts::SignedIn::since)), and no check otherwise. If set, a human without
@@ -403,7 +404,7 @@ impl Default for Lifetimes {
             access: Duration::from_secs(3_600),
             refresh: Duration::from_secs(30 * 86_400),
             session: Duration::from_secs(90 * 86_400),
-            refresh_grace: Duration::from_secs(10),
+            refresh_grace: Duration::from_secs(60),
             sign_in: None,
             history: Duration::from_secs(30 * 86_400),
         }

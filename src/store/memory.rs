@@ -10,8 +10,8 @@ mod table;
 
 use self::table::Table;
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notices, PendingCaps, REMEMBERED,
-    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore,
+    RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
@@ -135,7 +135,7 @@ impl Tables {
         lookups.iter().any(|lookup| self.lookups.contains_key(lookup))
     }
 
-    /// Removes expired requests from the pending counts, and deletes old authorization requests.
+    /// Removes expired requests from the pending counts.
     fn sweep(&mut self, now: Timestamp) {
         while let Some(((expires_at, id), _)) = self.pending.first_key_value() {
             if !expires_at.has_passed(now) {
@@ -144,7 +144,6 @@ impl Tables {
             let (id, expires_at) = (id.clone(), *expires_at);
             self.settle(&id, expires_at);
         }
-        self.forget_authorizations(now.before(REMEMBERED), usize::MAX);
     }
 
     /// Removes a decided or expired authorization request from the pending counts.

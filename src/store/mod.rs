@@ -67,7 +67,8 @@ pub use traits::{
 };
 pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 
-/// How long an expired authorization request is stored. Until then the agent and the human can query its outcome.
+/// How long an expired authorization request is stored. Until then the agent and the human can query its outcome. No
+/// other data is deleted earlier than this after its end, so that a node whose clock is ahead deletes nothing live.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// The instants up to which expired data may be deleted.

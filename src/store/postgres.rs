@@ -207,6 +207,7 @@ fn syntax(schema: &str) -> Syntax {
         // The parameter does not exist, so reading it is an error with a telling name (see `error::is_read_only`).
         on_primary: "CASE current_setting('transaction_read_only') WHEN 'on' \
             THEN current_setting('agent_auth.server_is_read_only') ELSE '' END IS NOT NULL",
+        server_time: "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         for_update: "FOR UPDATE",
         skip_locked: "FOR UPDATE SKIP LOCKED",
     }

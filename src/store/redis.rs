@@ -6,7 +6,7 @@ use std::{
 use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, PendingCaps, Portable, REMEMBERED,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, PendingCaps, Portable,
     RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession,
     Subscriber,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
@@ -33,8 +33,6 @@ use notices::Listener;
 pub use open::{RedisOptions, RedisWarning};
 use scripts::{Arguments, Scripts};
 
-/// The number of old authorization requests that each new one deletes.
-const FORGOTTEN_AT_ONCE: i64 = 100;
 /// The number of uses that one script writes, so that none blocks the server for long.
 const USES_AT_ONCE: usize = 500;
 
@@ -194,8 +192,6 @@ impl AuthorizationStore for RedisStore {
             .instant(request.expires_at)
             .text(&cap(caps.per_source))
             .text(&cap(caps.total))
-            .instant(request.created_at.before(REMEMBERED))
-            .integer(FORGOTTEN_AT_ONCE)
             .lookups(lookups)
             .columns(&AUTHORIZATION, Values::authorization(request));
         let answer: String = self.write(&self.scripts.create, arguments).await?;
@@ -372,6 +368,11 @@ impl HousekeepingStore for RedisStore {
             .instant(cutoff.sessions)
             .integer(i64::try_from(limit).unwrap_or(i64::MAX));
         self.write(&self.scripts.forget, arguments).await
+    }
+
+    async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let (seconds, micros): (i64, i64) = self.ceremony.run(&cmd("TIME")).await.map_err(error::failed)?;
+        Ok(Some(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000))))
     }
 }
 

@@ -152,6 +152,7 @@ fn syntax() -> Syntax {
             WHERE instr(' ' || requested || ' ', ' ' || value || ' ') = 0)"#,
         uses: "(SELECT value ->> 0 AS id, value ->> 1 AS at, value ->> 2 AS address FROM json_each($1))",
         on_primary: "true",
+        server_time: "NULL",
         for_update: "",
         skip_locked: "",
     }

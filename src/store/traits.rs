@@ -70,24 +70,25 @@ impl<T: SessionStore> SessionStore for Arc<T> {
 }
 
 /// Declares store traits, and the macro `with_store_traits`, which calls another macro with all their methods. Each
-/// method is listed only here. `read` and `write` name the deadline of a call.
+/// method is listed only here. `read` and `write` name the deadline of a call. A method with a default is provided.
 macro_rules! store_traits {
     ($dollar:tt $(
         $(#[$doc:meta])*
         $name:ident as $object:ident {$(
             $(#[$method_doc:meta])*
-            $deadline:ident $method:ident($($argument:ident: $type:ty),* $(,)?) -> $answer:ty;
+            $deadline:ident $method:ident($($argument:ident: $type:ty),* $(,)?) -> $answer:ty $(= $default:expr)?;
         )*}
     )*) => {$(
         $(#[$doc])*
         pub trait $name: Send + Sync + 'static {$(
-            $(#[$method_doc])*
-            fn $method<'a>(
-                &'a self,
-                $($argument: $type),*
-            ) -> impl Future<Output = Result<$answer, StoreError>> + Send;
+            store_traits! {
+                @method [$($default)?]
+                $(#[$method_doc])*
+                fn $method<'a>(&'a self, $($argument: $type),*) -> $answer
+            }
         )*}
 
+        #[allow(clippy::needless_lifetimes, reason = "most methods have arguments that borrow for as long")]
         impl<T: $name> $name for Arc<T> {$(
             fn $method<'a>(
                 &'a self,
@@ -119,6 +120,16 @@ macro_rules! store_traits {
             };
         }
     };
+    (@method [] $(#[$doc:meta])* fn $method:ident<'a>(&'a self, $($argument:ident: $type:ty),*) -> $answer:ty) => {
+        $(#[$doc])*
+        fn $method<'a>(&'a self, $($argument: $type),*) -> impl Future<Output = Result<$answer, StoreError>> + Send;
+    };
+    (@method [$default:expr] $(#[$doc:meta])* fn $method:ident<'a>(&'a self,) -> $answer:ty) => {
+        $(#[$doc])*
+        fn $method(&self) -> impl Future<Output = Result<$answer, StoreError>> + Send {
+            async { Ok($default) }
+        }
+    };
 }
 
 store_traits! { $
@@ -126,6 +137,9 @@ store_traits! { $
     AuthorizationStore as DynAuthorizationStore {
         /// Stores a new authorization request, if its id and lookups are unused and `caps` leave room. Counting and
         /// inserting are one atomic step. The caps count requests that are pending at `new.request.created_at`.
+        ///
+        /// Deletes nothing: the clock that dated the request may be wrong, and the other requests may be those of other
+        /// nodes. [`forget`](HousekeepingStore::forget) deletes what has expired.
         ///
         /// # Errors
         /// When it is unknown whether the request was stored.
@@ -225,9 +239,19 @@ store_traits! { $
         /// used-up refresh tokens past their expiry. Data that expired at the instants of `cutoff` or before is
         /// deleted. Returns whether there may be more. Only the store's size depends on it.
         ///
+        /// It is called only while the clock of the calling node [is trusted](crate::types::clock::Clock::is_trusted).
+        /// `cutoff` is at least an hour before that clock, and before [`server_time`](Self::server_time).
+        ///
         /// # Errors
         /// When it is unknown whether the data was deleted.
         write forget(cutoff: &'a Cutoff, limit: usize) -> bool;
+
+        /// Returns the time of the database server, if the store has one: a second clock, beside that of the calling
+        /// node, by which data must have expired to be deleted. `None`, the default, if there is no such clock.
+        ///
+        /// # Errors
+        /// When the server can't be asked. Nothing is deleted then.
+        read server_time() -> Option<Timestamp> = None;
     }
 }
 

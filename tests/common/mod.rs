@@ -33,7 +33,7 @@ use tower_agent_auth::{
     },
     types::{
         authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
-        clock::{ManualClock, Timestamp},
+        clock::{Clock, ManualClock, Timestamp},
         id::{AccountId, AuthorizationRequestId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
@@ -82,21 +82,31 @@ impl Service {
     }
 
     pub fn on(config: ConfigBuilder, store: TestStore) -> Self {
-        Self::made_of(config, store, ManualClock::at(START))
+        Self::at(config, store, ManualClock::at(START))
+    }
+
+    /// A node with a clock of its own.
+    pub fn at(config: ConfigBuilder, store: TestStore, clock: ManualClock) -> Self {
+        Self::made_of(config, store, clock.clone(), clock)
+    }
+
+    /// A service by any clock. `clock` of the result is not that one, and stands still.
+    pub fn by(config: ConfigBuilder, store: TestStore, clock: impl Clock) -> Self {
+        Self::made_of(config, store, ManualClock::at(START), clock)
     }
 
     /// Another one over the same store, with the same clock.
     pub fn again(&self, config: ConfigBuilder) -> Self {
-        Self::made_of(config, self.store.clone(), self.clock.clone())
+        Self::at(config, self.store.clone(), self.clock.clone())
     }
 
-    fn made_of(config: ConfigBuilder, store: TestStore, clock: ManualClock) -> Self {
+    fn made_of(config: ConfigBuilder, store: TestStore, clock: ManualClock, shown: impl Clock) -> Self {
         let accounts = TestAccounts::default();
         let audit = Audit::default();
         let auth = AgentAuth::builder(config.build().unwrap())
             .sessions(store.clone())
             .accounts(accounts.clone())
-            .clock(clock.clone())
+            .clock(shown)
             .audit(audit.clone())
             .build()
             .unwrap();
@@ -414,6 +424,8 @@ pub struct TestStore {
     pub fault: Arc<Mutex<Option<(usize, Fault)>>>,
     /// Answers token checks only after waiting, as a store across a network does.
     pub waits: Arc<AtomicBool>,
+    /// The clock of the database server, if it has one.
+    pub server: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl TestStore {
@@ -509,8 +521,17 @@ steps! {
         false find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;
         true rotate(rotation: &Rotation, at: Timestamp) -> Option<SessionId>;
     }
-    HousekeepingStore {
-        true forget(cutoff: &Cutoff, limit: usize) -> bool;
+}
+
+impl HousekeepingStore for TestStore {
+    async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
+        self.step(true).await?;
+        self.memory.forget(cutoff, limit).await
+    }
+
+    async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.step(false).await?;
+        Ok(*self.server.lock().unwrap())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fs, path::Path};
 
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, query_scalar, raw_sql, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, raw_sql, sqlite::SqliteConnectOptions};
 use tower_agent_auth::{
     store::{
         AuthorizationKey, AuthorizationStore, Creation, PendingCaps, RevokeTarget, SessionRecordStore, SessionStore,
@@ -21,8 +21,8 @@ use crate::{
     places::{Place, TempFile},
 };
 use tower_agent_auth::store::conformance::fixtures::{
-    LIFE, account, after, apply, approve, approved, authorization, create, find, is_live, listed, open, opened,
-    session, session_of, session_with,
+    account, after, apply, approve, approved, authorization, find, is_live, listed, open, opened, session, session_of,
+    session_with,
 };
 
 /// A connection beside the store's, as another program could have it.
@@ -250,27 +250,6 @@ async fn r91_a_damaged_file_is_an_error_that_tells_no_content() {
     assert_eq!(error.to_string(), "the session store failed");
     execute(&file.path(), "ALTER TABLE elsewhere RENAME TO sessions").await;
     assert!(is_live(&store, &new).await, "and it recovers");
-}
-
-#[tokio::test]
-async fn r99_old_requests_are_forgotten_a_hundred_at_a_time() {
-    const HOUR: i64 = 3_600_000;
-    let file = TempFile::new();
-    let store = file.open().await;
-    for _ in 0..150 {
-        create(&store, &authorization()).await;
-    }
-    let count = async || {
-        let mut beside = beside(&file.path()).await;
-        query_scalar::<_, i64>("SELECT count(*) FROM authorization_requests").fetch_one(&mut beside).await.unwrap()
-    };
-    for (millis, left) in [(LIFE + HOUR - 1, 151), (LIFE + HOUR, 52), (LIFE + HOUR, 3), (LIFE + HOUR, 4)] {
-        let (created_at, expires_at) = (after(millis), after(millis + LIFE));
-        let mut request = authorization();
-        (request.created_at, request.expires_at) = (created_at, expires_at);
-        create(&store, &request).await;
-        assert_eq!(count().await, left);
-    }
 }
 
 /// After some errors SQLite has ended the transaction by itself when sqlx still believes in it.

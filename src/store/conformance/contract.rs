@@ -610,16 +610,23 @@ async fn agreed(store: &impl CeremonyStore, new: &NewSession, refresh: Digest<Re
     record
 }
 
-pub async fn r99_a_request_is_forgotten_an_hour_after_it_expired_but_not_its_session(store: impl CeremonyStore) {
-    const HOUR: i64 = 3_600_000;
+/// The clock of the node that creates a request may be wrong by any amount.
+pub async fn c1_creating_a_request_deletes_nothing_whatever_its_date(store: impl CeremonyStore) {
+    const DAY: i64 = 86_400_000;
     let old = session(&store, "alice").await;
-    let key = AuthorizationKey::Id(old.session.authorization.clone());
-    for (millis, remembered) in [(LIFE + HOUR - 1, true), (LIFE + HOUR, false)] {
+    let (redeemed, pending) = (AuthorizationKey::Id(old.session.authorization.clone()), authorization());
+    let new = create(&store, &pending).await;
+    for millis in [LIFE, LIFE + DAY / 24, 400 * DAY, 40_000 * DAY, -400 * DAY, 1] {
         let (created_at, expires_at) = (after(millis), after(millis + LIFE));
         create(&store, &AuthorizationRequest { created_at, expires_at, ..authorization() }).await;
-        assert_eq!(store.find_authorization(&key).await.unwrap().is_some(), remembered);
-        assert!(is_live(&store, &old).await);
+        assert!(store.find_authorization(&redeemed).await.unwrap().is_some(), "{millis}");
+        for key in [AuthorizationKey::Id(pending.id.clone()), AuthorizationKey::Lookup(new.lookups[0])] {
+            assert_eq!(store.find_authorization(&key).await.unwrap().as_ref(), Some(&pending), "{millis}");
+        }
+        assert!(is_live(&store, &old).await, "{millis}");
     }
+    assert!(apply(&store, &pending, open("alice")).await, "it can still be opened and decided");
+    assert!(apply(&store, &pending, approve("alice", "a")).await);
 }
 
 pub async fn r99_what_is_over_is_forgotten_a_few_at_a_time(store: impl CeremonyStore) {

@@ -109,7 +109,7 @@ macro_rules! store_conformance {
                 r75_only_the_current_refresh_token_of_a_live_session_refreshes
                 r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
                 r80_a_used_refresh_token_revokes_what_became_of_it
-                r99_a_request_is_forgotten_an_hour_after_it_expired_but_not_its_session
+                c1_creating_a_request_deletes_nothing_whatever_its_date
                 r99_what_is_over_is_forgotten_a_few_at_a_time
                 r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over
                 r99_hostile_text_comes_back_as_it_was;

@@ -4,8 +4,8 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Notice, Notices, PendingCaps, REMEMBERED, RevokeTarget, StoreError,
-    StoreErrorKind, StoredSession,
+    AuthorizationKey, Creation, Cutoff, Notice, Notices, PendingCaps, RevokeTarget, StoreError, StoreErrorKind,
+    StoredSession,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -22,9 +22,6 @@ use crate::types::{
 mod statements;
 
 pub(super) use statements::{Statements, Syntax};
-
-/// The number of old authorization requests that each new one deletes.
-const FORGOTTEN_AT_ONCE: i64 = 100;
 
 /// Runs statements. A dropped transaction is rolled back.
 pub(super) trait Engine: Sync {
@@ -143,8 +140,6 @@ pub(super) async fn create_authorization<E: Engine>(
     if kept.is_empty() || !insert_lookups(engine, &mut transaction, &request.id, lookups).await? {
         return Ok(Creation::Conflict);
     }
-    let forget = Values::default().instant(request.created_at.before(REMEMBERED)).integer(FORGOTTEN_AT_ONCE);
-    E::run(&mut transaction, &sql.forget_authorizations, forget).await?;
     E::commit(transaction).await?;
     Ok(Creation::Created)
 }
@@ -423,6 +418,12 @@ pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize)
         more |= engine.write(delete, values).await?.len() >= limit;
     }
     Ok(more)
+}
+
+pub(super) async fn server_time<E: Engine>(engine: &E) -> Result<Option<Timestamp>, StoreError> {
+    let rows = engine.read(&engine.statements().server_time, Values::default()).await?;
+    let millis = rows.first().map(|row| row.integer(0)).transpose()?.flatten();
+    Ok(millis.map(Timestamp::from_millis))
 }
 
 fn page(after: u64, limit: usize) -> Values {

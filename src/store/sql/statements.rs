@@ -14,6 +14,8 @@ pub(in super::super) struct Syntax {
     pub(in super::super) uses: &'static str,
     /// A condition that holds, and fails the statement on a read-only server.
     pub(in super::super) on_primary: &'static str,
+    /// The time of the database server in milliseconds; null if there is no server.
+    pub(in super::super) server_time: &'static str,
     /// Locks the rows of a subquery in its order, to avoid deadlocks.
     pub(in super::super) for_update: &'static str,
     /// The same, but skips rows that another writer has locked.
@@ -42,6 +44,7 @@ impl Syntax {
             .replace("{grantable}", self.grantable)
             .replace("{uses}", self.uses)
             .replace("{on_primary}", self.on_primary)
+            .replace("{server_time}", self.server_time)
             .replace("{for_update}", self.for_update)
             .replace("{skip_locked}", self.skip_locked);
         sql.into()
@@ -149,6 +152,7 @@ statements! {
     forget_sessions = "DELETE FROM {sessions} WHERE seq IN \
         (SELECT seq FROM {sessions} WHERE refresh_expires_at <= $1 AND expires_at <= $1 \
             ORDER BY refresh_expires_at LIMIT $2 {skip_locked}) RETURNING id";
+    server_time = "SELECT {server_time}";
     forget_refresh_tokens = "DELETE FROM {refresh_tokens} WHERE refresh IN \
         (SELECT refresh FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session \
             WHERE token.ends_at <= $1 AND token.generation < session.generation LIMIT $2) RETURNING session";

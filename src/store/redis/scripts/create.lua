@@ -1,6 +1,6 @@
--- ARGV: id, source, created_at, expires_at, cap of the source, total cap, forget before, how many, lookups, fields …
+-- ARGV: id, source, created_at, expires_at, cap of the source, total cap, lookups, fields …
 local id, source, now, expires_at = unpack(ARGV, 1, 4)
-local lookups, fields = lookups_at(9)
+local lookups, fields = lookups_at(7)
 if redis.call('EXISTS', key('req:', id)) == 1 or are_taken(lookups) then
     return 'conflict'
 end
@@ -15,5 +15,4 @@ if is_full(key('pending'), ARGV[6]) then
 end
 insert_authorization(id, lookups, expires_at, fields)
 keep_pending(id, source, expires_at)
-forget_authorizations(ARGV[7], ARGV[8])
 return 'created'
