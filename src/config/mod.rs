@@ -617,6 +617,13 @@ pub(crate) fn origin_of(url: &str) -> &str {
     &url[..url.len() - path_of(url).len()]
 }
 
+/// The host of an absolute URL. An IPv6 address is in brackets.
+pub(crate) fn host_of(url: &str) -> &str {
+    let authority = origin_of(url).split_once("://").map_or("", |(_, authority)| authority);
+    let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
+    &authority[..port.unwrap_or(authority.len())]
+}
+
 /// The path of an absolute URL without query; empty if it has none.
 pub(crate) fn path_of(url: &str) -> &str {
     let authority = url.find("://").map_or(0, |colon| colon + 3);

@@ -10,6 +10,7 @@ mod places;
 mod postgres;
 mod redis;
 mod sqlite;
+mod stored_text;
 mod transfers;
 
 mod memory {

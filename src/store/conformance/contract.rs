@@ -780,7 +780,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
     ];
     for hostile in HOSTILE {
         let mut new = authorization();
-        // Not every string is a valid `HumanText`. Invalid ones never reach a store there.
+        // Not every string is a valid `HumanText`. Such text is refused before it reaches a store.
         let human = crate::types::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());
