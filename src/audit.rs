@@ -58,6 +58,11 @@ pub enum Event {
         /// The account that the request is now bound to.
         account: AccountId,
     },
+    /// Too many requests were pending, and this one, which no human had opened, expired early to make room for another.
+    Displaced {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+    },
     /// The human approved.
     Approved {
         /// The authorization request.
@@ -140,6 +145,7 @@ impl Event {
         match self {
             Self::Requested { .. } => "requested",
             Self::Viewed { .. } => "viewed",
+            Self::Displaced { .. } => "displaced",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Redeemed { .. } => "redeemed",
@@ -191,6 +197,7 @@ impl AuditSink for TracingAudit {
                 info!(target: TARGET, %at, name, %authorization, flow, client = client.as_str(), address, %requested);
             }
             Event::Viewed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Displaced { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::Approved { authorization, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }

@@ -60,10 +60,7 @@ pub fn names(input: &[u8]) {
     if let Ok(received) = HumanText::new(&text) {
         assert_eq!((received.as_str(), &received), (&*text, &shown));
     }
-    let _ = (shown.looks_deceptive(), shown.claims_authority());
-    if !shown.as_str().chars().all(|character| !character.is_alphanumeric()) {
-        assert!(shown.imitates(shown.as_str()), "{text:?}");
-    }
+    let _ = (shown.looks_deceptive(), shown.claims_authority(), shown.imitates(&text));
 }
 
 /// A callback URL: what is taken is a loopback URL or one of the listed origin, as the `url` crate reads it too.

@@ -3,6 +3,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
+
 use super::{Kept, RefreshToken, StoreError, StoreErrorKind};
 use crate::types::{
     authorization::{Account, AuthorizationRequest, Client, Decision, Flow, Lookup},
@@ -182,9 +184,19 @@ impl Values {
     }
 }
 
-/// The source that the caps count an authorization request against.
+/// The source that the caps count an authorization request against. Sources of one IPv6 network are neighbours in every
+/// usual collation, because all have the same length and begin with the network's digits.
 pub(super) fn source(authorization: &AuthorizationRequest) -> Option<String> {
-    authorization.client.source().map(|source| source.to_string())
+    authorization.client.source().map(|source| sources_of(source).0)
+}
+
+/// The first and the last source of a network.
+pub(super) fn sources_of(network: IpNet) -> (String, String) {
+    let source = |address: IpAddr| match address {
+        IpAddr::V4(address) => format!("v4 {address}"),
+        IpAddr::V6(address) => format!("v6 {:016x}", address.to_bits() >> 64),
+    };
+    (source(network.network()), source(network.broadcast()))
 }
 
 pub(super) fn state_of(decision: &Decision) -> &'static str {

@@ -30,6 +30,7 @@ if edge == 'open' then
         return 0
     end
     redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5])
+    redis.call('ZREM', key('unopened'), id)
 elseif edge == 'approve' then
     local granted, flow, until_then = unpack(ARGV, 5, 7)
     local lookups = lookups_at(8)
