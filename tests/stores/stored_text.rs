@@ -46,7 +46,7 @@ fn texts(client: &Client) -> Vec<&str> {
 }
 
 /// Every way to read the request and the session.
-async fn check(store: &(impl CeremonyStore + Portable), kept: &(AuthorizationRequest, NewSession), shown: &str) {
+async fn check(store: &impl Portable, kept: &(AuthorizationRequest, NewSession), shown: &str) {
     let (pending, new) = kept;
     let id = &new.session.session.id;
     assert_eq!(texts(&find(store, pending).await.client), [shown; 5], "{shown:?}");
