@@ -59,6 +59,11 @@ pub enum Event {
         /// The account that the request is now bound to.
         account: AccountId,
     },
+    /// Too many requests were pending, and this one, which no human had opened, expired early to make room for another.
+    Displaced {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+    },
     /// The browser that opened the approval page released the request, so that another account can open it.
     Released {
         /// The authorization request.
@@ -159,6 +164,7 @@ impl Event {
             Self::Requested { .. } => "requested",
             Self::Viewed { .. } => "viewed",
             Self::Released { .. } => "released",
+            Self::Displaced { .. } => "displaced",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::TakenBack { .. } => "taken_back",
@@ -211,6 +217,7 @@ impl AuditSink for TracingAudit {
                 info!(target: TARGET, %at, name, %authorization, flow, client = client.as_str(), address, %requested);
             }
             Event::Viewed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Displaced { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::Approved { authorization, account, requested, granted } => {
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
             }

@@ -1059,6 +1059,64 @@ async fn r81_r87_an_agent_sees_and_revokes_only_itself() {
 }
 
 #[tokio::test]
+async fn d8_a_caller_who_is_not_authenticated_causes_no_write() {
+    let service = Service::new();
+    let own = session(&service).await;
+    service.clock.advance(common::SECOND);
+    assert!(works(&service, &own).await);
+    let token = text(&own, "access_token");
+    // One use waits to be written.
+    let (writes, list) = (service.store.writes(), "/account/agent-sessions");
+    let unknown = format!("{}{}", &token[..token.len() - 1], if token.ends_with('x') { 'y' } else { 'x' });
+    for (path, token) in [(list, Some(unknown.as_str())), (list, Some("aas_")), (list, Some("x")), (list, None)] {
+        let answer = match token {
+            Some(token) => service.get_as(path, token).await,
+            None => service.get(path).await,
+        };
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{token:?}");
+    }
+    let mut two = bearer(http::Method::GET, list, token);
+    two.headers_mut().append("authorization", "Bearer aas_x".parse().unwrap());
+    assert_eq!(service.send(two).await.status, StatusCode::BAD_REQUEST);
+    assert_ne!(service.get("/sessions").await.status, StatusCode::OK);
+    for path in ["/agent-sessions/revoke", "/agent-sessions/refresh", "/agent-sessions/poll"] {
+        let body = json!({ "session_id": own["id"], "refresh_token": "aar_x", "auth_request_id": own["id"], "poll_token": "x" });
+        assert_eq!(service.send(as_cli(path, &body)).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(service.store.writes(), writes);
+    // Nor does a store that fails to write keep a 401 from such a caller.
+    service.store.break_after(0, common::Fault::Unavailable);
+    assert_eq!(service.get(list).await.status, StatusCode::UNAUTHORIZED);
+    service.store.mend();
+    assert_eq!(service.get_as(list, token).await.status, StatusCode::OK);
+    assert_eq!(service.store.writes(), writes + 1, "the use is written for the agent");
+}
+
+#[tokio::test]
+async fn g16_the_last_use_of_a_new_session_is_a_number() {
+    let service = Service::new();
+    let own = session(&service).await;
+    service.clock.advance(common::SECOND);
+    let mut entries = Vec::new();
+    for list in [
+        service.send(browse("ada", "/account/agent-sessions")).await,
+        service.get_as("/account/agent-sessions", text(&own, "access_token")).await,
+    ] {
+        let entry = list.json["sessions"][0].clone();
+        assert_eq!(entry["last_used_at"], entry["created_at"]);
+        assert_eq!(entry["last_used_at"], json!(START.as_millis()));
+        entries.push(entry);
+    }
+    assert_eq!(entries[0], entries[1]);
+    assert!(works(&service, &own).await);
+    let used = service.send(browse("ada", "/account/agent-sessions")).await.json;
+    assert_eq!(used["sessions"][0]["last_used_at"], json!(START.after(common::SECOND).as_millis()));
+    service.auth.ceremony().unwrap().revoke_token(text(&own, "access_token")).await.unwrap();
+    let ended = service.send(browse("ada", "/account/agent-sessions")).await.json;
+    assert!(ended["sessions"][0]["last_used_at"].is_i64(), "of a session that has ended, too");
+}
+
+#[tokio::test]
 async fn r82_what_was_revoked_meanwhile_is_not_shown_to_its_agent() {
     let service = Service::new();
     let own = session(&service).await;

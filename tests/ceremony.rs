@@ -210,16 +210,65 @@ async fn r42_requests_of_one_address_and_in_all_are_capped() {
     assert_eq!((capped.status, capped.error()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
     assert!(capped.header("retry-after").parse::<u64>().unwrap() > 0);
     assert_eq!(register("192.0.2.1").await.status, StatusCode::CREATED);
-    let full = register("192.0.2.2").await;
-    assert_eq!((full.status, full.error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
-    full.header("retry-after");
+    // A newcomer is let in, and the oldest request that no human has opened gives way.
+    assert_eq!(register("192.0.2.2").await.status, StatusCode::CREATED);
+    assert_eq!(service.audit.names(), ["requested", "requested", "requested", "displaced", "requested"]);
     // What is over makes room.
     service.clock.advance(600 * SECOND);
     assert_eq!(register("192.0.2.2").await.status, StatusCode::CREATED);
+    assert_eq!(service.audit.names().iter().filter(|name| **name == "displaced").count(), 1);
     let unlimited = Service::with(config().limits(|limits| limits.pending_total = Some(1)).no_limits());
     for _ in 0..50 {
         let request = from_address(json_request("/agent/auth", "{\"type\":\"user_claimed\"}"), "192.0.2.1");
         assert_eq!(unlimited.send(request).await.status, StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn e14_newcomers_are_let_in_when_the_cap_is_filled_by_many_sources() {
+    let service = Service::with(config().limits(|limits| {
+        (limits.pending_per_source, limits.pending_total) = (Some(20), Some(100));
+        limits.rates.authorization_requests = None;
+    }));
+    let register = async |address: &str| {
+        let answer =
+            service.send(from_address(json_request("/agent/auth", "{\"type\":\"user_claimed\"}"), address)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{address} {}", answer.text);
+        let text = |field: &str| answer.json[field].as_str().unwrap().to_owned();
+        common::Pending { id: text("registration_id"), claim_token: text("claim_token"), claim_url: text("claim_url") }
+    };
+    // One waits for its human, and one has been opened by hers.
+    let waiting = register("198.51.100.1").await;
+    let opened = register("198.51.100.2").await;
+    let form = service.open("ada", &opened).await;
+    for source in 0..510 {
+        register(&format!("203.0.{}.{}", source / 250, source % 250)).await;
+    }
+    let newcomer = register("198.51.100.3").await;
+    service.approve("bob", &newcomer, &["projects:read"]).await;
+    assert_eq!(service.complete(&newcomer).await.status, StatusCode::OK);
+    let approve = form.post(&opened.path(), &[("decision", "approve"), ("scope", "projects:read")]);
+    assert_eq!(service.send(approve).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(service.complete(&opened).await.status, StatusCode::OK, "what a human has opened stays");
+    // The one that gave way has expired, for its agent and its human.
+    assert_eq!(service.complete(&waiting).await.error(), "claim_expired");
+    assert_eq!(service.send(browse("ada", &waiting.path())).await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn e14_the_cap_refuses_when_humans_have_opened_all() {
+    let service = Service::with(config().limits(|limits| limits.pending_total = Some(3)));
+    let mut paths = Vec::new();
+    for _ in 0..3 {
+        let pending = service.register(&[]).await;
+        service.open("ada", &pending).await;
+        paths.push(pending.path());
+    }
+    let full = service.post("/agent/auth", &json!({ "type": "user_claimed" })).await;
+    assert_eq!((full.status, full.error()), (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"));
+    assert!(full.header("retry-after").parse::<u64>().unwrap() > 0);
+    for path in paths {
+        assert_eq!(service.send(browse("ada", &path)).await.status, StatusCode::OK);
     }
 }
 

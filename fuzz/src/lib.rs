@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
-use tower_agent_auth::{AgentAuth, Config, challenge::Challenge, store::MemoryStore, types::callback::Callback};
+use tower_agent_auth::{AgentAuth, Config, challenge::Challenge, store::MemoryStore, types::{callback::Callback, text::HumanText}};
 use url::Url;
 
 use service::{Service, run, status_of};
@@ -21,7 +21,7 @@ use service::{Service, run, status_of};
 pub type Target = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("challenge", challenge),
     ("credentials", credentials),
     ("callback", callback),
@@ -29,6 +29,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("forwarded", forwarded),
     ("cookies", cookies),
     ("configuration", configuration),
+    ("names", names),
 ];
 
 /// `WWW-Authenticate`: what is read and can be written reads back as the same.
@@ -49,6 +50,17 @@ pub fn credentials(input: &[u8]) {
     lines(input, "authorization", &mut request);
     let status = run(status_of(service::guarded(), request));
     assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED), "{status}");
+}
+
+/// A name, received or stored: any can be read and examined, and what is shown of it would be accepted.
+pub fn names(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let shown = HumanText::from_stored(&text);
+    assert_eq!(HumanText::new(shown.as_str()).as_ref(), Ok(&shown), "{text:?}");
+    if let Ok(received) = HumanText::new(&text) {
+        assert_eq!((received.as_str(), &received), (&*text, &shown));
+    }
+    let _ = (shown.looks_deceptive(), shown.claims_authority(), shown.imitates(&text));
 }
 
 /// A callback URL: what is taken is a loopback URL or one of the listed origin, as the `url` crate reads it too.

@@ -99,6 +99,7 @@ smoke! {
     r107_challenge: "challenge", 20_000;
     r107_credentials: "credentials", 5_000;
     r107_callback: "callback", 20_000;
+    r107_names: "names", 20_000;
     r107_bodies: "bodies", 10_000;
     r107_forwarded: "forwarded", 5_000;
     r107_cookies: "cookies", 2_000;

@@ -12,6 +12,7 @@ use crate::{
         authorization::{
             Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
         },
+        callback::host_of,
         clock::{SKEW, Timestamp},
         id::AuthorizationRequestId,
         scope::ScopeSet,
@@ -51,9 +52,10 @@ pub struct View {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The client's name mixes scripts, as look-alike names do.
+    /// What the client calls itself or this session [can be mistaken](HumanText::looks_deceptive) for something else.
     DeceptiveName,
-    /// The client's name resembles the service's own name.
+    /// The client's name resembles the service's own name or host, or the client
+    /// [claims authority](HumanText::claims_authority).
     OfficialName,
     /// The agent's network differs from that of the human's browser: the IPv4 address, or the IPv6 /64 network.
     OtherAddress,
@@ -410,16 +412,20 @@ impl Ceremony {
     }
 
     fn warnings(&self, client: &Client, browser: Option<IpAddr>) -> Vec<Warning> {
-        let name = client.name.as_str().to_lowercase();
-        let reserved = [self.config.name().to_lowercase(), "official".into(), "support".into()];
         let elsewhere = match (client.address, browser) {
             (Some(agent), Some(browser)) => source_of(agent) != source_of(browser),
             _ => false,
         };
-        let deceptive = client.name.looks_deceptive() || client.label.as_ref().is_some_and(HumanText::looks_deceptive);
+        let (name, beside) = (&client.name, [&client.label, &client.method].into_iter().flatten());
+        let deceptive = name.looks_deceptive() || beside.clone().any(HumanText::looks_deceptive);
+        let own = [self.config.issuer(), self.config.resource()];
+        let official = name.imitates(self.config.name())
+            || own.iter().any(|url| name.imitates_host(host_of(url)))
+            || name.claims_authority()
+            || beside.into_iter().any(HumanText::claims_verification);
         let all = [
             (Warning::DeceptiveName, deceptive),
-            (Warning::OfficialName, reserved.iter().any(|word| name.contains(word.as_str()))),
+            (Warning::OfficialName, official),
             (Warning::OtherAddress, elsewhere),
         ];
         all.into_iter().filter_map(|(warning, holds)| holds.then_some(warning)).collect()

@@ -210,7 +210,7 @@ pub enum CeremonyError {
     /// its network.
     #[error("too many requests for access from your network are waiting for their humans; finish one or try later")]
     TooManyFromSource,
-    /// Too many authorization requests are pending in total. No single client is at fault.
+    /// Too many authorization requests are pending in total, and humans have opened them. No single client is at fault.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
     /// The claim token is malformed or unknown. The fault is the agent's.

@@ -135,7 +135,12 @@ impl Ceremony {
             let (NewFlow { flow, lookups }, secret) = draw(&id)?;
             let new = NewAuthorizationRequest::new(self.pending(id, &flow, request, &requested), lookups);
             match self.store.create_authorization(&new, caps).await? {
-                Creation::Created => {
+                created @ (Creation::Created | Creation::Displaced(_)) => {
+                    if let Creation::Displaced(displaced) = created {
+                        displaced
+                            .into_iter()
+                            .for_each(|authorization| self.record(&Event::Displaced { authorization }));
+                    }
                     self.record_requested(&new.request, &flow);
                     self.forget_some_requests().await;
                     return Ok((new.request, secret));

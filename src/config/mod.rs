@@ -59,8 +59,8 @@
 //! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
 //! | `modes.callback_origins` | https origins that a live browser login may call back, besides loopback | `[]` |
-//! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64) | `20` |
-//! | `limits.pending_total` | pending authorization requests in total | `10000` |
+//! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
+//! | `limits.pending_total` | pending authorization requests in total; then the oldest unopened one gives way | `10000` |
 //! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
 //! | `limits.authorization_requests_per_minute` | authorization requests from one address (IPv6: from one /64); 0 is no limit | `10` |
 //! | `limits.polls_per_minute` | status polls from one address | `600` |

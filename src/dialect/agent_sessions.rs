@@ -400,11 +400,13 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
 }
 
 async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    // Nothing is written for a caller who is not authenticated.
+    let asker = asker(context, request).await?;
     let now = context.ceremony.now();
-    // Persist last-used times first, so that the list is up to date.
-    context.ceremony.write_uses().await?;
-    let body = match asker(context, request).await? {
+    let body = match asker {
         Asker::Agent(own) => {
+            // Persist last-used times first, so that the entry is up to date. A list does it itself.
+            context.ceremony.write_uses().await?;
             let own = context.ceremony.own_record(&own).await?.ok_or(Refused::SignedOut)?;
             json!({ "sessions": [entry(&own, now)] })
         }
@@ -437,7 +439,8 @@ fn entry(record: &SessionRecord, now: Timestamp) -> Value {
             SessionState::Revoked => "revoked",
         },
         "created_at": record.created_at.as_millis(),
-        "last_used_at": record.last_use.map(|last| last.at.as_millis()),
+        // The published API has an integer here. A session that was never used was last touched when it was created.
+        "last_used_at": record.last_use.map_or(record.created_at, |last| last.at).as_millis(),
         "access_expires_at": session.expires_at.as_millis(),
         "refresh_expires_at": record.refresh_expires_at.as_millis(),
         "revoked_at": record.revoked.map(|revoked| revoked.at.as_millis()),

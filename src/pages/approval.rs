@@ -373,7 +373,7 @@ fn said(warnings: &[Warning], which: impl Fn(Warning) -> bool) -> Vec<&'static s
 const fn warn(warning: Warning) -> &'static str {
     match warning {
         Warning::DeceptiveName => {
-            "The name mixes alphabets, as names do that imitate another. Read it letter by letter."
+            "The name has letters or quotation marks that look like others, as names do that imitate another. Read it letter by letter."
         }
         Warning::OfficialName => "The name sounds official. Anybody can choose such a name.",
         Warning::FirstAgent => "You have never let an agent use this account.",

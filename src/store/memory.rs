@@ -10,8 +10,8 @@ mod table;
 
 use self::table::Table;
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore,
-    RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
@@ -75,9 +75,11 @@ struct Tables {
     lookups: HashMap<Lookup, AuthorizationRequestId>,
     /// All authorization requests by expiry, so that old ones are deleted without a scan.
     by_expiry: BTreeSet<(Timestamp, AuthorizationRequestId)>,
-    /// The undecided requests, each with the source that it counts against.
-    pending: BTreeMap<(Timestamp, AuthorizationRequestId), Option<IpNet>>,
-    pending_by_source: HashMap<IpNet, u32>,
+    /// The undecided requests, each with the networks that it counts against.
+    pending: BTreeMap<(Timestamp, AuthorizationRequestId), Vec<IpNet>>,
+    pending_by_network: HashMap<IpNet, u32>,
+    /// Those that no human has opened.
+    unopened: BTreeSet<(Timestamp, AuthorizationRequestId)>,
     /// Every session by id, revoked ones included. Their ids, authorization request ids and digests are not reused.
     sessions: HashMap<SessionId, Box<Entry>>,
     access: Arc<Table>,
@@ -113,22 +115,40 @@ impl Tables {
         if self.are_taken(lookups) || self.authorizations.contains_key(&request.id) {
             return Creation::Conflict;
         }
-        let source = request.client.source();
-        let from_source = source.and_then(|source| self.pending_by_source.get(&source)).copied();
-        if source.is_some() && caps.per_source.is_some_and(|cap| from_source.unwrap_or(0) >= cap) {
+        let networks = request.client.networks();
+        let pending_of = |network: &IpNet| self.pending_by_network.get(network).copied().unwrap_or(0);
+        let is_full = |network: &IpNet| caps.of_network(*network).is_some_and(|cap| pending_of(network) >= cap);
+        if networks.iter().any(is_full) {
             return Creation::SourceFull;
         }
-        if caps.total.is_some_and(|cap| self.pending.len() >= cap as usize) {
-            return Creation::Full;
+        let Some(displaced) = self.displace(request.created_at, caps) else { return Creation::Full };
+        for network in &networks {
+            *self.pending_by_network.entry(*network).or_default() += 1;
         }
-        if let Some(source) = source {
-            *self.pending_by_source.entry(source).or_default() += 1;
-        }
-        self.pending.insert((request.expires_at, request.id.clone()), source);
+        self.pending.insert((request.expires_at, request.id.clone()), networks);
+        self.unopened.insert((request.expires_at, request.id.clone()));
         self.by_expiry.insert((request.expires_at, request.id.clone()));
         self.lookups.extend(lookups.iter().map(|lookup| (*lookup, request.id.clone())));
         self.authorizations.insert(request.id.clone(), new.clone());
-        Creation::Created
+        if displaced.is_empty() { Creation::Created } else { Creation::Displaced(displaced) }
+    }
+
+    /// Lets unopened requests give way if the total cap is reached, and returns their ids; `None` if there are none.
+    fn displace(&mut self, now: Timestamp, caps: PendingCaps) -> Option<Vec<AuthorizationRequestId>> {
+        let mut displaced = Vec::new();
+        let Some(cap) = caps.total else { return Some(displaced) };
+        while self.pending.len() >= cap as usize && displaced.len() < DISPLACED_AT_ONCE {
+            let Some((expires_at, id)) = self.unopened.first().cloned() else { break };
+            self.settle(&id, expires_at);
+            if let Some(known) = self.authorizations.get_mut(&id) {
+                known.request.expires_at = now;
+            }
+            self.by_expiry.remove(&(expires_at, id.clone()));
+            self.by_expiry.insert((now, id.clone()));
+            displaced.push(id);
+        }
+        let is_full = displaced.is_empty() && self.pending.len() >= cap as usize;
+        (!is_full).then_some(displaced)
     }
 
     fn are_taken(&self, lookups: &[Lookup]) -> bool {
@@ -148,11 +168,14 @@ impl Tables {
 
     /// Removes a decided or expired authorization request from the pending counts.
     fn settle(&mut self, id: &AuthorizationRequestId, expires_at: Timestamp) {
-        let Some(Some(source)) = self.pending.remove(&(expires_at, id.clone())) else { return };
-        if let Some(count) = self.pending_by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending_by_source.remove(&source);
+        let key = (expires_at, id.clone());
+        self.unopened.remove(&key);
+        for network in self.pending.remove(&key).into_iter().flatten() {
+            if let Some(count) = self.pending_by_network.get_mut(&network) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pending_by_network.remove(&network);
+                }
             }
         }
     }
@@ -181,9 +204,13 @@ impl Tables {
         request.apply(transition.clone(), at);
         lookups.extend(added);
         self.lookups.extend(added.iter().map(|lookup| (*lookup, id.clone())));
-        let (state, expires_at) = (request.state_at(at), request.expires_at);
+        let (state, expires_at, is_open) = (request.state_at(at), request.expires_at, request.account.is_some());
         if state != State::Pending {
             self.settle(id, expired_at);
+        } else if is_open {
+            self.unopened.remove(&(expired_at, id.clone()));
+        } else {
+            self.unopened.insert((expired_at, id.clone()));
         }
         if expires_at != expired_at {
             self.by_expiry.remove(&(expired_at, id.clone()));

@@ -24,6 +24,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::types::{
     authorization::Lookup,
     clock::Timestamp,
@@ -71,6 +73,10 @@ pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer}
 /// other data is deleted earlier than this after its end, so that a node whose clock is ahead deletes nothing live.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
+/// The most unopened authorization requests that give way to a new one. One does, unless several were created at the
+/// same time or the cap was lowered.
+pub(crate) const DISPLACED_AT_ONCE: usize = 10;
+
 /// The instants up to which expired data may be deleted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -101,32 +107,53 @@ pub enum AuthorizationKey {
 }
 
 /// The maximum number of pending authorization requests. `None` means no cap.
+///
+/// Creating a request must cost the same however many are pending, so the total may be approximate: see
+/// [`total`](Self::total). The caps of sources are exact.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PendingCaps {
-    /// The cap for one [source](crate::types::authorization::Client::source). Requests without an address are not
-    /// counted.
+    /// The cap for one [source](crate::types::authorization::Client::source). Wider networks have
+    /// [larger caps](Self::of_network). Requests without an address are not counted.
     pub per_source: Option<u32>,
-    /// The cap for all sources together.
+    /// The cap for all sources together. At the cap, the oldest request that no human has opened gives way: it expires
+    /// at once. If humans have opened all, the new request is refused.
+    ///
+    /// A store may be approximate. It may count requests that were decided meanwhile as pending. It may let in more if
+    /// humans have opened pending ones, and what is created at the same time.
     pub total: Option<u32>,
 }
 
 impl PendingCaps {
     /// No cap.
     pub const NONE: Self = Self { per_source: None, total: None };
+
+    /// The cap for one of a client's [networks](crate::types::authorization::Client::networks): that of a source, four
+    /// times that for an IPv6 /56, and sixteen times that for a /48.
+    #[must_use]
+    pub fn of_network(&self, network: IpNet) -> Option<u32> {
+        let times = match (network, network.prefix_len()) {
+            (IpNet::V6(_), ..=48) => 16,
+            (IpNet::V6(_), ..=56) => 4,
+            _ => 1,
+        };
+        self.per_source.map(|cap| cap.saturating_mul(times))
+    }
 }
 
 /// The result of creating an authorization request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Creation {
     /// The request was stored.
     Created,
+    /// The request was stored, and these unopened requests gave way to it: they have expired.
+    Displaced(Vec<AuthorizationRequestId>),
     /// Its id or a lookup already exists; nothing changed.
     Conflict,
-    /// Its source has too many pending requests; nothing changed.
+    /// Its source, or a wider network of it, has too many pending requests; nothing changed.
     SourceFull,
-    /// There are too many pending requests in total; nothing changed.
+    /// There are too many pending requests in total, and humans have opened them; nothing changed.
     Full,
 }
 

@@ -6,9 +6,9 @@ use std::{
 use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, PendingCaps, Portable,
-    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession,
-    Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps,
+    Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+    StoredSession, Subscriber,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -185,21 +185,28 @@ impl AuthorizationStore for RedisStore {
     ) -> Result<Creation, StoreError> {
         let NewAuthorizationRequest { request, lookups } = new;
         let cap = |cap: Option<u32>| cap.map(|cap| cap.to_string()).unwrap_or_default();
+        let of_networks = request.client.networks().into_iter().map(|network| cap(caps.of_network(network)));
+        let of_networks: Vec<String> = of_networks.collect();
         let arguments = Arguments::new()
             .text(request.id.as_str())
             .text(&columns::source(request).unwrap_or_default())
             .instant(request.created_at)
             .instant(request.expires_at)
-            .text(&cap(caps.per_source))
+            .text(&of_networks.join(" "))
             .text(&cap(caps.total))
+            .integer(i64::try_from(DISPLACED_AT_ONCE).unwrap_or(i64::MAX))
             .lookups(lookups)
             .columns(&AUTHORIZATION, Values::authorization(request));
-        let answer: String = self.write(&self.scripts.create, arguments).await?;
-        match answer.as_str() {
-            "created" => Ok(Creation::Created),
-            "conflict" => Ok(Creation::Conflict),
-            "source_full" => Ok(Creation::SourceFull),
-            "full" => Ok(Creation::Full),
+        let answer: Vec<String> = self.write(&self.scripts.create, arguments).await?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["created"] => Ok(Creation::Created),
+            ["created", displaced @ ..] => {
+                let ids = displaced.iter().map(|id| AuthorizationRequestId::parse(id).ok_or_else(error::unreadable));
+                Ok(Creation::Displaced(ids.collect::<Result<_, _>>()?))
+            }
+            ["conflict"] => Ok(Creation::Conflict),
+            ["source_full"] => Ok(Creation::SourceFull),
+            ["full"] => Ok(Creation::Full),
             _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
         }
     }

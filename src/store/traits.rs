@@ -135,8 +135,9 @@ macro_rules! store_traits {
 store_traits! { $
     /// Stores authorization requests, and redeems them for sessions.
     AuthorizationStore as DynAuthorizationStore {
-        /// Stores a new authorization request, if its id and lookups are unused and `caps` leave room. Counting and
-        /// inserting are one atomic step. The caps count requests that are pending at `new.request.created_at`.
+        /// Stores a new authorization request, if its id and lookups are unused and `caps` leave room, or an unopened
+        /// request [gives way](PendingCaps::total). Counting a source and inserting are one atomic step. The caps count
+        /// requests that are pending at `new.request.created_at`. The cost does not depend on how many are pending.
         ///
         /// Deletes nothing: the clock that dated the request may be wrong, and the other requests may be those of other
         /// nodes. [`forget`](HousekeepingStore::forget) deletes what has expired.

@@ -179,6 +179,15 @@ impl Client {
     pub fn source(&self) -> Option<IpNet> {
         self.address.map(source_of)
     }
+
+    /// The networks that caps on pending authorization requests count, the source first: an IPv4 address, or an IPv6
+    /// /64 with the /56 and the /48 that it is in. Providers give one customer up to a /48.
+    #[must_use]
+    pub fn networks(&self) -> Vec<IpNet> {
+        let Some(source) = self.source() else { return Vec::new() };
+        let wider = |bits| IpNet::new(source.addr(), bits).ok().filter(|_| source.addr().is_ipv6());
+        std::iter::once(source).chain([56, 48].into_iter().filter_map(wider).map(|network| network.trunc())).collect()
+    }
 }
 
 /// The source that caps and rate limits count: an IPv4 address, or an IPv6 /64 network.
@@ -467,5 +476,18 @@ mod tests {
         assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+    }
+
+    #[test]
+    fn e14_an_ipv6_address_counts_in_three_networks() {
+        let networks = |address: &str| {
+            let address = Some(address.parse().unwrap());
+            let client = Client { address, ..Client::named(HumanText::new("x").unwrap()) };
+            client.networks().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(networks("2001:db8:1:2ff::4"), ["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]);
+        assert_eq!(networks("192.0.2.1"), ["192.0.2.1/32"]);
+        assert_eq!(networks("::ffff:192.0.2.1"), ["192.0.2.1/32"]);
+        assert!(Client::named(HumanText::new("x").unwrap()).networks().is_empty());
     }
 }

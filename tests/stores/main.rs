@@ -10,6 +10,7 @@ mod postgres;
 mod proxy;
 mod redis;
 mod sqlite;
+mod stored_text;
 mod transfers;
 
 mod memory {

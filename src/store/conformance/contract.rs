@@ -130,49 +130,166 @@ pub async fn r42_an_ipv6_network_of_64_bits_counts_as_one_source(store: impl Cer
     }
 }
 
-pub async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
-    let caps = PendingCaps { per_source: Some(0), total: Some(3) };
-    for expected in [Creation::Created, Creation::Created, Creation::Created, Creation::Full] {
-        let mut nameless = authorization();
-        nameless.client.address = None;
-        assert_eq!(creation(&store, &with_lookup(&nameless), caps).await, expected);
+/// A provider gives one customer up to a /48, so the wider networks have caps, too: four and sixteen times as large.
+pub async fn e14_ipv6_networks_of_56_and_48_bits_have_larger_caps(store: impl CeremonyStore) {
+    let caps = PendingCaps { per_source: Some(1), total: None };
+    let create = async |address: &str| creation(&store, &with_lookup(&authorization_from(address)), caps).await;
+    for subnet in 0..4 {
+        assert_eq!(create(&format!("2001:db8:1:{subnet:x}::1")).await, Creation::Created, "{subnet}");
+        assert_eq!(create(&format!("2001:db8:1:{subnet:x}::2")).await, Creation::SourceFull, "{subnet}");
+    }
+    for subnet in ["4", "ff", "80"] {
+        assert_eq!(create(&format!("2001:db8:1:{subnet}::1")).await, Creation::SourceFull, "the /56 is full");
+    }
+    for subnet in 1..13 {
+        assert_eq!(create(&format!("2001:db8:1:{subnet:x}00::1")).await, Creation::Created, "{subnet}");
+    }
+    for subnet in ["d00", "fff", "ffff", "7f00"] {
+        assert_eq!(create(&format!("2001:db8:1:{subnet}::1")).await, Creation::SourceFull, "the /48 is full");
+    }
+    for neighbour in ["2001:db8:0:ffff::1", "2001:db8:2::1", "192.0.2.1"] {
+        assert_eq!(create(neighbour).await, Creation::Created, "{neighbour}");
+    }
+    // An IPv4 address has no wider network.
+    for host in 2..40 {
+        assert_eq!(create(&format!("192.0.2.{host}")).await, Creation::Created);
     }
 }
 
-pub async fn r42_the_total_is_capped(store: impl CeremonyStore) {
-    for (address, expected) in
-        [("192.0.2.1", Creation::Created), ("192.0.2.2", Creation::Created), ("192.0.2.3", Creation::Full)]
-    {
-        assert_eq!(creation(&store, &with_lookup(&authorization_from(address)), TWO_IN_ALL).await, expected);
+pub async fn r42_without_an_address_only_the_total_counts(store: impl CeremonyStore) {
+    let caps = PendingCaps { per_source: Some(0), total: Some(3) };
+    let mut first = None;
+    for millis in 0..3 {
+        let mut nameless = made(millis);
+        nameless.client.address = None;
+        assert_eq!(creation(&store, &with_lookup(&nameless), caps).await, Creation::Created);
+        first.get_or_insert(nameless.id);
     }
-    assert_eq!(creation(&store, &with_lookup(&authorization()), NO_CAPS).await, Creation::Created);
+    let mut nameless = made(3);
+    nameless.client.address = None;
+    assert_eq!(creation(&store, &with_lookup(&nameless), caps).await, Creation::Displaced(first.into_iter().collect()));
+}
+
+/// A new authorization request that is created `millis` after the start of the test.
+fn made(millis: i64) -> AuthorizationRequest {
+    AuthorizationRequest { created_at: after(millis), expires_at: after(millis + LIFE), ..authorization() }
+}
+
+pub async fn e14_at_the_cap_the_oldest_unopened_request_gives_way(store: impl CeremonyStore) {
+    let all: Vec<_> = (0..5).map(|millis| with_lookup(&made(millis))).collect();
+    for new in &all[..2] {
+        assert_eq!(creation(&store, new, TWO_IN_ALL).await, Creation::Created);
+    }
+    for (old, new) in all.iter().zip(&all[2..]) {
+        let gone = Creation::Displaced(vec![old.request.id.clone()]);
+        assert_eq!(creation(&store, new, TWO_IN_ALL).await, gone);
+        let at = new.request.created_at;
+        let found = find(&store, &old.request).await;
+        assert_eq!((found.state_at(at), found.expires_at), (State::Expired, at));
+        // Its agent finds it, and learns that it has expired. No human can open it.
+        let by_lookup = store.find_authorization(&AuthorizationKey::Lookup(old.lookups[0])).await.unwrap();
+        assert_eq!(by_lookup, Some(found));
+        assert!(!store.transition(&old.request.id, &open("alice"), at).await.unwrap());
+    }
+    for new in &all[3..] {
+        assert_eq!(find(&store, &new.request).await, new.request, "the newest are as they were");
+    }
+    assert_eq!(creation(&store, &with_lookup(&made(6)), NO_CAPS).await, Creation::Created);
+    // What is refused for another reason displaces nothing.
+    let caps = PendingCaps { per_source: Some(1), total: Some(1) };
+    assert_eq!(creation(&store, &with_lookup(&made(7)), caps).await, Creation::SourceFull);
+    assert_eq!(creation(&store, &all[4], TWO_IN_ALL).await, Creation::Conflict);
+    assert_eq!(find(&store, &all[4].request).await, all[4].request);
+}
+
+pub async fn e14_what_a_human_has_opened_never_gives_way(store: impl CeremonyStore) {
+    let mut opened = Vec::new();
+    let mut is_full = false;
+    for millis in 0..8 {
+        let new = with_lookup(&made(millis));
+        match creation(&store, &new, TWO_IN_ALL).await {
+            Creation::Created => {}
+            Creation::Full => {
+                is_full = true;
+                let key = AuthorizationKey::Id(new.request.id);
+                assert_eq!(store.find_authorization(&key).await.unwrap(), None);
+                continue;
+            }
+            other => panic!("nothing is unopened: {other:?}"),
+        }
+        assert!(!is_full, "once it is full it stays so");
+        assert!(store.transition(&new.request.id, &open("alice"), after(millis)).await.unwrap());
+        opened.push(new.request);
+    }
+    assert!(is_full && opened.len() <= 4, "at most twice the cap: {}", opened.len());
+    for request in &opened {
+        let found = find(&store, request).await;
+        assert_eq!((found.state_at(after(9)), found.expires_at), (State::Pending, request.expires_at));
+        assert!(store.transition(&request.id, &deny("alice"), after(9)).await.unwrap());
+    }
+    assert_eq!(
+        creation(&store, &with_lookup(&made(10)), TWO_IN_ALL).await,
+        Creation::Created,
+        "decided is not pending"
+    );
+}
+
+/// The oldest may be opened, and the next one is not.
+pub async fn e14_an_opened_request_is_passed_over(store: impl CeremonyStore) {
+    let all: Vec<_> = (0..3).map(|millis| with_lookup(&made(millis))).collect();
+    let three = PendingCaps { per_source: None, total: Some(3) };
+    for new in &all {
+        assert_eq!(creation(&store, new, three).await, Creation::Created);
+    }
+    assert!(store.transition(&all[0].request.id, &open("alice"), after(3)).await.unwrap());
+    let mut gone = Vec::new();
+    for millis in 4..7 {
+        match creation(&store, &with_lookup(&made(millis)), three).await {
+            Creation::Created => {}
+            Creation::Displaced(ids) => gone.extend(ids),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(gone[..2], [all[1].request.id.clone(), all[2].request.id.clone()]);
+    assert_eq!(find(&store, &all[0].request).await.state_at(after(8)), State::Pending);
+}
+
+/// Expired requests take no place, and a lowered cap is reached within a few creations.
+pub async fn e14_a_lowered_cap_is_reached_a_few_at_a_time(store: impl CeremonyStore) {
+    for millis in 0..40 {
+        assert_eq!(creation(&store, &with_lookup(&made(millis)), NO_CAPS).await, Creation::Created);
+    }
+    let mut gone = Vec::new();
+    for millis in 40..50 {
+        if let Creation::Displaced(ids) = creation(&store, &with_lookup(&made(millis)), TWO_IN_ALL).await {
+            assert!(ids.len() <= 10);
+            gone.extend(ids);
+        }
+    }
+    assert_eq!(gone.len(), 48, "all but two");
+    for begin in [LIFE + 60, 2 * LIFE + 120] {
+        for millis in [begin, begin + 1] {
+            assert_eq!(creation(&store, &with_lookup(&made(millis)), TWO_IN_ALL).await, Creation::Created);
+        }
+    }
 }
 
 pub async fn r42_what_is_decided_or_expired_frees_its_place(store: impl CeremonyStore) {
-    for caps in [TWO_PER_SOURCE, TWO_IN_ALL] {
-        let begin = if caps == TWO_PER_SOURCE { 0 } else { 10 * LIFE };
-        let full = if caps == TWO_PER_SOURCE { Creation::SourceFull } else { Creation::Full };
-        let made = |millis: i64| AuthorizationRequest {
-            created_at: after(begin + millis),
-            expires_at: after(begin + millis + LIFE),
-            ..authorization()
-        };
-        let at = after(begin + 1);
-        let decided = made(0);
-        assert_eq!(creation(&store, &with_lookup(&decided), caps).await, Creation::Created);
-        assert_eq!(creation(&store, &with_lookup(&made(0)), caps).await, Creation::Created);
-        assert!(store.transition(&decided.id, &open("alice"), at).await.unwrap());
-        assert_eq!(creation(&store, &with_lookup(&made(2)), caps).await, full, "opened is pending still");
-        assert!(store.transition(&decided.id, &deny("alice"), at).await.unwrap());
-        assert_eq!(creation(&store, &with_lookup(&made(2)), caps).await, Creation::Created);
-        assert_eq!(creation(&store, &with_lookup(&made(LIFE - 1)), caps).await, full);
-        assert_eq!(
-            creation(&store, &with_lookup(&made(LIFE)), caps).await,
-            Creation::Created,
-            "one is over at this instant"
-        );
-        assert_eq!(creation(&store, &with_lookup(&made(LIFE)), caps).await, full);
-    }
+    let caps = TWO_PER_SOURCE;
+    let decided = made(0);
+    assert_eq!(creation(&store, &with_lookup(&decided), caps).await, Creation::Created);
+    assert_eq!(creation(&store, &with_lookup(&made(0)), caps).await, Creation::Created);
+    assert!(store.transition(&decided.id, &open("alice"), after(1)).await.unwrap());
+    assert_eq!(creation(&store, &with_lookup(&made(2)), caps).await, Creation::SourceFull, "opened is pending still");
+    assert!(store.transition(&decided.id, &deny("alice"), after(1)).await.unwrap());
+    assert_eq!(creation(&store, &with_lookup(&made(2)), caps).await, Creation::Created);
+    assert_eq!(creation(&store, &with_lookup(&made(LIFE - 1)), caps).await, Creation::SourceFull);
+    assert_eq!(
+        creation(&store, &with_lookup(&made(LIFE)), caps).await,
+        Creation::Created,
+        "one is over at this instant"
+    );
+    assert_eq!(creation(&store, &with_lookup(&made(LIFE)), caps).await, Creation::SourceFull);
 }
 
 /// Brings a new authorization request of alice into `state`. Returns it with the instant at which it has that state.
@@ -864,7 +981,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
     ];
     for hostile in HOSTILE {
         let mut new = authorization();
-        // Not every string is a valid `HumanText`. Invalid ones never reach a store there.
+        // Not every string is a valid `HumanText`. Such text is refused before it reaches a store.
         let human = crate::types::text::HumanText::new(hostile).unwrap_or_else(|_| text("'"));
         new.client.name = human.clone();
         new.client.label = Some(human.clone());

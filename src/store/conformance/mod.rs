@@ -78,7 +78,11 @@ macro_rules! store_conformance {
                 r42_a_source_has_its_cap
                 r42_an_ipv6_network_of_64_bits_counts_as_one_source
                 r42_without_an_address_only_the_total_counts
-                r42_the_total_is_capped
+                e14_ipv6_networks_of_56_and_48_bits_have_larger_caps
+                e14_at_the_cap_the_oldest_unopened_request_gives_way
+                e14_what_a_human_has_opened_never_gives_way
+                e14_an_opened_request_is_passed_over
+                e14_a_lowered_cap_is_reached_a_few_at_a_time
                 r42_what_is_decided_or_expired_frees_its_place
                 r44_every_edge_is_legal_or_not_as_the_table_says
                 r44_approved_scopes_are_some_of_those_requested
@@ -128,7 +132,9 @@ macro_rules! store_conformance {
                 a6_racing_releases_and_openings_leave_one_account_bound
                 r45_after_an_account_is_revoked_nothing_approved_before_is_live
                 r45_after_an_account_is_revoked_no_repeated_redemption_is_live
-                r42_racing_requests_stay_within_the_caps
+                r42_racing_requests_stay_within_the_cap_of_their_source
+                e14_after_a_race_the_next_request_restores_the_total_cap
+                e14_racing_requests_displace_no_request_twice_and_none_that_is_opened
                 r98_one_winner_of_64_racing_creations
                 r45_a_session_is_ended_by_one_of_64_racing_revocations
                 r49_racing_wrong_codes_are_counted_up_to_the_lock

@@ -5,14 +5,14 @@ use std::{future::Future, sync::Arc};
 use crate::{
     store::{AuthorizationKey, CeremonyStore, Creation, PendingCaps, RevokeTarget},
     types::{
-        authorization::{Decision, MAX_FAILED_ATTEMPTS, Redemption, State, Transition},
+        authorization::{AuthorizationRequest, Decision, MAX_FAILED_ATTEMPTS, Redemption, State, Transition},
         session::{RevokedBy, Use},
     },
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::fixtures::{
-    NO_CAPS, account, after, approve, approved, authorization, deny, find, is_live, listed, lookup, open, opened,
+    LIFE, NO_CAPS, account, after, approve, approved, authorization, deny, find, is_live, listed, lookup, open, opened,
     release, rotation, scopes, session, session_of, with_lookup,
 };
 
@@ -166,20 +166,93 @@ pub async fn r45_after_an_account_is_revoked_no_repeated_redemption_is_live(stor
     }
 }
 
-pub async fn r42_racing_requests_stay_within_the_caps(store: impl CeremonyStore + Clone) {
-    let caps = PendingCaps { per_source: Some(10), total: Some(15) };
-    let answers = race((0..RACERS).map(|racer| {
+pub async fn r42_racing_requests_stay_within_the_cap_of_their_source(store: impl CeremonyStore + Clone) {
+    let caps = PendingCaps { per_source: Some(10), total: None };
+    for ipv6 in [false, true] {
+        let answers = race((0..RACERS).map(|racer| {
+            let store = store.clone();
+            let mut new = authorization();
+            // Four subnets of one /56 share forty places, and no subnet has more than ten.
+            let subnet = u16::try_from(racer % 8).unwrap();
+            let one_of_eight = std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 1);
+            let one_of_two = [192, 0, 2, u8::from(racer % 2 == 0)];
+            new.client.address = Some(if ipv6 { one_of_eight.into() } else { one_of_two.into() });
+            let new = with_lookup(&new);
+            async move { store.create_authorization(&new, caps).await.unwrap() }
+        }));
+        let answers = answers.await;
+        let count = |wanted: &Creation| answers.iter().filter(|creation| *creation == wanted).count();
+        let created = if ipv6 { 40 } else { 20 };
+        assert_eq!((count(&Creation::Created), count(&Creation::SourceFull)), (created, RACERS - created));
+    }
+}
+
+/// Requests that are created at the same time may exceed the total cap together, until the next one is created.
+pub async fn e14_after_a_race_the_next_request_restores_the_total_cap(store: impl CeremonyStore + Clone) {
+    let caps = PendingCaps { per_source: None, total: Some(15) };
+    let expiring = |millis: usize| {
+        let expires_at = after(LIFE + i64::try_from(millis).unwrap());
+        with_lookup(&AuthorizationRequest { expires_at, ..authorization() })
+    };
+    let all: Vec<_> = (0..RACERS).map(expiring).collect();
+    let answers = race(all.clone().into_iter().map(|new| {
         let store = store.clone();
-        let mut new = authorization();
-        new.client.address = Some([192, 0, 2, u8::from(racer % 2 == 0)].into());
-        let new = with_lookup(&new);
         async move { store.create_authorization(&new, caps).await.unwrap() }
     }));
-    let answers = answers.await;
-    let count = |wanted| answers.iter().filter(|creation| **creation == wanted).count();
-    assert_eq!(count(Creation::Created), 15);
-    assert_eq!(count(Creation::Conflict), 0);
-    assert_eq!(count(Creation::SourceFull) + count(Creation::Full), RACERS - 15);
+    for answer in answers.await {
+        assert!(matches!(answer, Creation::Created | Creation::Displaced(_)), "{answer:?}");
+    }
+    // Each of these lets several give way.
+    let mut later = Vec::new();
+    for millis in 0..RACERS / 8 {
+        let new = expiring(RACERS + millis);
+        store.create_authorization(&new, caps).await.unwrap();
+        later.push(new);
+    }
+    let mut pending = 0;
+    for new in all.iter().chain(&later) {
+        pending += usize::from(find(&store, &new.request).await.state_at(after(1)) == State::Pending);
+    }
+    assert!(pending <= 15, "{pending}");
+}
+
+pub async fn e14_racing_requests_displace_no_request_twice_and_none_that_is_opened(store: impl CeremonyStore + Clone) {
+    const OLD: usize = 16;
+    let caps = PendingCaps { per_source: None, total: Some(u32::try_from(OLD).unwrap()) };
+    let old: Vec<_> = (0..OLD).map(|_| with_lookup(&authorization())).collect();
+    for new in &old {
+        assert_eq!(store.create_authorization(new, caps).await.unwrap(), Creation::Created);
+    }
+    let (opener, to_open) = (store.clone(), old.clone());
+    let opening = tokio::spawn(async move {
+        let mut opened = Vec::new();
+        for new in to_open.iter().rev() {
+            if opener.transition(&new.request.id, &open("alice"), after(1)).await.unwrap() {
+                opened.push(new.request.clone());
+            }
+        }
+        opened
+    });
+    let creating = race((0..RACERS).map(|_| {
+        let (store, new) = (store.clone(), authorization());
+        let new = with_lookup(&AuthorizationRequest { created_at: after(1), expires_at: after(LIFE + 1), ..new });
+        async move { store.create_authorization(&new, caps).await.unwrap() }
+    }));
+    let (answers, opened) = tokio::join!(creating, opening);
+    let (opened, mut displaced) = (opened.unwrap(), Vec::new());
+    for answer in answers {
+        if let Creation::Displaced(ids) = answer {
+            displaced.extend(ids);
+        }
+    }
+    let count = displaced.len();
+    displaced.sort();
+    displaced.dedup();
+    assert_eq!(displaced.len(), count, "each gives way once");
+    for request in opened {
+        assert!(!displaced.contains(&request.id));
+        assert_eq!(find(&store, &request).await.state_at(after(2)), State::Pending);
+    }
 }
 
 pub async fn r98_one_winner_of_64_racing_creations(store: impl CeremonyStore + Clone) {

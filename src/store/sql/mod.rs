@@ -4,8 +4,8 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Notice, Notices, PendingCaps, RevokeTarget, StoreError, StoreErrorKind,
-    StoredSession,
+    AuthorizationKey, Creation, Cutoff, DISPLACED_AT_ONCE, Notice, Notices, PendingCaps, RevokeTarget, StoreError,
+    StoreErrorKind, StoredSession,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -20,8 +20,14 @@ use crate::types::{
 };
 
 mod statements;
+#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+mod tests;
 
 pub(super) use statements::{Statements, Syntax};
+
+/// The number of requests beyond the total cap among which a new one looks for those that give way. Each creation moves
+/// the cap on by one request, so each request is among them for as many creations.
+const BEYOND_CAP: i64 = 100;
 
 /// Runs statements. A dropped transaction is rolled back.
 pub(super) trait Engine: Sync {
@@ -125,23 +131,84 @@ pub(super) async fn create_authorization<E: Engine>(
     let sql = engine.statements();
     let NewAuthorizationRequest { request, lookups } = new;
     let mut transaction = engine.begin().await?;
-    if caps != PendingCaps::default() {
-        engine.take_turn(&mut transaction, "authorization_requests").await?;
+    let id = Values::default().text(request.id.as_str());
+    if !E::run(&mut transaction, &sql.authorization_exists, id).await?.is_empty() {
+        return Ok(Creation::Conflict);
     }
-    let count = Values::default()
-        .text(request.id.as_str())
-        .text(columns::source(request).as_deref())
-        .instant(request.created_at);
-    let counted = E::run(&mut transaction, &sql.count, count).await?;
-    if let Some(refusal) = refusal(counted.first(), request, caps)? {
-        return Ok(refusal);
+    if is_source_full(engine, &mut transaction, request, caps).await? {
+        return Ok(Creation::SourceFull);
     }
+    let Some(displaced) = displace(engine, &mut transaction, request.created_at, caps).await? else {
+        return Ok(Creation::Full);
+    };
     let kept = E::run(&mut transaction, &sql.insert_authorization, Values::authorization(request)).await?;
     if kept.is_empty() || !insert_lookups(engine, &mut transaction, &request.id, lookups).await? {
         return Ok(Creation::Conflict);
     }
     E::commit(transaction).await?;
-    Ok(Creation::Created)
+    Ok(if displaced.is_empty() { Creation::Created } else { Creation::Displaced(displaced) })
+}
+
+/// Whether the source of a new request, or a wider network of it, has as many pending requests as it may. Others of the
+/// widest network wait until the transaction ends, and nobody else does.
+async fn is_source_full<E: Engine>(
+    engine: &E,
+    transaction: &mut E::Transaction,
+    request: &AuthorizationRequest,
+    caps: PendingCaps,
+) -> Result<bool, StoreError> {
+    let networks = request.client.networks();
+    let Some(widest) = networks.last().filter(|_| caps.per_source.is_some()) else { return Ok(false) };
+    engine.take_turn(transaction, &format!("authorization_requests of {widest}")).await?;
+    for network in &networks {
+        let Some(cap) = caps.of_network(*network).map(i64::from) else { continue };
+        let (first, last) = columns::sources_of(*network);
+        let values =
+            Values::default().text(first.as_str()).text(last.as_str()).instant(request.created_at).integer(cap);
+        let counted = E::run(transaction, &engine.statements().count_pending_of, values).await?;
+        if first_number(&counted)? >= cap {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Lets the oldest unopened requests give way if the total cap is reached, and returns their ids; `None` if humans have
+/// opened all.
+///
+/// A request is beyond the cap once as many as the cap were created after it, decided or not. Only those that have come
+/// to be so lately are read, and nothing is counted.
+async fn displace<E: Engine>(
+    engine: &E,
+    transaction: &mut E::Transaction,
+    now: Timestamp,
+    caps: PendingCaps,
+) -> Result<Option<Vec<AuthorizationRequestId>>, StoreError> {
+    let mut displaced = Vec::new();
+    let Some(cap) = caps.total.map(i64::from) else { return Ok(Some(displaced)) };
+    let sql = engine.statements();
+    let values = Values::default().integer(cap).instant(now).integer(BEYOND_CAP);
+    let (mut unopened, mut opened) = (Vec::new(), 0);
+    for row in &E::run(transaction, &sql.beyond_cap, values).await? {
+        match (row.integer(0)?, row.text(1)?) {
+            (Some(seq), None) => unopened.push(seq),
+            _ => opened += 1,
+        }
+    }
+    if unopened.is_empty() && opened >= cap.min(BEYOND_CAP) {
+        return Ok(None);
+    }
+    for seq in unopened.into_iter().take(DISPLACED_AT_ONCE) {
+        let rows = E::run(transaction, &sql.give_way, Values::default().integer(seq).instant(now)).await?;
+        for row in &rows {
+            displaced.push(row.text(0)?.and_then(AuthorizationRequestId::parse).ok_or_else(|| columns::garbage("id"))?);
+        }
+    }
+    Ok(Some(displaced))
+}
+
+fn first_number(rows: &[impl Row]) -> Result<i64, StoreError> {
+    Ok(rows.first().map(|row| row.integer(0)).transpose()?.flatten().unwrap_or_default())
 }
 
 /// Inserts the lookups of an authorization request. Returns `false` if one is taken.
@@ -158,26 +225,6 @@ async fn insert_lookups<E: Engine>(
         }
     }
     Ok(true)
-}
-
-/// The reason why the authorization request can't be stored, if there is one.
-fn refusal(
-    counted: Option<&impl Row>,
-    request: &AuthorizationRequest,
-    caps: PendingCaps,
-) -> Result<Option<Creation>, StoreError> {
-    let number = |index| counted.map_or(Ok(None), |row| row.integer(index)).map(Option::unwrap_or_default);
-    let (taken, from_source, pending) = (number(0)?, number(1)?, number(2)?);
-    let reached = |cap: Option<u32>, count| cap.is_some_and(|cap| count >= i64::from(cap));
-    Ok(if taken != 0 {
-        Some(Creation::Conflict)
-    } else if request.client.address.is_some() && reached(caps.per_source, from_source) {
-        Some(Creation::SourceFull)
-    } else if reached(caps.total, pending) {
-        Some(Creation::Full)
-    } else {
-        None
-    })
 }
 
 pub(super) async fn find_authorization<E: Engine>(

@@ -83,10 +83,20 @@ statements! {
     list_approved = "SELECT {authorization} FROM {authorizations} \
         WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 ORDER BY created_at DESC, seq DESC LIMIT $3";
 
-    count = "SELECT \
-        (SELECT count(*) FROM {authorizations} WHERE id = $1), \
-        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND source = $2 AND expires_at > $3), \
-        (SELECT count(*) FROM {authorizations} WHERE state = 'pending' AND expires_at > $3)";
+    authorization_exists = "SELECT id FROM {authorizations} WHERE id = $1";
+    // Counts no further than to the cap. The order lets no planner scan the pending requests of other sources.
+    count_pending_of = "SELECT count(*) FROM (SELECT 1 FROM {authorizations} \
+        WHERE state = 'pending' AND source >= $1 AND source <= $2 AND expires_at > $3 \
+        ORDER BY source, expires_at LIMIT $4) AS counted";
+    // The pending ones among the $3 requests after which exactly as many as the cap $1, or a few more, were created. By
+    // their places alone, so that neither clocks nor the number of pending requests matter.
+    beyond_cap = "SELECT seq, account_id FROM {authorizations} \
+        WHERE seq <= (SELECT coalesce(max(seq), 0) FROM {authorizations}) + 1 - $1 \
+        AND seq > (SELECT coalesce(max(seq), 0) FROM {authorizations}) + 1 - $1 - $3 AND {is_pending} ORDER BY seq";
+    // Another writer that has locked the row is displacing, opening or deciding it.
+    give_way = "UPDATE {authorizations} SET expires_at = $2 WHERE seq = \
+        (SELECT seq FROM {authorizations} WHERE seq = $1 {skip_locked}) \
+        AND state = 'pending' AND account_id IS NULL AND expires_at > $2 RETURNING id";
     insert_authorization = "INSERT INTO {authorizations} ({authorization}) VALUES ({authorization_values}) \
         ON CONFLICT DO NOTHING RETURNING id";
     insert_lookup = "INSERT INTO {lookups} (lookup, request) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING request";

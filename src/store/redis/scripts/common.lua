@@ -4,7 +4,8 @@
 --   lookup:DIGEST    string  the id of the authorization request with this lookup
 --   lookups:ID       set     the lookups of one authorization request
 --   reqs             zset    all authorization requests by expiry
---   pending          zset    the undecided ones by expiry; pending:SOURCE has those of one source
+--   pending          zset    the undecided ones by expiry; pending:NETWORK has those of one network
+--   unopened         zset    those of them that no human has opened
 --   approved:ACCOUNT set     those that the account approved and that can still be redeemed
 --   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
 --   access:DIGEST    string  the id of the session with this access token
@@ -122,19 +123,35 @@ local function insert_authorization(id, lookups, expires_at, from)
     redis.call('ZADD', key('reqs'), expires_at, id)
 end
 
+-- Returns the networks that a source counts in: itself, and of an IPv6 /64 also the /56 and the /48, by their first
+-- hexadecimal digits.
+local function networks_of(source)
+    if not source or source == '' then
+        return {}
+    end
+    if #source == 19 and string.sub(source, 1, 3) == 'v6 ' then
+        return {source, string.sub(source, 1, 17), string.sub(source, 1, 15)}
+    end
+    return {source}
+end
+
 -- Adds an authorization request to the pending ones.
-local function keep_pending(id, source, expires_at)
+local function keep_pending(id, source, expires_at, is_unopened)
     redis.call('ZADD', key('pending'), expires_at, id)
-    if source ~= '' then
-        redis.call('ZADD', key('pending:', source), expires_at, id)
+    if is_unopened then
+        redis.call('ZADD', key('unopened'), expires_at, id)
+    end
+    for _, network in ipairs(networks_of(source)) do
+        redis.call('ZADD', key('pending:', network), expires_at, id)
     end
 end
 
 -- Removes an authorization request from the pending ones.
 local function settle(id, source)
     redis.call('ZREM', key('pending'), id)
-    if source then
-        redis.call('ZREM', key('pending:', source), id)
+    redis.call('ZREM', key('unopened'), id)
+    for _, network in ipairs(networks_of(source)) do
+        redis.call('ZREM', key('pending:', network), id)
     end
 end
 

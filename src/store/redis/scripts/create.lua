@@ -1,18 +1,39 @@
--- ARGV: id, source, created_at, expires_at, cap of the source, total cap, lookups, fields …
+-- ARGV: id, source, created_at, expires_at, caps of the source's networks, total cap, how many may give way, lookups,
+-- fields …
 local id, source, now, expires_at = unpack(ARGV, 1, 4)
-local lookups, fields = lookups_at(7)
+local total, displaced_at_once = tonumber(ARGV[6]), tonumber(ARGV[7])
+local lookups, fields = lookups_at(8)
 if redis.call('EXISTS', key('req:', id)) == 1 or are_taken(lookups) then
-    return 'conflict'
+    return {'conflict'}
 end
-local function is_full(pending, cap)
-    return cap ~= '' and redis.call('ZCOUNT', pending, '(' .. now, '+inf') >= tonumber(cap)
+local function count(pending)
+    return redis.call('ZCOUNT', pending, '(' .. now, '+inf')
 end
-if source ~= '' and is_full(key('pending:', source), ARGV[5]) then
-    return 'source_full'
+local networks, place = networks_of(source), 0
+for cap in string.gmatch(ARGV[5], '%d+') do
+    place = place + 1
+    if count(key('pending:', networks[place])) >= tonumber(cap) then
+        return {'source_full'}
+    end
 end
-if is_full(key('pending'), ARGV[6]) then
-    return 'full'
+local answer = {'created'}
+if total then
+    local excess = count(key('pending')) + 1 - total
+    while excess > 0 and #answer <= displaced_at_once do
+        local oldest = redis.call('ZRANGEBYSCORE', key('unopened'), '(' .. now, '+inf', 'LIMIT', 0, 1)[1]
+        if not oldest then
+            break
+        end
+        settle(oldest, redis.call('HGET', key('req:', oldest), 'source'))
+        redis.call('HSET', key('req:', oldest), 'expires_at', now)
+        redis.call('ZADD', key('reqs'), now, oldest)
+        answer[#answer + 1] = oldest
+        excess = excess - 1
+    end
+    if excess > 0 and #answer == 1 then
+        return {'full'}
+    end
 end
 insert_authorization(id, lookups, expires_at, fields)
-keep_pending(id, source, expires_at)
-return 'created'
+keep_pending(id, source, expires_at, true)
+return answer

@@ -9,7 +9,7 @@ if are_taken(lookups) then
 end
 insert_authorization(id, lookups, expires_at, fields)
 if state == 'pending' then
-    keep_pending(id, source, expires_at)
+    keep_pending(id, source, expires_at, account == '')
 elseif state == 'approved' then
     redis.call('SADD', key('approved:', account), id)
 end
