@@ -35,10 +35,16 @@
 
 use std::future::Future;
 
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, RngAlgorithm, RngSeed, TestError, TestRunner},
+};
+use tokio::{runtime::Handle, task::block_in_place};
+
+use crate::types::random::{OsRandom, Random as _};
+
 #[doc(hidden)]
 pub mod contract;
-#[doc(hidden)]
-pub mod dice;
 #[doc(hidden)]
 pub mod dropped;
 #[doc(hidden)]
@@ -143,4 +149,38 @@ where
     });
     drop(runtime);
     drop(guard);
+}
+
+/// Checks a property with `cases` random values, in a Tokio runtime with several threads.
+///
+/// A failing value is shrunk in at most 500 runs. Then the test fails with that value and the seed that finds it again.
+#[doc(hidden)]
+pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl AsyncFn(S::Value)) {
+    let mut config = Config { cases, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
+    // In a debug build the default generator, ChaCha, takes longer than the calls that are tested.
+    config.rng_algorithm = RngAlgorithm::XorShift;
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => {
+            let mut seed = [0; 8];
+            OsRandom.fill(&mut seed).unwrap();
+            u64::from_le_bytes(seed)
+        }
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    let check = |value| block_in_place(|| Handle::current().block_on(check(value)));
+    let result = TestRunner::new(config).run(&strategy, |value| {
+        check(value);
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, value)) => {
+            eprintln!("shrunk to {value:#?}\nPROPTEST_RNG_SEED={seed} finds it again");
+            // Outside of the runner, a panic shows its place.
+            check(value);
+            panic!("a second run of the shrunk value passed; the first run: {reason}");
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
