@@ -30,7 +30,13 @@
 //! Each test runs on its own Tokio runtime with four threads, and uses its own instants. A store must use the instants
 //! that it is given, never a clock. Clones of the store must share their data. A broken promise fails its test with a
 //! panic that states what was expected.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says why"
+)]
 #![allow(missing_docs, reason = "the promises are reached by the macro alone, and say in their names what they check")]
 
 use std::future::Future;
