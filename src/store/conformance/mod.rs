@@ -182,7 +182,7 @@ pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl AsyncFn(S::Val
     match result {
         Ok(()) => {}
         Err(TestError::Fail(reason, value)) => {
-            eprintln!("shrunk to {value:#?}\nPROPTEST_RNG_SEED={seed} finds it again");
+            eprintln!("shrunk to {value:?}\nPROPTEST_RNG_SEED={seed} finds it again");
             // Outside of the runner, a panic shows its place.
             check(value);
             panic!("a second run of the shrunk value passed; the first run: {reason}");
