@@ -29,7 +29,8 @@
 //!
 //! Each test runs on its own Tokio runtime with four threads, and uses its own instants. A store must use the instants
 //! that it is given, never a clock. Clones of the store must share their data. A broken promise fails its test with a
-//! panic that states what was expected.
+//! panic that states what was expected. A random trace that fails is shrunk, and printed with its seed. The environment
+//! variable `PROPTEST_RNG_SEED` repeats it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
