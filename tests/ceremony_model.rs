@@ -6,13 +6,18 @@
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 use sha2::Digest as _;
 use tokio::{sync::Barrier, task::JoinSet};
 use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
     ceremony::{Approver, Attempt, Ceremony, CeremonyError, Decision, HandedOut, Issued, Login, Refreshing, Request},
-    store::{CeremonyStore, MemoryStore, conformance::dice::Dice},
+    store::{CeremonyStore, MemoryStore, conformance::property},
     types::{
         authorization::{Account, State},
         clock::{Clock, ManualClock},
@@ -116,7 +121,69 @@ enum Shown {
     Nothing,
 }
 
-const SHOWN: [Shown; 3] = [Shown::Right, Shown::Wrong, Shown::Nothing];
+/// What an agent presents to redeem.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    code: Shown,
+    /// None is what the mode asks for.
+    verifier: Option<Shown>,
+    poll_token: Shown,
+}
+
+const HONEST: Proof = Proof { code: Shown::Right, verifier: None, poll_token: Shown::Right };
+
+/// One step of a trace. What an agent does concerns the authorization request whose turn it is.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The clock advances by so many milliseconds.
+    Advance(i64),
+    View(&'static str),
+    Approve(&'static str),
+    Deny(&'static str),
+    Redeem(Proof),
+    /// So many wrong codes, one after the other.
+    Guess(usize),
+    /// With the refresh token of so many refreshes ago.
+    Refresh(usize),
+    RevokeSession(&'static str),
+    RevokeFirstAccessToken,
+    RevokeRefreshToken(Index),
+    RevokeAccount(&'static str),
+    /// The account of `ada` becomes inactive.
+    Suspend,
+    Restore,
+}
+
+/// What comes first here is what a failing trace shrinks to.
+fn step() -> impl Strategy<Value = Step> {
+    let name = || prop_oneof![4 => Just("ada"), 1 => Just("bob")];
+    let shown = || select(&[Shown::Right, Shown::Wrong, Shown::Nothing][..]);
+    let any_proof = (shown(), shown().prop_map(Some), shown());
+    prop_oneof![
+        8 => select(&[1, 4_000, 10_000, 59_999, 100_000][..]).prop_map(Step::Advance),
+        8 => name().prop_map(Step::View),
+        8 => name().prop_map(Step::Approve),
+        1 => name().prop_map(Step::Deny),
+        8 => Just(Step::Redeem(HONEST)),
+        6 => any_proof.prop_map(|(code, verifier, poll_token)| Step::Redeem(Proof { code, verifier, poll_token })),
+        2 => (1..=5_usize).prop_map(Step::Guess),
+        12 => prop_oneof![5 => Just(0), 2 => Just(1), 1 => Just(2)].prop_map(Step::Refresh),
+        1 => name().prop_map(Step::RevokeSession),
+        1 => Just(Step::RevokeFirstAccessToken),
+        1 => any::<Index>().prop_map(Step::RevokeRefreshToken),
+        1 => name().prop_map(Step::RevokeAccount),
+        1 => Just(Step::Suspend),
+        3 => Just(Step::Restore),
+    ]
+}
+
+/// The steps of a turn, and the authorization request whose turn it is. What is rare needs several steps in a row.
+type Turn = (usize, Vec<Step>);
+
+/// A trace has about 150 steps.
+fn trace() -> impl Strategy<Value = Vec<Turn>> {
+    vec((0..4_usize, vec(step(), 1..=7)), 1..=75)
+}
 
 /// A session as the specification tells it.
 #[derive(Debug)]
@@ -307,42 +374,50 @@ fn name_of<T>(answer: &Result<T, CeremonyError>) -> &'static str {
     }
 }
 
-async fn run(stage: &Stage, trace: u64, alone: bool) {
-    const STEPS: usize = 150;
-    let mut dice = Dice(trace);
+async fn run(stage: &Stage, alone: bool, turns: Vec<Turn>) {
+    stage.accounts.inactive.lock().unwrap().clear();
     let detached = if alone { Mode::DetachedOrCode } else { Mode::Detached };
     let mut all = Vec::new();
     for mode in [Mode::Claim, Mode::Browser, detached, Mode::FinishCode] {
         all.push(Model::start(stage, mode).await);
     }
-    // Some traces are of a clumsy agent, which guesses until the login is locked.
-    let clumsy = trace % 3 == 0;
-    let mut chosen = 0;
-    for step in 0..STEPS {
-        // Mostly the same one again: what is rare needs several steps in a row.
-        chosen = if dice.below(4) == 0 { dice.below(all.len()) } else { chosen };
-        let name = dice.pick(&["ada", "ada", "ada", "ada", "bob"]);
-        let roll = dice.below(16);
-        let context = format!("trace {trace} step {step} roll {roll} {name} {:?} at {}", all[chosen], stage.now());
-        match roll {
-            0..=1 => view(stage, &mut all[chosen], name, &context).await,
-            2..=3 => approve(stage, &mut all[chosen], name, &context).await,
-            4 => deny(stage, &mut all[chosen], name, dice.below(4) == 0, &context).await,
-            5..=8 => exchange(stage, &mut all[chosen], &mut dice, clumsy, &context).await,
-            9..=11 => refresh(stage, &mut all[chosen], &mut dice, &context).await,
-            12 => revoke(stage, &mut all, chosen, name, &mut dice, &context).await,
-            13 => {
-                let mut inactive = stage.accounts.inactive.lock().unwrap();
-                if dice.below(6) == 0 { inactive.push("acct_ada".into()) } else { inactive.clear() }
+    for (chosen, steps) in turns {
+        for step in steps {
+            let context = &format!("{step:?} of {:?} at {}", all[chosen], stage.now());
+            let model = &mut all[chosen];
+            match step {
+                Step::Advance(millis) => stage.clock.advance(seconds(millis)),
+                Step::View(name) => view(stage, model, name, context).await,
+                Step::Approve(name) => approve(stage, model, name, context).await,
+                Step::Deny(name) => deny(stage, model, name, context).await,
+                Step::Redeem(proof) => redeem(stage, model, proof, context).await,
+                Step::Guess(times) => {
+                    for _ in 0..times {
+                        redeem(stage, model, Proof { code: Shown::Wrong, ..HONEST }, context).await;
+                    }
+                }
+                Step::Refresh(age) => refresh(stage, model, age, context).await,
+                Step::RevokeSession(name) => revoke_session(stage, model, name, context).await,
+                Step::RevokeFirstAccessToken => {
+                    let Some(session) = &mut model.session else { continue };
+                    stage.ceremony.revoke_token(&session.access[0]).await.unwrap();
+                    session.revoked |= session.access.len() == 1;
+                }
+                Step::RevokeRefreshToken(index) => {
+                    let Some(session) = &mut model.session else { continue };
+                    stage.ceremony.revoke_token(&session.refresh[index.index(session.refresh.len())]).await.unwrap();
+                    session.revoked = true;
+                }
+                Step::RevokeAccount(name) => revoke_account(stage, &mut all, name, context).await,
+                Step::Suspend => stage.accounts.inactive.lock().unwrap().push("acct_ada".into()),
+                Step::Restore => stage.accounts.inactive.lock().unwrap().clear(),
             }
-            _ => stage.clock.advance(seconds([1, 4_000, 10_000, 59_999, 100_000][dice.below(5)])),
+            all[chosen].check(stage, context).await;
         }
-        all[chosen].check(stage, &context).await;
     }
     for model in &all {
-        model.check(stage, &format!("trace {trace} in the end: {model:?}")).await;
+        model.check(stage, &format!("in the end: {model:?}")).await;
     }
-    stage.accounts.inactive.lock().unwrap().clear();
 }
 
 async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
@@ -375,10 +450,7 @@ async fn approve(stage: &Stage, model: &mut Model, name: &'static str, context: 
     model.approve(stage.now(), code);
 }
 
-async fn deny(stage: &Stage, model: &mut Model, name: &'static str, sure: bool, context: &str) {
-    if !sure {
-        return;
-    }
+async fn deny(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
     let own = model.account == Some(name);
     let legal = model.state(stage.now()) == State::Pending && own;
     let again = model.state == State::Denied && own;
@@ -397,11 +469,12 @@ fn text_of(code: &HandedOut) -> String {
     }
 }
 
-async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: bool, context: &str) {
+async fn redeem(stage: &Stage, model: &mut Model, proof: Proof, context: &str) {
     let active =
         !model.account.is_some_and(|name| stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}")));
     let now = stage.now();
-    if model.mode == Mode::Claim && dice.below(3) > 0 {
+    let Proof { code, verifier, poll_token: poll } = proof;
+    if model.mode == Mode::Claim && code == Shown::Right {
         let answer = stage.ceremony.redeem(&model.token, &Redeemer::default()).await;
         assert_eq!(name_of(&answer), model.by_state(now, active), "{context}");
         if let Ok(issued) = answer {
@@ -409,16 +482,7 @@ async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: boo
         }
         return;
     }
-    // Mostly as an honest agent does it.
-    let honest = !clumsy && dice.below(2) == 0;
-    let usual_verifier = if model.mode == Mode::Browser { Shown::Right } else { Shown::Nothing };
-    let (code, verifier, poll) = if clumsy {
-        (if dice.below(12) == 0 { Shown::Right } else { Shown::Wrong }, usual_verifier, Shown::Right)
-    } else {
-        let mut show = |usual: Shown| if honest { usual } else { SHOWN[dice.below(3)] };
-        (show(Shown::Right), show(usual_verifier), show(Shown::Right))
-    };
-    let code = if code == Shown::Nothing { Shown::Wrong } else { code };
+    let verifier = verifier.unwrap_or(if model.mode == Mode::Browser { Shown::Right } else { Shown::Nothing });
     let right_code = match (model.mode, &model.code) {
         (Mode::Detached, _) => {
             let polled = stage.ceremony.login_status(model.id.as_str(), &model.token).await.unwrap();
@@ -447,27 +511,25 @@ async fn exchange(stage: &Stage, model: &mut Model, dice: &mut Dice, clumsy: boo
     let mut attempt = Attempt::new(model.id.as_str(), &presented);
     (attempt.verifier, attempt.poll_token) = (verifier_text.as_deref(), poll_text.as_deref());
     let answer = stage.ceremony.redeem_login(&attempt).await;
-    let context = format!("{context} with code {code:?} verifier {verifier:?} poll token {poll:?}");
     assert_eq!(name_of(&answer), model.exchange(now, active, code, verifier, poll), "{context}");
     if let Ok(issued) = answer {
         model.issued(now, &issued);
     }
 }
 
-async fn refresh(stage: &Stage, model: &mut Model, dice: &mut Dice, context: &str) {
+async fn refresh(stage: &Stage, model: &mut Model, age: usize, context: &str) {
     let account = model.account;
     let Some(session) = &mut model.session else { return };
     let inactive =
         account.is_some_and(|name| stage.accounts.inactive.lock().unwrap().contains(&format!("acct_{name}")));
     let now = stage.now();
-    // Mostly the current token, sometimes the one before, seldom an older one.
-    let age = [0, 0, 0, 0, 0, 1, 1, 2][dice.below(8)].min(session.refresh.len() - 1);
+    let age = age.min(session.refresh.len() - 1);
     let token = session.refresh[session.refresh.len() - 1 - age].clone();
     let answer = stage.ceremony.refresh(&Refreshing::new(&token)).await;
     let alive = !session.revoked && now < session.refresh_end;
     let repeated = age == 1 && now - session.refreshed_at < GRACE;
     let good = alive && !inactive && (age == 0 || repeated);
-    assert_eq!(answer.is_ok(), good, "{context} with the token {age} ago: {answer:?}");
+    assert_eq!(answer.is_ok(), good, "{context}: {answer:?}");
     let Ok(issued) = answer else {
         session.revoked |= alive;
         return;
@@ -485,54 +547,38 @@ async fn refresh(stage: &Stage, model: &mut Model, dice: &mut Dice, context: &st
     session.refresh_end = (now + REFRESH).min(session.created_at + SESSION);
 }
 
-async fn revoke(stage: &Stage, all: &mut [Model], chosen: usize, name: &'static str, dice: &mut Dice, context: &str) {
+async fn revoke_account(stage: &Stage, all: &mut [Model], name: &'static str, context: &str) {
     let now = stage.now();
-    if dice.below(6) == 0 {
-        let account: Account = common::account(name);
-        let ended = stage.ceremony.revoke_all(&account.id).await.unwrap();
-        let mut expected = 0;
-        for model in all.iter_mut().filter(|model| model.account == Some(name)) {
-            if model.state(now) == State::Approved {
-                model.state = State::Revoked;
-            }
-            if let Some(session) = model.session.as_mut().filter(|session| !session.revoked) {
-                session.revoked = true;
-                expected += 1;
-            }
+    let account: Account = common::account(name);
+    let ended = stage.ceremony.revoke_all(&account.id).await.unwrap();
+    let mut expected = 0;
+    for model in all.iter_mut().filter(|model| model.account == Some(name)) {
+        if model.state(now) == State::Approved {
+            model.state = State::Revoked;
         }
-        // Other traces leave sessions of the same humans behind.
-        assert!(ended >= expected, "{context}");
-        return;
-    }
-    let own = all[chosen].account == Some(name);
-    let Some(session) = &mut all[chosen].session else { return };
-    match dice.below(3) {
-        0 => {
-            let ended = stage.ceremony.revoke_session(&common::account(name).id, &session.id).await.unwrap();
-            assert_eq!(ended, own && !session.revoked, "{context}");
-            session.revoked |= own;
-        }
-        1 => {
-            let oldest = session.access[0].clone();
-            stage.ceremony.revoke_token(&oldest).await.unwrap();
-            session.revoked |= session.access.len() == 1;
-        }
-        _ => {
-            let any = session.refresh[dice.below(session.refresh.len())].clone();
-            stage.ceremony.revoke_token(&any).await.unwrap();
+        if let Some(session) = model.session.as_mut().filter(|session| !session.revoked) {
             session.revoked = true;
+            expected += 1;
         }
     }
+    // Other traces leave sessions of the same humans behind.
+    assert!(ended >= expected, "{context}");
 }
 
-const TRACES: u64 = 300;
+async fn revoke_session(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
+    let own = model.account == Some(name);
+    let Some(session) = &mut model.session else { return };
+    let ended = stage.ceremony.revoke_session(&common::account(name).id, &session.id).await.unwrap();
+    assert_eq!(ended, own && !session.revoked, "{context}");
+    session.revoked |= own;
+}
 
-async fn traces(store: impl CeremonyStore + Clone, traces: u64) {
+const TRACES: u32 = 300;
+
+fn traces(store: impl CeremonyStore + Clone, traces: u32) {
     for alone in [false, true] {
         let stage = Stage::on(store.clone(), alone);
-        for trace in 0..traces {
-            run(&stage, trace, alone).await;
-        }
+        property(traces, trace(), async |turns| run(&stage, alone, turns).await);
     }
 }
 
@@ -744,11 +790,11 @@ macro_rules! on_each_store {
         mod $store {
             use super::*;
 
-            #[tokio::test]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             $(#[$attribute])*
             async fn r44_r74_r108_random_traces_agree_with_the_model() {
                 let (store, _place) = $fresh.await;
-                traces(store, $traces).await;
+                traces(store, $traces);
             }
 
             #[tokio::test]

@@ -2,23 +2,29 @@
 //! (security rows R15, R16, R18, R28, R34, R40).
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::SocketAddr};
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
+use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tower::ServiceExt;
+use tower_agent_auth::store::conformance::property;
 
+#[path = "common/changes.rs"]
+mod changes;
 mod common;
+
+use changes::{Change, change, changed};
 use common::{Answer, Service, browse, config};
 
 /// Serves the tests' service on a port of its own.
@@ -147,136 +153,163 @@ async fn r15_r16_r18_what_no_client_library_would_send() {
     assert_eq!(service.handled(), 0);
 }
 
-/// A source of requests that repeats itself (SplitMix64).
-struct Dice(u64);
+/// What a request is made of, and a change of it. `<claim>` and the like stand for secrets of the service.
+type Near = (&'static str, Option<Change>);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
+/// A request near one that the service takes.
+#[derive(Clone, Debug)]
+struct Bent {
+    method: Method,
+    path: Near,
+    headers: Vec<(&'static str, Near)>,
+    body: Near,
+}
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[(self.roll() % from.len() as u64) as usize]
-    }
-
-    /// Something near a text: cut, doubled, with a byte changed, or as it is.
-    fn bend(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut bytes = text.to_vec();
-        let place = (self.roll() % (bytes.len() as u64 + 1)) as usize;
-        match self.roll() % 5 {
-            0 => bytes.truncate(place),
-            1 => bytes.insert(place, (self.roll() % 256) as u8),
-            2 if !bytes.is_empty() => {
-                let place = place % bytes.len();
-                bytes[place] = (self.roll() % 256) as u8;
+impl Bent {
+    fn request(&self, secrets: &[(&str, String)]) -> Option<Request<Body>> {
+        let bent = |(text, change): &Near| {
+            let filled = secrets.iter().fold((*text).to_owned(), |text, (name, secret)| text.replace(name, secret));
+            changed(filled.as_bytes(), change.as_slice())
+        };
+        let mut request = Request::new(Body::from(bent(&self.body)));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = bent(&self.path).try_into().ok()?;
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_bytes(&bent(value)) {
+                request.headers_mut().append(*name, value);
             }
-            3 => bytes.extend_from_within(..),
-            _ => {}
         }
-        bytes
+        Some(request)
     }
 }
 
-#[tokio::test]
-async fn no_request_whatever_is_a_fault_of_the_service() {
-    let service = Service::with(config().no_limits());
-    let session = service.session("ada", &["projects:read"]).await;
-    let pending = service.register(&["projects:read"]).await;
-    let form = service.open("ada", &pending).await;
-    let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
-    let paths = [
-        "/projects",
-        "/billing",
-        "/optional",
-        "/sessions",
-        "/auth.md",
-        "/agent/auth",
-        "/agent/auth/claim",
-        "/agent/auth/claim/complete",
-        "/agent/auth/revoke",
-        "/agent-sessions/start",
-        "/agent-sessions/poll",
-        "/agent-sessions/exchange",
-        "/agent-sessions/refresh",
-        "/agent-sessions/revoke",
-        "/account/agent-sessions?after=ses_x",
-        "/.well-known/oauth-protected-resource",
-        "/.well-known/oauth-authorization-server",
-        "/sessions?after=ses_x&done=revoked",
-        "/projects?access_token=x",
-    ];
-    let paths: Vec<String> = paths.map(str::to_owned).into_iter().chain([pending.path()]).collect();
-    let methods =
-        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
-    let values: Vec<Vec<u8>> = [
-        format!("Bearer {}", secret("access_token")),
-        format!("Bearer {}", secret("refresh_token")),
-        "Basic x".into(),
-        format!("user=ada; {}", form.cookie),
-        "application/json".into(),
-        "application/x-www-form-urlencoded; charset=utf-8".into(),
-        "https://api.example.com".into(),
-        "null".into(),
-        "same-origin".into(),
-        "prefetch".into(),
-        "\"x\", *".into(),
-        "10.0.0.1, x".into(),
-    ]
-    .map(String::into_bytes)
-    .into();
-    let names = [
-        "authorization",
-        "cookie",
-        "content-type",
-        "origin",
-        "sec-fetch-site",
-        "sec-purpose",
-        "if-none-match",
-        "x-forwarded-for",
-    ];
-    let bodies: Vec<Vec<u8>> = [
-        json!({ "type": "user_claimed", "client_name": "x", "requested_scopes": ["projects:read"] }).to_string(),
-        json!({ "claim_token": pending.claim_token }).to_string(),
-        json!({ "token": "x" }).to_string(),
-        json!({ "mode": "interactive", "client_type": "cli", "callback_url": "http://127.0.0.1:4000/?a=b", "state": "s",
-            "code_challenge": "0".repeat(64), "scopes": ["projects:read"] })
-        .to_string(),
-        json!({ "auth_request_id": pending.id, "poll_token": "aap_x", "exchange_code": "aae_x", "code_verifier": "x" })
-            .to_string(),
-        json!({ "refresh_token": secret("refresh_token"), "scopes": ["projects:read"], "resource": "x" }).to_string(),
-        json!({ "session_id": secret("session_id") }).to_string(),
-        format!("csrf={}&decision=approve&scope=projects%3Awrite", form.csrf),
-        "token=x&token=y".into(),
-        "[[[[{\"a\":1e999}]]]]".into(),
-    ]
-    .map(String::into_bytes)
-    .into();
+/// Mostly what belongs together, so that changes reach beyond the first check. At times a part is of another request.
+fn bent() -> impl Strategy<Value = Bent> {
+    let part = || option::weighted(0.1, select(REQUESTS));
+    let header = (select(HEADERS), (select(VALUES), option::weighted(0.8, change())));
+    let changes = (option::weighted(0.2, change()), option::weighted(0.5, change()));
+    (select(REQUESTS), [part(), part(), part()], vec(header, 0..3), changes).prop_map(
+        |(request, others, more, changes)| {
+            let [method, headers, body] = others.map(|other| other.unwrap_or_else(|| request.clone()));
+            let usual = headers.2.iter().map(|(name, value)| (*name, (*value, None)));
+            let headers = usual.chain(more).collect();
+            Bent { method: method.0, path: (request.1, changes.0), headers, body: (body.3, changes.1) }
+        },
+    )
+}
 
-    let mut dice = Dice(2026);
-    let mut statuses = std::collections::BTreeMap::new();
-    for round in 0..30_000 {
-        let path = dice.pick(&paths).clone();
-        let path = if round % 3 == 0 { dice.bend(path.as_bytes()) } else { path.into_bytes() };
-        let Ok(uri) = http::Uri::try_from(path) else { continue };
-        let body = dice.pick(&bodies).clone();
-        let mut request = Request::new(Body::from(dice.bend(&body)));
-        *request.method_mut() = dice.pick(&methods).clone();
-        *request.uri_mut() = uri;
-        for _ in 0..dice.roll() % 4 {
-            let name = HeaderName::from_static(dice.pick::<&str>(&names));
-            let value = dice.pick(&values).clone();
-            if let Ok(value) = HeaderValue::from_bytes(&dice.bend(&value)) {
-                request.headers_mut().append(name, value);
-            }
+/// The method, the path, the headers and the body of a request that the service takes.
+type Whole = (Method, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const AGENT: &[(&str, &str)] = &[("authorization", "Bearer <access>"), ("content-type", "application/json")];
+const HUMAN: &[(&str, &str)] = &[
+    ("cookie", "user=ada; <cookie>"),
+    ("origin", "https://api.example.com"),
+    ("sec-fetch-site", "same-origin"),
+    ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+];
+const REQUESTS: &[Whole] = &[
+    (Method::GET, "/projects", AGENT, ""),
+    (Method::GET, "/projects?access_token=x", AGENT, "token=x&token=y"),
+    (Method::PUT, "/optional", AGENT, "[[[[{\"a\":1e999}]]]]"),
+    (Method::DELETE, "/billing", HUMAN, ""),
+    (Method::HEAD, "/auth.md", &[], ""),
+    (Method::GET, "/.well-known/oauth-protected-resource", &[], ""),
+    (Method::OPTIONS, "/.well-known/oauth-authorization-server", &[], ""),
+    (Method::GET, "/sessions?after=ses_x&done=revoked", HUMAN, ""),
+    (Method::POST, "/sessions", HUMAN, "csrf=<csrf>&session=<session>"),
+    (Method::GET, "<page>", HUMAN, ""),
+    (Method::POST, "<page>", HUMAN, "csrf=<csrf>&decision=approve&scope=projects%3Aread"),
+    (
+        Method::POST,
+        "/agent/auth",
+        AGENT,
+        r#"{"type":"user_claimed","client_name":"x","requested_scopes":["projects:read"]}"#,
+    ),
+    (Method::POST, "/agent/auth/claim", AGENT, r#"{"claim_token":"<claim>"}"#),
+    (Method::POST, "/agent/auth/claim/complete", AGENT, r#"{"claim_token":"<claim>"}"#),
+    (Method::POST, "/agent/auth/revoke", AGENT, r#"{"token":"<refresh>"}"#),
+    (
+        Method::POST,
+        "/agent-sessions/start",
+        AGENT,
+        r#"{"mode":"interactive","client_type":"cli","callback_url":"http://127.0.0.1:4000/?a=b","state":"s",
+        "code_challenge":"0000000000000000000000000000000000000000000000000000000000000000",
+        "scopes":["projects:read"]}"#,
+    ),
+    (Method::POST, "/agent-sessions/poll", AGENT, r#"{"auth_request_id":"<login>","poll_token":"<poll>"}"#),
+    (
+        Method::POST,
+        "/agent-sessions/exchange",
+        AGENT,
+        r#"{"auth_request_id":"<login>","poll_token":"<poll>","exchange_code":"aae_x","code_verifier":"x"}"#,
+    ),
+    (
+        Method::POST,
+        "/agent-sessions/refresh",
+        AGENT,
+        r#"{"refresh_token":"<refresh>","resource":"https://api.example.com"}"#,
+    ),
+    (Method::POST, "/agent-sessions/revoke", AGENT, r#"{"session_id":"<session>"}"#),
+    (Method::GET, "/account/agent-sessions?after=ses_x", AGENT, ""),
+];
+const HEADERS: &[&str] = &[
+    "authorization",
+    "cookie",
+    "content-type",
+    "origin",
+    "sec-fetch-site",
+    "sec-purpose",
+    "if-none-match",
+    "x-forwarded-for",
+];
+const VALUES: &[&str] = &[
+    "Bearer <access>",
+    "Bearer <refresh>",
+    "Basic x",
+    "user=ada; <cookie>",
+    "application/json",
+    "application/x-www-form-urlencoded; charset=utf-8",
+    "https://api.example.com",
+    "null",
+    "same-origin",
+    "prefetch",
+    "\"x\", *",
+    "10.0.0.1, x",
+];
+
+/// Several requests in a row to one service: about 8,000 in all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_request_whatever_is_a_fault_of_the_service() {
+    let statuses = RefCell::new(BTreeMap::new());
+    property(80, vec(bent(), 1..=200), async |requests| {
+        let service = Service::with(config().no_limits());
+        let session = service.session("ada", &["projects:read"]).await;
+        let pending = service.register(&["projects:read"]).await;
+        let form = service.open("ada", &pending).await;
+        let login = json!({ "mode": "detached", "client_type": "cli", "scopes": ["projects:read"] });
+        let login = service.post("/agent-sessions/start", &login).await;
+        let started = |field: &str| login.json[field].as_str().unwrap().to_owned();
+        let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
+        let secrets = [
+            ("<access>", secret("access_token")),
+            ("<refresh>", secret("refresh_token")),
+            ("<session>", secret("session_id")),
+            ("<page>", pending.path()),
+            ("<claim>", pending.claim_token),
+            ("<login>", started("auth_request_id")),
+            ("<poll>", started("poll_token")),
+            ("<cookie>", form.cookie),
+            ("<csrf>", form.csrf),
+        ];
+        for (number, bent) in requests.iter().enumerate() {
+            let Some(request) = bent.request(&secrets) else { continue };
+            let shown = format!("{number}: {} {} {:?}", request.method(), request.uri(), request.headers());
+            let status = service.send(request).await.status;
+            assert!(!status.is_server_error(), "{status} to {shown}");
+            *statuses.borrow_mut().entry(status.as_u16()).or_insert(0) += 1;
         }
-        let shown = format!("round {round}: {} {} {:?}", request.method(), request.uri(), request.headers());
-        let status = service.send(request).await.status;
-        assert!(!status.is_server_error(), "{status} to {shown}");
-        *statuses.entry(status.as_u16()).or_insert(0) += 1;
-    }
-    assert!(statuses.len() > 8, "the dice reach every kind of answer: {statuses:?}");
+    });
+    let statuses = statuses.into_inner();
+    assert!(statuses.len() > 8, "every kind of response is reached: {statuses:?}");
 }

@@ -4,8 +4,13 @@
 
 use std::{fs, path::Path};
 
-use proptest::{prelude::*, sample::Index};
+use proptest::prelude::*;
 use tower_agent_auth_fuzz::{TARGETS, Target};
+
+#[path = "../../tests/common/changes.rs"]
+mod changes;
+
+use changes::{change, changed};
 
 fn target(name: &str) -> Target {
     TARGETS.iter().find(|(known, _)| *known == name).unwrap().1
@@ -18,46 +23,6 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     paths.sort();
     assert!(!paths.is_empty(), "no seed for {name}");
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
-}
-
-/// One change of an input.
-#[derive(Clone, Debug)]
-enum Change {
-    Insert(Index, u8),
-    Replace(Index, u8),
-    Remove(Index),
-    Cut(Index),
-    Double(Index),
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    let at = any::<Index>;
-    // Bytes that mean something in some grammar, as often as any other.
-    let byte = || prop_oneof![any::<u8>(), proptest::sample::select(&b"\0\t\n\r \"%&',./:;=?@[\\]{}~\x7f\x80\xff"[..])];
-    prop_oneof![
-        (at(), byte()).prop_map(|(at, byte)| Change::Insert(at, byte)),
-        (at(), byte()).prop_map(|(at, byte)| Change::Replace(at, byte)),
-        at().prop_map(Change::Remove),
-        at().prop_map(Change::Cut),
-        at().prop_map(Change::Double),
-    ]
-}
-
-fn changed(seed: &[u8], changes: &[Change]) -> Vec<u8> {
-    let mut input = seed.to_vec();
-    for change in changes {
-        let length = input.len();
-        match change {
-            Change::Insert(at, byte) => input.insert(at.index(length + 1), *byte),
-            _ if length == 0 => {}
-            Change::Replace(at, byte) => input[at.index(length)] = *byte,
-            Change::Remove(at) => drop(input.remove(at.index(length))),
-            Change::Cut(at) => input.truncate(at.index(length)),
-            Change::Double(at) if length < 4_096 => input.extend_from_within(at.index(length)..),
-            Change::Double(_) => {}
-        }
-    }
-    input
 }
 
 fn near_a_seed(name: &str, times: u32) {

@@ -29,8 +29,15 @@
 //!
 //! Each test runs on its own Tokio runtime with four threads, and uses its own instants. A store must use the instants
 //! that it is given, never a clock. Clones of the store must share their data. A broken promise fails its test with a
-//! panic that states what was expected.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! panic that states what was expected. A random trace that fails is shrunk, and printed with its seed. The environment
+//! variable `PROPTEST_RNG_SEED` repeats it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says why"
+)]
 #![allow(missing_docs, reason = "the promises are reached by the macro alone, and say in their names what they check")]
 
 use std::{
@@ -53,10 +60,16 @@ use crate::{
     },
 };
 
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, RngAlgorithm, RngSeed, TestError, TestRunner},
+};
+use tokio::{runtime::Handle, task::block_in_place};
+
+use crate::types::random::{OsRandom, Random as _};
+
 #[doc(hidden)]
 pub mod contract;
-#[doc(hidden)]
-pub mod dice;
 #[doc(hidden)]
 pub mod dropped;
 #[doc(hidden)]
@@ -228,4 +241,38 @@ where
     });
     drop(runtime);
     drop(guard);
+}
+
+/// Checks a property with `cases` random values, in a Tokio runtime with several threads.
+///
+/// A failing value is shrunk in at most 500 runs. Then the test fails with that value and the seed that finds it again.
+#[doc(hidden)]
+pub fn property<S: Strategy>(cases: u32, strategy: S, check: impl AsyncFn(S::Value)) {
+    let mut config = Config { cases, max_shrink_iters: 500, failure_persistence: None, ..Config::default() };
+    // In a debug build the default generator, ChaCha, takes longer than the calls that are tested.
+    config.rng_algorithm = RngAlgorithm::XorShift;
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => {
+            let mut seed = [0; 8];
+            OsRandom.fill(&mut seed).unwrap();
+            u64::from_le_bytes(seed)
+        }
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    let check = |value| block_in_place(|| Handle::current().block_on(check(value)));
+    let result = TestRunner::new(config).run(&strategy, |value| {
+        check(value);
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, value)) => {
+            eprintln!("shrunk to {value:?}\nPROPTEST_RNG_SEED={seed} finds it again");
+            // Outside of the runner, a panic shows its place.
+            check(value);
+            panic!("a second run of the shrunk value passed; the first run: {reason}");
+        }
+        Err(error) => panic!("{error}"),
+    }
 }

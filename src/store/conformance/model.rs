@@ -1,5 +1,7 @@
 //! Random traces against a model written from the specification, not from the code under test.
 
+use proptest::{collection::vec, prelude::*, sample::select};
+
 use crate::{
     store::{CeremonyStore, RevokeTarget},
     types::{
@@ -10,18 +12,56 @@ use crate::{
 };
 
 use super::{
-    dice::Dice,
     fixtures::{
         account, after, approve_until, authorization, checked, create, deny, find, open, release, rotation, scopes,
         session_of,
     },
+    property,
 };
 
-const TRACES: u64 = 256;
-const STEPS: usize = 60;
+const TRACES: u32 = 256;
+/// A trace has half as many steps on average.
+const MAX_STEPS: usize = 120;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 /// The lifetimes of a trace's authorization requests, in clock steps. A trace advances the clock by about 11 steps.
 const LIVES: [i64; 3] = [5, 8, 11];
+
+/// What happens to one of the authorization requests, by one of the accounts.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The clock advances.
+    Advance(i64),
+    Open,
+    Release,
+    /// With these scopes.
+    Approve(&'static str),
+    Deny,
+    FailedAttempt,
+    Redeem,
+    /// With the current token, and then with the used-up one.
+    Refresh,
+    Revoke,
+    RevokeSession,
+    RevokeAccount,
+}
+
+/// The authorization request, the account and the step. What comes first here is what a failing trace shrinks to.
+fn step() -> impl Strategy<Value = (usize, &'static str, Step)> {
+    let step = prop_oneof![
+        2 => (0_i64..4).prop_map(Step::Advance),
+        3 => Just(Step::Open),
+        1 => Just(Step::Release),
+        3 => select(&["a", "a b", "a b c", "", "a d"][..]).prop_map(Step::Approve),
+        1 => Just(Step::Deny),
+        1 => Just(Step::FailedAttempt),
+        2 => Just(Step::Redeem),
+        1 => Just(Step::Refresh),
+        1 => Just(Step::Revoke),
+        1 => Just(Step::RevokeSession),
+        1 => Just(Step::RevokeAccount),
+    ];
+    (0..LIVES.len(), select(&ACCOUNTS[..]), step)
+}
 
 /// An authorization request as the specification defines it, and the session that it became.
 struct Expected {
@@ -112,16 +152,11 @@ impl Expected {
 }
 
 pub async fn r44_random_traces_agree_with_the_model(store: impl CeremonyStore) {
-    for trace in 0..TRACES {
-        run(&store, trace).await;
-    }
+    property(TRACES, vec(step(), 1..=MAX_STEPS), async |steps| run(&store, &steps).await);
 }
 
-async fn run(store: &impl CeremonyStore, trace: u64) {
-    let mut dice = Dice(trace);
+async fn run(store: &impl CeremonyStore, steps: &[(usize, &str, Step)]) {
     let mut now = 0;
-    let names = ACCOUNTS.map(|name| format!("{name}-{trace}"));
-    let names = [names[0].as_str(), names[1].as_str()];
     let mut all = Vec::new();
     for life in LIVES {
         let authorization = AuthorizationRequest { expires_at: after(life), ..authorization() };
@@ -129,59 +164,62 @@ async fn run(store: &impl CeremonyStore, trace: u64) {
         let state = State::Pending;
         all.push(Expected { authorization, state, account: None, granted: None, failed_attempts: 0, session: None });
     }
-    for step in 0..STEPS {
-        let (at, account) = (after(now), dice.pick(&names));
-        let chosen = dice.below(LIVES.len());
-        let roll = dice.below(17);
-        let context = format!("trace {trace} step {step} roll {roll} authorization {chosen} at {now}");
-        let expected = &mut all[chosen];
-        let (transition, legal) = match roll {
-            0..=2 => (Some(open(account)), expected.open(account)),
-            3..=5 => {
-                let granted = dice.pick(&["a", "a b", "a b c", "", "a d"]);
-                let life = LIVES[chosen];
-                (Some(approve_until(account, granted, life)), expected.decide(account, Some(granted)))
+    // The store still has what other traces left, so the accounts are of this trace alone.
+    let trace = all[0].authorization.id.clone();
+    for (number, (chosen, name, step)) in steps.iter().enumerate() {
+        let account = &format!("{name}-{trace}");
+        let context = &format!("step {number} at {now}: {name} {step:?} of {chosen}");
+        let (at, expected) = (after(now), &mut all[*chosen]);
+        let transition = match *step {
+            Step::Advance(millis) => {
+                now += millis;
+                None
             }
-            16 => (Some(release(account)), expected.release(account)),
-            6 => (Some(deny(account)), expected.decide(account, None)),
-            7 => (Some(Transition::Revoke), expected.leave_approved(State::Revoked)),
-            14 => (Some(Transition::FailedAttempt), expected.miss()),
-            15 => {
-                refresh(store, expected, at, &context).await;
-                (None, false)
+            Step::Open => Some((open(account), expected.open(account))),
+            Step::Release => Some((release(account), expected.release(account))),
+            Step::Approve(granted) => {
+                let legal = expected.decide(account, Some(granted));
+                Some((approve_until(account, granted, LIVES[*chosen]), legal))
             }
-            8..=9 => {
-                let owner = expected.account.clone().unwrap_or_else(|| account.to_owned());
-                let new = session_of(&expected.authorization, &owner);
-                let legal = expected.leave_approved(State::Redeemed);
-                assert_eq!(store.redeem(&new, at).await.unwrap(), legal, "{context}");
-                if legal {
-                    expected.session = Some((new, true));
-                }
-                (None, false)
+            Step::Deny => Some((deny(account), expected.decide(account, None))),
+            Step::FailedAttempt => Some((Transition::FailedAttempt, expected.miss())),
+            Step::Redeem => {
+                redeem(store, expected, account, at, context).await;
+                None
             }
-            10 => {
-                revoke_account(store, &mut all, account, at, &context).await;
-                (None, false)
+            Step::Refresh => {
+                refresh(store, expected, at, context).await;
+                None
             }
-            11 => {
-                revoke_session(store, expected, account, at, &context).await;
-                (None, false)
+            Step::Revoke => Some((Transition::Revoke, expected.leave_approved(State::Revoked))),
+            Step::RevokeSession => {
+                revoke_session(store, expected, account, at, context).await;
+                None
             }
-            _ => {
-                now += dice.below(4) as i64;
-                (None, false)
+            Step::RevokeAccount => {
+                revoke_account(store, &mut all, account, at, context).await;
+                None
             }
         };
-        if let Some(transition) = transition {
-            let id = &all[chosen].authorization.id;
+        if let Some((transition, legal)) = transition {
+            let id = &all[*chosen].authorization.id;
             assert_eq!(store.transition(id, &transition, at).await.unwrap(), legal, "{context}");
         }
         all.iter_mut().for_each(|expected| expected.expire(after(now)));
-        all[chosen].check(store, after(now), &context).await;
+        all[*chosen].check(store, after(now), context).await;
     }
     for expected in &all {
-        expected.check(store, after(now), &format!("trace {trace} in the end")).await;
+        expected.check(store, after(now), "in the end").await;
+    }
+}
+
+async fn redeem(store: &impl CeremonyStore, expected: &mut Expected, name: &str, at: Timestamp, context: &str) {
+    let owner = expected.account.as_deref().unwrap_or(name);
+    let new = session_of(&expected.authorization, owner);
+    let legal = expected.leave_approved(State::Redeemed);
+    assert_eq!(store.redeem(&new, at).await.unwrap(), legal, "{context}");
+    if legal {
+        expected.session = Some((new, true));
     }
 }
 

@@ -33,7 +33,7 @@ fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
         (
             "forget",
             Arc::clone(&sql.forget_authorizations),
-            Values::default().instant(Timestamp::from_millis(0)).integer(FORGOTTEN_AT_ONCE),
+            Values::default().instant(Timestamp::from_millis(0)).integer(100),
         ),
     ]
 }
