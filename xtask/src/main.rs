@@ -26,7 +26,7 @@ struct Options {
 enum Task {
     /// Run a command beside a private PostgreSQL and a private Redis
     Servers(servers::Options),
-    /// Kill, cut and flush under load, and check that nothing acknowledged is lost
+    /// Break processes, stores, the network and the clock under load, and check that nothing acknowledged is lost
     Faults(faults::Options),
     /// Generate the code of the tonic example
     Proto(proto::Options),

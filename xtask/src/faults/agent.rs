@@ -67,8 +67,8 @@ impl Agent {
 
     /// A server at random, of those that are there if any is.
     fn node(&mut self) -> Arc<Node> {
-        let there: Vec<_> = self.world.nodes.iter().filter(|node| !node.is_gone()).collect();
-        let all: Vec<_> = self.world.nodes.iter().collect();
+        let all: Vec<_> = self.world.nodes.iter().filter(|node| !node.is_quiet()).collect();
+        let there: Vec<_> = all.iter().copied().filter(|node| !node.is_gone()).collect();
         let choice = if there.is_empty() { all } else { there };
         Arc::clone(choice[self.dice.below(choice.len())])
     }

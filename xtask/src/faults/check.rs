@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
     claim::{Claim, Decided, Decision, Exchange, Fate, Session},
@@ -23,6 +23,8 @@ use crate::Outcome;
 /// For so long a refresh that was not answered may be asked again, and a claim be completed again without ending its
 /// session; the service's own limit is 10 seconds.
 const AGAIN: Duration = Duration::from_secs(7);
+/// How many accounts are looked at together.
+const TOGETHER: usize = 16;
 /// Access tokens are good for an hour. Those that may have expired are not looked at again.
 const GOOD: Duration = Duration::from_secs(50 * 60);
 
@@ -38,9 +40,14 @@ pub(crate) async fn after_fault(world: &Arc<World>, claims: Vec<Claim>) -> Outco
     for claim in claims {
         by_human.entry(claim.human.clone()).or_default().push(claim);
     }
+    let permits = Arc::new(Semaphore::new(TOGETHER));
     let examine = |(index, (email, claims))| {
-        let node = Arc::clone(&world.nodes[index % world.nodes.len()]);
-        account(Arc::clone(world), node, email, claims)
+        let (world, permits) = (Arc::clone(world), Arc::clone(&permits));
+        async move {
+            let _permit = permits.acquire().await?;
+            let node = Arc::clone(&world.nodes[index % world.nodes.len()]);
+            account(world, node, email, claims).await
+        }
     };
     let mut examined: JoinSet<_> = by_human.into_iter().enumerate().map(examine).collect();
     let mut claims = Vec::new();

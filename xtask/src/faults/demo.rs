@@ -43,6 +43,7 @@ pub(crate) struct Demo {
     port: u16,
     store: String,
     origin: String,
+    pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) log: Log,
     process: Option<Process>,
 }
@@ -50,7 +51,8 @@ pub(crate) struct Demo {
 impl Demo {
     pub(crate) fn new(binary: &Path, port: u16, store: &str, origin: &str, log: &Path) -> Self {
         let (store, origin) = (store.to_owned(), origin.to_owned());
-        Self { binary: binary.to_owned(), port, store, origin, log: Log::new(log), process: None }
+        let environment = Vec::new();
+        Self { binary: binary.to_owned(), port, store, origin, environment, log: Log::new(log), process: None }
     }
 
     /// Starts it, and answers how long it took until it served.
@@ -62,6 +64,7 @@ impl Demo {
         // Beside a store on a network it keeps its sign-ins where it runs.
         command.current_dir(self.log.path().parent().ok_or("a log is in a directory")?);
         command.stdout(log.try_clone()?).stderr(log);
+        command.envs(self.environment.iter().cloned());
         let began = Instant::now();
         let process = self.process.insert(Process::spawn(&mut command, Signal::Kill)?);
         let http = Http::new(&format!("http://127.0.0.1:{}", self.port));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Request,
-    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, ORIGIN, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, HeaderName, LOCATION, ORIGIN, SET_COOKIE},
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -109,6 +109,11 @@ impl Answer {
     /// Where it leads.
     pub(crate) fn location(&self) -> Option<&str> {
         self.headers.get(LOCATION)?.to_str().ok()
+    }
+
+    /// When it was made, by the clock of the server.
+    pub(crate) fn date(&self) -> Option<&str> {
+        self.headers.get(DATE)?.to_str().ok()
     }
 
     /// The `name=value` of each cookie that came with it.

@@ -1,5 +1,5 @@
-//! `cargo xtask faults`: the demo service as real processes, under real load, while something is killed, cut or emptied.
-//! Afterwards everything that was acknowledged must hold.
+//! `cargo xtask faults`: the demo service as real processes, under real load, while a process, the store, the network
+//! or the clock fails. Afterwards everything that was acknowledged must hold.
 //!
 //! | file | holds |
 //! |---|---|

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use super::http::Http;
@@ -10,56 +10,76 @@ use super::http::Http;
 pub(crate) struct Node {
     http: Mutex<Http>,
     base: String,
-    gone: AtomicBool,
-    store_away: AtomicBool,
-    store_forgets: AtomicBool,
+    /// The faults that are being made, a bit for each.
+    faults: AtomicU8,
+    quiet: AtomicBool,
 }
 
-/// What a server is forgiven at a moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mercy {
+/// What is being done to a server or its store, and what the server is forgiven for it.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Fault {
     /// It was killed: broken connections.
-    gone: bool,
+    Gone = 1,
     /// Its store is away: 503.
-    store_away: bool,
+    StoreAway = 1 << 1,
     /// Its store was emptied: it does not know what it knew.
-    store_forgets: bool,
+    StoreForgets = 1 << 2,
+    /// Its store can't write: 503, but for token checks.
+    WritesFail = 1 << 3,
+    /// Its store can't grow: 503, but for token checks and revocations.
+    StoreFull = 1 << 4,
+    /// Nothing is forgiven.
+    Harmless = 1 << 5,
 }
+
+/// What somebody asks a server for, as far as a fault matters to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    TokenCheck,
+    Revocation,
+    Other,
+}
+
+/// The faults for which a server is forgiven at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mercy(u8);
 
 impl Mercy {
     /// What was forgiven when a request began is forgiven until it ends.
     pub(crate) const fn and(self, other: Self) -> Self {
-        Self {
-            gone: self.gone || other.gone,
-            store_away: self.store_away || other.store_away,
-            store_forgets: self.store_forgets || other.store_forgets,
-        }
+        Self(self.0 | other.0)
     }
 
-    pub(crate) const fn forgives(self, status: u16) -> bool {
-        match status {
-            503 => self.store_away,
+    pub(crate) const fn forgives(self, status: u16, need: Need) -> bool {
+        match (status, need) {
+            (503, _) if self.has(Fault::StoreAway) => true,
+            (503, Need::Revocation | Need::Other) if self.has(Fault::WritesFail) => true,
+            (503, Need::Other) => self.has(Fault::StoreFull),
             // An unknown token, a claim or page that is not there, a browser that is sent to sign in.
-            401 | 404 | 303 => self.store_forgets,
+            (401 | 404 | 303, _) => self.has(Fault::StoreForgets),
             _ => false,
         }
     }
 
     pub(crate) const fn forgives_silence(self) -> bool {
-        self.gone
+        self.has(Fault::Gone)
+    }
+
+    pub(crate) const fn has(self, fault: Fault) -> bool {
+        self.0 & fault as u8 != 0
     }
 
     pub(crate) const fn is_none(self) -> bool {
-        !(self.gone || self.store_away || self.store_forgets)
+        self.0 == 0
     }
 }
 
 impl Node {
     pub(crate) fn new(port: u16) -> Self {
         let base = format!("http://127.0.0.1:{port}");
-        let flag = || AtomicBool::new(false);
         let http = Mutex::new(Http::new(&base));
-        Self { http, base, gone: flag(), store_away: flag(), store_forgets: flag() }
+        Self { http, base, faults: AtomicU8::new(0), quiet: AtomicBool::new(false) }
     }
 
     pub(crate) fn http(&self) -> Http {
@@ -70,52 +90,69 @@ impl Node {
         self.http.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn goes(&self) {
-        self.gone.store(true, Ordering::SeqCst);
+    pub(crate) fn begin(&self, fault: Fault) {
+        self.faults.fetch_or(fault as u8, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end(&self, fault: Fault) {
+        self.faults.fetch_and(!(fault as u8), Ordering::SeqCst);
     }
 
     /// It is there again, and connections to the process that was there before are forgotten.
     pub(crate) fn comes(&self) {
         *self.locked() = Http::new(&self.base);
-        self.gone.store(false, Ordering::SeqCst);
+        self.end(Fault::Gone);
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::SeqCst)
+        self.mercy().has(Fault::Gone)
     }
 
-    pub(crate) fn set_store_away(&self, away: bool) {
-        self.store_away.store(away, Ordering::SeqCst);
+    /// The load leaves it alone: it is asked what a run itself asks.
+    pub(crate) fn set_quiet(&self) {
+        self.quiet.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn set_store_forgets(&self, forgets: bool) {
-        self.store_forgets.store(forgets, Ordering::SeqCst);
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::SeqCst)
     }
 
     pub(crate) fn mercy(&self) -> Mercy {
-        Mercy {
-            gone: self.is_gone(),
-            store_away: self.store_away.load(Ordering::SeqCst),
-            store_forgets: self.store_forgets.load(Ordering::SeqCst),
-        }
+        Mercy(self.faults.load(Ordering::SeqCst))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Node;
+    use super::{
+        Fault,
+        Need::{Other, Revocation, TokenCheck},
+        Node,
+    };
 
     #[test]
     fn only_what_is_being_done_is_forgiven() {
         let node = Node::new(1);
-        assert!(node.mercy().is_none() && !node.mercy().forgives(503));
-        node.set_store_away(true);
+        assert!(node.mercy().is_none() && !node.mercy().forgives(503, Other));
+        node.begin(Fault::StoreAway);
         let away = node.mercy();
-        assert!(away.forgives(503) && !away.forgives(401) && !away.forgives_silence());
-        node.set_store_away(false);
-        node.set_store_forgets(true);
-        assert!(node.mercy().forgives(401) && !node.mercy().forgives(503));
-        assert!(node.mercy().and(away).forgives(503), "a request that began during the fault");
-        assert!([200, 400, 409, 500].iter().all(|status| !node.mercy().and(away).forgives(*status)));
+        assert!(away.forgives(503, TokenCheck) && !away.forgives(401, TokenCheck) && !away.forgives_silence());
+        node.end(Fault::StoreAway);
+        node.begin(Fault::StoreForgets);
+        assert!(node.mercy().forgives(401, TokenCheck) && !node.mercy().forgives(503, Other));
+        assert!(node.mercy().and(away).forgives(503, Other), "a request that began during the fault");
+        assert!([200, 400, 409, 500].iter().all(|status| !node.mercy().and(away).forgives(*status, Other)));
+    }
+
+    #[test]
+    fn a_store_that_can_not_write_still_checks_tokens_and_a_full_one_still_revokes() {
+        let forgiven = |fault| {
+            let node = Node::new(1);
+            node.begin(fault);
+            [TokenCheck, Revocation, Other].map(|need| node.mercy().forgives(503, need))
+        };
+        assert_eq!(forgiven(Fault::WritesFail), [false, true, true]);
+        assert_eq!(forgiven(Fault::StoreFull), [false, false, true]);
+        assert_eq!(forgiven(Fault::Harmless), [false; 3]);
     }
 }

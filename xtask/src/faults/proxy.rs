@@ -1,20 +1,22 @@
-//! A proxy between the service and PostgreSQL that cuts a connection at a COMMIT. It understands as much of the protocol
-//! as it takes to see one (PostgreSQL manual, "Frontend/Backend Protocol").
+//! A proxy between the service and its store. It cuts a connection at a COMMIT, makes connections silent without
+//! closing them, or connects new ones to another server. To cut, it reads as much of PostgreSQL's protocol as is needed
+//! to see a COMMIT (PostgreSQL manual, "Frontend/Backend Protocol").
 
 use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -46,28 +48,54 @@ impl Cut {
 pub(crate) struct Proxy {
     port: u16,
     plan: Arc<Plan>,
+    silence: watch::Sender<Silence>,
     accepting: JoinHandle<()>,
 }
 
-/// The cut that waits for the next COMMIT, and how many there were.
-#[derive(Default)]
+/// What is done to connections.
 struct Plan {
+    /// The port of the server that new connections are passed on to.
+    upstream: AtomicU16,
+    /// COMMITs are looked for.
+    cuts: bool,
+    /// The cut that waits for the next COMMIT, and how many there were.
     next: Mutex<Option<Cut>>,
     made: AtomicUsize,
+}
+
+/// Which connections are silent.
+#[derive(Clone, Copy, Default)]
+struct Silence {
+    /// How many silences there were. Connections from before the last one are silent, those from before the one before
+    /// it are closed.
+    times: usize,
+    /// New connections are silent too.
+    lasts: bool,
 }
 
 impl Proxy {
     /// Listens, and passes everything on to `upstream` on this machine.
     pub(crate) async fn start(upstream: u16) -> Outcome<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let plan = Arc::new(Plan::default());
-        let accepting = tokio::spawn(accept(listener, upstream, Arc::clone(&plan)));
-        Ok(Self { port, plan, accepting })
+        Self::open(upstream, false).await
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    /// One that can cut connections to PostgreSQL.
+    pub(crate) async fn cutting(upstream: u16) -> Outcome<Self> {
+        Self::open(upstream, true).await
+    }
+
+    async fn open(upstream: u16, cuts: bool) -> Outcome<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let upstream = AtomicU16::new(upstream);
+        let plan = Arc::new(Plan { upstream, cuts, next: Mutex::default(), made: AtomicUsize::new(0) });
+        let (silence, silences) = watch::channel(Silence::default());
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&plan), silences));
+        Ok(Self { port, plan, silence, accepting })
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Cuts the connection of the next COMMIT.
@@ -82,6 +110,22 @@ impl Proxy {
     /// How many connections were cut.
     pub(crate) fn made(&self) -> usize {
         self.plan.made.load(Ordering::SeqCst)
+    }
+
+    /// Forwards nothing more on the connections that are open now, and closes none of them.
+    pub(crate) fn fall_silent(&self) {
+        self.silence.send_modify(|silence| silence.times += 1);
+    }
+
+    /// The same for connections to come.
+    pub(crate) fn stay_silent(&self) {
+        self.silence.send_modify(|silence| silence.lasts = true);
+        self.fall_silent();
+    }
+
+    /// Connects new connections to another server. The old ones stay.
+    pub(crate) fn switch(&self, upstream: u16) {
+        self.plan.upstream.store(upstream, Ordering::SeqCst);
     }
 }
 
@@ -103,23 +147,39 @@ impl Plan {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: u16, plan: Arc<Plan>) {
+async fn accept(listener: TcpListener, plan: Arc<Plan>, silences: watch::Receiver<Silence>) {
     while let Ok((client, _)) = listener.accept().await {
-        let plan = Arc::clone(&plan);
+        let (plan, silences) = (Arc::clone(&plan), silences.clone());
         tokio::spawn(async move {
             // How a connection ends is the affair of its two ends.
-            let _ = pass(client, upstream, &plan).await;
+            let _ = serve(client, &plan, silences).await;
         });
     }
 }
 
-/// Passes both directions on, until one ends. That closes both.
-async fn pass(client: TcpStream, upstream: u16, plan: &Plan) -> io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", upstream)).await?;
+/// Passes on until a silence, and then holds both connections until the next one or the end of the proxy.
+async fn serve(mut client: TcpStream, plan: &Plan, mut silences: watch::Receiver<Silence>) -> io::Result<()> {
+    let Silence { times, lasts } = *silences.borrow_and_update();
+    let mut server = TcpStream::connect(("127.0.0.1", plan.upstream.load(Ordering::SeqCst))).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        biased;
+        _ = silences.wait_for(|now| lasts || now.times > times) => {}
+        done = pass(&mut client, &mut server, plan) => return done,
+    }
+    // An error is the end of the proxy.
+    let _ = silences.wait_for(|now| now.times > times + 1).await;
+    Ok(())
+}
+
+/// Passes both directions on, until one ends. That closes both.
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) -> io::Result<()> {
+    if !plan.cuts {
+        return copy_bidirectional(client, server).await.map(drop);
+    }
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
     let muted = AtomicBool::new(false);
     tokio::select! {
         done = questions(from_client, to_server, plan, &muted) => done,
@@ -127,7 +187,7 @@ async fn pass(client: TcpStream, upstream: u16, plan: &Plan) -> io::Result<()> {
     }
 }
 
-async fn questions(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Plan, muted: &AtomicBool) -> io::Result<()> {
+async fn questions(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, plan: &Plan, muted: &AtomicBool) -> io::Result<()> {
     let mut started = false;
     loop {
         let message = read_message(&mut from, started).await?;
@@ -147,7 +207,7 @@ async fn questions(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Plan,
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, muted: &AtomicBool) -> io::Result<()> {
+async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, muted: &AtomicBool) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
@@ -159,7 +219,7 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, muted: &Atomic
 }
 
 /// One message with its head: a type, which the first messages of a connection do not have, and a length.
-async fn read_message(from: &mut OwnedReadHalf, typed: bool) -> io::Result<Vec<u8>> {
+async fn read_message(from: &mut ReadHalf<'_>, typed: bool) -> io::Result<Vec<u8>> {
     const LONGEST: usize = 1 << 20;
     let mut message = Vec::new();
     if typed {
@@ -194,7 +254,79 @@ fn is_commit(message: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_commit, is_negotiation};
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
+
+    use super::{Proxy, is_commit, is_negotiation};
+
+    /// A server that answers each connection with a byte, and each byte with the same.
+    async fn server(greeting: u8) -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut byte = greeting;
+                    while stream.write_u8(byte).await.is_ok() {
+                        let Ok(next) = stream.read_u8().await else { break };
+                        byte = next;
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    async fn connection(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap()
+    }
+
+    /// What is read within a moment; `None` is silence.
+    async fn read(stream: &mut TcpStream) -> Option<u8> {
+        timeout(Duration::from_millis(200), stream.read_u8()).await.ok()?.ok()
+    }
+
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        matches!(timeout(Duration::from_secs(10), stream.read_u8()).await, Ok(Err(_)))
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_stays_open_and_new_ones_work() {
+        let proxy = Proxy::start(server(b'a').await).await.unwrap();
+        let mut old = connection(&proxy).await;
+        assert_eq!(old.read_u8().await.unwrap(), b'a');
+        proxy.fall_silent();
+        old.write_u8(b'x').await.unwrap();
+        assert_eq!(read(&mut old).await, None);
+        let mut new = connection(&proxy).await;
+        assert_eq!(new.read_u8().await.unwrap(), b'a');
+        proxy.fall_silent();
+        assert!(is_closed(&mut old).await, "the next silence closes it");
+        assert_eq!(read(&mut new).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_silence_that_lasts_takes_new_connections_too() {
+        let proxy = Proxy::start(server(b'a').await).await.unwrap();
+        proxy.stay_silent();
+        assert_eq!(read(&mut connection(&proxy).await).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_switch_concerns_new_connections_only() {
+        let proxy = Proxy::start(server(b'a').await).await.unwrap();
+        let mut old = connection(&proxy).await;
+        assert_eq!(old.read_u8().await.unwrap(), b'a');
+        proxy.switch(server(b'b').await);
+        assert_eq!(connection(&proxy).await.read_u8().await.unwrap(), b'b');
+        old.write_u8(b'x').await.unwrap();
+        assert_eq!(old.read_u8().await.unwrap(), b'x');
+    }
 
     #[test]
     fn a_commit_is_seen_and_nothing_else() {

@@ -10,7 +10,7 @@ use super::{
     demo::Demo,
     leak::Secrets,
     ledger::Ledger,
-    node::Node,
+    node::{Fault, Node},
     pulse::Pulse,
     report::{Report, Rule},
     world::World,
@@ -36,6 +36,17 @@ pub(crate) struct Site {
 impl Site {
     /// Starts `processes` of the demo on one store. A `{}` in its name stands for a directory of the run.
     pub(crate) async fn open(binary: &Path, store: &str, processes: usize, report: Report) -> Outcome<Self> {
+        Self::open_with(binary, store, processes, report, &[]).await
+    }
+
+    /// The same with variables in the environment of the processes.
+    pub(crate) async fn open_with(
+        binary: &Path,
+        store: &str,
+        processes: usize,
+        report: Report,
+        environment: &[(&'static str, String)],
+    ) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("faults-").tempdir()?;
         let store = store.replace("{}", &directory.path().to_string_lossy());
         let ports: Vec<u16> = (0..processes).map(|_| port::free()).collect::<Result<_, _>>()?;
@@ -45,6 +56,7 @@ impl Site {
         let mut demos: Vec<Demo> =
             ports.iter().map(|port| Demo::new(binary, *port, &store, &origin, &log(port))).collect();
         for demo in &mut demos {
+            demo.environment.extend_from_slice(environment);
             demo.start().await?;
         }
         let ledger = Ledger::create(&directory.path().join("ledger"))?;
@@ -56,7 +68,7 @@ impl Site {
 
     /// Kills one of the processes.
     pub(crate) async fn kill(&mut self, index: usize) -> Outcome<()> {
-        self.world.nodes[index].goes();
+        self.world.nodes[index].begin(Fault::Gone);
         self.demos[index].kill().await
     }
 
@@ -71,8 +83,11 @@ impl Site {
         Ok(())
     }
 
-    /// Checks the claims of a round, and keeps them for the end.
+    /// Checks the claims of a round, and keeps them for the end. It skips that for a service that is not right again.
     pub(crate) async fn check(&mut self, claims: Vec<Claim>) -> Outcome<()> {
+        if self.is_late() {
+            return Ok(());
+        }
         let checked = check::after_fault(&self.world, claims).await?;
         self.archive.extend(checked);
         self.check_logs()
@@ -83,6 +98,10 @@ impl Site {
         self.check_logs()?;
         let mut checked = check::after_fault(&self.world, vec![claim]).await?;
         checked.pop().ok_or_else(|| "the claim is gone".into())
+    }
+
+    fn is_late(&self) -> bool {
+        self.world.report.violations_of(Rule::Late) > 0
     }
 
     /// Hands out what was kept for the end, for a store that will have forgotten it by then.
@@ -115,7 +134,9 @@ impl Site {
 
     /// The last checks. Says how the run went, and answers whether nothing was violated.
     pub(crate) async fn close(self) -> Outcome<bool> {
-        check::at_the_end(&self.world, &self.archive).await?;
+        if !self.is_late() {
+            check::at_the_end(&self.world, &self.archive).await?;
+        }
         let report = &self.world.report;
         say(&report.summary());
         if !self.world.fault_was_met() {

@@ -108,7 +108,7 @@ impl World {
         session.fate = Fate::PerhapsRevoked;
         let token = if by_refresh { &session.refresh } else { &session.access };
         let body = json!({ "token": token });
-        let question = Question { label, what: "revoke", expected: &[200], rule: Rule::Undocumented };
+        let question = Question { label, what: wire::REVOKES, expected: &[200], rule: Rule::Undocumented };
         self.ask(node, &question, async |http| http.post_json(wire::REVOKE, &body).await).await?;
         session.fate = Fate::Revoked;
         Ok(())

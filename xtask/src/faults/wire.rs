@@ -8,6 +8,8 @@ pub(crate) const REFRESH: &str = "/agent-sessions/refresh";
 pub(crate) const SESSIONS: &str = "/account/agent-sessions";
 pub(crate) const LOGIN: &str = "/login";
 pub(crate) const HEALTH: &str = "/health";
+/// What a revocation is called in the ledger.
+pub(crate) const REVOKES: &str = "revoke";
 /// No scope opens it.
 pub(crate) const OWNER_ONLY: &str = "/billing";
 

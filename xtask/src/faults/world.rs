@@ -6,15 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::sleep_until;
+
 use super::{
     http::{Answer, Http},
     leak::Secrets,
     ledger::Ledger,
-    node::{Mercy, Node},
+    node::{Fault, Mercy, Need, Node},
     pulse::Pulse,
     report::{Report, Rule},
+    wire,
 };
 use crate::{Failure, Outcome};
+
+/// The service must be right again within these times: the deadlines of store calls (docs/stores.md, Failures), and a
+/// second for the machine, which also runs the load and the servers.
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(2 + 1);
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(5 + 1);
 
 pub(crate) struct World {
     pub(crate) nodes: Vec<Arc<Node>>,
@@ -55,6 +63,17 @@ pub(crate) struct Question<'a> {
     pub(crate) rule: Rule,
 }
 
+impl Question<'_> {
+    /// A token check is named by its path.
+    fn need(&self) -> Need {
+        match self.what {
+            what if what.starts_with('/') => Need::TokenCheck,
+            wire::REVOKES => Need::Revocation,
+            _ => Need::Other,
+        }
+    }
+}
+
 /// A question that was asked.
 struct Asked {
     began: Instant,
@@ -72,11 +91,12 @@ impl Asked {
 /// What the report counts of a fault. A fault that met no request proves nothing.
 const REFUSED: &str = "refused during the fault";
 const BROKEN: &str = "connections broken by it";
+const ANSWERED: &str = "right answers in spite of it";
 
 impl World {
     /// Whether any request met the fault.
     pub(crate) fn fault_was_met(&self) -> bool {
-        [REFUSED, BROKEN].iter().any(|what| self.report.counted(what) > 0)
+        [REFUSED, BROKEN, ANSWERED].iter().any(|what| self.report.counted(what) > 0)
     }
 
     /// Asks `node`. Whatever is not expected, and not forgiven while a fault is being made, is a violation.
@@ -98,7 +118,13 @@ impl World {
         match answer {
             Ok(answer) if question.expected.contains(&answer.status) => {
                 self.report.acknowledge();
+                if asked.mercy.has(Fault::Harmless) {
+                    self.report.count(ANSWERED);
+                }
                 self.report.took(asked.when(), asked.took);
+                if let (Need::TokenCheck, false) = (question.need(), asked.mercy.is_none()) {
+                    self.report.took("a token check during the fault came", asked.took);
+                }
                 Ok(answer)
             }
             Ok(answer) => Err(self.unexpected(question, &asked, &answer)),
@@ -111,7 +137,7 @@ impl World {
     }
 
     fn unexpected(&self, question: &Question<'_>, asked: &Asked, answer: &Answer) -> Stop {
-        if asked.mercy.forgives(answer.status) {
+        if asked.mercy.forgives(answer.status, question.need()) {
             self.report.took("a refusal during the fault came", asked.took);
             self.report.count(REFUSED);
             return Stop::Fault;
@@ -123,14 +149,24 @@ impl World {
         self.broken(question, answer.status, &describe(answer))
     }
 
-    /// From now on, or no longer, the store of all servers is away.
-    pub(crate) fn set_store_away(&self, away: bool) {
-        self.nodes.iter().for_each(|node| node.set_store_away(away));
+    /// From now on `fault` is being made to all servers.
+    pub(crate) fn begin(&self, fault: Fault) {
+        self.nodes.iter().for_each(|node| node.begin(fault));
     }
 
-    /// From now on, or no longer, the store of all servers may have forgotten what it knew.
-    pub(crate) fn set_store_forgets(&self, forgets: bool) {
-        self.nodes.iter().for_each(|node| node.set_store_forgets(forgets));
+    /// No longer. What was asked before is still forgiven.
+    pub(crate) fn end(&self, fault: Fault) {
+        self.nodes.iter().for_each(|node| node.end(fault));
+    }
+
+    /// The store is back: token checks must be right after the deadline to read, all else after the one to write.
+    pub(crate) async fn await_deadlines(&self) {
+        let began = tokio::time::Instant::now();
+        sleep_until(began + READ_DEADLINE).await;
+        self.begin(Fault::WritesFail);
+        self.end(Fault::StoreAway);
+        sleep_until(began + WRITE_DEADLINE).await;
+        self.end(Fault::WritesFail);
     }
 
     /// Notes another broken promise about a claim.

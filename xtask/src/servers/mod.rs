@@ -15,6 +15,7 @@ use tokio::{
 use crate::Outcome;
 
 mod certificate;
+pub(crate) mod disk;
 pub(crate) mod port;
 pub(crate) mod postgres;
 pub(crate) mod process;
@@ -43,7 +44,7 @@ pub(crate) async fn run(options: Options) -> Outcome<ExitCode> {
     let mut command = Command::new(&program);
     command
         .args(words)
-        .env("POSTGRES_URL", format!("{}?sslmode=disable", postgres.url()))
+        .env("POSTGRES_URL", postgres.url())
         .env("REDIS_URL", redis.url())
         .env("REDIS_TLS_URL", redis.tls_url())
         .env("TLS_CERTIFICATE", trusted.path().join("server.crt"))

@@ -34,6 +34,7 @@ pub(crate) struct Postgres {
     process: Process,
     port: u16,
     binaries: PathBuf,
+    data: PathBuf,
     directory: TempDir,
 }
 
@@ -42,11 +43,24 @@ impl Postgres {
         Self::start_with(None).await
     }
 
+    /// One whose tables are in that folder, and its write-ahead log elsewhere.
+    pub(crate) async fn start_in(folder: &Path) -> Outcome<Self> {
+        let directory = directory()?;
+        let data = folder.join("data");
+        fs::create_dir(&data)?;
+        give_away(&data)?;
+        Self::start_at(directory, data, None).await
+    }
+
     /// One that also takes encrypted connections, if there is a certificate.
     pub(crate) async fn start_with(certificate: Option<&Certificate>) -> Outcome<Self> {
+        let directory = directory()?;
+        let data = directory.path().join("data");
+        Self::start_at(directory, data, certificate).await
+    }
+
+    async fn start_at(directory: TempDir, data: PathBuf, certificate: Option<&Certificate>) -> Outcome<Self> {
         let binaries = find_binaries()?;
-        let directory = tempfile::Builder::new().prefix("postgres-").tempdir()?;
-        give_away(directory.path())?;
         let mut initdb = as_user(&binaries.join("initdb"), directory.path())?;
         initdb.args([
             "--username=postgres",
@@ -54,22 +68,37 @@ impl Postgres {
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",
-            "-D",
+            "--waldir",
         ]);
-        checked(initdb.arg(directory.path().join("data")))?;
+        checked(initdb.arg(directory.path().join("wal")).arg("-D").arg(&data))?;
         if let Some(certificate) = certificate {
-            certificate.write(&directory.path().join("data"))?;
-            give_away(&directory.path().join("data/server.key"))?;
+            certificate.write(&data)?;
+            give_away(&data.join("server.key"))?;
         }
+        Self::launch(binaries, directory, data).await
+    }
+
+    /// Starts a copy that follows this one, and takes what is written there.
+    pub(crate) async fn standby(&self) -> Outcome<Self> {
+        let directory = directory()?;
+        let data = directory.path().join("data");
+        let mut copy = as_user(&self.binaries.join("pg_basebackup"), directory.path())?;
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()]);
+        copy.args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "-D"]);
+        checked(copy.arg(&data))?;
+        Self::launch(self.binaries.clone(), directory, data).await
+    }
+
+    async fn launch(binaries: PathBuf, directory: TempDir, data: PathBuf) -> Outcome<Self> {
         let port = port::free()?;
-        let process = launch(&binaries, directory.path(), port)?;
-        let mut postgres = Self { process, port, binaries, directory };
+        let process = launch(&binaries, directory.path(), &data, port)?;
+        let mut postgres = Self { process, port, binaries, data, directory };
         postgres.ready().await?;
         Ok(postgres)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        url(self.port)
     }
 
     pub(crate) const fn port(&self) -> u16 {
@@ -84,8 +113,53 @@ impl Postgres {
 
     /// Starts it again after a crash. Ready when it accepts connections.
     pub(crate) async fn start_again(&mut self) -> Outcome<()> {
-        self.process = launch(&self.binaries, self.directory.path(), self.port)?;
+        self.process = launch(&self.binaries, self.directory.path(), &self.data, self.port)?;
         self.ready().await
+    }
+
+    /// Runs SQL, and answers with what it returns.
+    pub(crate) async fn sql(&self, sql: &str) -> Outcome<String> {
+        let mut psql = Command::new(self.binaries.join("psql"));
+        psql.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string(), "-XAtqc", sql]);
+        let answer = psql.kill_on_drop(true).output().await?;
+        if answer.status.success() {
+            return Ok(String::from_utf8(answer.stdout)?.trim().to_owned());
+        }
+        Err(format!("{sql}: {}", String::from_utf8_lossy(&answer.stderr).trim()).into())
+    }
+
+    /// Makes a standby a server of its own that can be written to.
+    pub(crate) async fn promote(&self) -> Outcome<()> {
+        match self.sql("SELECT pg_promote()").await?.as_str() {
+            "t" => Ok(()),
+            answer => Err(format!("the standby is not promoted: {answer}").into()),
+        }
+    }
+
+    /// Stops it in order, with all that it has sent to its standby, and starts it again as a standby of nobody.
+    pub(crate) async fn restart_as_standby(&mut self) -> Outcome<()> {
+        self.process.end(Signal::Interrupt).await?;
+        fs::write(self.data.join("standby.signal"), "")?;
+        fs::write(self.data.join("postgresql.auto.conf"), "")?;
+        self.start_again().await
+    }
+
+    /// Refuses writes on connections that stay open, and waits until `standby` has all that was written.
+    pub(crate) async fn refuse_writes(&self, standby: &Self) -> Outcome<()> {
+        const OPEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+            AND pid <> pg_backend_pid() AND xact_start < now() - interval '200 ms'";
+        self.sql("ALTER SYSTEM SET default_transaction_read_only = on").await?;
+        self.sql("SELECT pg_reload_conf()").await?;
+        // Transactions that began before the change may still write.
+        sleep(Duration::from_millis(400)).await;
+        while self.sql(OPEN).await? != "0" {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let end = self.sql("SELECT pg_current_wal_lsn()").await?;
+        while standby.sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'")).await? != "t" {
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     async fn ready(&mut self) -> Outcome<()> {
@@ -108,6 +182,18 @@ impl Postgres {
     }
 }
 
+/// The URL of a server without encryption on this machine.
+pub(crate) fn url(port: u16) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
+}
+
+/// A directory of the account that PostgreSQL runs as.
+fn directory() -> Outcome<TempDir> {
+    let directory = tempfile::Builder::new().prefix("postgres-").tempdir()?;
+    give_away(directory.path())?;
+    Ok(directory)
+}
+
 /// Whether the server takes a connection to its database, and does not say that it is starting up or recovering.
 async fn accepts(port: u16) -> bool {
     let asked = async {
@@ -127,12 +213,12 @@ fn give_away(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn launch(binaries: &Path, directory: &Path, port: u16) -> Outcome<Process> {
+fn launch(binaries: &Path, directory: &Path, data: &Path, port: u16) -> Outcome<Process> {
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
     let mut command = as_user(&binaries.join("postgres"), directory)?;
-    command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory).args(["-p", &port.to_string()]);
+    command.arg("-D").arg(data).arg("-k").arg(directory).args(["-p", &port.to_string()]);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]);
-    if directory.join("data/server.key").exists() {
+    if data.join("server.key").exists() {
         command.args(["-c", "ssl=on"]);
     }
     command.stdout(log.try_clone()?).stderr(log);

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum Signal {
     /// PostgreSQL calls it an immediate shutdown: no checkpoint, and recovery at the next start.
     Quit,
+    /// PostgreSQL calls it a fast shutdown: in order, and connections are closed.
+    Interrupt,
     Kill,
 }
 
@@ -25,6 +27,7 @@ impl Signal {
     const fn name(self) -> &'static str {
         match self {
             Self::Quit => "QUIT",
+            Self::Interrupt => "INT",
             Self::Kill => "KILL",
         }
     }

@@ -46,7 +46,16 @@ impl Redis {
 
     /// One that also takes encrypted connections, if there is a certificate.
     pub(crate) async fn start_with(certificate: Option<&Certificate>) -> Outcome<Self> {
-        let directory = tempfile::Builder::new().prefix("redis-").tempdir()?;
+        Self::start_at(&std::env::temp_dir(), certificate).await
+    }
+
+    /// One whose files are in that folder.
+    pub(crate) async fn start_in(folder: &Path) -> Outcome<Self> {
+        Self::start_at(folder, None).await
+    }
+
+    async fn start_at(folder: &Path, certificate: Option<&Certificate>) -> Outcome<Self> {
+        let directory = tempfile::Builder::new().prefix("redis-").tempdir_in(folder)?;
         let (port, tls_port) = (port::free()?, port::free()?);
         if let Some(certificate) = certificate {
             certificate.write(directory.path())?;
@@ -62,13 +71,53 @@ impl Redis {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        url(self.port)
+    }
+
+    /// The URL for a user, written `name:password`.
+    pub(crate) fn url_as(&self, user: &str) -> String {
+        format!("redis://{user}@127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts a copy that follows this one.
+    pub(crate) async fn replica(&self) -> Outcome<Self> {
+        let replica = Self::start().await?;
+        replica.command(&format!("REPLICAOF 127.0.0.1 {}", self.port)).await?;
+        // The full copy takes a moment. A write waits for the replica that is online.
+        self.command("SET replica 0").await?;
+        let began = Instant::now();
+        while ask(self.port, "WAIT 1 100").await? != ":1" {
+            if began.elapsed() > START {
+                return Err("the replica does not follow".into());
+            }
+        }
+        Ok(replica)
+    }
+
+    /// Makes the replica the server that is written to, with all that was written, and this one a replica that has lost
+    /// sight of it. Connections stay open.
+    pub(crate) async fn hand_over(&self, replica: &Self) -> Outcome<()> {
+        const MASTER: &str = "*3";
+        self.command(&format!("FAILOVER TO 127.0.0.1 {}", replica.port)).await?;
+        while ask(self.port, "ROLE").await? == MASTER || ask(replica.port, "ROLE").await? != MASTER {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.command(&format!("REPLICAOF 127.0.0.1 {}", port::free()?)).await
     }
 
     /// Forgets everything.
     pub(crate) async fn flush(&self) -> Outcome<()> {
-        let answer = ask(self.port, "FLUSHALL").await?;
-        if answer == "+OK" { Ok(()) } else { Err(format!("FLUSHALL: {answer}").into()) }
+        self.command("FLUSHALL").await
+    }
+
+    /// A command that is answered OK.
+    pub(crate) async fn command(&self, command: &str) -> Outcome<()> {
+        let answer = ask(self.port, command).await?;
+        if answer == "+OK" { Ok(()) } else { Err(format!("{command}: {answer}").into()) }
     }
 
     pub(crate) async fn kill(&mut self) -> Outcome<()> {
@@ -99,10 +148,16 @@ impl Redis {
     }
 }
 
+/// The URL of a server without encryption on this machine.
+pub(crate) fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
 fn launch(directory: &Path, port: u16, tls_port: u16) -> Outcome<Process> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(directory);
+    command.args(["--repl-diskless-sync-delay", "0"]);
     let (certificate, key) = (directory.join("server.crt"), directory.join("server.key"));
     if key.exists() {
         command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
@@ -113,7 +168,7 @@ fn launch(directory: &Path, port: u16, tls_port: u16) -> Outcome<Process> {
         .map_err(|error| format!("{error}; on Debian: apt-get install redis-server").into())
 }
 
-/// One command without arguments that is answered in one line.
+/// The first line of the answer to a command.
 async fn ask(port: u16, command: &str) -> io::Result<String> {
     let asked = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;

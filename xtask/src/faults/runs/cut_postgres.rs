@@ -6,13 +6,14 @@ use crate::{
     faults::{
         Setup,
         claim::{Claim, Exchange},
+        node::Fault,
         proxy::{Cut, Proxy},
         report::Rule,
         site::Site,
         verbs::tolerate,
         witness::approved_claim,
     },
-    servers::postgres::Postgres,
+    servers::postgres::{self, Postgres},
 };
 
 /// How often a cut is tried again that met no COMMIT.
@@ -20,8 +21,8 @@ const TRIES: usize = 3;
 
 pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
     let postgres = Postgres::start().await?;
-    let proxy = Proxy::start(postgres.port()).await?;
-    let mut site = Site::open(&setup.binary, &proxy.url(), 1, setup.report("cut-postgres")).await?;
+    let proxy = Proxy::cutting(postgres.port()).await?;
+    let mut site = Site::open(&setup.binary, &postgres::url(proxy.port()), 1, setup.report("cut-postgres")).await?;
     for number in setup.rounds(300, 10) {
         site.world.report.begin_round(number);
         for cut in Cut::ALL {
@@ -56,11 +57,11 @@ async fn complete(site: &Site, proxy: &Proxy, cut: Cut, attempt: usize) -> Outco
     let node = world.nodes.first().ok_or("there is no server")?;
     let label = format!("r{}-{cut:?}-{attempt}", world.report.round());
     let Some(mut claim) = tolerate(approved_claim(world, node, &label).await)? else { return Ok(None) };
-    world.set_store_away(true);
+    world.begin(Fault::StoreAway);
     proxy.arm(cut);
     let completed = world.complete(node, &mut claim, Rule::Half).await;
     proxy.disarm();
-    world.set_store_away(false);
+    world.end(Fault::StoreAway);
     tolerate(completed)?;
     Ok(Some(claim))
 }

@@ -12,6 +12,7 @@ use crate::{
         claim::{Claim, Fate},
         dice::Dice,
         load::Load,
+        node::Fault,
         site::Site,
         verbs::tolerate,
         witness::Witness,
@@ -43,13 +44,13 @@ async fn flush(setup: &Setup, site: &mut Site, redis: &Redis, mut dice: Dice) ->
     let witness = Witness::new(&site.world).await?;
     let load = Load::start(&site.world, setup.clients);
     sleep(dice.millis(200, 1_500)).await;
-    site.world.set_store_forgets(true);
+    site.world.begin(Fault::StoreForgets);
     let flushed = Instant::now();
     redis.flush().await?;
     tolerate(witness.is_answered(401).await)?;
     sleep(AFTER).await;
     let claims = load.stop().await?;
-    site.world.set_store_forgets(false);
+    site.world.end(Fault::StoreForgets);
     site.world.report.tell(&format!("emptied; {} claims to check", claims.len()));
     begin_anew(setup, site, claims, flushed).await
 }
@@ -58,7 +59,7 @@ async fn restart(setup: &Setup, site: &mut Site, redis: &mut Redis, mut dice: Di
     let witness = Witness::new(&site.world).await?;
     let load = Load::start(&site.world, setup.clients);
     sleep(dice.millis(200, 1_500)).await;
-    site.world.set_store_away(true);
+    site.world.begin(Fault::StoreAway);
     redis.kill().await?;
     tolerate(witness.is_answered(503).await)?;
     sleep(dice.millis(0, 1_000)).await;
@@ -69,7 +70,7 @@ async fn restart(setup: &Setup, site: &mut Site, redis: &mut Redis, mut dice: Di
     let is_kept = matches!(dataset, Dataset::Kept);
     let recovered = witness.steady(if is_kept { 200 } else { 401 }, LIMIT).await?;
     site.world.report.took("token checks right again", recovered);
-    site.world.set_store_away(false);
+    site.world.end(Fault::StoreAway);
     let how = if is_kept { "kept" } else { "lost" };
     site.world.report.tell(&format!("killed, data {how}, right again after {recovered:?}; {} claims", claims.len()));
     if is_kept { site.check(claims).await } else { begin_anew(setup, site, claims, killed).await }

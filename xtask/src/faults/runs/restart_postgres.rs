@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     Outcome,
-    faults::{Setup, dice::Dice, load::Load, site::Site, witness::Witness},
+    faults::{Setup, dice::Dice, load::Load, node::Fault, site::Site, witness::Witness},
     servers::postgres::Postgres,
 };
 
@@ -31,7 +31,7 @@ async fn round(setup: &Setup, site: &mut Site, postgres: &mut Postgres, mut dice
     let load = Load::start(world, setup.clients);
     sleep(dice.millis(200, 1_000)).await;
 
-    world.set_store_away(true);
+    world.begin(Fault::StoreAway);
     postgres.crash().await?;
     let away = dice.millis(0, 3_000);
     witness.watch(away).await?;
@@ -40,7 +40,7 @@ async fn round(setup: &Setup, site: &mut Site, postgres: &mut Postgres, mut dice
     let recovered = witness.steady(200, LIMIT).await?;
     world.report.took("token checks right again", recovered);
     sleep_until(accepts + LIMIT).await;
-    world.set_store_away(false);
+    world.end(Fault::StoreAway);
 
     sleep(AFTER).await;
     let claims = load.stop().await?;

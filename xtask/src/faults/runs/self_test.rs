@@ -4,6 +4,7 @@ use std::{fs, io::Write, path::Path, time::Duration};
 
 use tokio::time::sleep;
 
+use super::{acl_redis, failover, fill, half_open, leap_clock, pin_pool};
 use crate::{
     Outcome,
     faults::{
@@ -13,7 +14,7 @@ use crate::{
         report::{Report, Rule},
         site::Site,
         verbs::tolerate,
-        witness::approved_claim,
+        witness::{Witness, approved_claim},
     },
     output::say,
 };
@@ -28,16 +29,30 @@ pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
     let setting_back = is_set_back(setup).await?;
     let failing = fails(setup).await?;
     let leaking = leaks(setup).await?;
-    Ok(forgetting && setting_back && failing && leaking)
+    let outliving = outlives(setup).await?;
+    let planted = [
+        is_found(&half_open::planted(setup).await?, "connections stay dead", &[Rule::Late]),
+        is_found(&failover::planted(setup).await?, "a replica did not follow", &[Rule::Lost]),
+        is_found(&pin_pool::planted(setup).await?, "token checks wait for a lock", &[Rule::Undocumented]),
+        is_found(&acl_redis::planted(setup).await?, "a right is missing", &[Rule::Undocumented]),
+        is_found(&fill::planted(setup).await?, "a full store forgets", &[Rule::Lost]),
+        is_found(&leap_clock::planted(setup).await?, "all clocks leap", &[Rule::Lost]),
+    ];
+    Ok(forgetting && setting_back && failing && leaking && outliving && !planted.contains(&false))
 }
 
 /// A store that forgets everything with its process.
 async fn forgets(setup: &Setup) -> Outcome<bool> {
     let mut site = open(setup, "memory").await?;
+    // A slow machine may get no further under load.
+    let waiting = approved(&site, "waiting").await?;
+    let mut redeemed = approved(&site, "redeemed").await?;
+    complete(&site, &mut redeemed).await?;
     let load = Load::start(&site.world, setup.clients);
     sleep(LOAD).await;
     site.kill(0).await?;
-    let claims = load.stop().await?;
+    let mut claims = load.stop().await?;
+    claims.extend([waiting, redeemed]);
     site.start_again(0).await?;
     site.check(claims).await?;
     Ok(is_found(&site, "a store forgets all", &[Rule::Lost, Rule::Half]))
@@ -85,6 +100,13 @@ async fn leaks(setup: &Setup) -> Outcome<bool> {
     }
     site.check_logs()?;
     Ok(is_found(&site, "a server logs a secret", &[Rule::Leaked]))
+}
+
+/// A token that passes after its revocation, which was never made.
+async fn outlives(setup: &Setup) -> Outcome<bool> {
+    let site = open(setup, "memory").await?;
+    Witness::new(&site.world).await?.refused_within(Duration::from_millis(50)).await?;
+    Ok(is_found(&site, "a token outlives its revocation", &[Rule::Revived]))
 }
 
 async fn open(setup: &Setup, store: &str) -> Outcome<Site> {
