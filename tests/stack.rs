@@ -55,7 +55,7 @@ mod linger;
 use common::{Answer, Fault, SECOND, Service, TestAccounts, bearer, browse, config, json_request};
 use tower_agent_auth::{
     AgentAuth,
-    guard::{AgentSession, SessionEnded},
+    guard::{AgentSession, GuardLayer, Rule, SessionEnded},
 };
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
@@ -215,6 +215,80 @@ async fn g5_the_documented_order_lets_our_endpoints_and_the_services_cors_layer_
             }
         }
     }
+}
+
+#[tokio::test]
+async fn e6_what_passes_a_guard_is_not_for_shared_caches_unless_the_handler_says_so() {
+    let service = Service::new();
+    let auth = &service.auth;
+    let token = service.token(&["projects:read"]).await;
+    let agent = || bearer(Method::GET, "/", &token);
+    let human = || browse("ada", "/");
+    let nobody = || Request::get("/").body(Body::empty()).unwrap();
+    let answer =
+        async |layer: &GuardLayer, request: Request<Body>, status: u16, own: &[(&'static str, &'static str)]| {
+            let own = own.to_vec();
+            let inner = service_fn(move |_: Request<Body>| {
+                let mut response = Response::builder().status(status);
+                for (name, value) in &own {
+                    response = response.header(*name, *value);
+                }
+                std::future::ready(Ok::<_, Infallible>(response.body(Body::empty()).unwrap()))
+            });
+            let response = layer.layer(inner).oneshot(request).await.unwrap();
+            let all = |name: &str| {
+                let values = response.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned());
+                values.collect::<Vec<_>>().join(" | ")
+            };
+            (all("cache-control"), all("vary"))
+        };
+    let expect = |cache: &str, vary: &str| (cache.to_owned(), vary.to_owned());
+    let require = auth.require("projects:read");
+    for waits in [false, true] {
+        if waits {
+            service.store.wait();
+        }
+        for status in [200, 204, 304, 401, 404, 500] {
+            for layer in
+                [&require, &require.clone().without_principal(), &auth.require_any("projects:read"), &auth.optional()]
+            {
+                assert_eq!(answer(layer, agent(), status, &[]).await, expect("private", ""));
+            }
+            assert_eq!(answer(&auth.optional(), nobody(), status, &[]).await, expect("private", ""));
+            let owners = answer(&auth.owner_only(), human(), status, &[]).await;
+            assert_eq!(owners, expect("no-store", ""));
+            assert_eq!(answer(&auth.guard(Rule::public()), nobody(), status, &[]).await, expect("", ""));
+        }
+        let policy = auth.policy(|_| Some(Rule::owner_only()));
+        assert_eq!(answer(&policy, human(), 200, &[]).await, expect("no-store", ""));
+    }
+    // What the handler sets stays, and `Vary` is completed.
+    for (own, expected) in [
+        (("cache-control", "public, max-age=60"), expect("public, max-age=60", "authorization")),
+        (("cache-control", "no-cache"), expect("no-cache", "authorization")),
+        (("vary", "accept-encoding"), expect("private", "accept-encoding")),
+        (("vary", "Origin, Authorization"), expect("private", "Origin, Authorization")),
+        (("vary", "*"), expect("private", "*")),
+        (("vary", "x-authorization"), expect("private", "x-authorization")),
+    ] {
+        assert_eq!(answer(&require, agent(), 200, &[own]).await, expected);
+    }
+    for (vary, expected) in [
+        ("accept-encoding", "accept-encoding | authorization"),
+        ("x-authorization", "x-authorization | authorization"),
+        ("Origin, Authorization", "Origin, Authorization"),
+        ("*", "*"),
+    ] {
+        let own = [("cache-control", "max-age=60"), ("vary", vary)];
+        assert_eq!(answer(&require, agent(), 200, &own).await, expect("max-age=60", expected));
+    }
+    let own = [("cache-control", "max-age=60")];
+    let owners = answer(&auth.owner_only(), human(), 200, &own).await;
+    assert_eq!(owners, expect("max-age=60", "authorization, cookie"));
+    let own = [("vary", "accept"), ("vary", "authorization"), ("cache-control", "no-store")];
+    assert_eq!(answer(&require, agent(), 200, &own).await, expect("no-store", "accept | authorization"));
+    // A refusal keeps its own.
+    assert_eq!(answer(&require, nobody(), 200, &[]).await, expect("no-store", ""));
 }
 
 /// Uploads this many bytes as clients do that read no response before they have written everything.

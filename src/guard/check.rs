@@ -202,15 +202,15 @@ impl Check {
             Principal::Owner(_) => counters.owner.increment(),
         }
         remove_principal(extensions);
-        let unauthorized = match self.demand() {
+        let (unauthorized, owner_only) = match self.demand() {
             Some(Demand::Public) => return None,
-            Some(Demand::Scopes(requirement)) => &requirement.no_credentials,
-            _ => &self.shared.refusals.no_credentials,
+            Some(Demand::Scopes(requirement)) => (&requirement.no_credentials, false),
+            demand => (&self.shared.refusals.no_credentials, matches!(demand, Some(Demand::OwnerOnly))),
         };
         if self.insert_principal {
             principal.insert_into(extensions);
         }
-        Some(Forwarded { unauthorized: Arc::clone(unauthorized) })
+        Some(Forwarded { unauthorized: Arc::clone(unauthorized), owner_only })
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {

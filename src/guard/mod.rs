@@ -50,6 +50,12 @@
 //! # }
 //! ```
 //!
+//! # Caches
+//!
+//! A response of a guarded route is for one caller. Where the handler sets no `Cache-Control`, the guard adds
+//! `private`, on owner-only routes `no-store`. Where the handler sets it, the guard adds `Vary: Authorization`, on
+//! owner-only routes with `Cookie`, unless `Vary` names `Authorization`.
+//!
 //! # Streams
 //!
 //! A guard checks a session before the handler runs. A long response goes on after the session was revoked, unless the

