@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_agent_auth::{
@@ -59,14 +59,34 @@ fn request(token: &str) -> Request<()> {
     Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap()
 }
 
-fn inner(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
+
+/// A handler whose response has a header, as responses do.
+fn inner(_: Request<()>) -> Answer {
+    let mut response = Response::new(Full::default());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    ready(Ok(response))
+}
+
+fn without_headers(_: Request<()>) -> Answer {
     ready(Ok(Response::new(Full::default())))
 }
 
-/// The response of this handler has no header, so the first one of the guard allocates the map. Others cost nothing.
-/// What a call allocates, with the making of the request left out; the second one, since the first notes the use.
-fn allocations(layer: &GuardLayer, expected: StatusCode, request: impl Fn() -> Request<()>) -> u64 {
-    let mut service = layer.layer(service_fn(inner));
+/// What a guard allocates for a call that its handler answers. What the handler allocates is left out.
+fn hit(guard: &GuardLayer, request: impl Fn() -> Request<()>) -> u64 {
+    hit_of(inner, guard, request)
+}
+
+fn hit_of(handler: fn(Request<()>) -> Answer, guard: &GuardLayer, request: impl Fn() -> Request<()>) -> u64 {
+    let bare = total(service_fn(handler), StatusCode::OK, &request);
+    total(guard.layer(service_fn(handler)), StatusCode::OK, &request) - bare
+}
+
+/// What a call allocates, without the creation of the request. It is the second one, because the first records the use.
+fn total<S, B>(mut service: S, expected: StatusCode, request: impl Fn() -> Request<()>) -> u64
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
     let mut call = |request| {
         let mut context = Context::from_waker(Waker::noop());
         let Poll::Ready(Ok(response)) = pin!(service.call(request)).poll(&mut context) else { unreachable!() };
@@ -81,18 +101,16 @@ fn allocations(layer: &GuardLayer, expected: StatusCode, request: impl Fn() -> R
 async fn a_hit_allocates_for_the_extension_alone() {
     let (store, token) = store().await;
     let require = auth(store).require("a");
-    assert_eq!(
-        allocations(&require, StatusCode::OK, || request(&token)),
-        5,
-        "map, table, value; and two for `Cache-Control`"
-    );
+    assert_eq!(hit(&require, || request(&token)), 3, "map, table, value");
     let populated = || {
         let mut request = request(&token);
         request.extensions_mut().insert(7_u64);
         request
     };
-    assert_eq!(allocations(&require, StatusCode::OK, populated), 3, "value; and two for `Cache-Control`");
-    assert_eq!(allocations(&require.without_principal(), StatusCode::OK, || request(&token)), 2);
+    assert_eq!(hit(&require, populated), 1, "value");
+    assert_eq!(hit(&require.clone().without_principal(), || request(&token)), 0);
+    let first_header = hit_of(without_headers, &require, || request(&token));
+    assert_eq!(first_header, 5, "the header map of the response, for `Cache-Control`");
 }
 
 /// A store that must always be waited for.
@@ -111,8 +129,8 @@ async fn a_hit_in_the_cache_allocates_no_more() {
     let digest = Prefix::<Access>::new("aas_").unwrap().digest(token.as_bytes()).unwrap();
     assert!(cached.find_session(&digest).await.unwrap().is_some());
     let require = auth(cached).require("a");
-    assert_eq!(allocations(&require, StatusCode::OK, || request(&token)), 5);
-    assert_eq!(allocations(&require.without_principal(), StatusCode::OK, || request(&token)), 2);
+    assert_eq!(hit(&require, || request(&token)), 3);
+    assert_eq!(hit(&require.without_principal(), || request(&token)), 0);
 }
 
 #[tokio::test]
@@ -122,13 +140,14 @@ async fn a_refusal_allocates_its_headers_and_its_extension() {
     let (require, other) = (auth.require("a"), auth.require("c"));
     let unknown = self::token();
     let malformed = format!("{}-", &token[..token.len() - 1]);
-    let unauthorized = |request: &dyn Fn() -> Request<()>| allocations(&require, StatusCode::UNAUTHORIZED, request);
+    let unauthorized =
+        |request: &dyn Fn() -> Request<()>| total(require.layer(service_fn(inner)), StatusCode::UNAUTHORIZED, request);
     assert_eq!(unauthorized(&|| request(&malformed)), 5, "two for the headers, three for the extension");
     assert_eq!(unauthorized(&|| request(unknown.expose())), 5);
     assert_eq!(unauthorized(&|| Request::new(())), 5);
-    assert_eq!(allocations(&other, StatusCode::FORBIDDEN, || request(&token)), 5);
+    assert_eq!(total(other.layer(service_fn(inner)), StatusCode::FORBIDDEN, || request(&token)), 5);
     let call = || Request::post("/").header("content-type", "application/grpc").body(()).unwrap();
-    assert_eq!(allocations(&require.clone().grpc(), StatusCode::OK, call), 5, "as gRPC");
+    assert_eq!(total(require.clone().grpc().layer(service_fn(inner)), StatusCode::OK, call), 5, "as gRPC");
 }
 
 #[test]
