@@ -246,6 +246,8 @@ fn approved(demo: &Demo, arguments: [&str; 3]) -> String {
     let form = cookie(&page);
     let html = page.body_mut().read_to_string().unwrap();
     let csrf = html.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    // Nobody has read the page before that.
+    std::thread::sleep(Duration::from_secs(1));
     let approve = [("csrf", csrf), ("decision", "approve"), ("scope", "projects:read")];
     let decided = browser.post(&link).header("cookie", odd(&format!("{login}; {form}"))).send_form(approve).unwrap();
     assert_eq!(decided.status(), 303);

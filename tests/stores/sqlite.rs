@@ -170,8 +170,6 @@ async fn damage(path: &Path, damage: &str) {
 #[tokio::test]
 async fn r91_a_request_that_makes_no_sense_is_an_error_and_not_absent() {
     for garbage in [
-        "client_name = ''",
-        "client_label = 'x' || char(10)",
         "client_method = CAST(x'ff' AS TEXT)",
         "client_address = '192.0.2'",
         "requested = 'a \"b'",
@@ -204,7 +202,6 @@ async fn r91_a_session_that_makes_no_sense_is_an_error_and_not_absent() {
     for (garbage, checked) in [
         ("id = 'ses_'", true),
         ("request = 'ses_x'", false),
-        ("client_name = char(8238)", true),
         ("client_address = ''", false),
         ("scopes = 'ü'", true),
         ("last_use_address = '::1'", false),

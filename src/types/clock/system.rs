@@ -217,12 +217,12 @@ impl<S: TimeSource> SystemClock<S> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hides a step back within the bound that is followed. A larger one is a correction.
-    fn in_order(&self, date: i64) -> i64 {
-        let latest = self.latest.load(Ordering::Relaxed);
+    /// Hides a step back within the bound that is followed. A larger one is a correction. `latest` was read before the
+    /// ticks of `date`: otherwise the date of a thread that was interrupted between the two would look like a correction.
+    fn in_order(&self, latest: i64, date: i64) -> i64 {
         if date > latest {
             // Writes at most once per millisecond, because concurrent writes to one location contend.
-            self.latest.fetch_max(date, Ordering::Relaxed);
+            self.latest.fetch_max(date, Ordering::Release);
             date
         } else if latest.saturating_sub(date) <= FOLLOWED {
             latest
@@ -236,11 +236,12 @@ impl<S: TimeSource> SystemClock<S> {
 
 impl<S: TimeSource> Clock for SystemClock<S> {
     fn now(&self) -> Timestamp {
+        let latest = self.latest.load(Ordering::Acquire);
         let ticks = millis(self.source.ticks());
         if ticks >= self.compare_at.load(Ordering::Relaxed) {
             self.compare();
         }
-        Timestamp(self.in_order(ticks.saturating_add(self.offset.load(Ordering::Relaxed))))
+        Timestamp(self.in_order(latest, ticks.saturating_add(self.offset.load(Ordering::Relaxed))))
     }
 
     fn elapsed(&self) -> Duration {
