@@ -12,7 +12,12 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
-use tower_agent_auth::{AgentAuth, Config, challenge::Challenge, store::MemoryStore, types::{callback::Callback, text::HumanText}};
+use tower_agent_auth::{
+    AgentAuth, Config,
+    challenge::Challenge,
+    store::MemoryStore,
+    types::{callback::Callback, text::HumanText},
+};
 use url::Url;
 
 use service::{Service, run, status_of};
@@ -110,8 +115,13 @@ pub fn bodies(input: &[u8]) {
 pub fn forwarded(input: &[u8]) {
     let text = String::from_utf8_lossy(input).into_owned();
     let said = |address: &IpAddr| {
-        let hops = text.split(['\n', ',']).filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
-        hops.map(|hop| hop.to_canonical()).any(|hop| hop == *address)
+        text.split(['\n', ',']).any(|hop| {
+            let hop = hop.trim().trim_matches('"');
+            let in_brackets = hop.strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.0));
+            let before_port = hop.rsplit_once(':').map(|(address, _)| address);
+            let readings = [Some(hop), in_brackets, before_port].into_iter().flatten();
+            readings.filter_map(|text| text.parse::<IpAddr>().ok()).any(|hop| hop.to_canonical() == *address)
+        })
     };
     Service::with(|service| {
         for (peer, trusted) in [("192.0.2.1", false), ("10.0.0.1", true)] {
