@@ -94,8 +94,9 @@ impl AgentAuth {
         let (exact, below) = layer.routes().paths();
         let below = below.map(|parent| format!("{parent}{{segment}}"));
         let paths = exact.map(str::to_owned).chain(below);
+        // A segment of the configured paths may begin with a colon or an asterisk.
         // As services, not as method routers: axum would merge those with the service's, method by method.
-        paths.fold(Router::new(), |router, path| router.route_service(&path, service.clone()))
+        paths.fold(Router::new().without_v07_checks(), |router, path| router.route_service(&path, service.clone()))
     }
 }
 

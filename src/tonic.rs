@@ -154,7 +154,7 @@ pub enum MethodsError {
     #[error("`{0}` names no gRPC method: write its path, such as `/notes.v1.Notes/Add`")]
     Method(String),
     /// It already has a rule.
-    #[error("`{0}` was given a class before: take one of the two out")]
+    #[error("`{0}` has a rule already; remove one of the two")]
     Twice(String),
 }
 

@@ -241,6 +241,8 @@ async fn e14_newcomers_are_let_in_when_the_cap_is_filled_by_many_sources() {
     let waiting = register("198.51.100.1").await;
     let opened = register("198.51.100.2").await;
     let form = service.open("ada", &opened).await;
+    // They are older than all that follow.
+    service.clock.advance(SECOND);
     for source in 0..510 {
         register(&format!("203.0.{}.{}", source / 250, source % 250)).await;
     }

@@ -305,7 +305,7 @@ async fn r58_a_form_is_good_for_one_browser_one_human_and_one_subject() {
     for (what, request) in forged {
         let answer = service.send(request).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{what}");
-        assert!(answer.text.contains("Nothing was changed"), "{what}");
+        assert!(answer.text.contains("This form changed nothing"), "{what}");
     }
     assert_eq!(status_of(&service, &pending).await, "pending");
     // What a browser sends for a page that forbids a referrer.

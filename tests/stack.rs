@@ -285,6 +285,9 @@ async fn e6_what_passes_a_guard_is_not_for_shared_caches_unless_the_handler_says
     let own = [("cache-control", "max-age=60")];
     let owners = answer(&auth.owner_only(), human(), 200, &own).await;
     assert_eq!(owners, expect("max-age=60", "authorization, cookie"));
+    let own = [("cache-control", "max-age=60"), ("vary", "Authorization")];
+    let owners = answer(&auth.owner_only(), human(), 200, &own).await;
+    assert_eq!(owners, expect("max-age=60", "Authorization | authorization, cookie"));
     let own = [("vary", "accept"), ("vary", "authorization"), ("cache-control", "no-store")];
     assert_eq!(answer(&require, agent(), 200, &own).await, expect("no-store", "accept | authorization"));
     // A refusal keeps its own.

@@ -55,8 +55,10 @@ impl Credentials {
         Ok(Self { file: file.to_owned(), by_resource })
     }
 
+    /// The credential of the most specific resource that the URL is below.
     pub(crate) fn find(&self, url: &str) -> Option<Credential> {
-        self.by_resource.values().find(|credential| is_below(url, &credential.resource)).cloned()
+        let above = self.by_resource.values().filter(|credential| is_below(url, &credential.resource));
+        above.max_by_key(|credential| credential.resource.len()).cloned()
     }
 
     pub(crate) fn keep(&mut self, credential: &Credential) -> Result<(), Failure> {
@@ -65,7 +67,9 @@ impl Credentials {
     }
 
     pub(crate) fn forget(&mut self, url: &str) -> Result<(), Failure> {
-        self.by_resource.retain(|_, credential| !is_below(url, &credential.resource));
+        if let Some(credential) = self.find(url) {
+            self.by_resource.remove(&credential.resource);
+        }
         self.save()
     }
 

@@ -100,6 +100,10 @@ fn run(options: &Options) -> Result<(), Failure> {
     if let Some(credential) = kept.find(&options.url).filter(|credential| credential.has(&options.scope)) {
         eprintln!("The credential in {} is for {}.", options.credential.display(), plain(&credential.resource));
         let mut answer = client.call(&options.url, Some(&credential.access_token))?;
+        if answer.refuses_token() {
+            // A refresh uses the old tokens up.
+            kept.check_writable()?;
+        }
         let fresh = if answer.refuses_token() { refresh(&client, &credential)? } else { None };
         if let Some(fresh) = fresh {
             eprintln!("It had expired, and was refreshed.");

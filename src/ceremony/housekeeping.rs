@@ -65,7 +65,7 @@ impl Ceremony {
         }
     }
 
-    async fn try_to_write_uses(&self) {
+    pub(crate) async fn try_to_write_uses(&self) {
         if let Err(error) = self.write_uses().await {
             self.record(&Event::unavailable(&error));
         }

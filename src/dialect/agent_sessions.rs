@@ -406,7 +406,7 @@ async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refu
     let body = match asker {
         Asker::Agent(own) => {
             // Persist last-used times first, so that the entry is up to date. A list does it itself.
-            context.ceremony.write_uses().await?;
+            context.ceremony.try_to_write_uses().await;
             let own = context.ceremony.own_record(&own).await?.ok_or(Refused::SignedOut)?;
             json!({ "sessions": [entry(&own, now)] })
         }

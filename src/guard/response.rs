@@ -46,14 +46,17 @@ fn restrict(headers: &mut HeaderMap, cache_control: HeaderValue, vary: HeaderVal
     // A map that is full stays as it is.
     if let Ok(Entry::Vacant(entry)) = headers.try_entry(CACHE_CONTROL) {
         let _ = entry.try_insert(cache_control);
-    } else if !headers.get_all(VARY).iter().any(covers_authorization) {
+    } else if names(&vary).any(|name| !headers.get_all(VARY).iter().any(|own| covers(own, name))) {
         let _ = headers.try_append(VARY, vary);
     }
 }
 
-fn covers_authorization(vary: &HeaderValue) -> bool {
-    let names = vary.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    names.into_iter().any(|name| name == b"*" || name.eq_ignore_ascii_case(b"authorization"))
+fn covers(vary: &HeaderValue, name: &[u8]) -> bool {
+    names(vary).any(|own| own == b"*" || own.eq_ignore_ascii_case(name))
+}
+
+fn names(vary: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    vary.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Adds the guard's challenge to a 401 of the inner service. It comes first, because some clients read only the first

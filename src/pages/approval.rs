@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header::REFRESH};
 use minijinja::{Value, context};
 
 use super::{
-    PageError, Pages,
+    Kind, PageError, Pages,
     csrf::FormKey,
     finish,
     form::Form,
@@ -48,8 +48,9 @@ pub(super) async fn answer(
     if *request.method() == Method::POST {
         return visit.receive(&Form::read(request)?).await;
     }
-    let mut reply = visit.show().await?;
-    // What was opened is bound to this key.
+    let shown = visit.show().await;
+    let mut reply = shown.unwrap_or_else(|error| pages.refuse(&error, request, Kind::Approval(dialect)));
+    // What was opened is bound to this key, also if reading more of it failed.
     visit.key.keep(pages, &mut reply);
     Ok(reply)
 }

@@ -93,7 +93,7 @@ impl Endpoint for Page {
                 },
                 Err(refusal) => Err(refusal),
             };
-            refused.unwrap_or_else(|refusal| pages.refuse(&refusal, &request))
+            refused.unwrap_or_else(|refusal| pages.refuse(&refusal, &request, kind))
         })
     }
 }
@@ -155,7 +155,7 @@ impl Pages {
         Ok(reply)
     }
 
-    fn refuse(&self, error: &PageError, request: &Request<Bytes>) -> Reply {
+    fn refuse(&self, error: &PageError, request: &Request<Bytes>, kind: Kind) -> Reply {
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
             PageError::SignedOut { return_to } => self.see_other(&self.context.accounts.login_url(return_to)),
@@ -168,14 +168,14 @@ impl Pages {
             PageError::Forged => self.show(
                 StatusCode::FORBIDDEN,
                 &Message::new(Tone::Bad, "That form is no longer good")
-                    .line("It was not sent from this page, or you have signed in again since it was loaded. Nothing was changed.")
+                    .line("It was not sent from this page, or you have signed in again since it was loaded. This form changed nothing.")
                     .line("Open the page again and decide there."),
             ),
             PageError::Form(problem) => self.show(
                 StatusCode::BAD_REQUEST,
-                &Message::new(Tone::Bad, "That form can’t be read").line(format!("It {problem}. Nothing was changed.")),
+                &Message::new(Tone::Bad, "That form can’t be read").line(format!("It {problem}. This form changed nothing.")),
             ),
-            PageError::Ceremony(error) if error.is_unavailable() => self.unavailable(error, request),
+            PageError::Ceremony(error) if error.is_unavailable() => self.unavailable(error, request, kind),
             PageError::Ceremony(error) => self.refused_by_ceremony(error),
             PageError::Template(error) => {
                 self.context.note_failure(error);
@@ -194,14 +194,17 @@ impl Pages {
             ),
             CeremonyError::Expired => (
                 StatusCode::GONE,
-                Message::new(Tone::Neutral, "This request has expired")
-                    .line("Nobody decided in time, so the agent got no access. If you still want it, tell the agent to ask again."),
+                Message::new(Tone::Neutral, "This request has expired").line(
+                    "The time ran out, so the agent got no access. If you still want it, tell the agent to ask again.",
+                ),
             ),
             CeremonyError::WrongAccount => (
                 StatusCode::CONFLICT,
                 Message::new(Tone::Bad, "This request belongs to another account")
                     .line("It was opened from another account first, and only that account can decide about it.")
-                    .line("Sign in as that account, or tell the agent to ask again and open the new link from this one."),
+                    .line(
+                        "Sign in as that account, or tell the agent to ask again and open the new link from this one.",
+                    ),
             ),
             CeremonyError::AlreadyDecided => (
                 StatusCode::CONFLICT,
@@ -216,8 +219,9 @@ impl Pages {
             ),
             CeremonyError::Callback(_) => (
                 StatusCode::BAD_REQUEST,
-                Message::new(Tone::Bad, "Nothing was approved")
-                    .line("The service no longer sends anything to where this agent waits. Tell the agent to ask again."),
+                Message::new(Tone::Bad, "Nothing was approved").line(
+                    "The service no longer sends anything to where this agent waits. Tell the agent to ask again.",
+                ),
             ),
             CeremonyError::NotRequested => (
                 StatusCode::BAD_REQUEST,
@@ -234,13 +238,13 @@ impl Pages {
 
     /// The service itself failed. The page never says that nothing was changed: the same form may have been sent twice,
     /// and the other one taken. After a write whose outcome is unknown, it leads to what is stored now.
-    fn unavailable(&self, error: &CeremonyError, request: &Request<Bytes>) -> Result<Reply, PageError> {
+    fn unavailable(&self, error: &CeremonyError, request: &Request<Bytes>, kind: Kind) -> Result<Reply, PageError> {
         self.context.note_failure(error);
         let message = if *request.method() == Method::POST && error.may_have_changed() {
             Message::new(Tone::Neutral, "We can’t tell whether this was saved")
                 .line("The service lost touch with its store while it saved what you chose. It may be saved, or not.")
                 .line("Look in a few seconds what stands. Sending the same form again does no harm.")
-                .link(Link { href: request.uri().path().to_owned(), text: "See what stands" })
+                .link(Link { href: self.path_of(request, kind), text: "See what stands" })
         } else {
             Message::new(Tone::Neutral, "This can’t be shown right now")
                 .line("The service could not look it up. Try again in a few seconds.")
@@ -248,6 +252,17 @@ impl Pages {
         let mut reply = self.show(StatusCode::SERVICE_UNAVAILABLE, &message)?;
         crate::http::retry_after(&mut reply, crate::http::jitter(self.context.ceremony.now()));
         Ok(reply)
+    }
+
+    /// The public path of the page, which is not where the request arrived if a proxy rewrites paths.
+    fn path_of(&self, request: &Request<Bytes>, kind: Kind) -> String {
+        match kind {
+            Kind::Approval(dialect) => {
+                let id = request.uri().path().rsplit('/').next().unwrap_or_default();
+                self.context.config.path(&format!("{}{id}", dialect.approval_path()))
+            }
+            Kind::Sessions => self.sessions_path(),
+        }
     }
 
     fn sessions_link(&self) -> Link {

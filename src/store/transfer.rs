@@ -15,7 +15,7 @@ const PAGE: usize = 500;
 
 /// Copies everything from one store to another. Sessions keep their digests, so agents are unaffected. Ended sessions
 /// and pending authorization requests are included. Existing entries are left unchanged, so an interrupted copy can be
-/// repeated.
+/// repeated. A stored name that breaks a rule of this version is copied as it is shown, with U+FFFD or cut.
 ///
 /// Neither store may be in use meanwhile: changes made during the copy may be lost. Stop the service, copy, and start
 /// it with the other store.

@@ -26,7 +26,8 @@ mod system;
 
 pub use system::{MachineTime, SystemClock, TimeSource};
 
-/// The largest difference between the clocks of two nodes with which a service keeps its promises; see docs/stores.md.
+/// The largest difference between the clocks of two nodes with which a service keeps the promises that docs/stores.md
+/// lists as kept.
 /// It is also how long a [`SystemClock`] may follow a wrong date.
 pub(crate) const SKEW: Duration = Duration::from_secs(300);
 

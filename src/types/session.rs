@@ -84,7 +84,8 @@ impl Session {
 
     /// Whether a use at `now` should be recorded. If so, marks it as recorded.
     pub(crate) fn note_use(&self, now: Timestamp) -> bool {
-        if now.as_millis().saturating_sub(self.last_used.0.load(Ordering::Relaxed)) < LastUsed::COARSE {
+        // A last use that is later than now was dated by a clock that has been corrected since.
+        if now.as_millis().abs_diff(self.last_used.0.load(Ordering::Relaxed)) < LastUsed::COARSE {
             return false;
         }
         self.last_used.0.store(now.as_millis(), Ordering::Relaxed);
@@ -220,7 +221,7 @@ pub struct LastUsed(AtomicI64);
 
 impl LastUsed {
     /// The interval in milliseconds within which several uses count as one.
-    const COARSE: i64 = 60_000;
+    const COARSE: u64 = 60_000;
 
     /// Initialises from the persisted last-used time; `None`, the default, means never used. If a store omits it, each
     /// read of the session causes one recorded use and one store write.

@@ -100,8 +100,8 @@ impl PostgresOptions {
     }
 
     /// Like [`connect`](Self::connect), over an existing pool. Ceremony calls leave a third of its connections to token
-    /// checks. After a failure, the store closes the idle connections of the pool. A pooler that shares one connection among transactions
-    /// must support prepared statements. If there is a cache on top, it must also support `LISTEN`.
+    /// checks. After a failure, the store closes the idle connections of the pool. A pooler that shares one connection
+    /// among transactions must support prepared statements. If there is a cache on top, it must also support `LISTEN`.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).

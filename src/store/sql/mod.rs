@@ -196,7 +196,9 @@ async fn displace<E: Engine>(
         }
     }
     if unopened.is_empty() && opened >= cap.min(BEYOND_CAP) {
-        return Ok(None);
+        let rows = E::run(transaction, &sql.oldest_unopened, Values::default().instant(now)).await?;
+        let Some(oldest) = rows.first().map(|row| row.integer(0)).transpose()?.flatten() else { return Ok(None) };
+        unopened.push(oldest);
     }
     for seq in unopened.into_iter().take(DISPLACED_AT_ONCE) {
         let rows = E::run(transaction, &sql.give_way, Values::default().integer(seq).instant(now)).await?;

@@ -81,7 +81,8 @@ statements! {
         WHERE {on_primary} AND id = (SELECT request FROM {lookups} WHERE lookup = $1)";
 
     list_approved = "SELECT {authorization} FROM {authorizations} \
-        WHERE account_id = $1 AND state = 'approved' AND expires_at > $2 ORDER BY created_at DESC, seq DESC LIMIT $3";
+        WHERE {on_primary} AND account_id = $1 AND state = 'approved' AND expires_at > $2 \
+        ORDER BY created_at DESC, seq DESC LIMIT $3";
 
     authorization_exists = "SELECT id FROM {authorizations} WHERE id = $1";
     // Counts no further than to the cap. The order lets no planner scan the pending requests of other sources.
@@ -93,6 +94,8 @@ statements! {
     beyond_cap = "SELECT seq, account_id FROM {authorizations} \
         WHERE seq <= (SELECT coalesce(max(seq), 0) FROM {authorizations}) + 1 - $1 \
         AND seq > (SELECT coalesce(max(seq), 0) FROM {authorizations}) + 1 - $1 - $3 AND {is_pending} ORDER BY seq";
+    oldest_unopened = "SELECT seq FROM {authorizations} \
+        WHERE state = 'pending' AND account_id IS NULL AND expires_at > $1 ORDER BY expires_at LIMIT 1";
     // Another writer that has locked the row is displacing, opening or deciding it.
     give_way = "UPDATE {authorizations} SET expires_at = $2 WHERE seq = \
         (SELECT seq FROM {authorizations} WHERE seq = $1 {skip_locked}) \

@@ -48,6 +48,10 @@ local function replica_error(may_grow)
     if string.find(text, 'READONLY', 1, true) or string.find(text, 'stale replica', 1, true) then
         return redis.error_reply('READONLY this server is a replica')
     end
+    -- The first write of the script itself may be one that is allowed when memory is full, and all after it would be too.
+    if may_grow and string.find(text, 'OOM', 1, true) then
+        return refused
+    end
 end
 
 local function has_passed(instant, now)

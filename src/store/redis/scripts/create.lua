@@ -24,11 +24,17 @@ if total then
         if not oldest then
             break
         end
-        settle(oldest, redis.call('HGET', key('req:', oldest), 'source'))
-        redis.call('HSET', key('req:', oldest), 'expires_at', now)
-        redis.call('ZADD', key('reqs'), now, oldest)
-        answer[#answer + 1] = oldest
-        excess = excess - 1
+        local known = redis.call('HMGET', key('req:', oldest), 'state', 'account_id', 'source')
+        if known[1] == 'pending' and not known[2] then
+            settle(oldest, known[3])
+            redis.call('HSET', key('req:', oldest), 'expires_at', now)
+            redis.call('ZADD', key('reqs'), now, oldest)
+            answer[#answer + 1] = oldest
+            excess = excess - 1
+        else
+            -- A node of an earlier version opened it.
+            redis.call('ZREM', key('unopened'), oldest)
+        end
     end
     if excess > 0 and #answer == 1 then
         return {'full'}
