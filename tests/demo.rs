@@ -119,7 +119,7 @@ fn f_a_demo_that_can_not_start_says_why_at_any_log_level() {
         ["--connections", "0"],
         ["--connections-per-address", "many"],
         ["--idle-timeout", "10ms"],
-        ["--transfer-timeout", "2h"],
+        ["--transfer-timeout", "501d"],
         ["--idle-timeout", "soon"],
         ["--store", "mysql://x"],
         ["--listen", "localhost"],

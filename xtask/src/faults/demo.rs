@@ -61,8 +61,8 @@ impl Demo {
         let mut command = Command::new(&self.binary);
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--store", &self.store]);
         command.args(["--public-url", &self.origin, "--no-limits"]);
-        // Beyond the longest leap of a clock, so that no connection looks idle.
-        command.args(["--idle-timeout", "1000d", "--transfer-timeout", "1000d"]);
+        // So that no connection looks idle when all clocks of the process leap.
+        command.args(["--idle-timeout", "500d", "--transfer-timeout", "500d"]);
         // Beside a store on a network it keeps its sign-ins where it runs.
         command.current_dir(self.log.path().parent().ok_or("a log is in a directory")?);
         command.stdout(log.try_clone()?).stderr(log);
