@@ -46,8 +46,8 @@
 //! # app().unwrap();
 //! ```
 //!
-//! With bare hyper, the same guards wrap a `service_fn`, the layer [`AgentAuth::endpoints`] replaces the router, and the handler finds the session in the request's extensions;
-//! see [`guard`] and `examples/hyper.rs`.
+//! With bare hyper, the same guards wrap a `service_fn`, and the layer [`AgentAuth::endpoints`] replaces the router. The
+//! handler finds the session in the request's extensions; see [`guard`] and `examples/hyper.rs`.
 //!
 //! # Modules
 //!

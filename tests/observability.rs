@@ -56,8 +56,13 @@ macro_rules! recorded {
     };
 }
 
+/// One test at a time. `tracing` caches for the whole process which spans anybody wants, and a test without a subscriber
+/// that comes to a span first may win over one that has just set its own.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn each_check_is_counted_once_by_its_outcome() {
+    let _alone = ALONE.lock().await;
     recorded!(counted);
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;
@@ -88,6 +93,7 @@ async fn each_check_is_counted_once_by_its_outcome() {
 
 #[tokio::test]
 async fn what_became_of_requests_and_sessions_is_counted() {
+    let _alone = ALONE.lock().await;
     recorded!(counted);
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;
@@ -102,6 +108,7 @@ async fn what_became_of_requests_and_sessions_is_counted() {
 
 #[tokio::test]
 async fn e5_limits_by_source_without_an_address_are_warned_of_once() {
+    let _alone = ALONE.lock().await;
     let count = |service: &Service| service.audit.names().iter().filter(|name| **name == "no_client_address").count();
     let calls = async |service: &Service, address: Option<&str>| {
         for request in [
@@ -148,6 +155,7 @@ async fn e5_limits_by_source_without_an_address_are_warned_of_once() {
 
 #[tokio::test]
 async fn a_thousand_hostile_requests_add_no_label() {
+    let _alone = ALONE.lock().await;
     recorded!(counted);
     let service = Service::with(config().no_limits());
     let mut keys = BTreeSet::new();
@@ -164,6 +172,7 @@ async fn a_thousand_hostile_requests_add_no_label() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_is_timed_when_it_answers_fails_and_hangs() {
+    let _alone = ALONE.lock().await;
     recorded!(counted);
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;
@@ -206,6 +215,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn r8_spans_say_what_is_waited_for_and_no_secret() {
+    let _alone = ALONE.lock().await;
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -237,6 +247,7 @@ async fn r8_spans_say_what_is_waited_for_and_no_secret() {
 
 #[tokio::test]
 async fn a_check_that_is_answered_at_once_has_no_span_and_no_time() {
+    let _alone = ALONE.lock().await;
     recorded!(counted);
     let service = Service::new();
     let token = service.token(&["projects:read"]).await;

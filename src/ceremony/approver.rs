@@ -17,9 +17,10 @@ use crate::{
 
 /// The human at a page: the signed-in account, and if possible a secret that only their browser has.
 ///
-/// Only the browser that opened a request can [release](super::Ceremony::release) it: the one with the same secret. The code that an approval hands out is derived from this secret, a salt in the store, the account, the browser
-/// session and the request. So the same browser session can be shown the code again, by any process of the service,
-/// and nothing else can: the store lacks the secret, and the browser lacks the salt.
+/// Only the browser that opened a request can [release](super::Ceremony::release) it: the one with the same secret. The
+/// code that an approval hands out is derived from this secret, a salt in the store, the account, the browser session
+/// and the request. So any process of the service can show the code again to the same browser session, and to nobody
+/// else: the store lacks the secret, and the browser lacks the salt.
 ///
 /// A page of the host passes such a secret with [`with_secret`](Self::with_secret). Without one (`From<&SignedIn>`), a
 /// code is random and returned only once, and nothing can be released.

@@ -17,7 +17,7 @@ use governor::{
 
 use crate::types::clock::Clock;
 
-/// The most keys that are counted alone at a time. Further keys share counts, which bounds memory to about 0.5 MiB per
+/// The most keys that have counts of their own. Further keys share counts, which bounds memory to about 0.5 MiB per
 /// limiter.
 const MOST: usize = 8_192;
 /// The number of shared counts. A key without a count of its own uses one of them, chosen by a secret hash. So further

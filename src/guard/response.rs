@@ -40,8 +40,8 @@ impl Forwarded {
 
 /// Keeps shared caches from giving the response to another caller. Many proxies do not look at `Authorization` (RFC 9111
 /// section 3.5), and their keys do not contain it. Where the inner service allows storing by a `Cache-Control` of its
-/// own, `Vary` keeps callers apart. No shared cache stores what is private, so that needs no `Vary`, which would cost
-/// another 390 instructions.
+/// own, `Vary` keeps callers apart. No shared cache stores a private response, so `Vary` would only cost another 390
+/// instructions there.
 fn restrict(headers: &mut HeaderMap, cache_control: HeaderValue, vary: HeaderValue) {
     // A map that is full stays as it is.
     if let Ok(Entry::Vacant(entry)) = headers.try_entry(CACHE_CONTROL) {

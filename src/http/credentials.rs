@@ -55,7 +55,8 @@ impl<'a> Credentials<'a> {
 
 /// Whether an `Authorization` line could be meant as an agent's credential, well formed or not. Such a request is never
 /// the owner's, whatever cookie it has. True for a scheme that begins with `Bearer` or `DPoP`, and for a line with a
-/// prefix of this service's secrets, also inside Basic credentials. Other credentials, such as a proxy's own, are not.
+/// prefix of this service's secrets, also inside Basic credentials. False for all others, such
+/// as a proxy's own credentials.
 pub(crate) fn has_agent_credential(headers: &HeaderMap, prefixes: &Prefixes) -> bool {
     headers.get_all(AUTHORIZATION).iter().any(|line| may_be_agents(line.as_bytes(), prefixes))
 }

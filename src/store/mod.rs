@@ -69,8 +69,8 @@ pub use traits::{
 };
 pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 
-/// How long an expired authorization request is stored. Until then the agent and the human can query its outcome. No
-/// other data is deleted earlier than this after its end, so that a node whose clock is ahead deletes nothing live.
+/// How long an expired authorization request is stored. Until then the agent and the human can query its outcome. All
+/// other data, too, is kept at least this long after its end, so that a node whose clock is ahead deletes nothing live.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// The most unopened authorization requests that give way to a new one. One does, unless several were created at the
@@ -119,8 +119,8 @@ pub struct PendingCaps {
     /// The cap for all sources together. At the cap, the oldest request that no human has opened gives way: it expires
     /// at once. If humans have opened all, the new request is refused.
     ///
-    /// A store may be approximate. It may count requests that were decided meanwhile as pending. It may let in more if
-    /// humans have opened pending ones, and what is created at the same time.
+    /// A store may be approximate. It may count requests that were decided meanwhile as pending. It may exceed the cap
+    /// if humans have opened pending requests, or if several are created at the same time.
     pub total: Option<u32>,
 }
 

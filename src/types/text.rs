@@ -2,9 +2,9 @@
 //! rules for names are here.
 //!
 //! * **Refused** when it is received: text that is blank, too long, or has invisible or reordering characters, and text
-//!   that stacks marks. Invalid text is never repaired then, so that the page, the list and the log show the same string.
-//! * **Shown** are honest names in any language, with the joiners that some scripts and emoji need.
-//! * **Read** from a store is every text. A character that is refused today is shown as U+FFFD.
+//!   that stacks marks. It is not repaired, so that the page, the list and the log show the same string.
+//! * **Accepted**: honest names in any language, with the joiners that some scripts and emoji need.
+//! * **Read from a store**: every text. A character that is refused today is shown as U+FFFD.
 //! * **Warned of** is text that [can be mistaken](HumanText::looks_deceptive), that
 //!   [claims authority](HumanText::claims_authority), or that [imitates](HumanText::imitates) a name.
 //!

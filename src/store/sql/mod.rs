@@ -25,8 +25,8 @@ mod tests;
 
 pub(super) use statements::{Statements, Syntax};
 
-/// The number of requests beyond the total cap among which a new one looks for those that give way. Each creation moves
-/// the cap on by one request, so each request is among them for as many creations.
+/// The number of requests just beyond the total cap that a creation reads, to let unopened ones of them give way. Each
+/// creation moves this window on by one request.
 const BEYOND_CAP: i64 = 100;
 
 /// Runs statements. A dropped transaction is rolled back.
