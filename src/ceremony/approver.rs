@@ -10,7 +10,7 @@ use crate::{
         authorization::Account,
         id::{AccountId, AuthorizationRequestId},
         random::{Random, RandomError},
-        secret::{Kind, Prefix, Secret},
+        secret::{Derived, Kind, Prefix, Secret},
         session::Salt,
     },
 };
@@ -49,6 +49,13 @@ impl<'a> Approver<'a> {
 
     pub(super) const fn account(&self) -> &'a Account {
         &self.human.account
+    }
+
+    /// The id of the request that this approver makes for `subject`, always the same; `None` without a secret.
+    pub(super) fn request_id(&self, subject: &str) -> Result<Option<AuthorizationRequestId>, RandomError> {
+        let account = self.account().id.as_str();
+        let info = format!("request {}:{account} {subject}", account.len());
+        self.secret.map(|secret| AuthorizationRequestId::generate(&Derived::new(secret, b"", &info))).transpose()
     }
 
     /// A new code for this request, and the salt to store if this approver can derive the code again.

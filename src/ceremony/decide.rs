@@ -10,7 +10,7 @@ use crate::{
     store::{StoreError, traits::is_late},
     types::{
         authorization::{
-            Account, Approval, AuthorizationRequest, Client, Opening, Release, State, Transition, source_of,
+            Account, Approval, AuthorizationRequest, Client, Lookup, Opening, Release, State, Transition, source_of,
         },
         callback::host_of,
         clock::{SKEW, Timestamp},
@@ -357,7 +357,10 @@ impl Ceremony {
             granted: scopes.clone(),
         };
         let (code, expires_at) = self.hand_out(flow, authorization, approver)?;
-        let approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
+        let mut approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
+        if let KnownFlow::AuthorizationCode { code: Some(code), .. } = flow {
+            approval.lookups.push(Lookup::from(code.digest));
+        }
         Ok((Transition::Approve(approval), event, code))
     }
 
@@ -373,7 +376,7 @@ impl Ceremony {
         let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
             KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
-            KnownFlow::Browser { code, .. } => {
+            KnownFlow::Browser { code, .. } | KnownFlow::AuthorizationCode { code, .. } => {
                 let (secret, salt) = approver.new_code(&prefixes.exchange, id, random)?;
                 let expires_at = now.after(lifetimes.exchange_code);
                 *code = Some(Code::new(secret.digest(), expires_at, salt));

@@ -10,6 +10,7 @@ use crate::{
         callback::Callback,
         clock::Timestamp,
         pkce::CodeChallenge,
+        redirect_uri::RedirectUri,
         secret::{Digest, Exchange, Finish, Kind, Poll},
         session::Salt,
     },
@@ -58,6 +59,22 @@ pub enum KnownFlow {
         /// The finish code that the human was shown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code<Finish>>,
+    },
+    /// Authorization code grant (RFC 6749 section 4.1): the human's browser takes the code to the client's redirect URI,
+    /// and the client redeems it with its code verifier. The code alone finds the request.
+    AuthorizationCode {
+        /// Where the browser takes the answer, as the client asked.
+        #[serde(with = "text")]
+        redirect_uri: RedirectUri,
+        /// The client's state value, returned with the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<String>,
+        /// The challenge that the code verifier must meet.
+        #[serde(with = "hex")]
+        challenge: CodeChallenge,
+        /// The code, once the human has approved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code<Exchange>>,
     },
     /// The human passes the finish code to the agent, which redeems it with its poll token.
     FinishCode {
@@ -145,6 +162,7 @@ impl KnownFlow {
             Self::Claim => "claim",
             Self::Browser { .. } => "browser",
             Self::Detached { .. } => "detached",
+            Self::AuthorizationCode { .. } => "authorization_code",
             Self::FinishCode { .. } => "finish_code",
         }
     }
@@ -153,7 +171,11 @@ impl KnownFlow {
     #[must_use]
     pub const fn redemption(&self) -> Redemption {
         match self {
-            Self::Claim | Self::Browser { .. } | Self::Detached { .. } | Self::FinishCode { .. } => Redemption::Once,
+            Self::Claim
+            | Self::Browser { .. }
+            | Self::Detached { .. }
+            | Self::AuthorizationCode { .. }
+            | Self::FinishCode { .. } => Redemption::Once,
         }
     }
 
@@ -161,7 +183,7 @@ impl KnownFlow {
     #[must_use]
     pub const fn poll(&self) -> Option<&Digest<Poll>> {
         match self {
-            Self::Claim => None,
+            Self::Claim | Self::AuthorizationCode { .. } => None,
             Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll, .. } => Some(poll),
         }
     }
@@ -178,10 +200,10 @@ impl KnownFlow {
         ends.into_iter().flatten().any(|end| !end.has_passed(now))
     }
 
-    /// The code that was sent to the agent's callback.
+    /// The code that was sent to the agent's callback or redirect URI.
     pub(super) const fn callback_code(&self) -> Option<&Code<Exchange>> {
         match self {
-            Self::Browser { code, .. } => code.as_ref(),
+            Self::Browser { code, .. } | Self::AuthorizationCode { code, .. } => code.as_ref(),
             _ => None,
         }
     }
@@ -191,7 +213,7 @@ impl KnownFlow {
     pub const fn finish_code(&self) -> Option<&Code<Finish>> {
         match self {
             Self::Detached { code, .. } | Self::FinishCode { code, .. } => code.as_ref(),
-            Self::Claim | Self::Browser { .. } => None,
+            Self::Claim | Self::Browser { .. } | Self::AuthorizationCode { .. } => None,
         }
     }
 }
@@ -300,18 +322,43 @@ mod optional_hex {
     }
 }
 
-/// A callback as text. It was validated before it was stored.
+/// A URL as text. It was validated before it was stored.
 mod text {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Callback;
+    use super::{Callback, RedirectUri};
 
-    pub(super) fn serialize<S: Serializer>(callback: &Callback, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(callback.as_str())
+    pub(super) trait Url {
+        fn text(&self) -> &str;
+        fn from_stored(url: &str) -> Self;
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Callback, D::Error> {
-        String::deserialize(deserializer).map(|url| Callback::from_stored(&url))
+    impl Url for Callback {
+        fn text(&self) -> &str {
+            self.as_str()
+        }
+
+        fn from_stored(url: &str) -> Self {
+            Self::from_stored(url)
+        }
+    }
+
+    impl Url for RedirectUri {
+        fn text(&self) -> &str {
+            self.as_str()
+        }
+
+        fn from_stored(url: &str) -> Self {
+            Self::from_stored(url)
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(url: &impl Url, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(url.text())
+    }
+
+    pub(super) fn deserialize<'de, T: Url, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        String::deserialize(deserializer).map(|url| T::from_stored(&url))
     }
 }
 
@@ -367,6 +414,12 @@ mod tests {
             KnownFlow::Detached { poll, exchange, finish_code: false, code: None },
             KnownFlow::Detached { poll, exchange, finish_code: true, code: Some(finish) },
             KnownFlow::FinishCode { poll, code: None },
+            KnownFlow::AuthorizationCode {
+                redirect_uri: RedirectUri::from_stored("cursor://x/cb?a=b"),
+                state: Some("&=%#é\0".into()),
+                challenge: CodeChallenge::from_bytes([4; 32]),
+                code: Some(Code::new(exchange, Timestamp::from_millis(9), Some(Salt([7; 32])))),
+            },
         ] {
             let stored = flow.to_stored();
             assert!(stored.as_str().contains(&format!("\"flow\":\"{}\"", flow.name())));

@@ -113,7 +113,7 @@ impl Ceremony {
             };
             Ok((NewFlow::from(flow), poll_token))
         };
-        let (authorization, poll_token) = self.create(&request, draw).await?;
+        let (authorization, poll_token) = self.create(&request, None, draw).await?;
         Ok(LoginRequested { authorization, poll_token })
     }
 
@@ -234,7 +234,7 @@ impl Ceremony {
         let presented = self.config.prefixes().exchange.digest(attempt.code.as_bytes());
         let has_exchange_code = |known: &_| presented.is_some_and(|digest| digest.matches(known));
         match flow {
-            KnownFlow::Claim => Ok(Proof::Fails),
+            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } => Ok(Proof::Fails),
             KnownFlow::Browser { challenge, code, .. } => {
                 let meets = attempt.verifier.is_some_and(|verifier| challenge.is_met_by(verifier));
                 let Some(handed_out) = code else {
@@ -270,7 +270,7 @@ impl Ceremony {
     }
 
     /// Counts a failed attempt before the refusal is returned.
-    async fn count_failed_attempt(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
+    pub(super) async fn count_failed_attempt(&self, authorization: &AuthorizationRequest) -> Result<(), CeremonyError> {
         if !self.store.transition(&authorization.id, &Transition::FailedAttempt, self.now()).await? {
             return Ok(());
         }

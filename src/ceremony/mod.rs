@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | request, status | the agent, by claim token | `request` |
 //! | request, poll, redeem a login | the agent, by poll token and code | `login` |
+//! | request, redeem by authorization code | the OAuth client, and its human's browser | `code` |
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
@@ -67,6 +68,7 @@ use crate::{
 };
 
 mod approver;
+mod code;
 mod decide;
 mod flow;
 mod housekeeping;
@@ -79,6 +81,7 @@ mod request;
 mod sessions;
 
 pub use approver::Approver;
+pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};

@@ -6,6 +6,7 @@ use crate::{
     store::{RevokeTarget, StoreError, StoreErrorKind},
     types::{
         clock::Timestamp,
+        id::ClientId,
         secret::{Access, Refresh, Secret},
         session::{RefreshTokenState, RevokedBy, Rotation, Salt, Session, SessionRecord},
     },
@@ -21,6 +22,8 @@ pub struct Refreshing<'a> {
     pub scopes: Vec<String>,
     /// The resource of the new access token (RFC 8707 section 2): this service's resource, or `None`.
     pub resource: Option<&'a str>,
+    /// The OAuth client that presents the token; `None` for agents of other dialects.
+    pub client: Option<&'a ClientId>,
 }
 
 impl<'a> Refreshing<'a> {
@@ -58,6 +61,9 @@ impl Ceremony {
             let known = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
             let record = &known.session;
             if !record.is_alive(self.config.resource(), self.now()) {
+                return Err(CeremonyError::InvalidRefresh);
+            }
+            if record.client.id.as_ref() != asked.client {
                 return Err(CeremonyError::InvalidRefresh);
             }
             if !self.accounts.is_active(&record.session.account.id).await? {

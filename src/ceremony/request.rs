@@ -9,7 +9,7 @@ use crate::{
     store::{Creation, PendingCaps, StoreError, StoreErrorKind},
     types::{
         authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State},
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
         text::HumanText,
@@ -29,6 +29,13 @@ impl Request {
     #[must_use]
     pub fn by(name: HumanText) -> Self {
         Self { client: Client::named(name), scopes: Vec::new(), resource: None }
+    }
+
+    /// Sets the OAuth client.
+    #[must_use]
+    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
+        self.client.id = id;
+        self
     }
 
     /// Sets the client's label for the session.
@@ -65,6 +72,11 @@ impl Request {
     pub fn scopes(mut self, scopes: Vec<String>) -> Self {
         self.scopes = scopes;
         self
+    }
+
+    /// What distinguishes this request from others of the same human.
+    pub(super) fn subject(&self) -> String {
+        format!("{:?} {:?} {:?}", self.client.id, self.resource, self.scopes)
     }
 
     /// Sets the requested resource (RFC 8707 section 2); `None` means this service's.
@@ -114,15 +126,17 @@ impl Ceremony {
             let lookups = vec![Lookup::from(claim_token.digest())];
             Ok((NewFlow { flow: KnownFlow::Claim, lookups }, claim_token))
         };
-        let (authorization, claim_token) = self.create(&request, draw).await?;
+        let (authorization, claim_token) = self.create(&request, None, draw).await?;
         let expires_in = authorization.expires_at.since(authorization.created_at);
         Ok(Requested { authorization, claim_token, expires_in, interval: self.config.limits().poll_interval })
     }
 
-    /// Stores a new authorization request with a newly generated flow and secret.
+    /// Stores a new authorization request with a newly generated flow and secret. Its id is new too, unless `derived`
+    /// is given.
     pub(super) async fn create<S>(
         &self,
         request: &Request,
+        derived: Option<AuthorizationRequestId>,
         draw: impl Fn(&AuthorizationRequestId) -> Result<(NewFlow, S), CeremonyError>,
     ) -> Result<(AuthorizationRequest, S), CeremonyError> {
         self.check_resource(request.resource.as_deref())?;
@@ -131,7 +145,7 @@ impl Ceremony {
         let limits = self.config.limits();
         let caps = PendingCaps { per_source: limits.pending_per_source, total: limits.pending_total };
         for _ in 0..DRAWS {
-            let id = AuthorizationRequestId::generate(&*self.random)?;
+            let id = derived.clone().map_or_else(|| AuthorizationRequestId::generate(&*self.random), Ok)?;
             let (NewFlow { flow, lookups }, secret) = draw(&id)?;
             let new = NewAuthorizationRequest::new(self.pending(id, &flow, request, &requested), lookups);
             match self.store.create_authorization(&new, caps).await? {
@@ -147,6 +161,7 @@ impl Ceremony {
                 }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),
                 Creation::Full => return Err(CeremonyError::TooManyPending),
+                Creation::Conflict if derived.is_some() => break,
                 Creation::Conflict => {}
             }
         }

@@ -107,6 +107,15 @@ impl Ceremony {
         }
     }
 
+    /// temporary
+    pub async fn revoke_token_of(
+        &self,
+        token: &str,
+        _: Option<&crate::types::id::ClientId>,
+    ) -> Result<(), CeremonyError> {
+        self.revoke_token(token).await
+    }
+
     /// Revokes an agent's own session on the agent's request. `false` if it had already ended.
     ///
     /// # Errors

@@ -3,8 +3,8 @@ use std::{num::NonZeroU32, time::Duration};
 use serde_json::Value;
 
 use super::{
-    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Problem, Rates, ScopeBuilder,
-    Settings, check::Check, origin_of, path_of, reader::Reader,
+    AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
+    Rates, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
 };
 
 /// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
@@ -37,6 +37,7 @@ pub struct ConfigBuilder {
     trusted_proxies: Vec<String>,
     lifetimes: Lifetimes,
     modes: Modes,
+    oauth: OAuth,
     limits: Limits,
     prefixes: PrefixNames,
     auth_md: AuthMd,
@@ -123,7 +124,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The enabled dialects; without this call, all.
+    /// The enabled dialects; without this call, `agent_auth` and `agent_sessions`.
     pub fn dialects(mut self, dialects: &[Dialect]) -> Self {
         self.dialects = Some(dialects.iter().map(|dialect| dialect.as_str().to_owned()).collect());
         self
@@ -169,6 +170,12 @@ impl ConfigBuilder {
     /// Sets the login modes.
     pub fn modes(mut self, with: impl FnOnce(&mut Modes)) -> Self {
         with(&mut self.modes);
+        self
+    }
+
+    /// Sets how the dialect `oauth` treats clients: `.oauth(|oauth| oauth.registration = false)`.
+    pub fn oauth(mut self, with: impl FnOnce(&mut OAuth)) -> Self {
+        with(&mut self.oauth);
         self
     }
 
@@ -238,6 +245,7 @@ impl ConfigBuilder {
         check.lifetimes(self.lifetimes);
         check.limits(self.limits);
         check.modes(&self.modes);
+        self.oauth.check(check);
         Settings {
             resource: resource.into(),
             issuer,
@@ -253,6 +261,7 @@ impl ConfigBuilder {
             trusted_proxies: check.networks(&self.trusted_proxies),
             lifetimes: self.lifetimes,
             modes: self.modes,
+            oauth: self.oauth,
             limits: self.limits,
             prefixes: check.prefixes(&self.prefixes),
             auth_md: self.auth_md,
@@ -319,6 +328,20 @@ impl ConfigBuilder {
             set(&mut self.modes.finish_code, modes.boolean("finish_code"));
             set(&mut self.modes.finish_code_alone, modes.boolean("finish_code_alone"));
             set(&mut self.modes.callback_origins, modes.strings("callback_origins"));
+        });
+        reader.table("oauth", |oauth| {
+            set(&mut self.oauth.registration, oauth.boolean("registration"));
+            set(&mut self.oauth.redirect_hosts, oauth.strings("redirect_hosts"));
+            set(&mut self.oauth.private_use_schemes, oauth.boolean("private_use_schemes"));
+            set(&mut self.oauth.redirect_to_own_host, oauth.boolean("redirect_to_own_host"));
+            set(&mut self.oauth.openid_configuration, oauth.boolean("openid_configuration"));
+            oauth.tables("clients", |client| {
+                self.oauth.clients.push(OAuthClient {
+                    id: client.string("id").unwrap_or_default(),
+                    name: client.string("name").unwrap_or_default(),
+                    redirect_uris: client.strings("redirect_uris").unwrap_or_default(),
+                });
+            });
         });
         reader.table("limits", |limits| {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));

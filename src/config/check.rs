@@ -46,7 +46,7 @@ impl Check {
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigError::new(self.problems)) }
     }
 
-    fn note(&mut self, field: impl Into<String>, value: impl Display, remedy: impl Into<String>) {
+    pub(super) fn note(&mut self, field: impl Into<String>, value: impl Display, remedy: impl Into<String>) {
         self.problems.push(Problem::new(field, value, remedy));
     }
 
@@ -244,7 +244,7 @@ impl Check {
 
     pub(super) fn dialects(&mut self, names: Option<Vec<String>>) -> Vec<Dialect> {
         let Some(names) = names else {
-            return Dialect::ALL.into();
+            return Dialect::DEFAULT.into();
         };
         let known = |name: &String| Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name);
         for name in names.iter().filter(|name| known(name).is_none()) {

@@ -39,7 +39,7 @@
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
-//! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions` | both |
+//! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions`, `oauth` | the first two |
 //! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
 //! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
@@ -59,11 +59,17 @@
 //! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
 //! | `modes.callback_origins` | https origins that a live browser login may call back, besides loopback | `[]` |
+//! | `oauth.registration` | whether OAuth clients may register themselves (RFC 7591) | `true` |
+//! | `oauth.redirect_hosts` | hosts that an https redirect URI of such a client may have; empty: any | `[]` |
+//! | `oauth.private_use_schemes` | whether redirect URIs may have the scheme of an app; see [`OAuth::private_use_schemes`] | `false` |
+//! | `oauth.redirect_to_own_host` | for development; see [`OAuth::redirect_to_own_host`] | `false` |
+//! | `oauth.openid_configuration` | whether the metadata is also served as `openid-configuration` | `true` |
+//! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
 //! | `limits.pending_total` | pending authorization requests in total; then the oldest unopened one gives way | `10000` |
 //! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
 //! | `limits.authorization_requests_per_minute` | authorization requests from one address (IPv6: from one /64); 0 is no limit | `10` |
-//! | `limits.polls_per_minute` | status polls from one address | `600` |
+//! | `limits.polls_per_minute` | status polls and OAuth token requests from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
 //! | `limits.approve_after` | how old an approval page must be before its form can approve; at most 10 seconds | `600ms` |
@@ -87,10 +93,13 @@ use crate::types::{
 
 mod builder;
 mod check;
+mod oauth;
 mod reader;
 mod scope;
 
 pub use builder::ConfigBuilder;
+pub(crate) use oauth::DYNAMIC;
+pub use oauth::{OAuth, OAuthClient};
 pub use scope::ScopeBuilder;
 
 /// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
@@ -114,6 +123,7 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) modes: Modes,
+    pub(crate) oauth: OAuth,
     pub(crate) limits: Limits,
     pub(crate) prefixes: Prefixes,
     pub(crate) auth_md: AuthMd,
@@ -217,6 +227,12 @@ impl Config {
         &self.0.modes
     }
 
+    /// The settings of the dialect `oauth`.
+    #[must_use]
+    pub fn oauth(&self) -> &OAuth {
+        &self.0.oauth
+    }
+
     /// The caps, rate limits and store timeouts.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -316,6 +332,15 @@ impl Config {
         format!("{AUTHORIZATION_SERVER}{}", path_of(self.issuer()))
     }
 
+    /// The paths where clients look for the metadata that know OpenID providers only (OpenID Connect Discovery section
+    /// 4), the first one in the form of RFC 8414 section 5.
+    pub(crate) fn openid_configuration_paths(&self) -> Vec<String> {
+        let mut paths =
+            vec![format!("{OPENID}{}", path_of(self.issuer())), format!("{}{OPENID}", path_of(self.issuer()))];
+        paths.dedup();
+        paths
+    }
+
     /// Whether a peer is a proxy whose `X-Forwarded-For` is trusted.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.0.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
@@ -325,6 +350,7 @@ impl Config {
 /// The path of the approval pages, below the issuer. The authorization request's id follows as one more segment.
 pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+const OPENID: &str = "/.well-known/openid-configuration";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
 /// Links to further information about the service. All are optional.
@@ -351,10 +377,14 @@ pub enum Dialect {
     AgentAuth,
     /// `/agent-sessions/…` and `/account/agent-sessions`: the login for the Agent Analytics command line and plugins.
     AgentSessions,
+    /// `/oauth2/…`: the authorization code grant for MCP hosts and other OAuth 2.1 clients. It needs the feature `pages`.
+    OAuth,
 }
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 2] = [Self::AgentAuth, Self::AgentSessions];
+    pub(crate) const ALL: [Self; 3] = [Self::AgentAuth, Self::AgentSessions, Self::OAuth];
+    /// The dialects that are enabled if the configuration names none.
+    pub(crate) const DEFAULT: [Self; 2] = [Self::AgentAuth, Self::AgentSessions];
 
     /// The name in configuration files.
     #[must_use]
@@ -362,6 +392,7 @@ impl Dialect {
         match self {
             Self::AgentAuth => "agent_auth",
             Self::AgentSessions => "agent_sessions",
+            Self::OAuth => "oauth",
         }
     }
 }

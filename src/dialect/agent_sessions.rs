@@ -19,11 +19,10 @@ use crate::{
         Refreshing,
     },
     documents::{Metadata, auth_md},
-    endpoints::{Context, Dialect, Endpoint, Handover, RateClass},
+    endpoints::{Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Credentials, Reply, has_agent_credential, jitter, json_reply, retry_after},
     types::{
         authorization::State,
-        callback::Callback,
         clock::Timestamp,
         id::{AccountId, SessionId},
         session::{Session, SessionRecord, SessionState},
@@ -63,7 +62,7 @@ impl Dialect for AgentSessionsDialect {
 
     fn owns(&self, flow: &KnownFlow) -> bool {
         match flow {
-            KnownFlow::Claim => false,
+            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } => false,
             KnownFlow::Browser { .. } | KnownFlow::Detached { .. } | KnownFlow::FinishCode { .. } => true,
         }
     }
@@ -72,11 +71,10 @@ impl Dialect for AgentSessionsDialect {
         true
     }
 
-    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<&'f Callback> {
-        match flow {
-            KnownFlow::Browser { callback, .. } => Some(callback),
-            _ => None,
-        }
+    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<Destination<'f>> {
+        let KnownFlow::Browser { callback, .. } = flow else { return None };
+        let (form_action, host, is_loopback) = (callback.location(), Some(callback.host()), callback.is_loopback());
+        Some(Destination { form_action, host, is_loopback })
     }
 
     /// Sends an exchange code to the agent's callback.
@@ -327,6 +325,7 @@ async fn refresh(context: &Context, request: &Request<Bytes>) -> Result<Reply, R
         token: fields.required("refresh_token")?,
         scopes: fields.texts("scopes")?,
         resource: fields.text("resource")?,
+        client: None,
     };
     let issued = context.ceremony.refresh(&asked).await?;
     let account = account(context, &issued.record.session).await?;

@@ -21,6 +21,7 @@ use crate::{
 mod agent_auth;
 mod agent_sessions;
 mod fields;
+mod oauth;
 
 use fields::{Fields, Refused, invalid};
 
@@ -30,6 +31,7 @@ pub(crate) fn dialects(config: &Config) -> Vec<&'static dyn Dialect> {
         match name {
             config::Dialect::AgentAuth => &agent_auth::AgentAuthDialect,
             config::Dialect::AgentSessions => &agent_sessions::AgentSessionsDialect,
+            config::Dialect::OAuth => &oauth::OAuthDialect,
         }
     };
     config.dialects().iter().map(dialect).collect()

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::USER_AGENT};
@@ -7,12 +7,11 @@ use crate::{
     Config,
     accounts::DynAccounts,
     audit::{AuditSink, Event},
-    ceremony::{Ceremony, Decided, HandedOut, KnownFlow},
+    ceremony::{self, Ceremony, CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
     documents::Metadata,
     http::ClientAddresses,
     http::{Answering, Reply, error_reply, retry_after},
     types::{
-        callback::Callback,
         random::Random,
         secret::{Finish, Secret},
         session::Redeemer,
@@ -36,10 +35,30 @@ pub(crate) trait Dialect: Sync {
     /// Whether it accepts refresh tokens.
     fn takes_refresh_tokens(&self) -> bool;
 
-    /// The URL that the human's browser may be sent to after a decision. The page shows it and allows its form to
-    /// redirect there.
+    /// The path, below the issuer, to which a client sends its human's browser with a request for access in the query;
+    /// `None`, the default, if its requests come from the client itself.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
+    fn arrival_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reads the request for access in the query of a browser at the arrival path.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask"))]
+    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
+        let _ = (context, query);
+        Box::pin(std::future::ready(Err(Turned::Page("this service takes no request for access here".into()))))
+    }
+
+    /// The URL of the answer to the client when the ceremony refuses its request; `None` if the human is told.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask"))]
+    fn turn_away(&self, context: &Context, grant: &CodeGrant, error: &CeremonyError) -> Option<String> {
+        let _ = (context, grant, error);
+        None
+    }
+
+    /// Where the human's browser may be sent after a decision. The page shows it and allows its form to redirect there.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
-    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<&'f Callback> {
+    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<Destination<'f>> {
         let _ = flow;
         None
     }
@@ -59,6 +78,36 @@ pub(crate) trait Dialect: Sync {
 
     /// Its chapter of auth.md.
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error>;
+}
+
+/// A request for access that a human's browser brings.
+#[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages receive it"))]
+pub(crate) struct Arrival {
+    pub(crate) request: ceremony::Request,
+    pub(crate) grant: CodeGrant,
+}
+
+/// Why a browser's request for access is not shown to its human.
+#[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages receive it"))]
+pub(crate) enum Turned {
+    /// The client or its redirect URI is not proven. The human reads the text; nothing is sent anywhere.
+    Page(String),
+    /// The error is taken to the client, at this URL.
+    Url(String),
+}
+
+pub(crate) type Arriving<'a> = Pin<Box<dyn Future<Output = Result<Arrival, Turned>> + Send + 'a>>;
+
+/// Where a browser may be sent after a decision.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
+pub(crate) struct Destination<'a> {
+    /// The URL as a content security policy names it.
+    pub(crate) form_action: &'a str,
+    /// The host; `None` for the scheme of an app.
+    pub(crate) host: Option<&'a str>,
+    /// Whether a program on the computer of the browser receives it.
+    pub(crate) is_loopback: bool,
 }
 
 /// What happens in the human's browser after a decision.

@@ -52,5 +52,5 @@ mod service;
 pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
-pub(crate) use contract::{Context, Dialect, Endpoint, Handover, RateClass};
+pub(crate) use contract::{Arrival, Arriving, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned};
 pub(crate) use route_table::RouteTable;

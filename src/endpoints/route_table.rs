@@ -85,9 +85,13 @@ impl RouteTable {
             dialect.describe(config, &mut metadata);
             chapters.push(dialect.chapter(context)?);
         }
-        let metadata = Document::json(&authorization_server::render(config, metadata));
-        let path = config.arriving_path(&config.authorization_server_path());
-        self.serve("issuer", path, "the authorization server metadata", Arc::new(metadata));
+        let has_alias = metadata.top.contains_key("authorization_endpoint") && config.oauth().openid_configuration;
+        let metadata: Arc<dyn Endpoint> = Arc::new(Document::json(&authorization_server::render(config, metadata)));
+        let aliases = if has_alias { config.openid_configuration_paths() } else { Vec::new() };
+        for path in std::iter::once(config.authorization_server_path()).chain(aliases) {
+            let path = config.arriving_path(&path);
+            self.serve("issuer", path, "the authorization server metadata", Arc::clone(&metadata));
+        }
         let auth_md = Document::markdown(auth_md::render(config, chapters, context.ceremony.refreshes())?);
         let arriving = |path: &str| config.arriving_path(&config.path(path));
         self.serve("issuer", arriving(auth_md::PATH), "auth.md", Arc::new(auth_md));

@@ -17,11 +17,10 @@ use crate::{
     accounts::SignedIn,
     ceremony::{Approver, Ceremony, CeremonyError, Decided, Decision, KnownFlow, View, Warning},
     config::origin_of,
-    endpoints::{Dialect, Handover},
+    endpoints::{Destination, Dialect, Handover},
     http::Reply,
     types::{
         authorization::{AuthorizationRequest, State},
-        callback::Callback,
         clock::Timestamp,
         id::AuthorizationRequestId,
         scope::{CatalogueEntry, Scope, ScopeSet},
@@ -274,7 +273,7 @@ impl Visit<'_> {
         let authorization = &view.authorization;
         let client = &authorization.client;
         let now = self.ceremony().now();
-        let destination = self.dialect.destination(&view.flow).map(Callback::location);
+        let destination = self.dialect.destination(&view.flow);
         let accounts = &pages.context.accounts;
         let switch = accounts.switch_account_url(&self.path);
         let content = context! {
@@ -293,7 +292,7 @@ impl Visit<'_> {
             scopes => self.scopes(authorization),
             lifetime => lifetime(pages),
             handover => handover(&view.flow, destination),
-            from_here => matches!(view.flow, KnownFlow::Browser { .. }),
+            from_here => matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
             by_code => matches!(view.flow, KnownFlow::FinishCode { .. }),
             owner_only => pages.context.config.owner_only().to_vec(),
             asked => context! {
@@ -307,7 +306,8 @@ impl Visit<'_> {
         };
         // The form may redirect to the agent, or to the host's sign-in.
         let step_up = accounts.step_up_url(&self.path);
-        let places = [destination, switch.as_deref().and_then(web_origin), web_origin(&step_up)];
+        let places =
+            [destination.map(|place| place.form_action), switch.as_deref().and_then(web_origin), web_origin(&step_up)];
         let form_action = places.into_iter().flatten().filter(|url| !is_ipv6(url)).collect();
         let allowed = Allowed { form_action, script: true };
         let status = if notice.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
@@ -353,9 +353,9 @@ fn lifetime(pages: &Pages) -> Value {
 }
 
 /// The text about how the agent gets its session after approval.
-fn handover(flow: &KnownFlow, destination: Option<&str>) -> String {
-    if let Some(url) = destination {
-        return format!("Your browser takes it to {}.", origin_of(url));
+fn handover(flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
+    if let Some(place) = destination {
+        return format!("Your browser takes it to {}.", origin_of(place.form_action));
     }
     let text = match flow {
         KnownFlow::Detached { finish_code: true, .. } => {
@@ -418,7 +418,7 @@ impl Visit<'_> {
         let message = match view.state {
             State::Approved => Message::new(Tone::Good, "Approved")
                 .line(match &view.flow {
-                    KnownFlow::Browser { .. } => "The browser in which you approved leads back to the agent.",
+                    KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. } => "The browser in which you approved leads back to the agent.",
                     KnownFlow::FinishCode { .. } => {
                         "The code for the agent is shown for a few minutes, and only in the browser in which you approved."
                     }

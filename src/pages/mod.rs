@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod approval;
+mod arrival;
 mod csrf;
 mod finish;
 mod form;
@@ -40,6 +41,9 @@ pub(crate) fn serve(
     let page = |kind| Arc::new(Page { kind, pages: Arc::clone(&pages) });
     let arriving = |path: &str| config.arriving_path(&config.path(path));
     for dialect in dialects {
+        if let Some(path) = dialect.arrival_path() {
+            routes.serve("dialects", arriving(path), "an authorization endpoint", page(Kind::Arrival(*dialect, path)));
+        }
         routes.serve_below(arriving(dialect.approval_path()), "the approval page", page(Kind::Approval(*dialect)));
     }
     routes.serve("sessions_path", arriving(config.sessions_path()), "the sessions page", page(Kind::Sessions));
@@ -54,6 +58,8 @@ struct Pages {
 
 #[derive(Clone, Copy)]
 enum Kind {
+    /// The authorization endpoint of this dialect, at this path below the issuer.
+    Arrival(&'static dyn Dialect, &'static str),
     /// The approval page of this dialect.
     Approval(&'static dyn Dialect),
     Sessions,
@@ -66,7 +72,10 @@ struct Page {
 
 impl Endpoint for Page {
     fn methods(&self) -> &'static [Method] {
-        &METHODS
+        match self.kind {
+            Kind::Arrival(..) => &METHODS[..2],
+            Kind::Approval(_) | Kind::Sessions => &METHODS,
+        }
     }
 
     fn rate_class(&self) -> Option<RateClass> {
@@ -88,6 +97,7 @@ impl Endpoint for Page {
             let refused = match pages.check_channel(&request) {
                 Ok(()) if *request.method() == Method::HEAD => Ok(pages.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
+                    Kind::Arrival(dialect, path) => arrival::answer(&pages, &request, dialect, path).await,
                     Kind::Approval(dialect) => approval::answer(&pages, &request, dialect).await,
                     Kind::Sessions => sessions::answer(&pages, &request).await,
                 },
@@ -261,6 +271,7 @@ impl Pages {
                 let id = request.uri().path().rsplit('/').next().unwrap_or_default();
                 self.context.config.path(&format!("{}{id}", dialect.approval_path()))
             }
+            Kind::Arrival(_, path) => self.context.config.path(path),
             Kind::Sessions => self.sessions_path(),
         }
     }

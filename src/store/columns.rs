@@ -393,6 +393,7 @@ impl<'r, R: Row> Fields<'r, R> {
     fn client(&mut self, name: HumanText) -> Result<Client, StoreError> {
         Ok(Client {
             name,
+            id: None,
             label: self.parse_optional(human_text)?,
             kind: self.parse_optional(human_text)?,
             instance: self.parse_optional(human_text)?,

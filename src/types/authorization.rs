@@ -37,7 +37,7 @@ use ipnet::IpNet;
 
 use super::{
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId},
+    id::{AccountId, AuthorizationRequestId, ClientId},
     scope::ScopeSet,
     secret::{Digest, Kind},
     text::HumanText,
@@ -155,6 +155,8 @@ impl NewAuthorizationRequest {
 pub struct Client {
     /// The name that the client gives itself.
     pub name: HumanText,
+    /// The OAuth client; `None` for agents of other dialects.
+    pub id: Option<ClientId>,
     /// The client's label for this session, if it sends one.
     pub label: Option<HumanText>,
     /// The kind of client by its own claim, such as `cli`.
@@ -171,7 +173,7 @@ impl Client {
     /// Creates a client with this name and no other details.
     #[must_use]
     pub const fn named(name: HumanText) -> Self {
-        Self { name, label: None, kind: None, instance: None, address: None, method: None }
+        Self { name, id: None, label: None, kind: None, instance: None, address: None, method: None }
     }
 
     /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.

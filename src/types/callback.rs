@@ -83,16 +83,7 @@ impl Callback {
     /// The URL with these parameters appended to its query once each, percent-encoded.
     #[must_use]
     pub fn with(&self, parameters: &[(&str, &str)]) -> String {
-        let mut url = self.0.to_string();
-        let mut separator = if url.contains('?') { '&' } else { '?' };
-        for (name, value) in parameters {
-            url.push(separator);
-            url.push_str(name);
-            url.push('=');
-            value.bytes().for_each(|byte| push_encoded(&mut url, byte));
-            separator = '&';
-        }
-        url
+        with_parameters(&self.0, parameters)
     }
 
     /// The URL without its query, in the form used by a content security policy.
@@ -142,6 +133,20 @@ pub enum CallbackError {
 }
 
 crate::types::chain::debug_as_text!(CallbackError);
+
+/// The URL with these parameters appended to its query once each, percent-encoded.
+pub(crate) fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> String {
+    let mut url = url.to_owned();
+    let mut separator = if url.contains('?') { '&' } else { '?' };
+    for (name, value) in parameters {
+        url.push(separator);
+        url.push_str(name);
+        url.push('=');
+        value.bytes().for_each(|byte| push_encoded(&mut url, byte));
+        separator = '&';
+    }
+    url
+}
 
 /// The host of an absolute URL without user information, in brackets if it is an IPv6 address.
 pub(crate) fn host_of(url: &str) -> &str {

@@ -119,3 +119,43 @@ impl fmt::Display for AccountId {
 pub struct AccountIdError;
 
 crate::types::chain::debug_as_text!(AccountIdError);
+
+/// The longest client identifier in bytes.
+const CLIENT_ID_BYTES: usize = 2_048;
+
+/// The identifier of an OAuth client (RFC 6749 section 2.2). It is public.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(Arc<str>);
+
+impl ClientId {
+    /// Creates a client identifier: 1 to 2048 bytes of visible ASCII.
+    ///
+    /// # Errors
+    /// When `text` is empty, longer, or has another character. The fault is the client's.
+    pub fn new(text: &str) -> Result<Self, ClientIdError> {
+        if text.is_empty() || text.len() > CLIENT_ID_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ClientIdError);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The identifier.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An invalid client identifier. The fault is the client's.
+#[derive(Clone, Copy, Eq, PartialEq, thiserror::Error)]
+#[error("a client id is 1 to {CLIENT_ID_BYTES} visible ASCII characters")]
+#[non_exhaustive]
+pub struct ClientIdError;
+
+crate::types::chain::debug_as_text!(ClientIdError);

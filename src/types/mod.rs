@@ -9,6 +9,7 @@
 //! | [`scope`] | scopes, scope sets, and a service's scope catalogue |
 //! | [`text`] | untrusted text that a human reads |
 //! | [`authorization`] | an agent's request for access and its state machine |
+//! | [`redirect_uri`] | where a browser takes an OAuth client's authorization code |
 //! | [`session`] | the result of a redeemed authorization request |
 //!
 //! ```
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod id;
 pub mod pkce;
 pub mod random;
+pub mod redirect_uri;
 pub mod scope;
 pub mod secret;
 pub mod session;

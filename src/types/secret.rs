@@ -205,8 +205,7 @@ impl<K: Kind> Prefix<K> {
     /// # Errors
     /// Never in practice: only when the output of HKDF is too short.
     pub(crate) fn derive(&self, key: &str, salt: &[u8], subject: &str) -> Result<Secret<K>, RandomError> {
-        let expander = Hkdf::new(Some(salt), key.as_bytes());
-        self.generate(&Stream { expander, info: format!("{}\0{subject}\0", K::NAME), round: AtomicU8::new(0) })
+        self.generate(&Derived::new(key, salt, &format!("{}\0{subject}\0", K::NAME)))
     }
 
     /// The digest of `presented`, or `None` if its prefix, length, alphabet or checksum is wrong. A store lookup is
@@ -222,14 +221,21 @@ impl<K: Kind> Prefix<K> {
     }
 }
 
-/// The random source of a derived secret.
-struct Stream {
+/// A source of bytes that are derived from a key (HKDF with SHA-256, RFC 5869), at most 255 times.
+pub(crate) struct Derived {
     expander: Hkdf<Sha256>,
     info: String,
     round: AtomicU8,
 }
 
-impl Random for Stream {
+impl Derived {
+    pub(crate) fn new(key: &str, salt: &[u8], info: &str) -> Self {
+        let (expander, info) = (Hkdf::new(Some(salt), key.as_bytes()), info.to_owned());
+        Self { expander, info, round: AtomicU8::new(0) }
+    }
+}
+
+impl Random for Derived {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
         let round = self.round.fetch_add(1, Ordering::Relaxed);
         self.expander.expand_multi_info(&[self.info.as_bytes(), &[round]], bytes).map_err(|_| RandomError)

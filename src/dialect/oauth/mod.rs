@@ -1,0 +1,181 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use minijinja::context;
+use serde_json::json;
+
+use super::fields::Refused;
+use crate::{
+    Config,
+    ceremony::{CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
+    documents::{Metadata, auth_md},
+    endpoints::{Arriving, Context, Destination, Dialect, Endpoint, Handover, RateClass},
+    http::{Answering, Reply, error_reply, retry_after},
+    types::{authorization::State, scope::ScopeSet},
+};
+
+mod authorize;
+mod clients;
+mod parameters;
+mod register;
+mod revoke;
+mod token;
+
+const AUTHORIZE: &str = "/oauth2/authorize";
+const APPROVAL: &str = "/oauth2/authorize/";
+const TOKEN: &str = "/oauth2/token";
+const REGISTER: &str = "/oauth2/register";
+const REVOKE: &str = "/oauth2/revoke";
+
+const GRANT_TYPES: [&str; 2] = [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN];
+
+/// `/oauth2/…`: the authorization code grant of OAuth 2.1 for MCP hosts and other public clients.
+pub(super) struct OAuthDialect;
+
+impl Dialect for OAuthDialect {
+    fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+        let endpoint =
+            |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, context: Arc::clone(context) })) };
+        let register = context.config.oauth().registration.then_some((REGISTER, Verb::Register));
+        [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)].into_iter().chain(register).map(endpoint).collect()
+    }
+
+    fn approval_path(&self) -> &'static str {
+        APPROVAL
+    }
+
+    fn owns(&self, flow: &KnownFlow) -> bool {
+        matches!(flow, KnownFlow::AuthorizationCode { .. })
+    }
+
+    fn takes_refresh_tokens(&self) -> bool {
+        true
+    }
+
+    fn arrival_path(&self) -> Option<&'static str> {
+        Some(AUTHORIZE)
+    }
+
+    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
+        Box::pin(authorize::read(context, query))
+    }
+
+    fn turn_away(&self, context: &Context, grant: &CodeGrant, error: &CeremonyError) -> Option<String> {
+        authorize::refused(context, grant, error)
+    }
+
+    fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<Destination<'f>> {
+        let KnownFlow::AuthorizationCode { redirect_uri, .. } = flow else { return None };
+        Some(Destination {
+            form_action: redirect_uri.form_action(),
+            host: redirect_uri.host(),
+            is_loopback: redirect_uri.is_loopback(),
+        })
+    }
+
+    /// Takes the answer to the client's redirect URI (RFC 6749 section 4.1.2), always with `iss` (RFC 9207 section 2).
+    fn hand_over(&self, context: &Context, decided: Decided) -> Handover {
+        let KnownFlow::AuthorizationCode { redirect_uri, state, .. } = &decided.flow else { return Handover::Page };
+        let state = state.as_deref();
+        match (decided.code, decided.authorization.state_at(context.ceremony.now())) {
+            (Some(HandedOut::Exchange(code)), _) => {
+                Handover::Url(authorize::answer(context, redirect_uri, state, &[("code", code.expose())]))
+            }
+            (_, State::Denied) => {
+                let error = [("error", "access_denied"), ("error_description", "the human denied the request")];
+                Handover::Url(authorize::answer(context, redirect_uri, state, &error))
+            }
+            _ => Handover::Page,
+        }
+    }
+
+    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+        let top = &mut metadata.top;
+        top.insert("authorization_endpoint".into(), json!(config.url(AUTHORIZE)));
+        top.insert("token_endpoint".into(), json!(config.url(TOKEN)));
+        if config.oauth().registration {
+            top.insert("registration_endpoint".into(), json!(config.url(REGISTER)));
+        }
+        top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
+        top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
+        top.insert("response_types_supported".into(), json!(["code"]));
+        top.insert("response_modes_supported".into(), json!(["query"]));
+        top.insert("grant_types_supported".into(), json!(GRANT_TYPES));
+        top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
+        top.insert("code_challenge_methods_supported".into(), json!(["S256"]));
+        top.insert("authorization_response_iss_parameter_supported".into(), json!(true));
+    }
+
+    fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {
+        let config = &context.config;
+        auth_md::fill(
+            include_str!("../oauth.md.jinja"),
+            context! {
+                authorize => config.url(AUTHORIZE),
+                token => config.url(TOKEN),
+                register => config.oauth().registration.then(|| config.url(REGISTER)),
+                metadata => format!("{}{}", config.origin(), config.authorization_server_path()),
+            },
+        )
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Token,
+    Register,
+    Revoke,
+}
+
+struct Call {
+    verb: Verb,
+    context: Arc<Context>,
+}
+
+impl Endpoint for Call {
+    fn methods(&self) -> &'static [Method] {
+        static POST: [Method; 1] = [Method::POST];
+        &POST
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn rate_class(&self) -> Option<RateClass> {
+        Some(match self.verb {
+            Verb::Token | Verb::Register => RateClass::Poll,
+            Verb::Revoke => RateClass::Revocation,
+        })
+    }
+
+    fn too_many(&self, seconds: u64) -> Reply {
+        let text = format!("you ask too often; wait {seconds} seconds");
+        let mut reply = error_reply(http::StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", &text);
+        retry_after(&mut reply, seconds);
+        reply
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
+        let (verb, context) = (self.verb, Arc::clone(&self.context));
+        Box::pin(async move {
+            let answered: Result<Reply, Refused> = match verb {
+                Verb::Token => token::answer(&context, &request).await,
+                Verb::Register => register::answer(&context, &request),
+                Verb::Revoke => revoke::answer(&context, &request).await,
+            };
+            answered.unwrap_or_else(|refused| token::refuse(&context, request.headers(), refused))
+        })
+    }
+}
+
+/// The identifier of the resource that a client means, as it is configured.
+fn resource_of(config: &Config, asked: &str) -> Option<String> {
+    (asked.trim_end_matches('/') == config.resource().trim_end_matches('/')).then(|| config.resource().to_owned())
+}
+
+/// The scopes of a resource.
+fn scopes_of(config: &Config, _: &str) -> ScopeSet {
+    config.scopes()
+}

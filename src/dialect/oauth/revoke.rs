@@ -1,0 +1,24 @@
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::{parameters::Parameters, token};
+use crate::{
+    dialect::fields::{Refused, invalid},
+    endpoints::Context,
+    http::{Reply, no_store},
+};
+
+/// Revokes a token (RFC 7009): with it the whole session, its access token and its refresh token. A client that names
+/// itself can revoke only its own tokens. The token alone is enough otherwise, as agents of the other dialects have no
+/// client id.
+pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    token::check_form(request)?;
+    let parameters = Parameters::read(request.body());
+    let client = token::optional_client(context, request, &parameters)?;
+    let secret = parameters.one("token").map_err(token::repeated)?;
+    let secret = secret.ok_or_else(|| invalid("`token` is required: send the token to revoke"))?;
+    context.ceremony.revoke_token_of(secret, client.as_ref().map(|client| &client.id)).await?;
+    let mut reply = Response::new(Bytes::new());
+    no_store(&mut reply);
+    Ok(reply)
+}

@@ -1,0 +1,208 @@
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::{
+    HeaderMap, HeaderValue, Request, StatusCode,
+    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use serde_json::json;
+
+use super::{
+    clients::{self, KnownClient},
+    parameters::{Parameters, Repeated},
+};
+use crate::{
+    ceremony::{CeremonyError, CodeRedemption, Issued, Refreshing},
+    dialect::{
+        busy,
+        fields::{Refused, invalid, media_type, unsupported},
+    },
+    endpoints::Context,
+    http::{Reply, error_reply, jitter, json_reply, retry_after, unavailable},
+};
+
+pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
+pub(super) const REFRESH_TOKEN: &str = "refresh_token";
+
+/// The token endpoint (RFC 6749 section 3.2).
+pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    check_form(request)?;
+    let parameters = Parameters::read(request.body());
+    let issued = match parameters.one("grant_type").map_err(repeated)? {
+        Some(AUTHORIZATION_CODE) => code(context, request, &parameters).await?,
+        Some(REFRESH_TOKEN) => refresh(context, request, &parameters).await?,
+        Some(_) => {
+            let text = format!("`grant_type` must be one of: {}", super::GRANT_TYPES.join(", "));
+            return Err(Refused::Request(StatusCode::BAD_REQUEST, "unsupported_grant_type", text));
+        }
+        None => return Err(invalid("`grant_type` is required")),
+    };
+    Ok(tokens(context, &issued))
+}
+
+/// Redeems an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
+async fn code(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
+    let client = client(context, request, parameters)?;
+    let resource = resource(context, parameters)?;
+    let code = required(parameters, "code")?;
+    let verifier = required(parameters, "code_verifier")?;
+    if verifier.len() < 43 {
+        return Err(invalid("`code_verifier` must have 43 to 128 characters"));
+    }
+    let mut presented = CodeRedemption::new(code, &client.id, verifier);
+    presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
+    presented.resource = resource.as_deref();
+    Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
+}
+
+/// Refreshes a session (RFC 6749 section 6).
+async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
+    let client = client(context, request, parameters)?;
+    let resource = resource(context, parameters)?;
+    let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
+    let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
+    let asked = Refreshing {
+        token: required(parameters, "refresh_token")?,
+        scopes: scopes.map(str::to_owned).collect(),
+        resource: resource.as_deref(),
+        client: Some(&client.id),
+    };
+    Ok(context.ceremony.refresh(&asked).await?)
+}
+
+/// The access token response (RFC 6749 section 5.1).
+fn tokens(context: &Context, issued: &Issued) -> Reply {
+    let session = &issued.record.session;
+    let mut body = json!({
+        "access_token": issued.access_token.expose(),
+        "token_type": "Bearer",
+        "expires_in": session.expires_at.since(context.ceremony.now()).as_secs(),
+        "scope": session.scopes.to_string(),
+        "resource": &*session.resource,
+    });
+    if context.ceremony.refreshes() {
+        body["refresh_token"] = json!(issued.refresh_token.expose());
+    }
+    json_reply(StatusCode::OK, &body)
+}
+
+/// Parameters are sent in a form body, and none in the query (RFC 6749 section 3.2).
+pub(super) fn check_form(request: &Request<Bytes>) -> Result<(), Refused> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    if media_type(request.headers()).as_deref() != Some(FORM) {
+        return Err(unsupported(FORM));
+    }
+    match request.uri().query() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(invalid("send parameters in the body only, none in the URL")),
+    }
+}
+
+/// The client that a request names: by `client_id`, or as the user of Basic credentials without a password.
+pub(super) fn optional_client(
+    context: &Context,
+    request: &Request<Bytes>,
+    parameters: &Parameters<'_>,
+) -> Result<Option<KnownClient>, Refused> {
+    let named = parameters.one("client_id").map_err(repeated)?;
+    if parameters.one("client_secret").map_err(repeated)?.is_some() {
+        return Err(invalid_client("clients have no secret here; leave `client_secret` out"));
+    }
+    let basic = basic_user(request.headers())?;
+    if named.is_some() && basic.is_some() && named != basic.as_deref() {
+        return Err(invalid("`client_id` must be the user name in `Authorization`, or be left out"));
+    }
+    let Some(id) = named.or(basic.as_deref()) else { return Ok(None) };
+    match clients::find(&context.config, id) {
+        Some(client) => Ok(Some(client)),
+        None => Err(invalid_client("the client is unknown; register again")),
+    }
+}
+
+fn client(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<KnownClient, Refused> {
+    let client = optional_client(context, request, parameters)?;
+    client.ok_or_else(|| invalid_client("`client_id` is required"))
+}
+
+/// The user of Basic credentials (RFC 6749 section 2.3.1). Some clients send them although they have no secret.
+fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let malformed = || invalid_client("the Basic credentials can't be read; send `client_id` in the body");
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let line = line.to_str().map_err(|_| malformed())?;
+    let Some((scheme, credentials)) = line.split_once(' ') else { return Err(malformed()) };
+    if !scheme.eq_ignore_ascii_case("basic") || lines.next().is_some() {
+        return Err(malformed());
+    }
+    let decoded = BASE64.decode(credentials.trim().as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.ok_or_else(malformed)?;
+    let (user, password) = decoded.split_once(':').ok_or_else(malformed)?;
+    if !password.is_empty() {
+        return Err(invalid_client("clients have no secret here; send an empty password, or `client_id` in the body"));
+    }
+    let user = form_urlencoded::parse(user.as_bytes()).next().map(|(user, _)| user.into_owned());
+    Ok(user.filter(|user| !user.is_empty()))
+}
+
+/// The resource that a request names (RFC 8707 section 2.2).
+fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<Option<String>, Refused> {
+    let mut found = None;
+    for asked in parameters.all("resource") {
+        let known = super::resource_of(&context.config, asked).ok_or(CeremonyError::InvalidTarget)?;
+        if found.as_ref().is_some_and(|found| *found != known) {
+            return Err(CeremonyError::InvalidTarget.into());
+        }
+        found = Some(known);
+    }
+    Ok(found)
+}
+
+fn required<'a>(parameters: &'a Parameters<'_>, name: &'static str) -> Result<&'a str, Refused> {
+    parameters.one(name).map_err(repeated)?.ok_or_else(|| invalid(format!("`{name}` is required")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
+pub(super) fn repeated(repeated: Repeated) -> Refused {
+    invalid(repeated.text())
+}
+
+fn invalid_client(text: &str) -> Refused {
+    Refused::Request(StatusCode::UNAUTHORIZED, "invalid_client", text.into())
+}
+
+/// The error response (RFC 6749 section 5.2).
+pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -> Reply {
+    let error = match refused {
+        Refused::Request(status, code, text) => {
+            let mut reply = error_reply(status, code, &text);
+            if status == StatusCode::UNAUTHORIZED && headers.contains_key(AUTHORIZATION) {
+                reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth2\""));
+            }
+            return reply;
+        }
+        Refused::SignedOut => CeremonyError::WrongCode,
+        Refused::Ceremony(error) => error,
+    };
+    if error.is_unavailable() {
+        context.note_failure(&error);
+        return unavailable(jitter(context.ceremony.now()));
+    }
+    let code = match error {
+        CeremonyError::UnknownScope { .. } | CeremonyError::NoScope { .. } => "invalid_scope",
+        CeremonyError::InvalidTarget => "invalid_target",
+        CeremonyError::TooManyFromSource | CeremonyError::TooManyPending => {
+            let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", &error.to_string());
+            retry_after(&mut reply, busy(context));
+            return reply;
+        }
+        _ => "invalid_grant",
+    };
+    let text = match error {
+        CeremonyError::WrongCode => "the code is unknown, expired or used, or not for this client and verifier".into(),
+        CeremonyError::UnknownScope { offered } => {
+            format!("`scope` has a scope that was not granted; granted are: {offered}")
+        }
+        CeremonyError::InvalidTarget => "`resource` must be the resource that access was granted to".into(),
+        error => error.to_string(),
+    };
+    error_reply(StatusCode::BAD_REQUEST, code, &text)
+}

@@ -1,0 +1,64 @@
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use http::{Request, StatusCode};
+
+use super::{
+    PageError, Pages,
+    csrf::FormKey,
+    render::{Message, Tone},
+};
+use crate::{
+    endpoints::{Arrival, Dialect, Turned},
+    http::Reply,
+};
+
+/// The parameter that holds the query during a sign-in.
+const PARAMETER: &str = "again";
+
+/// Receives a browser that brings a request for access, and sends it on to the approval page.
+///
+/// Nothing changes until the browser's human is signed in. Then the request is stored, once: the same link in the same
+/// browser leads to the same page.
+pub(super) async fn answer(
+    pages: &Pages,
+    request: &Request<Bytes>,
+    dialect: &'static dyn Dialect,
+    path: &str,
+) -> Result<Reply, PageError> {
+    let context = &pages.context;
+    let query = query_of(request.uri().query().unwrap_or_default());
+    let Arrival { request: asked, grant } = match dialect.arrive(context, &query).await {
+        Ok(arrival) => arrival,
+        Err(Turned::Url(url)) => return pages.see_other(&url),
+        Err(Turned::Page(text)) => return refuse(pages, &text),
+    };
+    let return_to = format!("{}?{PARAMETER}={}", context.config.path(path), BASE64URL_NOPAD.encode(query.as_bytes()));
+    let human = pages.human(request, return_to).await?;
+    let key = FormKey::of(pages, request.headers())?;
+    let asked = asked.address(context.client_address(request));
+    let mut reply = match context.ceremony.request_code(asked, grant.clone(), key.approver(&human)).await {
+        Ok(authorization) => {
+            pages.see_other(&context.config.path(&format!("{}{}", dialect.approval_path(), authorization.id)))?
+        }
+        Err(error) => match dialect.turn_away(context, &grant, &error) {
+            Some(url) => pages.see_other(&url)?,
+            None => return Err(error.into()),
+        },
+    };
+    key.keep(pages, &mut reply);
+    Ok(reply)
+}
+
+/// The query of the client, which is inside of another one after a sign-in.
+fn query_of(query: &str) -> String {
+    let kept = query.strip_prefix(PARAMETER).and_then(|rest| rest.strip_prefix('='));
+    let kept = kept.and_then(|kept| BASE64URL_NOPAD.decode(kept.as_bytes()).ok());
+    kept.and_then(|kept| String::from_utf8(kept).ok()).unwrap_or_else(|| query.to_owned())
+}
+
+fn refuse(pages: &Pages, text: &str) -> Result<Reply, PageError> {
+    let message = Message::new(Tone::Bad, "This app can’t be let in")
+        .line(format!("It sent you here with a link that this service refuses: {text}."))
+        .line("Nothing was given, and nothing was sent to the app. Start again from the app, or tell its makers.");
+    pages.show(StatusCode::BAD_REQUEST, &message)
+}
