@@ -1,0 +1,576 @@
+//! The dialect `oauth`: MCP hosts and other OAuth 2.1 clients log in.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod common;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use common::{Answer, Form, ORIGIN, Service, bearer, browse, browse_again, config};
+use data_encoding::BASE64URL_NOPAD;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use sha2::Digest as _;
+use tower_agent_auth::{ConfigBuilder, config::Dialect};
+
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const REDIRECT: &str = "http://127.0.0.1:43123/callback";
+
+fn oauth() -> ConfigBuilder {
+    config().dialects(&[Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth])
+}
+
+fn challenge(verifier: &str) -> String {
+    BASE64URL_NOPAD.encode(&sha2::Sha256::digest(verifier))
+}
+
+fn encoded(parameters: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+}
+
+/// The parameters of a URL.
+fn parameters(url: &str) -> Vec<(String, String)> {
+    let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+/// The value of a parameter that is there once.
+fn parameter(url: &str, name: &str) -> String {
+    let all: Vec<_> = parameters(url).into_iter().filter(|(known, _)| known == name).collect();
+    assert_eq!(all.len(), 1, "{name} in {url}");
+    all[0].1.clone()
+}
+
+/// A registered client with one login.
+struct Login {
+    client: String,
+    state: &'static str,
+    verifier: String,
+    extra: Vec<(&'static str, String)>,
+}
+
+impl Login {
+    async fn of(service: &Service) -> Self {
+        Self::named(service, "Example Host").await
+    }
+
+    async fn named(service: &Service, name: &str) -> Self {
+        let body = json!({ "client_name": name, "redirect_uris": ["http://127.0.0.1/callback"] });
+        let answer = service.post("/oauth2/register", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let client = answer.json["client_id"].as_str().unwrap().to_owned();
+        Self { client, state: "a b&c=d", verifier: VERIFIER.into(), extra: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.extra.push((name, value.into()));
+        self
+    }
+
+    /// The URL that the client opens, with these parameters in place of its own. An empty value leaves one out.
+    fn url(&self, changed: &[(&str, &str)]) -> String {
+        let challenge = challenge(&self.verifier);
+        let mut all = vec![
+            ("response_type", "code"),
+            ("client_id", &*self.client),
+            ("redirect_uri", REDIRECT),
+            ("state", self.state),
+            ("code_challenge", &*challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        all.extend(self.extra.iter().map(|(name, value)| (*name, &**value)));
+        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
+        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
+        format!("/oauth2/authorize?{}", encoded(&all))
+    }
+
+    /// Lets a human open the link. Answers the path of the approval page, and its form.
+    async fn open(&self, service: &Service, human: &str) -> (String, Form) {
+        let arrived = service.send(browse(human, &self.url(&[]))).await;
+        assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{}", arrived.text);
+        let path = arrived.header("location").to_owned();
+        assert!(path.starts_with("/oauth2/authorize/reg_"), "{path}");
+        let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+        let form = Form { human: human.into(), csrf: String::new(), cookie };
+        let page = service.send(browse_again(&form, &path)).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        let csrf = common::between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
+        (path, Form { csrf, ..form })
+    }
+
+    /// Lets a human decide. Answers where the browser is sent.
+    async fn decide(&self, service: &Service, human: &str, fields: &[(&str, &str)]) -> String {
+        let (path, form) = self.open(service, human).await;
+        let answer = service.send(form.post(&path, fields)).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        answer.header("location").to_owned()
+    }
+
+    /// Lets a human approve the default scopes. Answers the code.
+    async fn code(&self, service: &Service) -> String {
+        let scopes = [("decision", "approve"), ("scope", "projects:read"), ("scope", "analytics:read")];
+        parameter(&self.decide(service, "ada", &scopes).await, "code")
+    }
+
+    /// Redeems a code, with these parameters in place of its own.
+    async fn redeem(&self, service: &Service, code: &str, changed: &[(&str, &str)]) -> Answer {
+        let mut all = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("client_id", &*self.client),
+            ("redirect_uri", REDIRECT),
+            ("code_verifier", &*self.verifier),
+        ];
+        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
+        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
+        token(service, &all).await
+    }
+
+    /// The whole login. Answers the tokens.
+    async fn tokens(&self, service: &Service) -> Value {
+        let code = self.code(service).await;
+        let answer = self.redeem(service, &code, &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json
+    }
+
+    async fn refresh(&self, service: &Service, refresh_token: &str, more: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        all.push(("client_id", &self.client));
+        all.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
+        all.extend(more.iter().filter(|(_, value)| !value.is_empty()));
+        token(service, &all).await
+    }
+}
+
+fn form(path: &str, parameters: &[(&str, &str)]) -> Request<Body> {
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    request.body(Body::from(encoded(parameters))).unwrap()
+}
+
+async fn token(service: &Service, parameters: &[(&str, &str)]) -> Answer {
+    service.send(form("/oauth2/token", parameters)).await
+}
+
+fn text<'a>(json: &'a Value, field: &str) -> &'a str {
+    json[field].as_str().unwrap_or_else(|| panic!("no {field} in {json}"))
+}
+
+async fn works(service: &Service, access_token: &str) -> bool {
+    service.get_as("/projects", access_token).await.status == StatusCode::OK
+}
+
+#[tokio::test]
+async fn a_client_registers_asks_is_approved_and_calls() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let scopes = [("decision", "approve"), ("scope", "projects:read")];
+    let sent_to = login.decide(&service, "ada", &scopes).await;
+    assert!(sent_to.starts_with(&format!("{REDIRECT}?")), "{sent_to}");
+    assert_eq!(parameter(&sent_to, "state"), login.state);
+    assert_eq!(parameter(&sent_to, "iss"), ORIGIN);
+    let code = parameter(&sent_to, "code");
+    let answer = login.redeem(&service, &code, &[]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.json["token_type"], "Bearer");
+    assert_eq!(answer.json["expires_in"], 3_600);
+    assert_eq!(answer.json["scope"], "projects:read", "what the human unticked is not granted, and the answer says so");
+    let access = text(&answer.json, "access_token");
+    assert!(access.starts_with("aas_") && works(&service, access).await);
+
+    let refreshed = login.refresh(&service, text(&answer.json, "refresh_token"), &[]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+    let next = text(&refreshed.json, "access_token");
+    assert!(works(&service, next).await && !works(&service, access).await);
+
+    // The human sees it, and the client ends it.
+    let page = service.send(browse("ada", "/sessions")).await;
+    assert!(page.text.contains("Example Host"), "{}", page.text);
+    let revoked = service.send(form("/oauth2/revoke", &[("token", next), ("client_id", &login.client)])).await;
+    assert_eq!((revoked.status, &*revoked.text), (StatusCode::OK, ""));
+    assert!(!works(&service, next).await);
+}
+
+#[tokio::test]
+async fn as1_to_as11_the_metadata_names_what_is_on() {
+    let service = Service::with(oauth());
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    for (field, value) in [
+        ("issuer", json!(ORIGIN)),
+        ("authorization_endpoint", json!("https://api.example.com/oauth2/authorize")),
+        ("token_endpoint", json!("https://api.example.com/oauth2/token")),
+        ("registration_endpoint", json!("https://api.example.com/oauth2/register")),
+        ("revocation_endpoint", json!("https://api.example.com/oauth2/revoke")),
+        ("revocation_endpoint_auth_methods_supported", json!(["none"])),
+        ("response_types_supported", json!(["code"])),
+        ("code_challenge_methods_supported", json!(["S256"])),
+        ("authorization_response_iss_parameter_supported", json!(true)),
+    ] {
+        assert_eq!(metadata[field], value, "{field}");
+    }
+    let has = |field: &str, value: &str| metadata[field].as_array().unwrap().contains(&json!(value));
+    assert!(has("grant_types_supported", "authorization_code") && has("grant_types_supported", "refresh_token"));
+    assert!(has("token_endpoint_auth_methods_supported", "none"));
+    assert!(metadata["agent_auth"].is_object());
+    assert_eq!(service.get("/.well-known/openid-configuration").await.json, metadata);
+
+    let off = Service::with(oauth().oauth(|oauth| {
+        oauth.registration = false;
+        oauth.openid_configuration = false;
+    }));
+    let metadata = off.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["registration_endpoint"], Value::Null);
+    assert_eq!(off.post("/oauth2/register", &json!({})).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(off.get("/.well-known/openid-configuration").await.status, StatusCode::NOT_FOUND);
+
+    let without = Service::with(config());
+    let metadata = without.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["grant_types_supported"], json!([]));
+    assert_eq!(without.get("/oauth2/authorize").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn az6_a_browser_without_a_session_is_sent_to_sign_in_and_comes_back_to_the_same_request() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await.with("scope", "projects:read");
+    let arrived = service.get(&login.url(&[])).await;
+    assert_eq!(arrived.status, StatusCode::SEE_OTHER);
+    assert_eq!(service.store.writes(), 0, "nothing changes before somebody is signed in");
+    let return_to = arrived.header("location").strip_prefix("/login?next=").unwrap().to_owned();
+    assert!(return_to.starts_with("/oauth2/authorize?again="), "{return_to}");
+    let signed_in = service.send(browse("ada", &return_to)).await;
+    let path = signed_in.header("location").to_owned();
+    assert!(path.starts_with("/oauth2/authorize/reg_"), "{path}");
+
+    // The same link in the same browser is the same request; in another browser it is another.
+    let cookie = signed_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let form = Form { human: "ada".into(), csrf: String::new(), cookie };
+    for url in [&return_to, &login.url(&[])] {
+        assert_eq!(service.send(browse_again(&form, url)).await.header("location"), path);
+    }
+    assert_ne!(service.send(browse("ada", &login.url(&[]))).await.header("location"), path);
+    let other = login.url(&[("state", "other")]);
+    assert_ne!(service.send(browse_again(&form, &other)).await.header("location"), path);
+}
+
+#[tokio::test]
+async fn az5_errors_go_to_the_client_once_its_redirect_uri_is_proven() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    for (changed, error) in [
+        (vec![("response_type", "token")], "unsupported_response_type"),
+        (vec![("response_type", "")], "invalid_request"),
+        (vec![("code_challenge", "")], "invalid_request"),
+        (vec![("code_challenge_method", "")], "invalid_request"),
+        (vec![("code_challenge_method", "plain")], "invalid_request"),
+        (vec![("code_challenge", "short")], "invalid_request"),
+        (vec![("response_mode", "fragment")], "invalid_request"),
+        (vec![("scope", "nothing:here")], "invalid_scope"),
+        (vec![("resource", "https://other.example.com")], "invalid_target"),
+        (vec![("prompt", "none")], "interaction_required"),
+        (vec![("scope", "projects:read"), ("scope", "projects:write")], "invalid_request"),
+    ] {
+        for human in ["ada", ""] {
+            let answer = service.send(browse(human, &login.url(&changed))).await;
+            assert_eq!(answer.status, StatusCode::SEE_OTHER, "{changed:?} {}", answer.text);
+            let sent_to = answer.header("location");
+            assert!(sent_to.starts_with(&format!("{REDIRECT}?")), "{sent_to}");
+            assert_eq!(parameter(sent_to, "error"), error, "{changed:?}");
+            assert_eq!(parameter(sent_to, "state"), login.state);
+            assert_eq!(parameter(sent_to, "iss"), ORIGIN);
+            assert!(!parameter(sent_to, "error_description").is_empty());
+        }
+    }
+    assert_eq!(service.store.writes(), 0);
+}
+
+#[tokio::test]
+async fn ru4_an_unproven_client_or_redirect_uri_is_shown_and_nothing_is_sent_there() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let url = login.url(&[]);
+    for bad in [
+        login.url(&[("client_id", "")]),
+        login.url(&[("client_id", "unknown")]),
+        login.url(&[("client_id", "dyn_AAAA")]),
+        login.url(&[("redirect_uri", "")]),
+        login.url(&[("redirect_uri", "https://evil.example/callback")]),
+        login.url(&[("redirect_uri", "http://localhost:43123/callback")]),
+        login.url(&[("redirect_uri", "http://127.0.0.1:43123/callback/")]),
+        login.url(&[("redirect_uri", "http://127.0.0.1:43123/callback?x=1")]),
+        format!("{url}&redirect_uri=https%3A%2F%2Fevil.example%2F"),
+        format!("{url}&client_id=other"),
+        format!("{url}&state={}", "a".repeat(13_000)),
+    ] {
+        let answer = service.send(browse("ada", &bad)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad}");
+        assert!(!answer.headers.contains_key("location"), "{bad}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    }
+    assert_eq!(service.store.writes(), 0);
+}
+
+#[tokio::test]
+async fn co4_a_denial_goes_back_to_the_client_with_state_and_issuer() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let sent_to = login.decide(&service, "ada", &[("decision", "deny")]).await;
+    assert_eq!(parameter(&sent_to, "error"), "access_denied");
+    assert_eq!(parameter(&sent_to, "state"), login.state);
+    assert_eq!(parameter(&sent_to, "iss"), ORIGIN);
+    // mcpc sends no state.
+    let mut login = Login::named(&service, "Other").await;
+    login.state = "";
+    let url = login.url(&[("state", "")]);
+    let arrived = service.send(browse("ada", &url)).await;
+    assert_eq!(arrived.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn az8_a_code_is_good_once_and_its_replay_ends_what_it_issued() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let code = login.code(&service).await;
+    let first = login.redeem(&service, &code, &[]).await;
+    assert_eq!(first.status, StatusCode::OK);
+    let access = text(&first.json, "access_token").to_owned();
+    let again = login.redeem(&service, &code, &[]).await;
+    assert_eq!((again.status, again.error()), (StatusCode::BAD_REQUEST, "invalid_grant"));
+    assert!(works(&service, &access).await, "a request that was sent twice harms nobody");
+    service.clock.advance(Duration::from_secs(11));
+    // A stranger without the verifier, or with another client, ends nothing.
+    let stranger = Login::named(&service, "Stranger").await;
+    for changed in [[("code_verifier", "a".repeat(43))], [("client_id", stranger.client.clone())]] {
+        let changed = changed.each_ref().map(|(name, value)| (*name, &**value));
+        assert_eq!(login.redeem(&service, &code, &changed).await.error(), "invalid_grant");
+        assert!(works(&service, &access).await);
+    }
+    assert_eq!(login.redeem(&service, &code, &[]).await.error(), "invalid_grant");
+    assert!(!works(&service, &access).await);
+    let refreshed = login.refresh(&service, text(&first.json, "refresh_token"), &[]).await;
+    assert_eq!(refreshed.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn l1_l2_what_is_wrong_beside_a_code_spends_nothing() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let stranger = Login::named(&service, "Stranger").await;
+    let code = login.code(&service).await;
+    for (changed, status, error) in [
+        (vec![("client_id", &*stranger.client)], StatusCode::BAD_REQUEST, "invalid_grant"),
+        (vec![("client_id", "unknown")], StatusCode::UNAUTHORIZED, "invalid_client"),
+        (vec![("client_id", "")], StatusCode::UNAUTHORIZED, "invalid_client"),
+        (vec![("redirect_uri", "http://127.0.0.1:43124/callback")], StatusCode::BAD_REQUEST, "invalid_grant"),
+        (vec![("resource", "https://other.example.com")], StatusCode::BAD_REQUEST, "invalid_target"),
+        (vec![("code_verifier", "")], StatusCode::BAD_REQUEST, "invalid_request"),
+        (vec![("code_verifier", "short")], StatusCode::BAD_REQUEST, "invalid_request"),
+        (vec![("grant_type", "")], StatusCode::BAD_REQUEST, "invalid_request"),
+        (vec![("grant_type", "password")], StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+        (vec![("client_secret", "x")], StatusCode::UNAUTHORIZED, "invalid_client"),
+        (vec![("code", "aae_x")], StatusCode::BAD_REQUEST, "invalid_grant"),
+    ] {
+        let answer = login.redeem(&service, &code, &changed).await;
+        assert_eq!((answer.status, answer.error()), (status, error), "{changed:?} {}", answer.text);
+    }
+    // OAuth 2.1 clients send no redirect URI, and a slash after an origin is the same resource.
+    let answer = login.redeem(&service, &code, &[("redirect_uri", ""), ("resource", "https://api.example.com/")]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_wrong_verifier_locks_a_code_at_the_fifth_time() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let code = login.code(&service).await;
+    for _ in 0..5 {
+        let answer = login.redeem(&service, &code, &[("code_verifier", &"a".repeat(43))]).await;
+        assert_eq!(answer.error(), "invalid_grant");
+    }
+    assert_eq!(login.redeem(&service, &code, &[]).await.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn tk4_a_refresh_narrows_never_widens_and_belongs_to_its_client() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let stranger = Login::named(&service, "Stranger").await;
+    let tokens = login.tokens(&service).await;
+    let refresh = text(&tokens, "refresh_token");
+    for (more, error) in [
+        (vec![("scope", "projects:write")], "invalid_scope"),
+        (vec![("resource", "https://other.example.com")], "invalid_target"),
+        (vec![("client_id", &*stranger.client)], "invalid_grant"),
+        (vec![("client_id", "unknown")], "invalid_client"),
+    ] {
+        assert_eq!(login.refresh(&service, refresh, &more).await.error(), error, "{more:?}");
+    }
+    // Gemini refreshes one token twice at once.
+    let more = [("scope", "projects:read offline_access"), ("resource", ORIGIN)];
+    let (one, two) = tokio::join!(login.refresh(&service, refresh, &more), login.refresh(&service, refresh, &more));
+    assert_eq!((one.status, two.status), (StatusCode::OK, StatusCode::OK), "{} {}", one.text, two.text);
+    assert_eq!(one.json["access_token"], two.json["access_token"]);
+    assert_eq!(one.json["scope"], "projects:read");
+    // A stranger can't end the family by presenting what is used up.
+    service.clock.advance(Duration::from_secs(3_000));
+    assert_eq!(stranger.refresh(&service, refresh, &[]).await.error(), "invalid_grant");
+    assert!(works(&service, text(&one.json, "access_token")).await);
+    assert_eq!(login.refresh(&service, refresh, &[]).await.error(), "invalid_grant");
+    assert!(!works(&service, text(&one.json, "access_token")).await, "its own client's reuse does");
+}
+
+#[tokio::test]
+async fn l3_l8_basic_credentials_without_a_secret_name_the_client_and_malformed_ones_are_401() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let code = login.code(&service).await;
+    let body = [("grant_type", "authorization_code"), ("code", &*code), ("code_verifier", VERIFIER)];
+    let basic = |text: &str| format!("bAsIc {}", data_encoding::BASE64.encode(text.as_bytes()));
+    let request = |authorization: &str| {
+        let mut request = form("/oauth2/token", &body);
+        request.headers_mut().insert("authorization", authorization.parse().unwrap());
+        request
+    };
+    for bad in [
+        "Basic",
+        "Basic !!!",
+        "Bearer x",
+        &basic("no colon"),
+        &basic("unknown:"),
+        &basic(&format!("{}:secret", login.client)),
+    ] {
+        let answer = service.send(request(bad)).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{bad}");
+        assert!(answer.header("www-authenticate").starts_with("Basic "), "{bad}");
+    }
+    let answer = token(&service, &body).await;
+    assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_client"));
+    assert!(!answer.headers.contains_key("www-authenticate"));
+    assert_eq!(service.send(request(&basic(&format!("{}:", login.client)))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn tk1_the_token_endpoint_takes_posted_forms_only() {
+    let service = Service::with(oauth());
+    assert_eq!(service.get("/oauth2/token").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let json = service.post("/oauth2/token", &json!({ "grant_type": "refresh_token" })).await;
+    assert_eq!(json.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let in_query = service.send(form("/oauth2/token?grant_type=refresh_token", &[])).await;
+    assert_eq!((in_query.status, in_query.error()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    let twice = token(&service, &[("grant_type", "refresh_token"), ("grant_type", "refresh_token")]).await;
+    assert_eq!((twice.status, twice.error()), (StatusCode::BAD_REQUEST, "invalid_request"));
+}
+
+#[tokio::test]
+async fn ci12_registration_gives_what_there_is_and_ignores_the_rest() {
+    let service = Service::with(oauth());
+    let body = json!({
+        "client_name": " Example Host ",
+        "redirect_uris": ["http://localhost:3118/callback", "https://claude.ai/api/mcp/auth_callback"],
+        "grant_types": ["authorization_code", "refresh_token", "implicit"],
+        "response_types": ["code", "token"],
+        "token_endpoint_auth_method": "client_secret_basic",
+        "application_type": "native",
+        "logo_uri": "javascript:alert(1)",
+        "code_challenge_method": "S256",
+        "scope": "everything",
+    });
+    let answer = service.post("/oauth2/register", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.json["client_name"], "Example Host");
+    assert_eq!(answer.json["redirect_uris"], body["redirect_uris"]);
+    assert_eq!(answer.json["token_endpoint_auth_method"], "none");
+    assert_eq!(answer.json["response_types"], json!(["code"]));
+    assert_eq!(answer.json["application_type"], "native");
+    for absent in ["client_secret", "registration_client_uri", "logo_uri", "client_secret_expires_at"] {
+        assert_eq!(answer.json[absent], Value::Null, "{absent}");
+    }
+    assert_eq!(service.store.calls(), 0, "nothing is stored for a registration");
+    for (bad, error) in [
+        (json!({}), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": [] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": "http://127.0.0.1/" }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["http://example.com/"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["cursor://x/y"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["javascript:alert(1)"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["https://a.example/cb#x"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["https://a.example/cb"], "client_name": "a\u{202e}b" }), "invalid_client_metadata"),
+        (json!({ "redirect_uris": ["https://a.example/cb"], "client_name": 5 }), "invalid_client_metadata"),
+        (json!({ "redirect_uris": vec!["https://a.example/cb"; 21] }), "invalid_redirect_uri"),
+        (json!([]), "invalid_client_metadata"),
+    ] {
+        let answer = service.post("/oauth2/register", &bad).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, error), "{bad}");
+        assert!(!answer.json["error_description"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn ci11_a_client_of_the_configuration_needs_no_registration() {
+    use tower_agent_auth::config::OAuthClient;
+    let config = oauth().oauth(|oauth| {
+        oauth.registration = false;
+        oauth.clients.push(OAuthClient::new("suite", "Test Suite", &["http://127.0.0.1/callback"]));
+    });
+    let service = Service::with(config);
+    let login = Login { client: "suite".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    assert!(works(&service, text(&login.tokens(&service).await, "access_token")).await);
+}
+
+#[tokio::test]
+async fn a_failed_store_is_503_and_never_an_invalid_grant() {
+    for fault in [common::Fault::Unavailable, common::Fault::Corrupt, common::Fault::Panic] {
+        let service = Service::with(oauth());
+        let login = Login::of(&service).await;
+        let tokens = login.tokens(&service).await;
+        let second = Login { verifier: "b".repeat(43), ..Login::of(&service).await };
+        let code = second.code(&service).await;
+        service.store.break_after(0, fault);
+        for answer in [
+            second.redeem(&service, &code, &[]).await,
+            login.refresh(&service, text(&tokens, "refresh_token"), &[]).await,
+            service.send(form("/oauth2/revoke", &[("token", text(&tokens, "access_token"))])).await,
+        ] {
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
+            assert_eq!(answer.error(), "temporarily_unavailable");
+            assert!(answer.headers.contains_key("retry-after"));
+        }
+        let arrived = service.send(browse("ada", &Login::of(&service).await.url(&[("state", "x")]))).await;
+        assert_eq!(arrived.status, StatusCode::SERVICE_UNAVAILABLE);
+        service.store.mend();
+        assert_eq!(second.redeem(&service, &code, &[]).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_use_what_needs_no_cookie() {
+    let service = Service::with(oauth());
+    for path in ["/oauth2/token", "/oauth2/register", "/oauth2/revoke"] {
+        let preflight = Request::options(path)
+            .header("origin", "https://inspector.example")
+            .header("access-control-request-method", "POST")
+            .body(Body::empty())
+            .unwrap();
+        let answer = service.send(preflight).await;
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+    }
+    let preflight = Request::options("/oauth2/authorize")
+        .header("origin", "https://inspector.example")
+        .header("access-control-request-method", "GET")
+        .body(Body::empty())
+        .unwrap();
+    assert!(!service.send(preflight).await.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn no_token_of_an_agent_opens_the_authorization_endpoint() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let access = text(&login.tokens(&service).await, "access_token").to_owned();
+    let mut request = bearer(Method::GET, &login.url(&[]), &access);
+    request.headers_mut().insert("cookie", "user=ada".parse().unwrap());
+    let answer = service.send(request).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
