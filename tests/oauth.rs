@@ -574,3 +574,148 @@ async fn no_token_of_an_agent_opens_the_authorization_endpoint() {
     let answer = service.send(request).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 }
+
+/// Starts the login of a device. Answers what it was told.
+async fn start_device(service: &Service, login: &Login, more: &[(&str, &str)]) -> Answer {
+    let mut all = vec![("client_id", &*login.client)];
+    all.extend(more);
+    service.send(form("/oauth2/device_authorization", &all)).await
+}
+
+async fn poll(service: &Service, login: &Login, device_code: &str) -> Answer {
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    token(service, &[("grant_type", grant), ("device_code", device_code), ("client_id", &login.client)]).await
+}
+
+/// Types a code at the page. Answers where the browser is sent, and the form's browser.
+async fn type_code(service: &Service, human: &str, path: &str, code: &str) -> (Answer, Form) {
+    let page = service.send(browse(human, path)).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    let form = page.form(human);
+    (service.send(form.post("/oauth2/device", &[("code", code)])).await, form)
+}
+
+#[tokio::test]
+async fn x1_a_device_logs_in_by_the_code_that_its_human_types() {
+    let service = Service::with(oauth());
+    let login = Login::named(&service, "Television").await;
+    let started = start_device(&service, &login, &[("scope", "projects:read")]).await;
+    assert_eq!(started.status, StatusCode::OK, "{}", started.text);
+    assert_eq!(started.json["expires_in"], 600);
+    assert_eq!(started.json["interval"], 5);
+    let (device_code, user_code) = (text(&started.json, "device_code"), text(&started.json, "user_code"));
+    let verification = text(&started.json, "verification_uri");
+    assert_eq!(verification, "https://api.example.com/oauth2/device");
+    let link = text(&started.json, "verification_uri_complete").strip_prefix(ORIGIN).unwrap().to_owned();
+
+    let waiting = poll(&service, &login, device_code).await;
+    assert_eq!((waiting.status, waiting.error()), (StatusCode::BAD_REQUEST, "authorization_pending"));
+    assert_eq!(poll(&service, &login, device_code).await.error(), "slow_down");
+
+    // Who is not signed in comes back to the same code.
+    let signed_out = service.get(&link).await;
+    assert_eq!(signed_out.header("location"), format!("/login?next={link}"));
+    let linked = service.send(browse("ada", &link)).await;
+    assert!(linked.text.contains(&format!("value=\"{user_code}\"")), "{}", linked.text);
+
+    let typed = user_code.replace('-', " ").to_lowercase();
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", &typed).await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.text);
+    let path = sent.header("location").to_owned();
+    let page = service.send(browse_again(&browser, &path)).await;
+    assert!(page.text.contains(user_code), "the page shows the code to compare: {}", page.text);
+    let approval = Form { csrf: common::between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    let answer = service.send(approval.post(&path, &[("decision", "approve"), ("scope", "projects:read")])).await;
+    assert_eq!(answer.header("location"), path);
+
+    service.clock.advance(Duration::from_secs(11));
+    let stranger = Login::named(&service, "Stranger").await;
+    assert_eq!(poll(&service, &stranger, device_code).await.error(), "invalid_grant");
+    let done = poll(&service, &login, device_code).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(works(&service, text(&done.json, "access_token")).await);
+    let refreshed = login.refresh(&service, text(&done.json, "refresh_token"), &[]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+    assert_eq!(poll(&service, &login, device_code).await.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn x1_a_device_is_told_of_denial_and_expiry() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let started = start_device(&service, &login, &[]).await.json;
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;
+    let path = sent.header("location").to_owned();
+    let page = service.send(browse_again(&browser, &path)).await;
+    let approval = Form { csrf: common::between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    service.send(approval.post(&path, &[("decision", "deny")])).await;
+    assert_eq!(poll(&service, &login, text(&started, "device_code")).await.error(), "access_denied");
+
+    let started = start_device(&service, &login, &[]).await.json;
+    service.clock.advance(Duration::from_secs(601));
+    assert_eq!(poll(&service, &login, text(&started, "device_code")).await.error(), "expired_token");
+    assert_eq!(poll(&service, &login, "clm_x").await.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn x1_user_codes_are_not_guessed() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    for bad in ["", "BCDF-GHJK", "\"><script>", "ä".repeat(20).as_str()] {
+        let (answer, _) = type_code(&service, "ada", "/oauth2/device", bad).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{bad}");
+        assert!(!answer.text.contains("\"><script>"));
+    }
+    let started = start_device(&service, &login, &[]).await.json;
+    let code = text(&started, "user_code");
+    for _ in 0..6 {
+        type_code(&service, "ada", "/oauth2/device", "BCDF-GHJK").await;
+    }
+    let (answer, _) = type_code(&service, "ada", "/oauth2/device", code).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.headers.contains_key("retry-after"));
+    let (answer, _) = type_code(&service, "bob", "/oauth2/device", code).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "another account is not held up");
+    // A form of another site, or without its token, finds nothing.
+    let forged = Form { human: "ada".into(), csrf: "0.00".into(), cookie: "x=y".into() };
+    let answer = service.send(forged.post("/oauth2/device", &[("code", code)])).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn x1_a_device_code_is_good_at_the_token_endpoint_only() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let started = start_device(&service, &login, &[]).await.json;
+    let device_code = text(&started, "device_code");
+    let body = json!({ "claim_token": device_code });
+    for path in ["/agent/auth/claim", "/agent/auth/claim/complete"] {
+        assert_eq!(service.post(path, &body).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let pending = service.register(&[]).await;
+    assert_eq!(poll(&service, &login, &pending.claim_token).await.error(), "invalid_grant");
+
+    let off = Service::with(oauth().oauth(|oauth| oauth.device = false));
+    assert_eq!(start_device(&off, &login, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(off.send(browse("ada", "/oauth2/device")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(poll(&off, &login, device_code).await.error(), "unsupported_grant_type");
+    let metadata = off.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["device_authorization_endpoint"], Value::Null);
+}
+
+#[tokio::test]
+async fn x1_a_device_needs_no_redirect_uri() {
+    let service = Service::with(oauth());
+    let grants = json!(["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]);
+    let body = json!({ "client_name": "Television", "grant_types": grants });
+    let answer = service.post("/oauth2/register", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let login = Login {
+        client: text(&answer.json, "client_id").into(),
+        state: "s",
+        verifier: VERIFIER.into(),
+        extra: Vec::new(),
+    };
+    assert_eq!(start_device(&service, &login, &[]).await.status, StatusCode::OK);
+    assert_eq!(service.send(browse("ada", &login.url(&[]))).await.status, StatusCode::BAD_REQUEST);
+}

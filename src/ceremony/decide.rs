@@ -375,7 +375,9 @@ impl Ceremony {
         let (prefixes, lifetimes, random) = (self.config.prefixes(), self.config.lifetimes(), &*self.random);
         let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
-            KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
+            KnownFlow::Claim | KnownFlow::Device { .. } | KnownFlow::Detached { finish_code: false, .. } => {
+                (None, until)
+            }
             KnownFlow::Browser { code, .. } | KnownFlow::AuthorizationCode { code, .. } => {
                 let (secret, salt) = approver.new_code(&prefixes.exchange, id, random)?;
                 let expires_at = now.after(lifetimes.exchange_code);

@@ -6,6 +6,7 @@
 //! | request, status | the agent, by claim token | `request` |
 //! | request, poll, redeem a login | the agent, by poll token and code | `login` |
 //! | request, redeem by authorization code | the OAuth client, and its human's browser | `code` |
+//! | request, find, redeem by device code | the device; the human, by its user code | `device` |
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
@@ -70,6 +71,7 @@ use crate::{
 mod approver;
 mod code;
 mod decide;
+mod device;
 mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
@@ -83,6 +85,7 @@ mod sessions;
 pub use approver::Approver;
 pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
+pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
@@ -151,9 +154,13 @@ impl Ceremony {
         self.find(&AuthorizationKey::Id(id.clone())).await?.ok_or(CeremonyError::UnknownAuthorization)
     }
 
-    async fn by_claim(&self, claim_token: &str) -> Result<AuthorizationRequest, CeremonyError> {
+    /// Finds the authorization request of a claim token, or of a device code, and its flow.
+    async fn by_claim(&self, claim_token: &str) -> Result<(AuthorizationRequest, KnownFlow), CeremonyError> {
         let claim = self.config.prefixes().claim.digest(claim_token.as_bytes()).ok_or(CeremonyError::UnknownClaim)?;
-        self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?.ok_or(CeremonyError::UnknownClaim)
+        let found = self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?;
+        let authorization = found.ok_or(CeremonyError::UnknownClaim)?;
+        let flow = KnownFlow::of(&authorization)?;
+        Ok((authorization, flow))
     }
 
     /// Finds the authorization request with this key, if it was made for this resource.

@@ -174,7 +174,10 @@ impl Ceremony {
     /// When the claim token is unknown, when the agent polls too often while the request is pending, or when the
     /// service fails.
     pub async fn status(&self, claim_token: &str) -> Result<Status, CeremonyError> {
-        let authorization = self.by_claim(claim_token).await?;
+        let (authorization, flow) = self.by_claim(claim_token).await?;
+        if flow != KnownFlow::Claim {
+            return Err(CeremonyError::UnknownClaim);
+        }
         let (state, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
         let over = !matches!(state, State::Pending | State::Approved);

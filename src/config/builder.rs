@@ -334,6 +334,7 @@ impl ConfigBuilder {
             set(&mut self.oauth.redirect_hosts, oauth.strings("redirect_hosts"));
             set(&mut self.oauth.private_use_schemes, oauth.boolean("private_use_schemes"));
             set(&mut self.oauth.redirect_to_own_host, oauth.boolean("redirect_to_own_host"));
+            set(&mut self.oauth.device, oauth.boolean("device"));
             set(&mut self.oauth.openid_configuration, oauth.boolean("openid_configuration"));
             oauth.tables("clients", |client| {
                 self.oauth.clients.push(OAuthClient {

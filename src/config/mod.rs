@@ -63,6 +63,7 @@
 //! | `oauth.redirect_hosts` | hosts that an https redirect URI of such a client may have; empty: any | `[]` |
 //! | `oauth.private_use_schemes` | whether redirect URIs may have the scheme of an app; see [`OAuth::private_use_schemes`] | `false` |
 //! | `oauth.redirect_to_own_host` | for development; see [`OAuth::redirect_to_own_host`] | `false` |
+//! | `oauth.device` | whether programs may log in by a code that their human types (RFC 8628) | `true` |
 //! | `oauth.openid_configuration` | whether the metadata is also served as `openid-configuration` | `true` |
 //! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |

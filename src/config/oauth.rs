@@ -25,6 +25,9 @@ pub struct OAuth {
     /// loopback address, in development: browsers send its cookies to every port of its host, so to the client too.
     /// Default: false.
     pub redirect_to_own_host: bool,
+    /// Whether programs that can't receive their human's browser may log in by a code that the human types (RFC 8628).
+    /// Default: true.
+    pub device: bool,
     /// Whether the authorization server metadata is also served as `openid-configuration`, where some clients look
     /// first. Turn it off if the service has an OpenID provider there. Default: true.
     pub openid_configuration: bool,
@@ -39,6 +42,7 @@ impl Default for OAuth {
             redirect_hosts: Vec::new(),
             private_use_schemes: false,
             redirect_to_own_host: false,
+            device: true,
             openid_configuration: true,
             clients: Vec::new(),
         }

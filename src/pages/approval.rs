@@ -293,6 +293,10 @@ impl Visit<'_> {
             lifetime => lifetime(pages),
             handover => handover(&view.flow, destination),
             from_here => matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
+            user_code => match &view.flow {
+                KnownFlow::Device { user_code } => Some(user_code.clone()),
+                _ => None,
+            },
             by_code => matches!(view.flow, KnownFlow::FinishCode { .. }),
             owner_only => pages.context.config.owner_only().to_vec(),
             asked => context! {

@@ -44,7 +44,7 @@ struct Proven {
 }
 
 /// The code and the text of an error that is taken to the client (RFC 6749 section 4.1.2.1).
-struct Answer(&'static str, String);
+pub(super) struct Answer(pub(super) &'static str, pub(super) String);
 
 impl From<Repeated> for Answer {
     fn from(repeated: Repeated) -> Self {
@@ -135,7 +135,7 @@ fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<String, An
 
 /// The scopes that are asked for. Unknown ones are left out, as RFC 6749 section 3.3 allows: clients ask for all that any
 /// service might have. Without any, the defaults, or if the catalogue has none, all that the resource has.
-fn scopes(context: &Context, resource: &str, asked: Option<&str>) -> Result<Vec<String>, Answer> {
+pub(super) fn scopes(context: &Context, resource: &str, asked: Option<&str>) -> Result<Vec<String>, Answer> {
     let offered = super::scopes_of(&context.config, resource);
     let asked: Vec<&str> = asked.unwrap_or_default().split(' ').filter(|name| !name.is_empty()).collect();
     let asked: Vec<&str> = asked.into_iter().filter(|name| !IGNORED.contains(name)).collect();

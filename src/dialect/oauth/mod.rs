@@ -10,13 +10,14 @@ use crate::{
     Config,
     ceremony::{CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
     documents::{Metadata, auth_md},
-    endpoints::{Arriving, Context, Destination, Dialect, Endpoint, Handover, RateClass},
+    endpoints::{Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Reply, error_reply, retry_after},
     types::{authorization::State, scope::ScopeSet},
 };
 
 mod authorize;
 mod clients;
+mod device;
 mod parameters;
 mod register;
 mod revoke;
@@ -28,7 +29,14 @@ const TOKEN: &str = "/oauth2/token";
 const REGISTER: &str = "/oauth2/register";
 const REVOKE: &str = "/oauth2/revoke";
 
-const GRANT_TYPES: [&str; 2] = [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN];
+const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+const DEVICE: &str = "/oauth2/device";
+
+/// The grant types that are on.
+fn grant_types(config: &Config) -> Vec<&'static str> {
+    let device = config.oauth().device.then_some(token::DEVICE_CODE);
+    [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN].into_iter().chain(device).collect()
+}
 
 /// `/oauth2/…`: the authorization code grant of OAuth 2.1 for MCP hosts and other public clients.
 pub(super) struct OAuthDialect;
@@ -37,8 +45,11 @@ impl Dialect for OAuthDialect {
     fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
         let endpoint =
             |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, context: Arc::clone(context) })) };
-        let register = context.config.oauth().registration.then_some((REGISTER, Verb::Register));
-        [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)].into_iter().chain(register).map(endpoint).collect()
+        let oauth = context.config.oauth();
+        let register = oauth.registration.then_some((REGISTER, Verb::Register));
+        let device = oauth.device.then_some((DEVICE_AUTHORIZATION, Verb::Device));
+        let always = [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)];
+        always.into_iter().chain(register).chain(device).map(endpoint).collect()
     }
 
     fn approval_path(&self) -> &'static str {
@@ -46,7 +57,7 @@ impl Dialect for OAuthDialect {
     }
 
     fn owns(&self, flow: &KnownFlow) -> bool {
-        matches!(flow, KnownFlow::AuthorizationCode { .. })
+        matches!(flow, KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. })
     }
 
     fn takes_refresh_tokens(&self) -> bool {
@@ -59,6 +70,10 @@ impl Dialect for OAuthDialect {
 
     fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
         Box::pin(authorize::read(context, query))
+    }
+
+    fn code_entry(&self, config: &Config) -> Option<CodeEntry> {
+        config.oauth().device.then_some(CodeEntry { path: DEVICE, parameter: device::USER_CODE })
     }
 
     fn turn_away(&self, context: &Context, grant: &CodeGrant, error: &CeremonyError) -> Option<String> {
@@ -97,11 +112,14 @@ impl Dialect for OAuthDialect {
         if config.oauth().registration {
             top.insert("registration_endpoint".into(), json!(config.url(REGISTER)));
         }
+        if config.oauth().device {
+            top.insert("device_authorization_endpoint".into(), json!(config.url(DEVICE_AUTHORIZATION)));
+        }
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
         top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
         top.insert("response_types_supported".into(), json!(["code"]));
         top.insert("response_modes_supported".into(), json!(["query"]));
-        top.insert("grant_types_supported".into(), json!(GRANT_TYPES));
+        top.insert("grant_types_supported".into(), json!(grant_types(config)));
         top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
         top.insert("code_challenge_methods_supported".into(), json!(["S256"]));
         top.insert("authorization_response_iss_parameter_supported".into(), json!(true));
@@ -125,6 +143,7 @@ impl Dialect for OAuthDialect {
 enum Verb {
     Token,
     Register,
+    Device,
     Revoke,
 }
 
@@ -146,6 +165,7 @@ impl Endpoint for Call {
     fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
             Verb::Token | Verb::Register => RateClass::Poll,
+            Verb::Device => RateClass::AuthorizationRequest,
             Verb::Revoke => RateClass::Revocation,
         })
     }
@@ -163,6 +183,7 @@ impl Endpoint for Call {
             let answered: Result<Reply, Refused> = match verb {
                 Verb::Token => token::answer(&context, &request).await,
                 Verb::Register => register::answer(&context, &request),
+                Verb::Device => device::answer(&context, &request).await,
                 Verb::Revoke => revoke::answer(&context, &request).await,
             };
             answered.unwrap_or_else(|refused| token::refuse(&context, request.headers(), refused))

@@ -22,6 +22,7 @@ use crate::{
 
 pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
 pub(super) const REFRESH_TOKEN: &str = "refresh_token";
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The token endpoint (RFC 6749 section 3.2).
 pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
@@ -30,8 +31,9 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     let issued = match parameters.one("grant_type").map_err(repeated)? {
         Some(AUTHORIZATION_CODE) => code(context, request, &parameters).await?,
         Some(REFRESH_TOKEN) => refresh(context, request, &parameters).await?,
+        Some(DEVICE_CODE) if context.config.oauth().device => device(context, request, &parameters).await?,
         Some(_) => {
-            let text = format!("`grant_type` must be one of: {}", super::GRANT_TYPES.join(", "));
+            let text = format!("`grant_type` must be one of: {}", super::grant_types(&context.config).join(", "));
             return Err(Refused::Request(StatusCode::BAD_REQUEST, "unsupported_grant_type", text));
         }
         None => return Err(invalid("`grant_type` is required")),
@@ -52,6 +54,14 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
     presented.resource = resource.as_deref();
     Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
+}
+
+/// Polls with a device code, and redeems it (RFC 8628 section 3.4).
+async fn device(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
+    let client = client(context, request, parameters)?;
+    let resource = resource(context, parameters)?;
+    let (device_code, redeemer) = (required(parameters, "device_code")?, context.redeemer(request));
+    Ok(context.ceremony.redeem_device(device_code, &client.id, resource.as_deref(), &redeemer).await?)
 }
 
 /// Refreshes a session (RFC 6749 section 6).
@@ -118,7 +128,11 @@ pub(super) fn optional_client(
     }
 }
 
-fn client(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<KnownClient, Refused> {
+pub(super) fn client(
+    context: &Context,
+    request: &Request<Bytes>,
+    parameters: &Parameters<'_>,
+) -> Result<KnownClient, Refused> {
     let client = optional_client(context, request, parameters)?;
     client.ok_or_else(|| invalid_client("`client_id` is required"))
 }
@@ -144,7 +158,7 @@ fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 }
 
 /// The resource that a request names (RFC 8707 section 2.2).
-fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<Option<String>, Refused> {
+pub(super) fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<Option<String>, Refused> {
     let mut found = None;
     for asked in parameters.all("resource") {
         let known = super::resource_of(&context.config, asked).ok_or(CeremonyError::InvalidTarget)?;
@@ -194,6 +208,11 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
             retry_after(&mut reply, busy(context));
             return reply;
         }
+        // RFC 8628 section 3.5.
+        CeremonyError::Pending { .. } => "authorization_pending",
+        CeremonyError::SlowDown { .. } => "slow_down",
+        CeremonyError::Denied | CeremonyError::Revoked => "access_denied",
+        CeremonyError::Expired => "expired_token",
         _ => "invalid_grant",
     };
     let text = match error {
@@ -202,6 +221,10 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
             format!("`scope` has a scope that was not granted; granted are: {offered}")
         }
         CeremonyError::InvalidTarget => "`resource` must be the resource that access was granted to".into(),
+        CeremonyError::UnknownClaim => "the device code is unknown, or not for this client".into(),
+        CeremonyError::AlreadyClaimed => "the code was redeemed before".into(),
+        CeremonyError::Denied | CeremonyError::Revoked => "the human denied the request".into(),
+        CeremonyError::Expired => "the request has expired; start again".into(),
         error => error.to_string(),
     };
     error_reply(StatusCode::BAD_REQUEST, code, &text)
