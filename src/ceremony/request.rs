@@ -9,7 +9,7 @@ use crate::{
     store::{Creation, PendingCaps, StoreError, StoreErrorKind},
     types::{
         authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State},
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
         text::HumanText,
@@ -57,6 +57,13 @@ impl Request {
     #[must_use]
     pub fn method(mut self, method: Option<HumanText>) -> Self {
         self.client.method = method;
+        self
+    }
+
+    /// Sets the OAuth client that asks (RFC 6749 section 2.2). Only this client can refresh the session.
+    #[must_use]
+    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
+        self.client.id = id;
         self
     }
 

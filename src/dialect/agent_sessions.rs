@@ -327,6 +327,7 @@ async fn refresh(context: &Context, request: &Request<Bytes>) -> Result<Reply, R
         token: fields.required("refresh_token")?,
         scopes: fields.texts("scopes")?,
         resource: fields.text("resource")?,
+        client: None,
     };
     let issued = context.ceremony.refresh(&asked).await?;
     let account = account(context, &issued.record.session).await?;

@@ -37,7 +37,7 @@ use ipnet::IpNet;
 
 use super::{
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId},
+    id::{AccountId, AuthorizationRequestId, ClientId},
     scope::ScopeSet,
     secret::{Digest, Kind},
     text::HumanText,
@@ -149,7 +149,8 @@ impl NewAuthorizationRequest {
     }
 }
 
-/// The client that requests access. All fields except the address are unverified claims of the client.
+/// The client that requests access. All fields except the address are claims of the client. The dialect verifies `id`
+/// as far as it can; nobody verifies the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Client {
@@ -165,13 +166,15 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The sign-in method that the client prefers for its human: a hint.
     pub method: Option<HumanText>,
+    /// The OAuth client that asks; `None` for agents of the other dialects. Only this client can refresh the session.
+    pub id: Option<ClientId>,
 }
 
 impl Client {
     /// Creates a client with this name and no other details.
     #[must_use]
     pub const fn named(name: HumanText) -> Self {
-        Self { name, label: None, kind: None, instance: None, address: None, method: None }
+        Self { name, label: None, kind: None, instance: None, address: None, method: None, id: None }
     }
 
     /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.
