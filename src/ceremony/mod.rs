@@ -261,9 +261,13 @@ pub enum CeremonyError {
         /// How long to wait before the next poll.
         wait: Duration,
     },
-    /// The refresh token is malformed, unknown, already used, expired or revoked. The error does not say which.
+    /// The refresh token is malformed, unknown, another client's, already used, expired or revoked. The error does not say
+    /// which.
     #[error("the session has ended: its refresh token is not valid any more; log in again")]
     InvalidRefresh,
+    /// The token was issued to another client (RFC 7009 section 2.1). Nothing was revoked. The fault is the agent's.
+    #[error("the token was issued to another client; only that client can revoke it")]
+    WrongClient,
     /// Another resource was requested. The fault is the agent's.
     #[error("the resource must be the identifier of this service's resource, or be left out")]
     InvalidTarget,

@@ -22,7 +22,8 @@ pub struct Refreshing<'a> {
     pub scopes: Vec<String>,
     /// The resource of the new access token (RFC 8707 section 2): this service's resource, or `None`.
     pub resource: Option<&'a str>,
-    /// The OAuth client that presents the token; `None` for agents of other dialects.
+    /// The OAuth client that presents the token, as far as the dialect has authenticated it; `None` in dialects without
+    /// client ids. It must be the client that the session was issued to (RFC 6749 section 6).
     pub client: Option<&'a ClientId>,
 }
 
@@ -37,8 +38,9 @@ impl<'a> Refreshing<'a> {
 impl fmt::Debug for Refreshing<'_> {
     /// Without the refresh token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scopes, resource, .. } = self;
-        f.debug_struct("Refreshing").field("scopes", scopes).field("resource", resource).finish_non_exhaustive()
+        let Self { scopes, resource, client, .. } = self;
+        let mut shown = f.debug_struct("Refreshing");
+        shown.field("scopes", scopes).field("resource", resource).field("client", client).finish_non_exhaustive()
     }
 }
 
@@ -48,10 +50,13 @@ impl Ceremony {
     /// A refresh token can be used once. If it is presented again within the grace period, and before its successor is
     /// used, the same successor is returned. Later reuse revokes the session, because two parties may hold the token.
     ///
+    /// A refresh token is valid for the [client](Refreshing::client) that it was issued to. Presented by another, it is
+    /// refused and nothing changes, even if it is used up: a stranger can't end a session.
+    ///
     /// # Errors
     /// When a requested scope was not granted, which leaves the refresh token unused; when the refresh token is
-    /// unknown, already used, expired or revoked; when agents may no longer act for the account; or when the service
-    /// fails.
+    /// unknown, another client's, already used, expired or revoked; when agents may no longer act for the account; or
+    /// when the service fails.
     pub async fn refresh(&self, asked: &Refreshing<'_>) -> Result<Issued, CeremonyError> {
         self.check_resource(asked.resource)?;
         let narrowed = self.offered(&asked.scopes)?;
@@ -60,10 +65,11 @@ impl Ceremony {
         for _ in 0..DRAWS {
             let known = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
             let record = &known.session;
-            if !record.is_alive(self.config.resource(), self.now()) {
+            // First of all: what follows may end the session.
+            if record.client.id.as_ref() != asked.client {
                 return Err(CeremonyError::InvalidRefresh);
             }
-            if record.client.id.as_ref() != asked.client {
+            if !record.is_alive(self.config.resource(), self.now()) {
                 return Err(CeremonyError::InvalidRefresh);
             }
             if !self.accounts.is_active(&record.session.account.id).await? {

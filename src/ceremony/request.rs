@@ -31,13 +31,6 @@ impl Request {
         Self { client: Client::named(name), scopes: Vec::new(), resource: None }
     }
 
-    /// Sets the OAuth client.
-    #[must_use]
-    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
-        self.client.id = id;
-        self
-    }
-
     /// Sets the client's label for the session.
     #[must_use]
     pub fn label(mut self, label: Option<HumanText>) -> Self {
@@ -64,6 +57,13 @@ impl Request {
     #[must_use]
     pub fn method(mut self, method: Option<HumanText>) -> Self {
         self.client.method = method;
+        self
+    }
+
+    /// Sets the OAuth client that asks (RFC 6749 section 2.2). Only this client can refresh the session.
+    #[must_use]
+    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
+        self.client.id = id;
         self
     }
 

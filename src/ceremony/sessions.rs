@@ -6,7 +6,7 @@ use crate::{
     store::{AuthorizationKey, RevokeTarget},
     types::{
         authorization::{AuthorizationRequest, Transition},
-        id::{AccountId, AuthorizationRequestId, SessionId},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         session::{RevokedBy, Session, SessionRecord},
     },
 };
@@ -95,25 +95,37 @@ impl Ceremony {
     /// Revokes the session of an access or refresh token on request of its holder (RFC 7009 section 2.1). A malformed,
     /// unknown or already revoked token is not an error (section 2.2).
     ///
+    /// `client` is the OAuth client that presents the token. Only a token that was issued to it is revoked. `None`, in
+    /// dialects without client ids, revokes any token.
+    ///
     /// # Errors
-    /// When the service fails; the session may still be active.
-    pub async fn revoke_token(&self, token: &str) -> Result<(), CeremonyError> {
+    /// [`CeremonyError::WrongClient`] when the token was issued to another client; nothing is revoked. When the service
+    /// fails; the session may still be active.
+    pub async fn revoke_token(&self, token: &str, client: Option<&ClientId>) -> Result<(), CeremonyError> {
         let prefixes = self.config.prefixes();
         let access = prefixes.access.digest(token.as_bytes()).map(RevokeTarget::Access);
         let target = access.or_else(|| prefixes.refresh.digest(token.as_bytes()).map(RevokeTarget::Refresh));
-        match target {
-            Some(target) => self.revoke(&target, RevokedBy::Agent).await.map(drop),
-            None => Ok(()),
+        let Some(target) = target else { return Ok(()) };
+        if client.is_some() {
+            let Some(record) = self.record_of(&target).await? else { return Ok(()) };
+            if record.client.id.as_ref() != client {
+                return Err(CeremonyError::WrongClient);
+            }
         }
+        self.revoke(&target, RevokedBy::Agent).await.map(drop)
     }
 
-    /// temporary
-    pub async fn revoke_token_of(
-        &self,
-        token: &str,
-        _: Option<&crate::types::id::ClientId>,
-    ) -> Result<(), CeremonyError> {
-        self.revoke_token(token).await
+    /// The session of a token, whether it has ended or not. A token belongs to one session for ever.
+    async fn record_of(&self, token: &RevokeTarget) -> Result<Option<SessionRecord>, CeremonyError> {
+        match token {
+            RevokeTarget::Access(access) => match Arc::clone(&self.store).find(*access).await? {
+                Some(session) => Ok(self.store.find_record(&session.id).await?),
+                None => Ok(None),
+            },
+            RevokeTarget::Refresh(refresh) => Ok(self.store.find_refresh(refresh).await?.map(|known| known.session)),
+            RevokeTarget::Session(session, _) => Ok(self.store.find_record(session).await?),
+            RevokeTarget::Account(_) => Ok(None),
+        }
     }
 
     /// Revokes an agent's own session on the agent's request. `false` if it had already ended.

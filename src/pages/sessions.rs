@@ -11,7 +11,7 @@ use crate::{
     types::{
         authorization::AuthorizationRequest,
         clock::Timestamp,
-        id::{AuthorizationRequestId, SessionId},
+        id::{AuthorizationRequestId, ClientId, SessionId},
         scope::ScopeSet,
         session::{RevokedBy, SessionRecord, SessionState},
     },
@@ -119,6 +119,7 @@ fn show_waiting(pages: &Pages, request: &AuthorizationRequest) -> Value {
     context! {
         id => request.id.to_string(),
         client => request.client.name.to_string(),
+        host => request.client.id.as_ref().and_then(ClientId::metadata_host),
         label => request.client.label.as_ref().map(ToString::to_string),
         scopes => request.granted().map(|granted| scopes(pages, granted)).unwrap_or_default(),
         asked => words::time(request.created_at),
@@ -146,6 +147,7 @@ fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
     context! {
         id => session.session.id.to_string(),
         client => session.client.name.to_string(),
+        host => session.client.id.as_ref().and_then(ClientId::metadata_host),
         label => session.client.label.as_ref().map(ToString::to_string),
         scopes => scopes(pages, &session.granted),
         created => words::time(session.created_at),
