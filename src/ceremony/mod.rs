@@ -153,10 +153,10 @@ impl Ceremony {
         self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?.ok_or(CeremonyError::UnknownClaim)
     }
 
-    /// Finds the authorization request with this key, if it was made for this resource.
+    /// Finds the authorization request with this key, if it was made for one of this service's resources.
     async fn find(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, CeremonyError> {
         let found = self.store.find_authorization(key).await?;
-        Ok(found.filter(|authorization| *authorization.resource == *self.config.resource()))
+        Ok(found.filter(|authorization| self.config.resource_with_id(&authorization.resource).is_some()))
     }
 }
 
@@ -194,13 +194,13 @@ pub enum CeremonyError {
         /// The ways to sign in that the service offers.
         offered: String,
     },
-    /// No scope was requested, and the catalogue has no default scopes. The fault is the agent's.
+    /// No scope was requested, and the resource has no default scopes. The fault is the agent's.
     #[error("name one or more scopes of: {offered}")]
     NoScope {
         /// The scopes that may be requested.
         offered: String,
     },
-    /// A requested scope is not offered to agents. The fault is the agent's.
+    /// A requested scope is not offered to agents at the resource. The fault is the agent's.
     #[error("a scope is not offered; offered are: {offered}")]
     UnknownScope {
         /// The scopes that may be requested.
@@ -254,8 +254,11 @@ pub enum CeremonyError {
     /// The refresh token is malformed, unknown, already used, expired or revoked. The error does not say which.
     #[error("the session has ended: its refresh token is not valid any more; log in again")]
     InvalidRefresh,
-    /// Another resource was requested. The fault is the agent's.
-    #[error("the resource must be the identifier of this service's resource, or be left out")]
+    /// The requested resource is none of this service's, or not the session's. The fault is the agent's.
+    #[error(
+        "the resource must be the identifier of a resource of this service, the session's own one for a refresh, \
+             or be left out"
+    )]
     InvalidTarget,
     /// The human's sign-in is too old to approve with.
     #[error("to approve, sign in again")]
