@@ -783,12 +783,14 @@ async fn b1_another_resource_is_an_invalid_target_at_the_start_of_every_dialect(
     let login = |resource: Value| json!({ "mode": "detached", "client_type": "cli", "resource": resource });
     for other in [
         "https://evil.example",
-        "https://api.example.com/",
+        "https://api.example.com//",
         "https://api.example.com/mcp",
         "https://api.example.com.evil.example",
         "https://api.example.com@evil.example",
         "http://api.example.com",
-        "HTTPS://API.EXAMPLE.COM",
+        "https://api.example.com:8443",
+        "https://api.example.com?",
+        "https://api.example.com#",
         " https://api.example.com",
         "/",
         "",
@@ -803,7 +805,9 @@ async fn b1_another_resource_is_an_invalid_target_at_the_start_of_every_dialect(
         assert_eq!(service.post("/agent-sessions/start", &login(wrong)).await.error(), "INVALID_REQUEST");
     }
     assert_eq!(service.store.writes(), 0, "nothing is kept of what is refused");
-    for own in [json!(common::ORIGIN), Value::Null] {
+    // How clients write the same identifier after they parsed it.
+    let spelled = ["https://api.example.com/", "HTTPS://API.EXAMPLE.COM", "https://api.example.com:443"];
+    for own in [Value::Null, json!(common::ORIGIN)].into_iter().chain(spelled.map(|own| json!(own))) {
         assert_eq!(service.post("/agent/auth", &claimed(own.clone())).await.status, StatusCode::CREATED);
         assert_eq!(service.post("/agent-sessions/start", &login(own)).await.status, StatusCode::CREATED);
     }

@@ -163,10 +163,10 @@ impl Ceremony {
         Ok((authorization, flow))
     }
 
-    /// Finds the authorization request with this key, if it was made for this resource.
+    /// Finds the authorization request with this key, if it was made for one of this service's resources.
     async fn find(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, CeremonyError> {
         let found = self.store.find_authorization(key).await?;
-        Ok(found.filter(|authorization| *authorization.resource == *self.config.resource()))
+        Ok(found.filter(|authorization| self.config.resource_with_id(&authorization.resource).is_some()))
     }
 }
 
@@ -204,13 +204,13 @@ pub enum CeremonyError {
         /// The ways to sign in that the service offers.
         offered: String,
     },
-    /// No scope was requested, and the catalogue has no default scopes. The fault is the agent's.
+    /// No scope was requested, and the resource has no default scopes. The fault is the agent's.
     #[error("name one or more scopes of: {offered}")]
     NoScope {
         /// The scopes that may be requested.
         offered: String,
     },
-    /// A requested scope is not offered to agents. The fault is the agent's.
+    /// A requested scope is not offered to agents at the resource. The fault is the agent's.
     #[error("a scope is not offered; offered are: {offered}")]
     UnknownScope {
         /// The scopes that may be requested.
@@ -268,8 +268,11 @@ pub enum CeremonyError {
     /// The token was issued to another client (RFC 7009 section 2.1). Nothing was revoked. The fault is the agent's.
     #[error("the token was issued to another client; only that client can revoke it")]
     WrongClient,
-    /// Another resource was requested. The fault is the agent's.
-    #[error("the resource must be the identifier of this service's resource, or be left out")]
+    /// The requested resource is none of this service's, or not the session's. The fault is the agent's.
+    #[error(
+        "the resource must be the identifier of a resource of this service, the session's own one for a refresh, \
+             or be left out"
+    )]
     InvalidTarget,
     /// The human's sign-in is too old to approve with.
     #[error("to approve, sign in again")]

@@ -46,7 +46,7 @@ impl Ceremony {
     /// When the service fails.
     pub async fn uncollected(&self, account: &AccountId) -> Result<Vec<AuthorizationRequest>, CeremonyError> {
         let mut approved = self.store.list_approved(account, self.now(), PAGE).await?;
-        approved.retain(|request| *request.resource == *self.config.resource());
+        approved.retain(|request| self.config.resource_with_id(&request.resource).is_some());
         Ok(approved)
     }
 
@@ -82,14 +82,18 @@ impl Ceremony {
         Ok(found.filter(|record| record.revoked.is_none()))
     }
 
-    /// The session of an access token, if the token is valid now.
+    /// The session of an access token, if the token is valid now at one of this service's resources.
     ///
     /// # Errors
     /// When the service fails.
     pub async fn session(&self, access_token: &[u8]) -> Result<Option<Arc<Session>>, CeremonyError> {
         let Some(digest) = self.config.prefixes().access.digest(access_token) else { return Ok(None) };
         let found = Arc::clone(&self.store).find(digest).await?;
-        Ok(found.filter(|session| session.is_good(self.config.resource(), self.now())))
+        let is_good = |session: &Arc<Session>| {
+            let resource = self.config.resource_with_id(&session.resource);
+            resource.is_some_and(|resource| session.is_good(resource.id(), self.now()))
+        };
+        Ok(found.filter(is_good))
     }
 
     /// Revokes the session of an access or refresh token on request of its holder (RFC 7009 section 2.1). A malformed,

@@ -33,16 +33,19 @@
 //!
 //! | field | meaning | default |
 //! |---|---|---|
-//! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL | required |
+//! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL. With further `resources`, the default one | required |
 //! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
 //! | `mount_path` | where requests for the issuer's paths arrive, if a proxy rewrites paths; see [`ConfigBuilder::mount_path`] | the issuer's path |
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
+//! | `resources[].resource` | a further resource: a path such as `/mcp` at the origin of the top-level `resource`, or an identifier like that one | required |
+//! | `resources[].name` | its name, as people know it; the approval page shows it | `name` |
+//! | `resources[].scopes` | the names of the scopes that agents may be granted there | all |
 //! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions`, `oauth` | the first two |
 //! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
-//! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
+//! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `true` |
 //! | `sessions_path` | the path of the human's sessions page, below the issuer | `/agent/sessions` |
 //! | `trusted_proxies` | networks whose `X-Forwarded-For` is trusted | `[]` |
 //! | `lifetimes.authorization_request` | how long the human may take to decide and the agent to redeem, together; at most 30 minutes | `10m` |
@@ -96,11 +99,13 @@ mod builder;
 mod check;
 mod oauth;
 mod reader;
+mod resource;
 mod scope;
 
 pub use builder::ConfigBuilder;
 pub(crate) use oauth::DYNAMIC;
 pub use oauth::{OAuth, OAuthClient};
+pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;
 
 /// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
@@ -109,7 +114,8 @@ pub struct Config(Arc<Settings>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) resource: Arc<str>,
+    /// The first one is the top-level resource.
+    pub(crate) resources: Vec<Resource>,
     pub(crate) issuer: String,
     /// Where requests for the issuer's path arrive: empty, or a path without a slash at its end.
     pub(crate) mount_path: String,
@@ -158,14 +164,11 @@ impl Config {
         Self(Arc::new(settings))
     }
 
-    /// The protected API's identifier, character for character as configured (RFC 9728 section 3.3).
+    /// The protected API's identifier, character for character as configured (RFC 9728 section 3.3). It is the first
+    /// one of [`resources`](Self::resources).
     #[must_use]
     pub fn resource(&self) -> &str {
-        &self.0.resource
-    }
-
-    pub(crate) fn shared_resource(&self) -> Arc<str> {
-        Arc::clone(&self.0.resource)
+        self.default_resource().id()
     }
 
     /// The authorization server's identifier, character for character as configured (RFC 8414 section 3.3).
@@ -250,11 +253,11 @@ impl Config {
         &self.0.auth_md
     }
 
-    /// The URL of the protected resource metadata (RFC 9728 section 3.1), which every challenge names.
+    /// The URL of the protected resource metadata of the top-level resource (RFC 9728 section 3.1), which its challenges
+    /// name.
     #[must_use]
     pub fn protected_resource_metadata_url(&self) -> String {
-        let origin = origin_of(self.resource());
-        format!("{origin}{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'))
+        self.default_resource().protected_resource_metadata_url()
     }
 
     /// The URL of `path` below the issuer.
@@ -296,9 +299,10 @@ impl Config {
         &self.0.sessions_path
     }
 
-    /// Whether this is the host of the issuer or of the resource. Browsers send the service's cookies to every port of it.
+    /// Whether this is the host of the issuer or of a resource. Browsers send the service's cookies to every port of it.
     pub(crate) fn is_own_host(&self, host: &str) -> bool {
-        [self.issuer(), self.resource()].into_iter().any(|url| host_of(url).eq_ignore_ascii_case(host))
+        let resources = self.resources().iter().map(Resource::id);
+        resources.chain([self.issuer()]).any(|url| host_of(url).eq_ignore_ascii_case(host))
     }
 
     /// The loopback hosts that a callback may have.
@@ -316,16 +320,6 @@ impl Config {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.issuer().starts_with("https:")
-    }
-
-    /// The paths of the protected resource metadata: path-inserted, and at the root for clients that request only that
-    /// one. RFC 9728 section 3.1 removes the slash that ends a resource without a path, and clients differ for one
-    /// that ends a path. So the document of a resource that ends in a slash has both spellings.
-    pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
-        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()));
-        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted.trim_end_matches('/').to_owned(), inserted];
-        paths.dedup();
-        paths
     }
 
     /// The path of the authorization server metadata (RFC 8414 section 3.1).
@@ -350,7 +344,8 @@ impl Config {
 
 /// The path of the approval pages, below the issuer. The authorization request's id follows as one more segment.
 pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
-const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+/// The root path of protected resource metadata (RFC 9728 section 3).
+pub(crate) const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const OPENID: &str = "/.well-known/openid-configuration";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 

@@ -74,6 +74,8 @@ impl Dialect for AgentAuthDialect {
             include_str!("agent_auth.md.jinja"),
             context! {
                 resource => config.resource().to_owned(),
+                several => config.resources().len() > 1,
+                challenge_scope => config.challenge_scope(),
                 protected_resource_metadata => config.protected_resource_metadata_url(),
                 register => config.url(REGISTER),
                 claim => config.url(CLAIM),

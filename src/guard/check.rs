@@ -16,7 +16,7 @@ use crate::{
     accounts::{AccountsError, DynAccounts, SignedIn, head_of},
     audit::{AuditSink, Event},
     challenge::ChallengeError,
-    config::Prefixes,
+    config::{Prefixes, Resource},
     http::{Answering, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
     observe::CheckCounter,
     store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-/// The shared state of the guards of one service.
+/// The shared state of the guards of one resource.
 pub(crate) struct Shared {
     parts: Parts,
     prefixes: Prefixes,
-    resource: Arc<str>,
+    resource: Resource,
     refusals: Refusals,
     counters: Counters,
     /// The response bodies that end with their sessions.
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
 }
 
 /// The parts of a guard.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn DynSessionStore>,
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
@@ -55,15 +56,19 @@ struct Counters {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, ChallengeError> {
+    pub(crate) fn new(config: &Config, resource: &Resource, parts: Parts) -> Result<Self, ChallengeError> {
         let counters = Counters {
             agent: CheckCounter::new("agent"),
             owner: CheckCounter::new("owner"),
             nobody: CheckCounter::new("nobody"),
         };
-        let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
-        let (prefixes, resource) = (config.prefixes().clone(), config.shared_resource());
+        let refusals = Refusals::new(&resource.protected_resource_metadata_url())?;
+        let (prefixes, resource) = (config.prefixes().clone(), resource.clone());
         Ok(Self { parts, prefixes, resource, refusals, counters, endings: Arc::default() })
+    }
+
+    pub(crate) const fn resource(&self) -> &Resource {
+        &self.resource
     }
 
     pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
@@ -72,7 +77,7 @@ impl Shared {
 
     /// Whether a session that a store found is valid now.
     pub(super) fn is_good(&self, session: &Session) -> bool {
-        session.is_good(&self.resource, self.parts.clock.now())
+        session.is_good(self.resource.id(), self.parts.clock.now())
     }
 
     /// How long the access token is still valid.
@@ -153,7 +158,7 @@ impl Check {
     /// Checks the session that the store found against the rule.
     pub(super) fn authorize<B>(&self, found: Option<Arc<Session>>, request: &Request<B>) -> Verdict {
         let now = self.shared.parts.clock.now();
-        let Some(session) = found.filter(|session| session.is_good(&self.shared.resource, now)) else {
+        let Some(session) = found.filter(|session| session.is_good(self.shared.resource.id(), now)) else {
             return Verdict::Refuse(Refusal::InvalidToken);
         };
         let refusal = match self.demand() {
@@ -228,6 +233,6 @@ impl Check {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("resource", &self.resource).finish_non_exhaustive()
+        f.debug_struct("Shared").field("resource", &self.resource.id()).finish_non_exhaustive()
     }
 }

@@ -44,7 +44,7 @@
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(
 //!     refused.headers()[WWW_AUTHENTICATE],
-//!     r#"Bearer resource_metadata="https://api.example.com/.well-known/oauth-protected-resource""#,
+//!     r#"Bearer resource_metadata="https://api.example.com/.well-known/oauth-protected-resource", scope="projects:read""#,
 //! );
 //! # Ok(())
 //! # }

@@ -6,6 +6,7 @@ use super::{Refusal, refusal::RefusalResponse};
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
+    config::Resource,
     types::scope::ScopeSet,
 };
 
@@ -47,13 +48,13 @@ impl Rule {
     }
 
     /// Agents that have all of the scopes pass.
-    pub(crate) fn all_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, false)?))))
+    pub(crate) fn all_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, false)?))))
     }
 
     /// Agents that have any of the scopes pass.
-    pub(crate) fn any_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, true)?))))
+    pub(crate) fn any_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, true)?))))
     }
 }
 
@@ -68,16 +69,18 @@ pub(super) struct Requirement {
 }
 
 impl Requirement {
-    fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
+    fn new(config: &Config, resource: &Resource, scopes: &str, any: bool) -> Result<Self, RequirementError> {
         let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
         if names.is_empty() {
             return Err(RequirementError::NoScope(scopes.into()));
         }
         let catalogue = config.catalogue();
-        if let Some(unknown) = names.iter().find(|scope| catalogue.find(scope).is_none()) {
-            return Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() });
+        if let Some(unknown) = names.iter().find(|scope| !resource.scopes().contains(scope)) {
+            let (scope, resource_id) = (unknown.to_string(), resource.id().to_owned());
+            let offered = resource.scopes().to_string();
+            return Err(RequirementError::Unknown { scope, resource: resource_id, offered });
         }
-        let metadata_url = config.protected_resource_metadata_url();
+        let metadata_url = resource.protected_resource_metadata_url();
         let scopes = names.to_string();
         let mut no_credentials = Challenge::bearer().with("resource_metadata", &metadata_url);
         if config.challenge_scope() {
@@ -123,8 +126,8 @@ impl fmt::Debug for Requirement {
 pub(crate) enum RequirementError {
     #[error("`{0}` names no scope: write one or more, separated by spaces")]
     NoScope(String),
-    #[error("`{scope}` is not in the scope catalogue; offered are: {offered}")]
-    Unknown { scope: String, offered: String },
+    #[error("`{scope}` is not in the scope catalogue of {resource}; offered are: {offered}")]
+    Unknown { scope: String, resource: String, offered: String },
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
 }
@@ -144,16 +147,17 @@ mod tests {
                 })
             });
             let config = config.build().unwrap();
+            let new = |scopes: &str, any| Requirement::new(&config, config.default_resource(), scopes, any).unwrap();
             let last = ScopeSet::parse(&format!("s{}", size - 1)).unwrap();
             let first = ScopeSet::parse("s0").unwrap();
             for needed in [0, size / 2, size - 1].map(|number| format!("s{number}")) {
-                let requirement = Requirement::new(&config, &needed, false).unwrap();
+                let requirement = new(&needed, false);
                 assert!(requirement.is_met_by(&last), "{size}: the last gives {needed}");
                 assert_eq!(requirement.is_met_by(&first), needed == "s0", "{size}: {needed}");
             }
             let both = format!("s0 s{}", size - 1);
-            assert!(!Requirement::new(&config, &both, false).unwrap().is_met_by(&first), "{size}");
-            assert!(Requirement::new(&config, &both, true).unwrap().is_met_by(&first), "{size}");
+            assert!(!new(&both, false).is_met_by(&first), "{size}");
+            assert!(new(&both, true).is_met_by(&first), "{size}");
         }
     }
 }

@@ -287,6 +287,7 @@ impl Visit<'_> {
                 address => client.address.map(|address| address.to_string()),
                 method => client.method.as_ref().map(ToString::to_string),
             },
+            resource => pages.resource(&authorization.resource),
             warnings => said(&view.warnings, Warning::is_danger),
             remarks => said(&view.warnings, |warning| !warning.is_danger()),
             scopes => self.scopes(authorization),

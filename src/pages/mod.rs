@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::LOCATION};
+use minijinja::{Value, context};
 
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
+    config::Resource,
     endpoints::{CodeEntry, Context, Dialect, Endpoint, RateClass, RouteTable},
     http::{Answering, Reply, has_agent_credential},
 };
@@ -286,6 +288,14 @@ impl Pages {
 
     fn sessions_link(&self) -> Link {
         Link { href: self.sessions_path(), text: "See all sessions" }
+    }
+
+    /// The name and the identifier of a resource, if there are several; of one that the configuration no longer has, the
+    /// identifier alone.
+    fn resource(&self, id: &str) -> Option<Value> {
+        let config = &self.context.config;
+        let several = config.resources().len() > 1;
+        several.then(|| context! { id, name => config.resource_with_id(id).map(Resource::name) })
     }
 
     fn sessions_path(&self) -> String {

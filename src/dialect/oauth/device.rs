@@ -18,14 +18,14 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     token::check_form(request)?;
     let parameters = Parameters::read(request.body());
     let client = token::client(context, request, &parameters)?;
-    let resource = token::resource(context, &parameters)?.unwrap_or_else(|| context.config.resource().to_owned());
+    let resource = parameters.resource(&context.config)?.unwrap_or_else(|| context.config.default_resource());
     let scope = parameters.one("scope").map_err(token::repeated)?;
-    let scopes = authorize::scopes(context, &resource, scope)
+    let scopes = authorize::scopes(context, resource, scope)
         .map_err(|authorize::Answer(code, text)| Refused::Request(StatusCode::BAD_REQUEST, code, text))?;
     let asked = ceremony::Request::by(client.name)
         .client_id(Some(client.id))
         .scopes(scopes)
-        .resource(Some(resource))
+        .resource(Some(resource.id().to_owned()))
         .address(context.client_address(request));
     let started = context.ceremony.request_device(asked).await?;
     let verification = context.config.url(DEVICE);

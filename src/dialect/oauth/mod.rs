@@ -12,7 +12,7 @@ use crate::{
     documents::{Metadata, auth_md},
     endpoints::{Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Reply, error_reply, retry_after},
-    types::{authorization::State, scope::ScopeSet},
+    types::authorization::State,
 };
 
 mod authorize;
@@ -189,14 +189,4 @@ impl Endpoint for Call {
             answered.unwrap_or_else(|refused| token::refuse(&context, request.headers(), refused))
         })
     }
-}
-
-/// The identifier of the resource that a client means, as it is configured.
-fn resource_of(config: &Config, asked: &str) -> Option<String> {
-    (asked.trim_end_matches('/') == config.resource().trim_end_matches('/')).then(|| config.resource().to_owned())
-}
-
-/// The scopes of a resource.
-fn scopes_of(config: &Config, _: &str) -> ScopeSet {
-    config.scopes()
 }

@@ -8,10 +8,11 @@ use serde_json::json;
 
 use super::{
     clients::{self, KnownClient},
-    parameters::{Parameters, Repeated},
+    parameters::{InvalidTarget, Parameters, Repeated},
 };
 use crate::{
     ceremony::{CeremonyError, CodeRedemption, Issued, Refreshing},
+    config::Resource,
     dialect::{
         busy,
         fields::{Refused, invalid, media_type, unsupported},
@@ -44,7 +45,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
 /// Redeems an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 async fn code(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters)?;
-    let resource = resource(context, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
     let code = required(parameters, "code")?;
     let verifier = required(parameters, "code_verifier")?;
     if verifier.len() < 43 {
@@ -52,28 +53,28 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
     }
     let mut presented = CodeRedemption::new(code, &client.id, verifier);
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
-    presented.resource = resource.as_deref();
+    presented.resource = resource;
     Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
 }
 
 /// Polls with a device code, and redeems it (RFC 8628 section 3.4).
 async fn device(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters)?;
-    let resource = resource(context, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
     let (device_code, redeemer) = (required(parameters, "device_code")?, context.redeemer(request));
-    Ok(context.ceremony.redeem_device(device_code, &client.id, resource.as_deref(), &redeemer).await?)
+    Ok(context.ceremony.redeem_device(device_code, &client.id, resource, &redeemer).await?)
 }
 
 /// Refreshes a session (RFC 6749 section 6).
 async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters)?;
-    let resource = resource(context, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
     let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
     let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
     let asked = Refreshing {
         token: required(parameters, "refresh_token")?,
         scopes: scopes.map(str::to_owned).collect(),
-        resource: resource.as_deref(),
+        resource,
         client: Some(&client.id),
     };
     Ok(context.ceremony.refresh(&asked).await?)
@@ -157,17 +158,10 @@ fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     Ok(user.filter(|user| !user.is_empty()))
 }
 
-/// The resource that a request names (RFC 8707 section 2.2).
-pub(super) fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<Option<String>, Refused> {
-    let mut found = None;
-    for asked in parameters.all("resource") {
-        let known = super::resource_of(&context.config, asked).ok_or(CeremonyError::InvalidTarget)?;
-        if found.as_ref().is_some_and(|found| *found != known) {
-            return Err(CeremonyError::InvalidTarget.into());
-        }
-        found = Some(known);
+impl From<InvalidTarget> for Refused {
+    fn from(_: InvalidTarget) -> Self {
+        CeremonyError::InvalidTarget.into()
     }
-    Ok(found)
 }
 
 fn required<'a>(parameters: &'a Parameters<'_>, name: &'static str) -> Result<&'a str, Refused> {
