@@ -1287,7 +1287,11 @@ async fn r63_the_page_says_what_is_new_and_how_the_access_is_handed_over() {
     let new = page(&finish_code()).await;
     assert!(new.contains("You have never let an agent of this name use this account."));
     assert!(new.contains("You take a code from this page to the agent."));
-    assert!(page(&interactive()).await.contains("Your browser takes it to http:&#x2f;&#x2f;127.0.0.1:43123."));
+    assert!(
+        page(&interactive())
+            .await
+            .contains("Your browser takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer.")
+    );
     assert!(new.contains("It lasts at most 90 days") && new.contains("if the agent does not use it for 30 days"));
 }
 

@@ -719,3 +719,101 @@ async fn x1_a_device_needs_no_redirect_uri() {
     assert_eq!(start_device(&service, &login, &[]).await.status, StatusCode::OK);
     assert_eq!(service.send(browse("ada", &login.url(&[]))).await.status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn ru5_co1_the_page_says_where_the_answer_goes_and_what_is_known_of_the_client() {
+    let config = oauth().oauth(|oauth| {
+        let uris = ["https://app.example.com/callback"];
+        oauth.clients.push(tower_agent_auth::config::OAuthClient::new("ours", "Our App", &uris));
+        oauth.private_use_schemes = true;
+    });
+    let service = Service::with(config);
+    let page = async |login: &Login, redirect: &str| {
+        let arrived = service.send(browse("ada", &login.url(&[("redirect_uri", redirect)]))).await;
+        let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+        let form = Form { human: "ada".into(), csrf: String::new(), cookie };
+        service.send(browse_again(&form, arrived.header("location"))).await
+    };
+    let shown = page(&Login::of(&service).await, REDIRECT).await;
+    assert!(
+        shown.text.contains("takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer."),
+        "{}",
+        shown.text
+    );
+    assert!(shown.text.contains("not verified"));
+    let policy = shown.header("content-security-policy");
+    assert!(policy.contains("form-action 'self' http://127.0.0.1:43123/callback"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"));
+
+    let ours = Login { client: "ours".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let shown = page(&ours, "https://app.example.com/callback").await;
+    assert!(shown.text.contains("takes it to https:&#x2f;&#x2f;app.example.com."), "{}", shown.text);
+    assert!(shown.text.contains("Registered by Example Analytics") && !shown.text.contains("not verified"));
+
+    let body = json!({ "client_name": "Editor", "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"] });
+    let client = text(&service.post("/oauth2/register", &body).await.json, "client_id").to_owned();
+    let editor = Login { client, state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let shown = page(&editor, "cursor://anysphere.cursor-mcp/oauth/callback").await;
+    assert!(shown.text.contains("the app that opens cursor: links"), "{}", shown.text);
+    assert!(shown.header("content-security-policy").contains("form-action 'self' cursor:"));
+}
+
+#[tokio::test]
+async fn su1_a_step_up_shows_what_is_new_and_ends_no_other_session() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let first = login.tokens(&service).await;
+    let more = Login { verifier: "c".repeat(43), ..Login::of(&service).await };
+    let more = more.with("scope", "projects:read analytics:read projects:write");
+    assert_eq!(more.client, login.client, "the same metadata is the same client");
+    let arrived = service.send(browse("ada", &more.url(&[]))).await;
+    let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+    let form = Form { human: "ada".into(), csrf: String::new(), cookie };
+    let page = service.send(browse_again(&form, arrived.header("location"))).await;
+    assert_eq!(page.text.matches("It has this already").count(), 2, "{}", page.text);
+    assert_eq!(page.text.matches(">New<").count(), 1);
+    // Another account's page says nothing of it.
+    let (_, other) = more.open(&service, "bob").await;
+    assert!(!other.csrf.is_empty());
+
+    // Denied: the old session stays. Approved: it stays too, beside the new one.
+    let denied = more.decide(&service, "ada", &[("decision", "deny")]).await;
+    assert_eq!(parameter(&denied, "error"), "access_denied");
+    assert!(works(&service, text(&first, "access_token")).await);
+    let wider = Login { verifier: "d".repeat(43), ..more };
+    let scopes = [("decision", "approve"), ("scope", "projects:read"), ("scope", "projects:write")];
+    let code = parameter(&wider.decide(&service, "ada", &scopes).await, "code");
+    let second = wider.redeem(&service, &code, &[]).await.json;
+    assert_eq!(second["scope"], "projects:read projects:write");
+    assert!(
+        works(&service, text(&first, "access_token")).await && works(&service, text(&second, "access_token")).await
+    );
+}
+
+#[tokio::test]
+async fn g1_rs8_a_token_is_good_at_the_resource_that_it_was_asked_for() {
+    let config =
+        oauth().add_resource("/mcp", |resource| resource.name("Example for assistants").scopes("projects:read"));
+    let service = Service::with(config);
+    let metadata = service.get("/.well-known/oauth-protected-resource/mcp").await.json;
+    assert_eq!(metadata["resource"], "https://api.example.com/mcp");
+    let mcp = Login::of(&service).await.with("resource", "https://api.example.com/mcp/");
+    let sent_to = mcp.decide(&service, "ada", &[("decision", "approve"), ("scope", "projects:read")]).await;
+    let code = parameter(&sent_to, "code");
+    let wrong = mcp.redeem(&service, &code, &[("resource", ORIGIN)]).await;
+    assert_eq!(wrong.error(), "invalid_target", "{}", wrong.text);
+    let tokens = mcp.redeem(&service, &code, &[("resource", "HTTPS://API.example.com/mcp")]).await.json;
+    assert_eq!(tokens["resource"], "https://api.example.com/mcp");
+    assert_eq!(tokens["scope"], "projects:read");
+    let access = text(&tokens, "access_token");
+    assert!(!works(&service, access).await, "the guards of the API refuse it");
+    let refresh = text(&tokens, "refresh_token");
+    assert_eq!(mcp.refresh(&service, refresh, &[("resource", ORIGIN)]).await.error(), "invalid_target");
+    assert_eq!(
+        mcp.refresh(&service, refresh, &[("resource", "https://api.example.com/mcp")]).await.status,
+        StatusCode::OK
+    );
+    let scope =
+        Login::of(&service).await.url(&[("resource", "https://api.example.com/mcp"), ("scope", "projects:write")]);
+    assert_eq!(parameter(service.send(browse("ada", &scope)).await.header("location"), "error"), "invalid_scope");
+}
