@@ -817,3 +817,90 @@ async fn g1_rs8_a_token_is_good_at_the_resource_that_it_was_asked_for() {
         Login::of(&service).await.url(&[("resource", "https://api.example.com/mcp"), ("scope", "projects:write")]);
     assert_eq!(parameter(service.send(browse("ada", &scope)).await.header("location"), "error"), "invalid_scope");
 }
+
+/// A resource server's question about a token.
+async fn introspect(service: &Service, server: &str, secret: &str, token: &str) -> Answer {
+    let mut request = form("/oauth2/introspect", &[("token", token)]);
+    let basic = data_encoding::BASE64.encode(format!("{server}:{secret}").as_bytes());
+    request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
+    service.send(request).await
+}
+
+#[tokio::test]
+async fn in1_a_resource_server_learns_of_tokens_for_its_own_resource_only() {
+    use tower_agent_auth::config::ResourceServer;
+    const SECRET: &str = "a secret of 32 random characters";
+    let hash = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(SECRET));
+    let config = oauth().add_resource("/mcp", |resource| resource.scopes("projects:read"));
+    let config = config.oauth(|oauth| {
+        oauth.resource_servers.push(ResourceServer::new("api", &hash, &[ORIGIN]));
+        oauth.resource_servers.push(ResourceServer::new("mcp", &hash.to_uppercase(), &["/mcp"]));
+    });
+    let service = Service::with(config);
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["introspection_endpoint"], "https://api.example.com/oauth2/introspect");
+    let login = Login::of(&service).await;
+    let tokens = login.tokens(&service).await;
+    let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
+    let answer = introspect(&service, "api", SECRET, access).await;
+    assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::OK, "no-store"));
+    for (field, value) in [
+        ("active", json!(true)),
+        ("scope", json!("analytics:read projects:read")),
+        ("client_id", json!(login.client)),
+        ("sub", json!("acct_ada")),
+        ("aud", json!(ORIGIN)),
+        ("iss", json!(ORIGIN)),
+        ("iat", json!(common::START.as_millis() / 1_000)),
+        ("exp", json!(common::START.as_millis() / 1_000 + 3_600)),
+        ("token_type", json!("Bearer")),
+        ("agent", json!({ "name": "Example Host", "client": login.client })),
+    ] {
+        assert_eq!(answer.json[field], value, "{field}");
+    }
+    let inactive = json!({ "active": false });
+    for (server, token) in [("mcp", access), ("api", refresh), ("api", "aas_x"), ("api", "x")] {
+        assert_eq!(introspect(&service, server, SECRET, token).await.json, inactive, "{server}");
+    }
+    for (server, secret) in [("api", "wrong"), ("api", ""), ("", SECRET), ("other", SECRET), ("api", &*hash)] {
+        let answer = introspect(&service, server, secret, access).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{server}");
+        assert!(answer.header("www-authenticate").starts_with("Basic "));
+    }
+    let in_body = [("token", access), ("client_id", "api"), ("client_secret", SECRET)];
+    assert_eq!(service.send(form("/oauth2/introspect", &in_body)).await.json["active"], true);
+    let nobody = service.send(form("/oauth2/introspect", &[("token", access)])).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+
+    service.store.break_after(0, common::Fault::Unavailable);
+    assert_eq!(introspect(&service, "api", SECRET, access).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.store.mend();
+    service.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(introspect(&service, "api", SECRET, access).await.json, inactive, "it has expired");
+    let next = login.refresh(&service, refresh, &[]).await.json;
+    let next = text(&next, "access_token");
+    assert_eq!(introspect(&service, "api", SECRET, next).await.json["active"], true);
+    service.send(form("/oauth2/revoke", &[("token", next)])).await;
+    assert_eq!(introspect(&service, "api", SECRET, next).await.json, inactive, "it was revoked");
+
+    assert_eq!(Service::with(oauth()).send(form("/oauth2/introspect", &[])).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn l7_a_client_revokes_its_own_tokens_only() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let stranger = Login::named(&service, "Stranger").await;
+    let tokens = login.tokens(&service).await;
+    for field in ["access_token", "refresh_token"] {
+        let parameters = [("token", text(&tokens, field)), ("client_id", &*stranger.client)];
+        let answer = service.send(form("/oauth2/revoke", &parameters)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+        assert!(works(&service, text(&tokens, "access_token")).await);
+    }
+    let unknown = service.send(form("/oauth2/revoke", &[("token", "aas_x"), ("client_id", &login.client)])).await;
+    assert_eq!(unknown.status, StatusCode::OK, "RFC 7009 section 2.2");
+    let parameters = [("token", text(&tokens, "refresh_token")), ("token_type_hint", "access_token")];
+    assert_eq!(service.send(form("/oauth2/revoke", &parameters)).await.status, StatusCode::OK);
+    assert!(!works(&service, text(&tokens, "access_token")).await);
+}

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
+    config::Resource,
     store::{AuthorizationKey, RevokeTarget},
     types::{
         authorization::{AuthorizationRequest, Transition},
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-        session::{RevokedBy, Session, SessionRecord},
+        session::{RevokedBy, Session, SessionRecord, Use},
     },
 };
 
@@ -94,6 +95,29 @@ impl Ceremony {
             resource.is_some_and(|resource| session.is_good(resource.id(), self.now()))
         };
         Ok(found.filter(is_good))
+    }
+
+    /// The stored record of the session of an access token, for a resource server that asks whether it is valid (RFC 7662):
+    /// if it is, at one of `resources`. That counts as a use of the session.
+    ///
+    /// # Errors
+    /// When the service fails. The caller must not take that for an invalid token.
+    pub async fn introspect(
+        &self,
+        access_token: &[u8],
+        resources: &[&Resource],
+    ) -> Result<Option<SessionRecord>, CeremonyError> {
+        let Some(session) = self.session(access_token).await? else { return Ok(None) };
+        if !resources.iter().any(|resource| *resource.id() == *session.resource) {
+            return Ok(None);
+        }
+        // It may have been revoked or refreshed meanwhile.
+        let record = self.own_record(&session).await?.filter(|record| record.session.access == session.access);
+        let now = self.now();
+        if record.is_some() && session.note_use(now) {
+            self.uses.note(&session.id, Use::new(now, None));
+        }
+        Ok(record)
     }
 
     /// Revokes the session of an access or refresh token on request of its holder (RFC 7009 section 2.1). A malformed,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
-    Rates, ResourceBuilder, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
+    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
 };
 
 /// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
@@ -266,10 +266,11 @@ impl ConfigBuilder {
         check.lifetimes(self.lifetimes);
         check.limits(self.limits);
         check.modes(&self.modes);
-        self.oauth.check(check);
         let catalogue = check.catalogue(&self.scopes);
+        let resources = check.resources(&resource, &name, &self.resources, &catalogue);
+        self.oauth.check(check, &resources);
         Settings {
-            resources: check.resources(&resource, &name, &self.resources, &catalogue),
+            resources,
             issuer,
             mount_path,
             name,
@@ -365,6 +366,13 @@ impl ConfigBuilder {
             set(&mut self.oauth.redirect_to_own_host, oauth.boolean("redirect_to_own_host"));
             set(&mut self.oauth.device, oauth.boolean("device"));
             set(&mut self.oauth.openid_configuration, oauth.boolean("openid_configuration"));
+            oauth.tables("resource_servers", |server| {
+                self.oauth.resource_servers.push(ResourceServer {
+                    id: server.string("id").unwrap_or_default(),
+                    secret_sha256: server.string("secret_sha256").unwrap_or_default(),
+                    resources: server.strings("resources").unwrap_or_default(),
+                });
+            });
             oauth.tables("clients", |client| {
                 self.oauth.clients.push(OAuthClient {
                     id: client.string("id").unwrap_or_default(),

@@ -69,6 +69,7 @@
 //! | `oauth.device` | whether programs may log in by a code that their human types (RFC 8628) | `true` |
 //! | `oauth.openid_configuration` | whether the metadata is also served as `openid-configuration` | `true` |
 //! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
+//! | `oauth.resource_servers` | services that may ask whether a token is valid (RFC 7662): `id`, `secret_sha256`, `resources` | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
 //! | `limits.pending_total` | pending authorization requests in total; then the oldest unopened one gives way | `10000` |
 //! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
@@ -104,7 +105,7 @@ mod scope;
 
 pub use builder::ConfigBuilder;
 pub(crate) use oauth::DYNAMIC;
-pub use oauth::{OAuth, OAuthClient};
+pub use oauth::{OAuth, OAuthClient, ResourceServer};
 pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;
 

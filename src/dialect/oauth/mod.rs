@@ -18,6 +18,7 @@ use crate::{
 mod authorize;
 mod clients;
 mod device;
+mod introspect;
 mod parameters;
 mod register;
 mod revoke;
@@ -30,6 +31,7 @@ const REGISTER: &str = "/oauth2/register";
 const REVOKE: &str = "/oauth2/revoke";
 
 const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+const INTROSPECT: &str = "/oauth2/introspect";
 const DEVICE: &str = "/oauth2/device";
 
 /// The grant types that are on.
@@ -49,7 +51,8 @@ impl Dialect for OAuthDialect {
         let register = oauth.registration.then_some((REGISTER, Verb::Register));
         let device = oauth.device.then_some((DEVICE_AUTHORIZATION, Verb::Device));
         let always = [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)];
-        always.into_iter().chain(register).chain(device).map(endpoint).collect()
+        let introspect = (!oauth.resource_servers.is_empty()).then_some((INTROSPECT, Verb::Introspect));
+        always.into_iter().chain(register).chain(device).chain(introspect).map(endpoint).collect()
     }
 
     fn approval_path(&self) -> &'static str {
@@ -117,6 +120,11 @@ impl Dialect for OAuthDialect {
         }
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
         top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
+        if !config.oauth().resource_servers.is_empty() {
+            top.insert("introspection_endpoint".into(), json!(config.url(INTROSPECT)));
+            let methods = ["client_secret_basic", "client_secret_post"];
+            top.insert("introspection_endpoint_auth_methods_supported".into(), json!(methods));
+        }
         top.insert("response_types_supported".into(), json!(["code"]));
         top.insert("response_modes_supported".into(), json!(["query"]));
         top.insert("grant_types_supported".into(), json!(grant_types(config)));
@@ -144,6 +152,7 @@ enum Verb {
     Token,
     Register,
     Device,
+    Introspect,
     Revoke,
 }
 
@@ -159,11 +168,13 @@ impl Endpoint for Call {
     }
 
     fn is_open(&self) -> bool {
-        true
+        !matches!(self.verb, Verb::Introspect)
     }
 
     fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
+            // Each of its callers asks for the agents of a whole service.
+            Verb::Introspect => return None,
             Verb::Token | Verb::Register => RateClass::Poll,
             Verb::Device => RateClass::AuthorizationRequest,
             Verb::Revoke => RateClass::Revocation,
@@ -184,6 +195,7 @@ impl Endpoint for Call {
                 Verb::Token => token::answer(&context, &request).await,
                 Verb::Register => register::answer(&context, &request),
                 Verb::Device => device::answer(&context, &request).await,
+                Verb::Introspect => introspect::answer(&context, &request).await,
                 Verb::Revoke => revoke::answer(&context, &request).await,
             };
             answered.unwrap_or_else(|refused| token::refuse(&context, request.headers(), refused))

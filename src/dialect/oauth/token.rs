@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::{
@@ -118,7 +121,11 @@ pub(super) fn optional_client(
     if parameters.one("client_secret").map_err(repeated)?.is_some() {
         return Err(invalid_client("clients have no secret here; leave `client_secret` out"));
     }
-    let basic = basic_user(request.headers())?;
+    let basic = basic(request.headers())?;
+    if basic.as_ref().is_some_and(|(_, password)| !password.is_empty()) {
+        return Err(invalid_client("clients have no secret here; send an empty password, or `client_id` in the body"));
+    }
+    let basic = basic.map(|(user, _)| user).filter(|user| !user.is_empty());
     if named.is_some() && basic.is_some() && named != basic.as_deref() {
         return Err(invalid("`client_id` must be the user name in `Authorization`, or be left out"));
     }
@@ -138,8 +145,9 @@ pub(super) fn client(
     client.ok_or_else(|| invalid_client("`client_id` is required"))
 }
 
-/// The user of Basic credentials (RFC 6749 section 2.3.1). Some clients send them although they have no secret.
-fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+/// The user and the password of Basic credentials (RFC 6749 section 2.3.1). Some clients send them although they have no
+/// secret.
+pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
     let malformed = || invalid_client("the Basic credentials can't be read; send `client_id` in the body");
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(None) };
@@ -151,11 +159,9 @@ fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let decoded = BASE64.decode(credentials.trim().as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let decoded = decoded.ok_or_else(malformed)?;
     let (user, password) = decoded.split_once(':').ok_or_else(malformed)?;
-    if !password.is_empty() {
-        return Err(invalid_client("clients have no secret here; send an empty password, or `client_id` in the body"));
-    }
-    let user = form_urlencoded::parse(user.as_bytes()).next().map(|(user, _)| user.into_owned());
-    Ok(user.filter(|user| !user.is_empty()))
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8().map(Cow::into_owned);
+    let decoded = decode(user).and_then(|user| Ok((user, decode(password)?)));
+    decoded.map(Some).map_err(|_| malformed())
 }
 
 impl From<InvalidTarget> for Refused {
@@ -173,7 +179,7 @@ pub(super) fn repeated(repeated: Repeated) -> Refused {
     invalid(repeated.text())
 }
 
-fn invalid_client(text: &str) -> Refused {
+pub(super) fn invalid_client(text: &str) -> Refused {
     Refused::Request(StatusCode::UNAUTHORIZED, "invalid_client", text.into())
 }
 
