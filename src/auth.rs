@@ -361,6 +361,9 @@ impl AgentAuthBuilder {
         if ceremonies.is_some() && accounts.is_none() {
             missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
+        if cfg!(not(feature = "pages")) && config.dialects().contains(&crate::config::Dialect::OAuth) {
+            missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
+        }
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
             return Err(ConfigError::new(missing));
         };
