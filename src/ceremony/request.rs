@@ -68,8 +68,8 @@ impl Request {
         self
     }
 
-    /// Sets the requested resource (RFC 8707 section 2), which [`Config::find_resource`] must find; `None` means the
-    /// top-level one.
+    /// Sets the requested resource (RFC 8707 section 2), which
+    /// [`Config::find_resource`](crate::Config::find_resource) must find; `None` means the top-level one.
     #[must_use]
     pub fn resource(mut self, resource: Option<String>) -> Self {
         self.resource = resource;
