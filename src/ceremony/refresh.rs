@@ -21,8 +21,8 @@ pub struct Refreshing<'a> {
     pub token: &'a str,
     /// The scopes of the new access token; empty means all granted scopes.
     pub scopes: Vec<String>,
-    /// The resource of the new access token (RFC 8707 section 2): the session's own, as [`Config::find_resource`] finds
-    /// it, or `None`.
+    /// The resource of the new access token (RFC 8707 section 2): the session's own, as
+    /// [`Config::find_resource`](crate::Config::find_resource) finds it, or `None`.
     pub resource: Option<&'a str>,
     /// The OAuth client that presents the token, as far as the dialect has authenticated it; `None` in dialects without
     /// client ids. It must be the client that the session was issued to (RFC 6749 section 6).

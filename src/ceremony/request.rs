@@ -80,8 +80,8 @@ impl Request {
         format!("{:?} {:?} {:?}", self.client.id, self.resource, self.scopes)
     }
 
-    /// Sets the requested resource (RFC 8707 section 2), which [`Config::find_resource`] must find; `None` means the
-    /// top-level one.
+    /// Sets the requested resource (RFC 8707 section 2), which
+    /// [`Config::find_resource`](crate::Config::find_resource) must find; `None` means the top-level one.
     #[must_use]
     pub fn resource(mut self, resource: Option<String>) -> Self {
         self.resource = resource;

@@ -57,7 +57,7 @@
 //! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `1m` |
 //! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
-//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or `resource` | `true` |
+//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or of a resource | `true` |
 //! | `modes.detached` | whether agents may poll a login with their poll token and redeem it by exchange code | `true` |
 //! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
