@@ -53,4 +53,6 @@ pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
 pub(crate) use contract::{Context, Dialect, Endpoint, Handover, RateClass};
+#[cfg(feature = "mcp")]
+pub(crate) use cors::is_preflight;
 pub(crate) use route_table::RouteTable;

@@ -100,6 +100,8 @@ mod response;
 mod service;
 
 pub use crate::http::GuardBody;
+#[cfg(feature = "mcp")]
+pub(crate) use check::LateCheck;
 pub(crate) use check::{Parts, Shared};
 pub use ending::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};
 pub use future::ResponseFuture;

@@ -3,6 +3,8 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 
 use super::{Refusal, refusal::RefusalResponse};
+#[cfg(feature = "mcp")]
+use crate::http::Reply;
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
@@ -24,6 +26,9 @@ pub(super) enum Demand {
     Optional,
     Scopes(Arc<Requirement>),
     OwnerOnly,
+    /// Nobody passes. An agent with a valid session gets this response.
+    #[cfg_attr(not(feature = "mcp"), expect(dead_code, reason = "only `mcp` has such rules"))]
+    Never(Arc<RefusalResponse>),
 }
 
 impl Rule {
@@ -51,6 +56,36 @@ impl Rule {
         Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, false)?))))
     }
 
+    /// Agents with a valid session pass, whatever its scopes. `request` are the scopes that the challenge to a request
+    /// without credentials names.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn any_session(config: &Config, request: &str) -> Result<Self, RequirementError> {
+        let request = parse(config, request)?;
+        let requirement = Requirement::challenging(config, ScopeSet::default(), &request, false)?;
+        Ok(Self(Demand::Scopes(Arc::new(requirement))))
+    }
+
+    /// Nobody passes: agents are told that only the account's human may do this, and the human does it elsewhere.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn owner_only_for_agents() -> Self {
+        Self(Demand::Never(Arc::new(RefusalResponse::owner_only())))
+    }
+
+    /// Agents with a valid session are refused with this response, all others with 401.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn never(refusal: Refusal, text: &str, response: Reply) -> Self {
+        Self(Demand::Never(Arc::new(RefusalResponse::new(refusal, text, response))))
+    }
+
+    /// The scopes that an agent needs; `None` for other rules.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn scopes(&self) -> Option<&ScopeSet> {
+        match &self.0 {
+            Demand::Scopes(requirement) => Some(&requirement.names),
+            _ => None,
+        }
+    }
+
     /// Agents that have any of the scopes pass.
     pub(crate) fn any_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
         Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, true)?))))
@@ -69,19 +104,22 @@ pub(super) struct Requirement {
 
 impl Requirement {
     fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
-        let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
+        let names = parse(config, scopes)?;
         if names.is_empty() {
             return Err(RequirementError::NoScope(scopes.into()));
         }
+        let request = if config.challenge_scope() { names.clone() } else { ScopeSet::default() };
+        Ok(Self::challenging(config, names, &request, any)?)
+    }
+
+    /// `request` are the scopes that the challenge to a request without credentials names.
+    fn challenging(config: &Config, names: ScopeSet, request: &ScopeSet, any: bool) -> Result<Self, ChallengeError> {
         let catalogue = config.catalogue();
-        if let Some(unknown) = names.iter().find(|scope| catalogue.find(scope).is_none()) {
-            return Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() });
-        }
         let metadata_url = config.protected_resource_metadata_url();
         let scopes = names.to_string();
         let mut no_credentials = Challenge::bearer().with("resource_metadata", &metadata_url);
-        if config.challenge_scope() {
-            no_credentials = no_credentials.with("scope", &scopes);
+        if !request.is_empty() {
+            no_credentials = no_credentials.with("scope", &request.to_string());
         }
         let insufficient_scope = Challenge::bearer()
             .with("error", "insufficient_scope")
@@ -108,6 +146,17 @@ impl Requirement {
     pub(super) fn is_met_by(&self, granted: &ScopeSet) -> bool {
         let given = |givers: &ScopeSet| granted.intersects(givers);
         if self.any { self.givers.iter().any(given) } else { self.givers.iter().all(given) }
+    }
+}
+
+/// Parses scopes of the catalogue.
+fn parse(config: &Config, scopes: &str) -> Result<ScopeSet, RequirementError> {
+    let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
+    match names.iter().find(|scope| config.catalogue().find(scope).is_none()) {
+        None => Ok(names),
+        Some(unknown) => {
+            Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() })
+        }
     }
 }
 
