@@ -98,7 +98,7 @@ impl Tools {
         }
     }
 
-    /// No agent gets here: the guard refuses it. The human does it on the service's own pages.
+    /// No agent gets here: the guard refuses it.
     #[tool(description = "Deletes the account. Only its human may do this", annotations(destructive_hint = true))]
     async fn delete_account(&self) -> Answer {
         Err(ErrorData::internal_error("the guard in front of this server is missing", None))
