@@ -23,6 +23,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use rmcp::{
     ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{CallToolRequestParams, ClientConfig, ProtocolVersion},
@@ -44,6 +45,8 @@ use tower_agent_auth::{
     mcp::{Body, McpBodyLayer, McpLayer, Operations},
 };
 
+#[path = "common/changes.rs"]
+mod changes;
 mod common;
 use common::{Answer, Dripping, PRM, Service, Silent, config};
 
@@ -669,6 +672,158 @@ async fn a_session_that_expires_while_its_body_arrives_is_refused() {
     let answer = notes.through(&by_bodies(&service.auth), request).await.into_body();
     assert_eq!((answer.status, notes.many()), (StatusCode::UNAUTHORIZED, 0));
     assert!(answer.header("www-authenticate").contains("invalid_token"), "one challenge");
+}
+
+/// Bodies near those that a client sends: pieces of messages in any order, with bytes changed.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop::sample::select(vec![
+        r#""id":1,"#,
+        r#""method":"tools/call","#,
+        r#""method":"tools/call","params":{"name":"list_projects"},"#,
+        r#""method":"tools/list","#,
+        r#""METHOD":"tools/call","#,
+        r#""params":{"name":"delete_account"},"#,
+        r#""params":{"name":"list_projects"},"#,
+        r#""params":{"name":"list_projects","name":"delete_account"},"#,
+        r#""params":{"name":"list_projects","arguments":{"name":"delete_account"}},"#,
+        r#""params":["delete_account"],"#,
+        r#""result":{},"#,
+        r#""x":{"method":"tools/call"},"#,
+    ]);
+    let message = prop::collection::vec(piece, 1..4).prop_map(|pieces| {
+        let members = pieces.concat();
+        format!(r#"{{"jsonrpc":"2.0",{}}}"#, members.trim_end_matches(','))
+    });
+    let whole = prop_oneof![
+        4 => message.clone(),
+        1 => prop::collection::vec(message, 0..3).prop_map(|messages| format!("[{}]", messages.join(","))),
+    ];
+    let changes = prop::collection::vec(changes::change(), 0..2);
+    (whole, changes).prop_map(|(body, changes)| changes::changed(body.as_bytes(), &changes))
+}
+
+/// JSON as any parser may read it: all of the members with one name count, in any case.
+#[derive(Default)]
+struct Loose {
+    members: Vec<(String, Self)>,
+    items: Vec<Self>,
+    text: String,
+}
+
+impl Loose {
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+        self.members.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Each method in a body, with each name beside it.
+    fn calls(&self) -> Vec<(&str, &str)> {
+        let mut calls = Vec::new();
+        for message in self.items.iter().chain([self]) {
+            for method in message.all("method") {
+                let names = message.all("params").flat_map(|params| params.all("name"));
+                let names: Vec<&str> = names.map(|name| name.text.as_str()).collect();
+                calls.extend(
+                    names.iter().chain(names.is_empty().then_some(&"")).map(|name| (method.text.as_str(), *name)),
+                );
+            }
+        }
+        calls
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Loose {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> serde::de::Visitor<'de> for Any {
+            type Value = Loose;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Loose, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Loose { members, ..Loose::default() })
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Loose, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(Loose { items, ..Loose::default() })
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
+                Ok(Loose { text: text.into(), ..Loose::default() })
+            }
+
+            fn visit_unit<E>(self) -> Result<Loose, E> {
+                Ok(Loose::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Loose, E> {
+                Ok(Loose::default())
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Loose, E> {
+                Ok(Loose::default())
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Loose, E> {
+                Ok(Loose::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Loose, E> {
+                Ok(Loose::default())
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+#[test]
+fn r84_no_message_reaches_a_server_that_its_agent_may_not_send() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (service, token, notes) = runtime.block_on(noted(&["projects:read"]));
+    let guard = by_bodies(&service.auth);
+    let reached = AtomicUsize::new(0);
+    let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() };
+    let proven = prop::sample::select(vec![
+        vec![OLD],
+        headers_of("list_projects").to_vec(),
+        vec![NEW, ("mcp-method", "tools/list")],
+    ]);
+    proptest!(config, |(body in bodies(), headers in proven)| {
+        let request = post(&token, &headers, "").map(|_| Full::<Bytes>::from(body.clone()));
+        let before = notes.many();
+        let answer = runtime.block_on(notes.through(&guard, request));
+        prop_assert!(!answer.status().is_server_error());
+        prop_assert_eq!(answer.status() == StatusCode::OK, notes.many() > before);
+        if notes.many() > before {
+            reached.fetch_add(1, Ordering::SeqCst);
+            prop_assert_eq!(&notes.last_body(), &body);
+            // What the guard skips may be more than another parser takes.
+            let read: Loose = serde_json::from_slice(&body).unwrap_or_default();
+            for (method, name) in read.calls() {
+                let allowed = match method {
+                    "tools/call" => name == "list_projects",
+                    "tools/list" => true,
+                    _ => false,
+                };
+                prop_assert!(allowed, "{} {} reached the server", method, name);
+                if headers[0] == NEW {
+                    prop_assert_eq!(Some(method), headers.get(1).map(|(_, method)| *method));
+                }
+            }
+        }
+    });
+    assert!(reached.load(Ordering::SeqCst) > 100, "bodies that pass are among them: {reached:?}");
 }
 
 /// Panics when it is called before it is ready, and is never ready once cloned.
