@@ -188,6 +188,14 @@ impl AgentAuth {
         Rule::any_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
+    /// The rule that an agent needs a valid session, whatever its scopes. The challenge to a request without credentials
+    /// names the scopes of `request`.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn any_session(&self, request: &str) -> Result<Rule, ConfigError> {
+        Rule::any_session(&self.config, self.shared.resource(), request)
+            .map_err(|error| unusable("require", request, &error))
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn config(&self) -> &Config {

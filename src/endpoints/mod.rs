@@ -55,4 +55,6 @@ pub use service::{Endpoints, ResponseFuture};
 pub(crate) use contract::{
     Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
 };
+#[cfg(feature = "mcp")]
+pub(crate) use cors::is_preflight;
 pub(crate) use route_table::RouteTable;

@@ -1,7 +1,10 @@
 use std::{fmt, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER};
+use http::{
+    Extensions, HeaderMap, Method, Request, Response,
+    header::{AUTHORIZATION, RETRY_AFTER},
+};
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
@@ -100,6 +103,8 @@ pub(super) struct Check {
     pub(super) insert_principal: bool,
     /// Whether the route serves gRPC, so that gRPC calls are refused in gRPC.
     pub(super) grpc: bool,
+    /// Whether the inner service must not see the `Authorization` header.
+    pub(super) strip_authorization: bool,
 }
 
 /// The result of a check.
@@ -116,6 +121,10 @@ pub(super) enum Lookup {
 }
 
 impl Check {
+    pub(super) const fn new(shared: Arc<Shared>, rule: Option<Rule>) -> Self {
+        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false }
+    }
+
     fn demand(&self) -> Option<&Demand> {
         self.rule.as_ref().map(|rule| &rule.0)
     }
@@ -166,6 +175,7 @@ impl Check {
                 return Verdict::Refuse(Refusal::InsufficientScope);
             }
             Some(Demand::OwnerOnly) => Refusal::OwnerOnly,
+            Some(Demand::Never(response)) => response.refusal(),
             None => Refusal::NoRule,
             Some(_) => {
                 if session.note_use(now) {
@@ -174,7 +184,9 @@ impl Check {
                 return Verdict::Forward(Principal::Agent(AgentSession { session }));
             }
         };
-        self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
+        if matches!(refusal, Refusal::OwnerOnly | Refusal::NoRule) {
+            self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
+        }
         Verdict::Refuse(refusal)
     }
 
@@ -199,7 +211,14 @@ impl Check {
 
     /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
     /// public rule.
-    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
+    pub(super) fn forward<B>(&self, principal: Principal, request: &mut Request<B>) -> Option<Forwarded> {
+        if self.strip_authorization {
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        self.prepare(principal, request.extensions_mut())
+    }
+
+    fn prepare(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
         let counters = &self.shared.counters;
         match &principal {
             Principal::Nobody => counters.nobody.increment(),
@@ -221,6 +240,7 @@ impl Check {
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
         let own = match self.demand() {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
+            Some(Demand::Never(response)) if response.refusal() == refusal => Some(&**response),
             _ => None,
         };
         let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
@@ -228,6 +248,38 @@ impl Check {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
         }
         response
+    }
+}
+
+/// Checks a request that the guard forwarded against a rule that is found only later.
+#[cfg(feature = "mcp")]
+#[derive(Clone, Debug)]
+pub(crate) struct LateCheck(pub(super) Check);
+
+#[cfg(feature = "mcp")]
+impl LateCheck {
+    /// Returns the response if the agent's session does not meet the rule, or has expired meanwhile.
+    pub(crate) fn refusal<B>(&self, rule: Option<Rule>, request: &Request<B>) -> Option<Response<Bytes>> {
+        let check = Check { rule, ..self.0.clone() };
+        let session = request.extensions().get::<AgentSession>().map(|agent| Arc::clone(&agent.session));
+        let refusal = match check.authorize(session, request) {
+            Verdict::Forward(_) => return None,
+            Verdict::Refuse(refusal) => refusal,
+            Verdict::Wait(_) => Refusal::Unavailable,
+        };
+        Some(check.refuse(refusal, request))
+    }
+
+    /// Refuses with a response of its own.
+    pub(crate) fn refuse_with<B>(
+        &self,
+        refusal: Refusal,
+        text: &str,
+        response: Response<Bytes>,
+        request: &Request<B>,
+    ) -> Response<Bytes> {
+        let check = Check { rule: Some(Rule::never(refusal, text, response)), ..self.0.clone() };
+        check.refuse(refusal, request)
     }
 }
 
