@@ -9,6 +9,7 @@
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke, take back | the human; the agent for itself | `sessions` |
+//! | register, find clients | a dialect | `clients` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
@@ -56,7 +57,10 @@ use crate::{
     Config,
     accounts::{AccountsError, DynAccounts},
     audit::{AuditSink, Event},
-    store::{AuthorizationKey, LastUsedBuffer, StoreError, traits::DynCeremonyStore},
+    store::{
+        AuthorizationKey, LastUsedBuffer, StoreError,
+        traits::{DynCeremonyStore, DynClientStore},
+    },
     types::{
         authorization::{AuthorizationRequest, Lookup, State},
         callback::CallbackError,
@@ -67,6 +71,7 @@ use crate::{
 };
 
 mod approver;
+mod clients;
 mod decide;
 mod flow;
 mod housekeeping;
@@ -79,6 +84,7 @@ mod request;
 mod sessions;
 
 pub use approver::Approver;
+pub use clients::Clients;
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
@@ -97,6 +103,7 @@ const DRAWS: usize = 3;
 pub struct Ceremony {
     config: Config,
     store: Arc<dyn DynCeremonyStore>,
+    clients: Option<Arc<dyn DynClientStore>>,
     accounts: Arc<dyn DynAccounts>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -111,6 +118,8 @@ pub struct Ceremony {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn DynCeremonyStore>,
+    /// The clients that registered themselves, if the service stores them.
+    pub(crate) clients: Option<Arc<dyn DynClientStore>>,
     pub(crate) accounts: Arc<dyn DynAccounts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -122,10 +131,10 @@ pub(crate) struct Parts {
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, accounts, clock, random, audit, uses, refreshes } = parts;
+        let Parts { config, store, clients, accounts, clock, random, audit, uses, refreshes } = parts;
         let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
+        Self { config, store, clients, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
     }
 
     /// The current date of the injected clock.
@@ -213,6 +222,9 @@ pub enum CeremonyError {
     /// Too many authorization requests are pending in total, and humans have opened them. No single client is at fault.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
+    /// Too many clients have registered that no human has approved. No single client is at fault.
+    #[error("too many clients have registered and were never used; try later")]
+    TooManyClients,
     /// The claim token is malformed or unknown. The fault is the agent's.
     #[error("the claim token is malformed or unknown; send the one that the registration answered, or register anew")]
     UnknownClaim,

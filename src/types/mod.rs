@@ -10,6 +10,7 @@
 //! | [`text`] | untrusted text that a human reads |
 //! | [`authorization`] | an agent's request for access and its state machine |
 //! | [`session`] | the result of a redeemed authorization request |
+//! | [`client`] | an OAuth client that registered itself |
 //!
 //! ```
 //! use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};
@@ -25,6 +26,7 @@
 pub mod authorization;
 pub mod callback;
 pub(crate) mod chain;
+pub mod client;
 pub mod clock;
 pub mod id;
 pub mod pkce;
