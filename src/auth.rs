@@ -14,8 +14,8 @@ use crate::{
     http::{ClientAddresses, PeerAddress},
     observe,
     store::{
-        CeremonyStore, LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynCeremonyStore, DynSessionStore, WithDeadline},
+        CeremonyStore, ClientStore, LastUsedBuffer, SessionStore,
+        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynSessionStore, WithDeadline},
     },
     types::{
         clock::{Clock, SystemClock},
@@ -47,6 +47,7 @@ impl AgentAuth {
             store: None,
             checks: None,
             ceremonies: None,
+            clients: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
@@ -275,6 +276,7 @@ pub struct AgentAuthBuilder {
     /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
+    clients: Option<Arc<dyn DynClientStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -288,6 +290,22 @@ impl AgentAuthBuilder {
         let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
         self.store = Some(Arc::clone(&store) as _);
         self.ceremonies = Some(store);
+        self
+    }
+
+    /// The store for OAuth clients that register themselves (RFC 7591); by default, none are stored. It may be the store
+    /// of [`sessions`](Self::sessions) or another one. [Housekeeping](AgentAuth::housekeeping) deletes those that are not
+    /// used. A service that [only checks tokens](Self::checks_only) does not use it.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
+    /// # fn builder(config: Config) -> AgentAuthBuilder {
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).sessions(store.clone()).clients(store)
+    /// # }
+    /// ```
+    pub fn clients(mut self, store: impl ClientStore) -> Self {
+        self.clients = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
         self
     }
 
@@ -359,7 +377,7 @@ impl AgentAuthBuilder {
     /// # Errors
     /// When a part is missing, when two routes have the same path, or when a template can't be rendered.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, store, checks, ceremonies, accounts, clock, random, audit, peer } = self;
+        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer } = self;
         let audit = observe::counted(audit);
         let checks = checks.or(store);
         let mut missing = Vec::new();
@@ -382,6 +400,7 @@ impl AgentAuthBuilder {
             let parts = ceremony::Parts {
                 config: config.clone(),
                 store,
+                clients,
                 accounts: Arc::clone(&accounts),
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),

@@ -19,7 +19,7 @@ const WRITE_USES: Duration = Duration::from_secs(5);
 /// How often expired records are deleted.
 const FORGET: Duration = Duration::from_secs(60);
 /// The most records of each kind that one call deletes, so that other calls do not wait long.
-const FORGOTTEN_AT_ONCE: usize = 500;
+pub(super) const FORGOTTEN_AT_ONCE: usize = 500;
 /// The pause between two such calls, for other users of the store.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most last-used times that one call persists.
@@ -78,6 +78,11 @@ impl Ceremony {
             while self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await? {
                 sleep(PAUSE).await;
             }
+            if let Some(clients) = self.clients.as_deref() {
+                while self.forget_some_clients(clients, &cutoff).await? {
+                    sleep(PAUSE).await;
+                }
+            }
             Ok::<_, StoreError>(())
         };
         if let Err(error) = forgotten.await {
@@ -105,7 +110,7 @@ impl Ceremony {
 
     /// Up to when ended records may be deleted; `None` while this node's clock is not trusted. A record must have ended
     /// long ago by this node's clock and by that of the store's server.
-    async fn cutoff(&self) -> Result<Option<Cutoff>, StoreError> {
+    pub(super) async fn cutoff(&self) -> Result<Option<Cutoff>, StoreError> {
         if !self.clock.is_trusted() {
             return Ok(None);
         }

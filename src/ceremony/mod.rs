@@ -11,6 +11,7 @@
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke, take back | the human; the agent for itself | `sessions` |
+//! | register, find clients | a dialect | `clients` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
@@ -58,7 +59,10 @@ use crate::{
     Config,
     accounts::{AccountsError, DynAccounts},
     audit::{AuditSink, Event},
-    store::{AuthorizationKey, LastUsedBuffer, StoreError, traits::DynCeremonyStore},
+    store::{
+        AuthorizationKey, LastUsedBuffer, StoreError,
+        traits::{DynCeremonyStore, DynClientStore},
+    },
     types::{
         authorization::{AuthorizationRequest, Lookup, State},
         callback::CallbackError,
@@ -69,6 +73,7 @@ use crate::{
 };
 
 mod approver;
+mod clients;
 mod code;
 mod decide;
 mod device;
@@ -83,6 +88,7 @@ mod request;
 mod sessions;
 
 pub use approver::Approver;
+pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use device::DeviceRequested;
@@ -103,6 +109,7 @@ const DRAWS: usize = 3;
 pub struct Ceremony {
     config: Config,
     store: Arc<dyn DynCeremonyStore>,
+    clients: Option<Arc<dyn DynClientStore>>,
     accounts: Arc<dyn DynAccounts>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -117,6 +124,8 @@ pub struct Ceremony {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn DynCeremonyStore>,
+    /// The clients that registered themselves, if the service stores them.
+    pub(crate) clients: Option<Arc<dyn DynClientStore>>,
     pub(crate) accounts: Arc<dyn DynAccounts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -128,10 +137,10 @@ pub(crate) struct Parts {
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, accounts, clock, random, audit, uses, refreshes } = parts;
+        let Parts { config, store, clients, accounts, clock, random, audit, uses, refreshes } = parts;
         let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
+        Self { config, store, clients, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
     }
 
     /// The current date of the injected clock.
@@ -223,6 +232,9 @@ pub enum CeremonyError {
     /// Too many authorization requests are pending in total, and humans have opened them. No single client is at fault.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
+    /// Too many clients have registered that no human has approved. No single client is at fault.
+    #[error("too many clients have registered and were never used; try later")]
+    TooManyClients,
     /// The claim token is malformed or unknown. The fault is the agent's.
     #[error("the claim token is malformed or unknown; send the one that the registration answered, or register anew")]
     UnknownClaim,

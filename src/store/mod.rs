@@ -2,6 +2,7 @@
 //!
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
+//! * A service that stores OAuth clients that register themselves needs a [`ClientStore`] too.
 //!
 #![doc = include_str!("../../docs/stores.md")]
 //!
@@ -65,7 +66,8 @@ pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use traits::{
-    AuthorizationStore, CeremonyStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore, SessionStore,
+    AuthorizationStore, CeremonyStore, ClientStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore,
+    SessionStore,
 };
 pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 
@@ -155,6 +157,36 @@ pub enum Creation {
     SourceFull,
     /// There are too many pending requests in total, and humans have opened them; nothing changed.
     Full,
+}
+
+/// The result of storing a client.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ClientCreation {
+    /// The client was stored.
+    Created,
+    /// Its id already exists; nothing changed.
+    Conflict,
+    /// There are too many clients that have never been used; nothing changed.
+    Full,
+}
+
+/// The instants up to which clients may be deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClientCutoff {
+    /// Applies to clients that have never been used and registered at this instant or before.
+    pub unused: Timestamp,
+    /// Applies to clients that were last used at this instant or before.
+    pub used: Timestamp,
+}
+
+impl ClientCutoff {
+    /// Uses these instants for clients that have never been used, and for those that have.
+    #[must_use]
+    pub const fn new(unused: Timestamp, used: Timestamp) -> Self {
+        Self { unused, used }
+    }
 }
 
 /// The target of a revocation.

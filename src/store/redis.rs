@@ -6,18 +6,19 @@ use std::{
 use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps,
-    Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
-    StoredSession, Subscriber,
-    columns::{self, AUTHORIZATION, Row, SESSION, Values},
+    AuthorizationKey, AuthorizationStore, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
+    DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps, Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore,
+    SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
+    columns::{self, AUTHORIZATION, CLIENT, Row, SESSION, Values},
 };
 use crate::types::{
     authorization::{
         Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
         Transition,
     },
+    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
@@ -380,6 +381,44 @@ impl HousekeepingStore for RedisStore {
     async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
         let (seconds, micros): (i64, i64) = self.ceremony.run(&cmd("TIME")).await.map_err(error::failed)?;
         Ok(Some(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000))))
+    }
+}
+
+impl ClientStore for RedisStore {
+    async fn create_client(
+        &self,
+        new: &RegisteredClient,
+        most_unused: Option<u32>,
+    ) -> Result<ClientCreation, StoreError> {
+        let arguments = Arguments::new()
+            .text(new.id.as_str())
+            .instant(new.created_at)
+            .values(Values::default().instant(new.used_at))
+            .text(&most_unused.map(|most| most.to_string()).unwrap_or_default())
+            .columns(&CLIENT, Values::registered_client(new));
+        let answer: String = self.write(&self.scripts.create_client, arguments).await?;
+        match answer.as_str() {
+            "created" => Ok(ClientCreation::Created),
+            "conflict" => Ok(ClientCreation::Conflict),
+            "full" => Ok(ClientCreation::Full),
+            _ => Err(error::unreadable()),
+        }
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<RegisteredClient>, StoreError> {
+        let cells: Cells = self.read(&self.scripts.find_client, Arguments::new().text(id.as_str())).await?;
+        let found = Some(cells).filter(|cells| cells.iter().any(Option::is_some));
+        found.map(|cells| columns::registered_client(&cells)).transpose()
+    }
+
+    async fn use_client(&self, id: &ClientId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write(&self.scripts.use_client, Arguments::new().text(id.as_str()).instant(at)).await
+    }
+
+    async fn forget_clients(&self, cutoff: &ClientCutoff, limit: usize) -> Result<bool, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let arguments = Arguments::new().instant(cutoff.unused).instant(cutoff.used).integer(limit);
+        self.write(&self.scripts.forget_clients, arguments).await
     }
 }
 

@@ -145,6 +145,17 @@ impl ClientId {
         if fits { Ok(Self(text.into())) } else { Err(ClientIdError) }
     }
 
+    /// Generates the identifier of a client that registers itself: `client_` and 22 base62 characters, of which 131 bits
+    /// are random.
+    ///
+    /// # Errors
+    /// When `random` fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomError> {
+        let mut text = String::from("client_");
+        push_base62(&mut text, RANDOM_LENGTH, random)?;
+        Ok(Self(text.into()))
+    }
+
     /// The identifier as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -48,13 +48,14 @@ use std::{
 
 use crate::{
     store::{
-        AuthorizationKey, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore, StoreError, Subscriber,
-        traits::with_store_traits,
+        AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore,
+        StoreError, Subscriber, traits::with_store_traits,
     },
     types::{
         authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        client::RegisteredClient,
         clock::Timestamp,
-        id::{AccountId, AuthorizationRequestId, SessionId},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
@@ -68,6 +69,8 @@ use tokio::{runtime::Handle, task::block_in_place};
 
 use crate::types::random::{OsRandom, Random as _};
 
+#[doc(hidden)]
+pub mod clients;
 #[doc(hidden)]
 pub mod contract;
 #[doc(hidden)]
@@ -164,6 +167,35 @@ macro_rules! store_conformance {
         $(#[$attribute])*
         fn $promise() {
             $crate::store::conformance::run($fresh, $crate::store::conformance::$module::$promise)
+        }
+    };
+}
+
+/// Generates one test for each promise of a [`ClientStore`](crate::store::ClientStore), as
+/// [`store_conformance!`](crate::store_conformance) does for the other traits.
+///
+/// ```
+/// # async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) { Default::default() }
+/// tower_agent_auth::client_store_conformance!(fresh);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! client_store_conformance {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
+        $crate::store_conformance! { @ $fresh, { $(#[$attribute])* };
+            clients:
+                r91_a_client_that_is_unknown_is_an_answer_and_no_error
+                r98_a_client_is_stored_once_and_never_overwritten
+                r99_hostile_ids_and_metadata_come_back_as_they_were
+                the_later_use_of_a_client_stands
+                a_cap_counts_the_clients_that_have_never_been_used
+                r99_clients_are_forgotten_by_their_last_use_a_few_at_a_time
+                r93_a_dropped_creation_of_a_client_is_whole_or_nothing
+                r93_a_dropped_first_use_is_whole_or_nothing
+                r98_one_winner_of_64_racing_creations_of_a_client
+                racing_creations_of_clients_stay_within_the_cap
+                racing_uses_and_deletions_of_clients_leave_the_count_right
+                random_traces_of_clients_agree_with_the_model;
         }
     };
 }

@@ -16,10 +16,10 @@ use super::fixtures::{
     release, rotation, scopes, session, session_of, with_lookup,
 };
 
-const RACERS: usize = 64;
+pub(super) const RACERS: usize = 64;
 
 /// Starts the futures together and returns their outputs.
-async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(super) async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {

@@ -20,7 +20,7 @@ use super::{
 const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
-    include_str!("../migrations/postgres/0003_client_ids.sql"),
+    include_str!("../migrations/postgres/0003_clients.sql"),
 ];
 
 /// The options of a PostgreSQL connection.

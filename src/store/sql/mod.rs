@@ -19,10 +19,12 @@ use crate::types::{
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
+mod clients;
 mod statements;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests;
 
+pub(super) use clients::{create_client, find_client, forget_clients, use_client};
 pub(super) use statements::{Statements, Syntax};
 
 /// The number of requests just beyond the total cap that a creation reads, to let unopened ones of them give way. Each

@@ -16,6 +16,9 @@
 --   ends             zset    all sessions by their end
 --   used             zset    all used refresh tokens by their original end
 --   used:ID          set     those of one session
+--   client:ID        hash    a client that registered itself, by the names of its columns
+--   unused_clients   zset    those that have never been used by registration
+--   used_clients     zset    the others by their last use
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
 --   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
