@@ -22,7 +22,7 @@ use crate::{
     types::{
         authorization::{AuthorizationRequest, State},
         clock::Timestamp,
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
         scope::{CatalogueEntry, Scope, ScopeSet},
         session::SessionState,
     },
@@ -286,6 +286,8 @@ impl Visit<'_> {
                 label => client.label.as_ref().map(ToString::to_string),
                 address => client.address.map(|address| address.to_string()),
                 method => client.method.as_ref().map(ToString::to_string),
+                host => client.id.as_ref().and_then(ClientId::metadata_host),
+                is_program => destination.is_some_and(|place| place.is_loopback),
             },
             warnings => said(&view.warnings, Warning::is_danger),
             remarks => said(&view.warnings, |warning| !warning.is_danger()),

@@ -12,7 +12,11 @@
 
 use std::{fmt, str, sync::Arc};
 
-use super::random::{Random, RandomError, push_base62};
+use super::{
+    callback::host_of,
+    random::{Random, RandomError, push_base62},
+    redirect_uri::{RedirectUri, Schemes},
+};
 
 /// Base62 characters of randomness in an identifier: 22 × log2(62) = 131 bits.
 const RANDOM_LENGTH: usize = 22;
@@ -146,6 +150,28 @@ impl ClientId {
     }
 }
 
+impl ClientId {
+    /// The host of the client's metadata document, if the identifier is the URL of one
+    /// (draft-ietf-oauth-client-id-metadata-document section 3): `https`, a plain host and a path, at most 512 bytes.
+    /// There is no query, fragment, user name or dot segment. The host is in lower case.
+    ///
+    /// ```
+    /// use tower_agent_auth::types::id::ClientId;
+    ///
+    /// assert_eq!(ClientId::new("https://app.example.com/client.json")?.metadata_host(), Some("app.example.com"));
+    /// assert_eq!(ClientId::new("https://app.example.com/")?.metadata_host(), None);
+    /// # Ok::<(), tower_agent_auth::types::id::ClientIdError>(())
+    /// ```
+    #[must_use]
+    pub fn metadata_host(&self) -> Option<&str> {
+        let (_, path) = self.0.strip_prefix("https://")?.split_once('/')?;
+        // A URL parser removes dot segments, also those in percent-encoding (WHATWG URL section 4.4).
+        let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+        let fits = !path.is_empty() && !path.contains('?') && !path.split('/').any(is_dots);
+        (fits && RedirectUri::parse(&self.0, Schemes::Web).is_ok()).then(|| host_of(&self.0))
+    }
+}
+
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -159,3 +185,76 @@ impl fmt::Display for ClientId {
 pub struct ClientIdError;
 
 crate::types::chain::debug_as_text!(ClientIdError);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn host(id: &str) -> Option<String> {
+        ClientId::new(id).unwrap().metadata_host().map(str::to_owned)
+    }
+
+    #[test]
+    fn ci1_the_url_of_a_metadata_document_is_https_with_a_path_and_one_spelling() {
+        for (id, expected) in [
+            ("https://claude.ai/oauth/claude-code-client-metadata", Some("claude.ai")),
+            ("https://chatgpt.com/oauth/codex/client.json", Some("chatgpt.com")),
+            ("https://github.com/copilot/cli/client-metadata.json", Some("github.com")),
+            ("https://app.example.com:8443/client", Some("app.example.com")),
+            ("https://xn--exmple-cua.com/c", Some("xn--exmple-cua.com")),
+            ("https://192.0.2.1/c", Some("192.0.2.1")),
+            ("https://app.example.com//c/", Some("app.example.com")),
+            ("https://app.example.com/...", Some("app.example.com")),
+            ("https://app.example.com", None),
+            ("https://app.example.com/", None),
+            ("https://app.example.com?/c", None),
+            ("https://app.example.com/c?x=1", None),
+            ("https://app.example.com/c?", None),
+            ("https://app.example.com/c#x", None),
+            ("https://app.example.com#/c", None),
+            ("https://app.example.com/.", None),
+            ("https://app.example.com/a/../c", None),
+            ("https://app.example.com/a/%2e%2E/c", None),
+            ("https://app.example.com/a/.%2e", None),
+            ("https://app.example.com/%2e/c", None),
+            ("https://ada@app.example.com/c", None),
+            ("https://good.example:x@evil.example/c", None),
+            ("https://good.example\\@evil.example/c", None),
+            ("https://App.example.com/c", None),
+            ("https://app..example.com/c", None),
+            ("https://.example.com/c", None),
+            ("https://app.example.com./c", None),
+            ("https://app.example.com:/c", None),
+            ("https://app.example.com:0/c", None),
+            ("https://app.example.com:99999/c", None),
+            ("https://127.1/c", None),
+            ("https://2130706433/c", None),
+            ("https://[::1]/c", None),
+            ("https:///c", None),
+            ("HTTPS://app.example.com/c", None),
+            ("http://app.example.com/c", None),
+            ("http://127.0.0.1/c", None),
+            ("agent-7", None),
+        ] {
+            assert_eq!(host(id).as_deref(), expected, "{id}");
+        }
+        assert_eq!(host(&format!("https://app.example.com/{}", "a".repeat(500))), None);
+    }
+
+    proptest! {
+        /// What an HTTP client reads of the URL is what the human and the trust policy see.
+        #[test]
+        fn ci1_the_host_is_the_one_that_is_asked(id in "https://[a-z0-9.:@/%2eE\\\\?#\\[\\]-]{1,40}") {
+            if let Some(host) = host(&id) {
+                let uri: http::Uri = id.parse().unwrap();
+                prop_assert_eq!(uri.host(), Some(&*host));
+                prop_assert!(uri.path().len() > 1 && uri.query().is_none());
+                prop_assert!(!uri.authority().unwrap().as_str().contains('@'));
+            }
+        }
+    }
+}

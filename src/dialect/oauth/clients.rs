@@ -1,9 +1,13 @@
+use std::net::IpAddr;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Config,
+    client_metadata::Failure,
     config::DYNAMIC,
+    endpoints::Context,
     types::{id::ClientId, redirect_uri::RedirectUri, text::HumanText},
 };
 
@@ -35,16 +39,56 @@ pub(super) fn dynamic_id(name: &HumanText, redirect_uris: &[RedirectUri]) -> Opt
     ClientId::new(&format!("{DYNAMIC}{}", BASE64URL_NOPAD.encode(&metadata))).ok()
 }
 
-/// Finds a client: one of the configuration, or one that registered itself.
-pub(super) fn find(config: &Config, id: &str) -> Option<KnownClient> {
+/// Why a client is not found.
+pub(super) enum NotFound {
+    Unknown,
+    /// Its id is the URL of a metadata document, which is not there.
+    Document(Failure),
+}
+
+/// Finds a client for a browser at the address `browser`: one of the configuration, one that registered itself, or one
+/// whose id is the URL of its metadata document.
+pub(super) async fn find(context: &Context, id: &str, browser: Option<IpAddr>) -> Result<KnownClient, NotFound> {
+    let id = ClientId::new(id).map_err(|_| NotFound::Unknown)?;
+    match &context.client_metadata {
+        Some(metadata) if is_url(&id) => {
+            let document = metadata.find(&id, browser).await.map_err(NotFound::Document)?;
+            let (name, redirect_uris) = (document.name.clone(), document.redirect_uris.clone());
+            Ok(KnownClient { id, name, redirect_uris })
+        }
+        _ => local(&context.config, &id).ok_or(NotFound::Unknown),
+    }
+}
+
+/// The id of a client that this service knows.
+///
+/// The URL of a metadata document counts as known, and the document is not fetched: a code or a refresh token is good
+/// for its own client alone, and only a client whose document was valid can have one. So a login goes on while the
+/// client's server is down. For a dead token such a client hears `invalid_grant` and logs in again: there is nothing
+/// that it could register. If the service no longer takes the URL, it hears `invalid_client`.
+pub(super) fn known_id(context: &Context, id: &str) -> Option<ClientId> {
     let id = ClientId::new(id).ok()?;
+    let is_known = match &context.client_metadata {
+        Some(metadata) if is_url(&id) => metadata.check(&id).is_ok(),
+        _ => local(&context.config, &id).is_some(),
+    };
+    is_known.then_some(id)
+}
+
+/// Whether the id is a URL. No id of the configuration begins so.
+fn is_url(id: &ClientId) -> bool {
+    id.as_str().starts_with("https:")
+}
+
+/// Finds a client without asking another host.
+fn local(config: &Config, id: &ClientId) -> Option<KnownClient> {
     match id.as_str().strip_prefix(DYNAMIC) {
-        Some(metadata) if config.oauth().registration => dynamic(config, &id, metadata),
+        Some(metadata) if config.oauth().registration => dynamic(config, id, metadata),
         Some(_) => None,
         None => {
             let client = config.oauth().clients.iter().find(|client| client.id == id.as_str())?;
             let redirect_uris = client.redirect_uris.iter().map(|uri| RedirectUri::from_stored(uri)).collect();
-            Some(KnownClient { id, name: HumanText::from_stored(&client.name), redirect_uris })
+            Some(KnownClient { id: id.clone(), name: HumanText::from_stored(&client.name), redirect_uris })
         }
     }
 }
@@ -67,6 +111,10 @@ mod tests {
         let config = Config::builder().resource("https://api.example.com").name("Example");
         let config = config.scope("read", "Read", |scope| scope.by_default());
         config.oauth(|oauth| oauth.registration = registration).build().unwrap()
+    }
+
+    fn find(config: &Config, id: &str) -> Option<KnownClient> {
+        local(config, &ClientId::new(id).ok()?)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{
 use serde_json::json;
 
 use super::{
-    clients::{self, KnownClient},
+    clients,
     parameters::{Parameters, Repeated},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     },
     endpoints::Context,
     http::{Reply, error_reply, jitter, json_reply, retry_after, unavailable},
+    types::id::ClientId,
 };
 
 pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
@@ -48,7 +49,7 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
     if verifier.len() < 43 {
         return Err(invalid("`code_verifier` must have 43 to 128 characters"));
     }
-    let mut presented = CodeRedemption::new(code, &client.id, verifier);
+    let mut presented = CodeRedemption::new(code, &client, verifier);
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
     presented.resource = resource.as_deref();
     Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
@@ -64,7 +65,7 @@ async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Param
         token: required(parameters, "refresh_token")?,
         scopes: scopes.map(str::to_owned).collect(),
         resource: resource.as_deref(),
-        client: Some(&client.id),
+        client: Some(&client),
     };
     Ok(context.ceremony.refresh(&asked).await?)
 }
@@ -102,7 +103,7 @@ pub(super) fn optional_client(
     context: &Context,
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
-) -> Result<Option<KnownClient>, Refused> {
+) -> Result<Option<ClientId>, Refused> {
     let named = parameters.one("client_id").map_err(repeated)?;
     if parameters.one("client_secret").map_err(repeated)?.is_some() {
         return Err(invalid_client("clients have no secret here; leave `client_secret` out"));
@@ -112,13 +113,13 @@ pub(super) fn optional_client(
         return Err(invalid("`client_id` must be the user name in `Authorization`, or be left out"));
     }
     let Some(id) = named.or(basic.as_deref()) else { return Ok(None) };
-    match clients::find(&context.config, id) {
-        Some(client) => Ok(Some(client)),
+    match clients::known_id(context, id) {
+        Some(id) => Ok(Some(id)),
         None => Err(invalid_client("the client is unknown; register again")),
     }
 }
 
-fn client(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<KnownClient, Refused> {
+fn client(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<ClientId, Refused> {
     let client = optional_client(context, request, parameters)?;
     client.ok_or_else(|| invalid_client("`client_id` is required"))
 }
