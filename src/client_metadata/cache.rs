@@ -63,7 +63,7 @@ pub(crate) enum Failure {
     #[error("this service takes no client metadata document of its host")]
     Host,
     #[error("its client metadata document can't be fetched: {0}")]
-    Fetch(Arc<FetchError>),
+    Fetch(#[source] Arc<FetchError>),
     #[error("its client metadata document is not valid: {0}")]
     Invalid(#[from] Invalid),
     /// Too many fetches at once, or for this source.

@@ -148,6 +148,8 @@ mod tests {
     fn ci3_only_an_object_with_each_member_once_is_a_document() {
         let members = format!(r#""client_id":"{URL}","client_name":"App","redirect_uris":["http://127.0.0.1/cb"]"#);
         assert!(read(&format!(" \n{{{members}}} ")).is_ok());
+        let deep = format!(r#"{{{members},"x":{}1{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
+        assert!(read(&deep).is_ok(), "what is ignored takes no stack");
         for bad in [
             String::new(),
             "null".into(),
@@ -158,7 +160,6 @@ mod tests {
             format!(r#"{{{members},"client_id":"{URL}"}}"#),
             format!(r#"{{{members},"client_name":"Other"}}"#),
             format!(r#"{{{members},"redirect_uris":[]}}"#),
-            format!(r#"{{{members},"x":{}1{}}}"#, "[".repeat(500), "]".repeat(500)),
         ] {
             assert_eq!(read(&bad), Err(Invalid::Json), "{bad}");
         }

@@ -167,7 +167,7 @@ impl ClientId {
         let (_, path) = self.0.strip_prefix("https://")?.split_once('/')?;
         // A URL parser removes dot segments, also those in percent-encoding (WHATWG URL section 4.4).
         let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
-        let fits = !path.is_empty() && !path.contains('?') && !path.split('/').any(is_dots);
+        let fits = !path.is_empty() && !self.0.contains('?') && !path.split('/').any(is_dots);
         (fits && RedirectUri::parse(&self.0, Schemes::Web).is_ok()).then(|| host_of(&self.0))
     }
 }
