@@ -7,7 +7,8 @@ use crate::{
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
     ceremony::{self, Ceremony, CeremonyError},
-    config::{self, Problem},
+    client_metadata::{ClientMetadata, DynFetch, Fetch},
+    config::{self, Dialect, Problem},
     dialect,
     endpoints::{Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
@@ -53,6 +54,7 @@ impl AgentAuth {
             random: Arc::new(OsRandom),
             audit: Arc::new(NoAudit),
             peer: None,
+            fetch: None,
         }
     }
 
@@ -282,6 +284,7 @@ pub struct AgentAuthBuilder {
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
     peer: Option<Arc<PeerAddress>>,
+    fetch: Option<Arc<dyn DynFetch>>,
 }
 
 impl AgentAuthBuilder {
@@ -372,12 +375,20 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Lets OAuth clients in whose id is the URL of a [client metadata document](crate::client_metadata). `fetcher`
+    /// fetches the document: `HttpFetcher` (feature `cimd`), or one of your own. Without it, the default, such ids are
+    /// unknown. See `oauth.metadata_documents` in the [configuration](crate::config), too.
+    pub fn client_metadata(mut self, fetcher: impl Fetch) -> Self {
+        self.fetch = Some(Arc::new(fetcher));
+        self
+    }
+
     /// Builds the [`AgentAuth`].
     ///
     /// # Errors
     /// When a part is missing, when two routes have the same path, or when a template can't be rendered.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer } = self;
+        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer, fetch } = self;
         let audit = observe::counted(audit);
         let checks = checks.or(store);
         let mut missing = Vec::new();
@@ -387,7 +398,7 @@ impl AgentAuthBuilder {
         if ceremonies.is_some() && accounts.is_none() {
             missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
-        if cfg!(not(feature = "pages")) && config.dialects().contains(&crate::config::Dialect::OAuth) {
+        if cfg!(not(feature = "pages")) && config.dialects().contains(&Dialect::OAuth) {
             missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
         }
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
@@ -396,6 +407,8 @@ impl AgentAuthBuilder {
         let dialects = dialect::dialects(&config);
         let uses = Arc::new(LastUsedBuffer::default());
         let addresses = ClientAddresses::new(config.clone(), peer);
+        let takes_metadata = config.dialects().contains(&Dialect::OAuth) && config.oauth().metadata_documents;
+        let fetch = fetch.filter(|_| takes_metadata);
         let context = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
             let parts = ceremony::Parts {
                 config: config.clone(),
@@ -415,6 +428,7 @@ impl AgentAuthBuilder {
                 random,
                 addresses: addresses.clone(),
                 audit: Arc::clone(&audit),
+                client_metadata: fetch.map(|fetch| ClientMetadata::new(&config, fetch, &clock, Arc::clone(&audit))),
             })
         });
         let ceremony = context.as_ref().map(|context| context.ceremony.clone());

@@ -26,7 +26,7 @@ use service::{Service, run, status_of};
 pub type Target = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("challenge", challenge),
     ("credentials", credentials),
     ("callback", callback),
@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("cookies", cookies),
     ("configuration", configuration),
     ("names", names),
+    ("client_metadata", client_metadata),
 ];
 
 /// `WWW-Authenticate`: what is read and can be written reads back as the same.
@@ -189,6 +190,21 @@ pub fn configuration(input: &[u8]) {
         let challenge = run(service::challenge(&auth));
         let read = Challenge::parse(&challenge).unwrap();
         assert_eq!(read[0].parameter("resource_metadata"), Some(metadata.as_str()), "{challenge}");
+    }
+}
+
+/// A client metadata document: refused, or taken, and then it says what the service uses of it.
+pub fn client_metadata(input: &[u8]) {
+    const REDIRECT: &str = "http://127.0.0.1:43123/callback";
+    let status = service::identify(input, REDIRECT);
+    assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::SEE_OTHER), "{status}");
+    if status == StatusCode::SEE_OTHER {
+        let document: serde_json::Value = serde_json::from_slice(input).unwrap();
+        assert_eq!(document["client_id"], service::CLIENT);
+        assert!(document["client_secret"].is_null() && document["client_name"].is_string());
+        let mut uris = document["redirect_uris"].as_array().unwrap().iter().filter_map(|uri| uri.as_str());
+        let without_port = |uri: &str| uri.starts_with("http://127.0.0.1") && uri.ends_with("/callback");
+        assert!(uris.any(without_port), "{document}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,8 +17,14 @@ use tower_agent_auth::{
     AgentAuth, Config, ConfigBuilder,
     accounts::{Accounts, AccountsError, SignedIn},
     audit::{AuditSink, Event},
+    client_metadata::{Fetch, FetchError, Fetched},
+    config::Dialect,
     store::MemoryStore,
-    types::{authorization::Account, clock::Timestamp, id::AccountId},
+    types::{
+        authorization::Account,
+        clock::{ManualClock, Timestamp},
+        id::AccountId,
+    },
 };
 
 pub(crate) const ORIGIN: &str = "https://api.example.com";
@@ -134,6 +141,46 @@ impl AuditSink for LastAddress {
             *self.0.lock().unwrap() = *address;
         }
     }
+}
+
+/// The client whose metadata document is the input.
+pub(crate) const CLIENT: &str = "https://app.example.com/client.json";
+
+#[derive(Clone, Default)]
+struct Document(Arc<Mutex<Bytes>>);
+
+impl Fetch for Document {
+    async fn fetch(&self, _: &str) -> Result<Fetched, FetchError> {
+        Ok(Fetched::new("application/json", self.0.lock().unwrap().clone()))
+    }
+}
+
+/// The status for a browser that brings a request of the client with this document.
+pub(crate) fn identify(document: &[u8], redirect_uri: &str) -> StatusCode {
+    thread_local! {
+        static SERVICE: (App, Document, ManualClock) = {
+            let (document, clock) = (Document::default(), ManualClock::at(Timestamp::from_millis(0)));
+            let auth = AgentAuth::builder(config().dialects(&[Dialect::OAuth]).build().unwrap())
+                .sessions(MemoryStore::new())
+                .accounts(Humans)
+                .clock(clock.clone())
+                .client_metadata(document.clone())
+                .build()
+                .unwrap();
+            (documents(&auth), document, clock)
+        };
+    }
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", CLIENT)
+        .append_pair("redirect_uri", redirect_uri)
+        .finish();
+    let request = Request::get(format!("/oauth2/authorize?{query}")).body(Full::default()).unwrap();
+    SERVICE.with(|(app, served, clock)| {
+        *served.0.lock().unwrap() = Bytes::copy_from_slice(document);
+        // What was cached has expired.
+        clock.advance(Duration::from_secs(300));
+        run(status_of(app.clone(), request))
+    })
 }
 
 pub(crate) struct Service {

@@ -69,4 +69,5 @@ smoke! {
     r107_forwarded: "forwarded", 5_000;
     r107_cookies: "cookies", 2_000;
     r107_configuration: "configuration", 5_000;
+    r107_client_metadata: "client_metadata", 10_000;
 }

@@ -11,7 +11,6 @@ use super::{
     label,
 };
 use crate::{
-    Config,
     ceremony::{self, CeremonyError, Issued, KnownFlow, Requested, Status},
     config::APPROVAL_PATH,
     documents::{Metadata, auth_md},
@@ -53,7 +52,8 @@ impl Dialect for AgentAuthDialect {
         false
     }
 
-    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+    fn describe(&self, context: &Context, metadata: &mut Metadata) {
+        let config = &context.config;
         let Metadata { top, agent_auth } = metadata;
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
         top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));

@@ -95,7 +95,7 @@ impl RouteTable {
         let mut metadata = Metadata::default();
         let mut chapters = Vec::new();
         for dialect in dialects {
-            dialect.describe(config, &mut metadata);
+            dialect.describe(context, &mut metadata);
             chapters.push(dialect.chapter(context)?);
         }
         let has_alias = metadata.top.contains_key("authorization_endpoint") && config.oauth().openid_configuration;

@@ -14,10 +14,10 @@ use crate::{
 pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     token::check_form(request)?;
     let parameters = Parameters::read(request.body());
-    let client = token::optional_client(context, request, &parameters)?;
+    let client = token::optional_client(context, request, &parameters).await?;
     let secret = parameters.one("token").map_err(token::repeated)?;
     let secret = secret.ok_or_else(|| invalid("`token` is required: send the token to revoke"))?;
-    context.ceremony.revoke_token(secret, client.as_ref().map(|client| &client.id)).await?;
+    context.ceremony.revoke_token(secret, client.as_ref()).await?;
     let mut reply = Response::new(Bytes::new());
     no_store(&mut reply);
     Ok(reply)
