@@ -31,6 +31,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("credentials", credentials),
     ("callback", callback),
     ("bodies", bodies),
+    ("mcp", mcp),
     ("forwarded", forwarded),
     ("cookies", cookies),
     ("configuration", configuration),
@@ -109,6 +110,35 @@ pub fn bodies(input: &[u8]) {
             .unwrap();
         let status = service.status(request);
         assert!(!status.is_server_error() && !status.is_informational(), "{status} from {path}");
+    });
+}
+
+/// A POST to an MCP server: header lines, an empty line and a body. Nothing reaches the server but what it opens to the
+/// agent: see [`Service::mcp`].
+pub fn mcp(input: &[u8]) {
+    let end = input.windows(2).position(|window| window == b"\n\n").unwrap_or(input.len());
+    let (head, body) = (&input[..end], input.get(end + 2..).unwrap_or_default());
+    Service::with(|service| {
+        let mut request = Request::post("/mcp").body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+        for line in head.split(|byte| *byte == b'\n') {
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let name = parts.next().and_then(|name| HeaderName::from_bytes(name).ok());
+            let value = parts.next().and_then(|value| HeaderValue::from_bytes(value.trim_ascii()).ok());
+            if let (Some(name), Some(value)) = (name, value) {
+                request.headers_mut().append(name, value);
+            }
+        }
+        let status = service.mcp(request);
+        assert!(!status.is_server_error(), "{status}");
+        if status == service::REACHED {
+            // What the guard skips may be more than another parser takes.
+            let Ok(read) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+            for message in read.as_array().unwrap_or(&vec![read.clone()]) {
+                let method = message["method"].as_str().unwrap_or_default();
+                let is_open = method != "tools/call" || message["params"]["name"] == service::TOOL;
+                assert!(is_open, "{message} reached the server");
+            }
+        }
     });
 }
 

@@ -19,6 +19,7 @@ use tower_agent_auth::{
     audit::{AuditSink, Event},
     client_metadata::{Fetch, FetchError, Fetched},
     config::Dialect,
+    mcp::Operations,
     store::MemoryStore,
     types::{
         authorization::Account,
@@ -28,6 +29,10 @@ use tower_agent_auth::{
 };
 
 pub(crate) const ORIGIN: &str = "https://api.example.com";
+/// The tool that the MCP server opens to agents.
+pub(crate) const TOOL: &str = "list";
+/// What the MCP server answers.
+pub(crate) const REACHED: StatusCode = StatusCode::NO_CONTENT;
 
 /// How many inputs one service takes, so that what they leave behind stays small.
 const INPUTS: usize = 256;
@@ -84,6 +89,21 @@ pub(crate) fn documents(auth: &AgentAuth) -> App {
         Ok::<_, Infallible>(response)
     });
     BoxCloneService::new(auth.endpoints().layer(nothing).then(read))
+}
+
+/// An MCP server behind a guard that reads bodies.
+fn mcp_server(auth: &AgentAuth) -> App {
+    let server = service_fn(|_: Request<tower_agent_auth::mcp::Body<Body>>| async {
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = REACHED;
+        Ok::<_, Infallible>(response)
+    });
+    let operations = Operations::new()
+        .tool(TOOL, "projects:read")
+        .tool("create", "projects:write")
+        .tool_owner_only("delete")
+        .resources("projects:read");
+    BoxCloneService::new(auth.mcp(operations).unwrap().read_bodies().layer(server).then(read))
 }
 
 async fn read<B>(response: Result<Response<B>, Infallible>) -> Result<Response<Bytes>, Infallible>
@@ -185,6 +205,7 @@ pub(crate) fn identify(document: &[u8], redirect_uri: &str) -> StatusCode {
 
 pub(crate) struct Service {
     app: App,
+    mcp: App,
     last: LastAddress,
     inputs: usize,
     /// What stands for which live secret in an input.
@@ -220,9 +241,9 @@ impl Service {
             .audit(last.clone())
             .build()
             .unwrap();
-        let app = documents(&auth);
+        let (app, mcp) = (documents(&auth), mcp_server(&auth));
         let mut service =
-            Self { app, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
+            Self { app, mcp, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
         service.live();
         service
     }
@@ -292,6 +313,13 @@ impl Service {
 
     pub(crate) fn status(&self, request: Request<Body>) -> StatusCode {
         self.send(request).status()
+    }
+
+    /// What the MCP server answers to the agent, or its guard.
+    pub(crate) fn mcp(&self, mut request: Request<Body>) -> StatusCode {
+        let token = String::from_utf8(self.fill(b"Bearer <access>")).unwrap();
+        request.headers_mut().insert("authorization", token.parse().unwrap());
+        run(status_of(self.mcp.clone(), request))
     }
 
     /// A request for access from there.
