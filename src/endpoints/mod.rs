@@ -41,16 +41,16 @@
 //! # }
 //! ```
 
-mod contract;
 mod cors;
+mod dialect;
 mod document;
 mod layer;
-mod rates;
+mod rate_limits;
 mod route_table;
 mod service;
 
 pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
-pub(crate) use contract::{Context, Dialect, Endpoint, Handover, RateClass};
+pub(crate) use dialect::{Context, Dialect, Endpoint, Handover, RateClass};
 pub(crate) use route_table::RouteTable;

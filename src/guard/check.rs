@@ -5,11 +5,11 @@ use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
-    ending::Endings,
     policy::Demand,
     principal::{Principal, remove_principal},
     refusal::Refusals,
     response::Forwarded,
+    session_end::Endings,
 };
 use crate::{
     Config,

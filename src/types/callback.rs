@@ -141,7 +141,7 @@ pub enum CallbackError {
     Reserved,
 }
 
-crate::types::chain::debug_as_text!(CallbackError);
+crate::types::error_chain::debug_as_text!(CallbackError);
 
 /// The host of an absolute URL without user information, in brackets if it is an IPv6 address.
 pub(crate) fn host_of(url: &str) -> &str {

@@ -118,4 +118,4 @@ impl fmt::Display for AccountId {
 #[non_exhaustive]
 pub struct AccountIdError;
 
-crate::types::chain::debug_as_text!(AccountIdError);
+crate::types::error_chain::debug_as_text!(AccountIdError);

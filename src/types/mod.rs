@@ -24,8 +24,8 @@
 
 pub mod authorization;
 pub mod callback;
-pub(crate) mod chain;
 pub mod clock;
+pub(crate) mod error_chain;
 pub mod id;
 pub mod pkce;
 pub mod random;
