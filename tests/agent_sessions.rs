@@ -712,10 +712,6 @@ async fn the_page_of_a_live_browser_login_lets_exactly_its_callback_through() {
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.goes_on_to().starts_with("http://[::1]:5000/cb?request_id=reg_"));
     assert!(answer.text.contains("Approved"));
-    let login = Login::start(&service, &body).await;
-    let answer = login.decide(&service, &[("decision", "deny")]).await;
-    assert!(answer.goes_on_to().starts_with("http://[::1]:5000/cb?request_id=reg_"));
-    assert!(answer.text.contains("Denied") && !answer.text.contains("Approved"), "{}", answer.text);
 
     let detached = Login::start(&service, &detached()).await;
     let page = service.send(browse("ada", &detached.path())).await;
@@ -1258,7 +1254,7 @@ async fn r88_an_agent_approves_nothing() {
         assert_eq!(service.send(request).await.status, StatusCode::BAD_REQUEST);
         let mut request = form.post(&login.path(), &[("decision", decision), ("scope", SCOPES[0])]);
         request.headers_mut().remove("cookie");
-        assert_eq!(service.send(request).await.status, StatusCode::SEE_OTHER, "to sign in");
+        assert!(service.send(request).await.goes_on_to().starts_with("/login?next="), "to sign in");
     }
     assert_eq!(login.poll(&service).await.json["status"], "pending");
 }
