@@ -7,13 +7,17 @@ use std::{
 };
 
 use axum::{Router, http::request::Parts, response::Redirect, routing::get};
-use fantoccini::{Locator, cookies::Cookie};
+use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower_agent_auth::{
     AgentAuth, Config,
     accounts::{Accounts, AccountsError, SignedIn, cookie},
     store::MemoryStore,
-    types::{authorization::Account, clock::Timestamp, id::AccountId},
+    types::{
+        authorization::Account,
+        clock::{Clock as _, SystemClock, Timestamp},
+        id::AccountId,
+    },
 };
 
 use super::harness::{AgentAt, AgentProcess, Answer, Browser, Demo, Folder, Http};
@@ -358,9 +362,9 @@ impl Accounts for SignInElsewhere {
     async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
         let Some(name) = cookie(&request.headers, "user") else { return Ok(None) };
         let account = Account::new(AccountId::new(name).map_err(AccountsError::new)?, name);
-        let human = SignedIn::new(account, name);
         let is_old = cookie(&request.headers, "old").is_some();
-        Ok(Some(if is_old { human.since(Timestamp::from_millis(0)) } else { human }))
+        let since = if is_old { Timestamp::from_millis(0) } else { SystemClock::new().now() };
+        Ok(Some(SignedIn::new(account, name).since(since)))
     }
 
     fn login_url(&self, return_to: &str) -> String {
@@ -398,18 +402,17 @@ async fn a6_a9_a_sign_in_at_another_origin_is_reached_from_each_form() {
     tokio::spawn(async { axum::serve(listener, app).await });
 
     let human = Browser::open().await;
-    for (button, changed) in [("switch", None), ("approve", Some(("old", "1"))), ("approve", None)] {
+    // Another account, a sign-in that has become too old, and one that has ended.
+    for (button, cookie) in [("switch", ""), ("approve", "old=1; path=/"), ("approve", "user=; max-age=0; path=/")] {
         let agent = AgentAt::new(&url);
         let pending = tokio::task::spawn_blocking(move || agent.register(&["projects:read"], "Agent")).await.unwrap();
-        human.goto(&format!("{url}/auth.md")).await;
+        human.goto(&format!("{url}/elsewhere")).await;
         human.client.delete_all_cookies().await.unwrap();
-        human.client.add_cookie(Cookie::new("user", "ada")).await.unwrap();
+        human.run("document.cookie = 'user=ada; path=/'").await;
         human.goto(&pending.claim_url).await;
         human.reads("asks for access").await;
-        match (button, changed) {
-            ("approve", None) => human.client.delete_cookie("user").await.unwrap(),
-            (_, Some((name, value))) => human.client.add_cookie(Cookie::new(name, value)).await.unwrap(),
-            _ => {}
+        if !cookie.is_empty() {
+            human.run(&format!("document.cookie = '{cookie}'")).await;
         }
         human.wakes_up().await;
         human.click(&format!("button[value={button}]")).await;
