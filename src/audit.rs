@@ -21,8 +21,8 @@
 use std::net::IpAddr;
 
 use crate::types::{
-    chain::chain,
     clock::Timestamp,
+    error_chain::chain,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     scope::ScopeSet,
     session::RevokedBy,

@@ -58,6 +58,8 @@
 //! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
 //!   metrics and spans.
+//! * [`types`]: values and their rules, such as scopes, secrets, sessions and the clock. `axum`, with that feature: a
+//!   router and extractors. `tonic`, with that feature: rules by gRPC method.
 //!
 //! # Features
 //!

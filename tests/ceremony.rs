@@ -15,11 +15,11 @@ use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
     ceremony::{CeremonyError, Decision, Issued, Refreshing, Request as AccessRequest},
-    store::{MemoryStore, SessionRecordStore},
+    store::{AuthorizationKey, AuthorizationStore, MemoryStore, SessionRecordStore},
     types::{
         client::RegisteredClient,
         clock::ManualClock,
-        id::ClientId,
+        id::{AuthorizationRequestId, ClientId},
         random::{OsRandom, Random, RandomError},
         session::Redeemer,
         text::HumanText,
@@ -27,7 +27,9 @@ use tower_agent_auth::{
 };
 
 mod common;
-use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request};
+use common::{
+    Answer, Dripping, Fault, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request,
+};
 
 fn keys(json: &Value) -> BTreeSet<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
@@ -207,6 +209,31 @@ async fn r40_a_body_that_does_not_come_is_given_up_after_ten_seconds() {
     let start = tokio::time::Instant::now();
     let answer = service.send(request).await;
     assert_eq!((answer.status, start.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 10));
+}
+
+/// Creating a request deletes old ones about once a minute. The agent does not wait for that.
+#[tokio::test]
+async fn an_agent_does_not_wait_for_the_deletion_of_old_requests() {
+    let service = Service::new();
+    let old = service.register(&["projects:read"]).await;
+    let is_there = async || {
+        let id = AuthorizationRequestId::parse(&old.id).unwrap();
+        service.store.memory.find_authorization(&AuthorizationKey::Id(id)).await.unwrap().is_some()
+    };
+    service.clock.advance(86_400 * SECOND);
+    service.store.break_after(1, Fault::Hang);
+    let asked = std::time::Instant::now();
+    service.register(&["projects:read"]).await;
+    assert!(asked.elapsed() < std::time::Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(is_there().await);
+
+    service.store.mend();
+    service.clock.advance(61 * SECOND);
+    service.register(&["projects:read"]).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_there().await, "and it is deleted");
 }
 
 #[tokio::test]

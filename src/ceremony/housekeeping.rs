@@ -57,7 +57,7 @@ impl Ceremony {
             if batch.is_empty() {
                 return Ok(());
             }
-            let written = self.store.record_uses(&batch).await;
+            let written = self.store.record_uses(&batch, self.now()).await;
             if written.is_err() {
                 self.uses.put_back(batch);
             }
@@ -90,22 +90,25 @@ impl Ceremony {
         }
     }
 
-    /// Deletes some expired authorization requests, once a minute, or again at once if there may be more. Anybody can
-    /// create requests, so a service without housekeeping must not keep them for ever.
-    pub(super) async fn forget_some_requests(&self) {
+    /// Deletes some expired authorization requests in a task, once a minute, or again at once if there may be more.
+    /// Anybody can create requests, so a service without housekeeping must not keep them for ever.
+    pub(super) fn forget_some_requests(&self) {
         if !self.forgetting.is_due(&*self.clock) {
             return;
         }
-        let forgotten = async {
-            let Some(mut cutoff) = self.cutoff().await? else { return Ok(false) };
-            cutoff.sessions = Timestamp::from_millis(i64::MIN);
-            self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await
-        };
-        match forgotten.await {
-            Ok(true) => self.forgetting.repeat(),
-            Ok(false) => {}
-            Err(error) => self.record(&Event::unavailable(&error)),
-        }
+        let ceremony = self.clone();
+        tokio::spawn(async move {
+            let forgotten = async {
+                let Some(mut cutoff) = ceremony.cutoff().await? else { return Ok(false) };
+                cutoff.sessions = Timestamp::from_millis(i64::MIN);
+                ceremony.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await
+            };
+            match forgotten.await {
+                Ok(true) => ceremony.forgetting.repeat(),
+                Ok(false) => {}
+                Err(error) => ceremony.record(&Event::unavailable(&error)),
+            }
+        });
     }
 
     /// Up to when ended records may be deleted; `None` while this node's clock is not trusted. A record must have ended

@@ -81,7 +81,7 @@ mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
 mod login;
-mod pace;
+mod polling;
 mod redeem;
 mod refresh;
 mod request;
@@ -115,7 +115,7 @@ pub struct Ceremony {
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
     uses: Arc<LastUsedBuffer>,
-    pace: Arc<pace::Pace>,
+    polling: Arc<polling::Polling>,
     forgetting: Arc<housekeeping::Forgetting>,
     refreshes: bool,
 }
@@ -138,9 +138,9 @@ pub(crate) struct Parts {
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, store, clients, accounts, clock, random, audit, uses, refreshes } = parts;
-        let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
+        let polling = Arc::new(polling::Polling::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, clients, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
+        Self { config, store, clients, accounts, clock, random, audit, uses, polling, forgetting, refreshes }
     }
 
     /// The current date of the injected clock.
@@ -324,7 +324,7 @@ pub enum CeremonyError {
     Random(#[from] RandomError),
 }
 
-crate::types::chain::debug_as_text!(CeremonyError);
+crate::types::error_chain::debug_as_text!(CeremonyError);
 
 impl CeremonyError {
     /// Whether the service itself failed. The response is 503.
@@ -354,7 +354,7 @@ impl Ceremony {
     /// contain the interval to keep.
     fn ask(&self, authorization: &AuthorizationRequest) -> (State, Result<Duration, Duration>) {
         match authorization.state_at(self.now()) {
-            State::Pending => (State::Pending, self.pace.ask(authorization)),
+            State::Pending => (State::Pending, self.polling.ask(authorization)),
             state => (state, Ok(self.config.limits().poll_interval)),
         }
     }
@@ -363,7 +363,7 @@ impl Ceremony {
     fn for_state(&self, authorization: &AuthorizationRequest, state: State) -> CeremonyError {
         match state {
             State::Pending | State::Approved => {
-                CeremonyError::Pending { interval: self.pace.interval(&authorization.id) }
+                CeremonyError::Pending { interval: self.polling.interval(&authorization.id) }
             }
             State::Denied => CeremonyError::Denied,
             State::Redeemed => CeremonyError::AlreadyClaimed,

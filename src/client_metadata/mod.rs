@@ -136,7 +136,7 @@ pub enum FetchError {
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
 }
 
-crate::types::chain::debug_as_text!(FetchError);
+crate::types::error_chain::debug_as_text!(FetchError);
 
 impl FetchError {
     /// The server can't be reached, because of `cause`.

@@ -650,7 +650,7 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-crate::types::chain::debug_as_text!(ConfigError);
+crate::types::error_chain::debug_as_text!(ConfigError);
 
 impl ConfigError {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {

@@ -234,7 +234,7 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
 }
 
 /// The token to revoke: from the body, as JSON or as a form, or without a body the bearer token itself.
-fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
+pub(super) fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
     const EITHER: &str = "application/json or application/x-www-form-urlencoded";
     if request.body().is_empty() {
         return match Credentials::of(request.headers()) {

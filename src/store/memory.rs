@@ -11,7 +11,7 @@ mod table;
 
 use self::{clients::Clients, table::Table};
 use super::{
-    AuthorizationKey, AuthorizationStore, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
+    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
     DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore,
     SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
@@ -359,9 +359,9 @@ impl Tables {
         true
     }
 
-    fn record_use(&mut self, id: &SessionId, new: Use) {
+    fn record_use(&mut self, id: &SessionId, new: Use, now: Timestamp) {
         let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
-        if record.last_use.is_some_and(|old| old.at >= new.at) {
+        if record.last_use.is_some_and(|old| old.at >= new.at && old.at <= now.after(CLOCK_SKEW)) {
             return;
         }
         record.last_use = Some(new);
@@ -503,10 +503,10 @@ impl SessionRecordStore for MemoryStore {
         self.0.notices.announce_revocation(target, async { Ok(self.write().revoke(target, by, at)) }).await
     }
 
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+    async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {
         let mut tables = self.write();
         for (id, new) in uses {
-            tables.record_use(id, *new);
+            tables.record_use(id, *new, at);
         }
         Ok(())
     }

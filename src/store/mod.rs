@@ -75,6 +75,10 @@ pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer}
 /// other data, too, is kept at least this long after its end, so that a node whose clock is ahead deletes nothing live.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
+/// How far apart the clocks of nodes may be. A recorded last use that is later than now by more than this was dated by a
+/// wrong clock, and gives way to an earlier one.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
 /// The most unopened authorization requests that give way to a new one. One does, unless several were created at the
 /// same time or the cap was lowered.
 pub(crate) const DISPLACED_AT_ONCE: usize = 10;
@@ -213,7 +217,7 @@ pub struct StoreError {
     in_doubt: bool,
 }
 
-crate::types::chain::debug_as_text!(StoreError);
+crate::types::error_chain::debug_as_text!(StoreError);
 
 /// Why a store failed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -6,7 +6,7 @@ use std::{
 use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
+    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
     DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps, Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore,
     SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
     columns::{self, AUTHORIZATION, CLIENT, Row, SESSION, Values},
@@ -114,17 +114,28 @@ impl RedisStore {
         .map_err(error::failed)
     }
 
-    /// Runs a script. Tries once more only if the server has refused it, and so changed nothing.
+    /// Runs a script, and waits for the replicas. Tries once more only if the server has refused it, and so changed
+    /// nothing.
     async fn write<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
-        let answer = match self.once(&self.ceremony, script, &arguments).await {
-            Err(error) if error::is_refused(&error) => self.once(&self.ceremony, script, &arguments).await,
+        match self.write_once(script, &arguments).await {
+            Err(error) if error::is_refused(&error) => self.write_once(script, &arguments).await,
             answer => answer,
-        };
-        let answer = answer.map_err(error::failed)?;
-        if self.replicas > 0 {
-            self.wait_for_replicas().await?;
         }
-        Ok(answer)
+        .map_err(error::failed)?
+    }
+
+    async fn write_once<T: FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        arguments: &Arguments,
+    ) -> RedisResult<Result<T, StoreError>> {
+        if self.replicas == 0 {
+            return self.once(&self.ceremony, script, arguments).await.map(Ok);
+        }
+        let call = self.call(script, arguments);
+        let (answer, reached) = self.left_if_refused(self.ceremony.invoke_and_wait(&call, self.replicas).await)?;
+        let enough = reached >= self.replicas;
+        Ok(if enough { Ok(answer) } else { Err(error::too_few_replicas(reached)) })
     }
 
     async fn once<T: FromRedisValue>(
@@ -133,25 +144,23 @@ impl RedisStore {
         script: &redis::Script,
         arguments: &Arguments,
     ) -> RedisResult<T> {
+        self.left_if_refused(connection.invoke(&self.call(script, arguments)).await)
+    }
+
+    fn call<'s>(&self, script: &'s redis::Script, arguments: &Arguments) -> redis::ScriptInvocation<'s> {
         let mut call = script.key(&*self.base);
         for argument in &arguments.0 {
             call.arg(argument.as_slice());
         }
-        let answer = connection.invoke(&call).await;
+        call
+    }
+
+    fn left_if_refused<T>(&self, answer: RedisResult<T>) -> RedisResult<T> {
         if answer.as_ref().is_err_and(error::is_refused) {
             self.checks.leave_server()?;
             self.ceremony.leave_server()?;
         }
         answer
-    }
-
-    /// Waits until the replicas have all writes of this connection (<https://redis.io/docs/latest/commands/wait/>).
-    async fn wait_for_replicas(&self) -> Result<(), StoreError> {
-        const PATIENCE_MILLIS: u32 = 2_000;
-        let mut wait = cmd("WAIT");
-        let reached: u8 =
-            self.ceremony.run(wait.arg(self.replicas).arg(PATIENCE_MILLIS)).await.map_err(error::failed)?;
-        if reached >= self.replicas { Ok(()) } else { Err(error::too_few_replicas(reached)) }
     }
 }
 
@@ -330,9 +339,10 @@ impl SessionRecordStore for RedisStore {
         self.listener.notices.announce_revocation(target, revoking).await
     }
 
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+    async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {
         for some in uses.chunks(USES_AT_ONCE) {
-            let arguments = some.iter().fold(Arguments::new(), |arguments, (id, last)| {
+            let latest = Arguments::new().instant(at.after(CLOCK_SKEW));
+            let arguments = some.iter().fold(latest, |arguments, (id, last)| {
                 let address = last.address.map(|address| address.to_string()).unwrap_or_default();
                 arguments.text(id.as_str()).instant(last.at).text(&address)
             });

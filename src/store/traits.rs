@@ -213,11 +213,12 @@ store_traits! { $
         /// When it is unknown whether the revocation was applied. The caller responds with 503, never 200.
         write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
 
-        /// Persists last uses. An older use never replaces a newer one.
+        /// Persists last uses. An older use never replaces a newer one, unless that one is later than `at` by more than
+        /// [`CLOCK_SKEW`](super::CLOCK_SKEW).
         ///
         /// # Errors
         /// When the uses could not be written.
-        write record_uses(uses: &'a [(SessionId, Use)]) -> ();
+        write record_uses(uses: &'a [(SessionId, Use)], at: Timestamp) -> ();
     }
 
     /// Stores refresh tokens, current and used up.

@@ -123,7 +123,7 @@ impl fmt::Display for AccountId {
 #[non_exhaustive]
 pub struct AccountIdError;
 
-crate::types::chain::debug_as_text!(AccountIdError);
+crate::types::error_chain::debug_as_text!(AccountIdError);
 
 /// The identifier of an OAuth client (RFC 6749 section 2.2): 1 to 2048 bytes of visible ASCII. It is compared byte for
 /// byte.
@@ -201,7 +201,7 @@ impl fmt::Display for ClientId {
 #[non_exhaustive]
 pub struct ClientIdError;
 
-crate::types::chain::debug_as_text!(ClientIdError);
+crate::types::error_chain::debug_as_text!(ClientIdError);
 
 #[cfg(test)]
 mod tests {

@@ -26,9 +26,9 @@
 
 pub mod authorization;
 pub mod callback;
-pub(crate) mod chain;
 pub mod client;
 pub mod clock;
+pub(crate) mod error_chain;
 pub mod id;
 pub mod pkce;
 pub mod random;

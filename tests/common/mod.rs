@@ -285,6 +285,14 @@ impl Answer {
         values[0].to_str().unwrap()
     }
 
+    /// Where a page sends the browser on to by itself.
+    pub fn goes_on_to(&self) -> &str {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        let url = self.header("refresh").strip_prefix("0;url=").unwrap();
+        assert!(self.text.contains("<a "), "a link for whoever is not sent on: {}", self.text);
+        url
+    }
+
     pub fn error(&self) -> &str {
         self.json["error"].as_str().unwrap_or_default()
     }
@@ -527,7 +535,7 @@ steps! {
         false sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
         false list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
         true revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
-        true record_uses(uses: &[(SessionId, Use)]) -> ();
+        true record_uses(uses: &[(SessionId, Use)], at: Timestamp) -> ();
     }
     RefreshTokenStore {
         false find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;

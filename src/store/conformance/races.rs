@@ -368,7 +368,7 @@ pub async fn racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle(
                 }
                 let last = Use::new(after(10 + i64::try_from(racer).unwrap()), None);
                 let uses: Vec<_> = ids.into_iter().map(|id| (id, last)).collect();
-                store.record_uses(&uses).await.unwrap();
+                store.record_uses(&uses, after(99)).await.unwrap();
                 0
             }
         });

@@ -146,7 +146,7 @@ statements! {
         RETURNING id, generation";
     record_uses = "UPDATE {sessions} AS session SET last_use_at = use.at, last_use_address = use.address \
         FROM {uses} AS use \
-        WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at) AND session.seq IN \
+        WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at OR last_use_at > $2) AND session.seq IN \
         (SELECT seq FROM {sessions} WHERE id IN (SELECT id FROM {uses} AS use) ORDER BY seq {for_update})";
 
     end_by_access = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND access = $3 \
