@@ -229,7 +229,9 @@ pub fn client_metadata(input: &[u8]) {
     let status = service::identify(input, REDIRECT);
     assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::SEE_OTHER), "{status}");
     if status == StatusCode::SEE_OTHER {
-        let document: serde_json::Value = serde_json::from_slice(input).unwrap();
+        // A value that is ignored may be one that this parser does not take, such as a number that is too large.
+        let text = str::from_utf8(input).unwrap();
+        let Ok(document) = serde_json::from_str::<serde_json::Value>(text) else { return };
         assert_eq!(document["client_id"], service::CLIENT);
         assert!(document["client_secret"].is_null() && document["client_name"].is_string());
         let mut uris = document["redirect_uris"].as_array().unwrap().iter().filter_map(|uri| uri.as_str());

@@ -34,8 +34,8 @@ const MOST_HEAD: usize = 16 * 1024;
 ///
 /// It follows no redirect, uses no proxy, sends no cookie, and reads a limited number of bytes. It needs TLS with a
 /// certificate that the system trusts. It looks a host up once, and connects to no other than the public addresses that
-/// it found: no loopback, private, link-local, shared, multicast, documentation or reserved address, in whatever spelling
-/// (draft-ietf-oauth-client-id-metadata-document section 6.5).
+/// it found: no loopback, private, link-local, shared, multicast, documentation or reserved address, in whatever
+/// spelling (draft-ietf-oauth-client-id-metadata-document section 6.5).
 ///
 /// It needs a Tokio runtime with I/O and time enabled.
 ///
@@ -67,8 +67,8 @@ impl HttpFetcher {
         Self::with(roots, "", remedy)
     }
 
-    /// A fetcher that trusts only these certificates of authorities, in PEM. For a company with an authority of its own,
-    /// and for tests.
+    /// A fetcher that trusts only these certificates of authorities, in PEM. For a company with an authority of its
+    /// own, and for tests.
     ///
     /// # Errors
     /// When `pem` has no certificate. The caller is at fault.
@@ -78,8 +78,8 @@ impl HttpFetcher {
         Self::with(roots, "trusting", "must be one or more certificates in PEM")
     }
 
-    /// Lets it also connect to the addresses of these networks, such as `10.1.0.0/16`, which are not public. For clients
-    /// inside of a company, and for tests.
+    /// Lets it also connect to the addresses of these networks, such as `10.1.0.0/16`, which are not public. For
+    /// clients inside of a company, and for tests.
     ///
     /// Whoever sends a browser to the service can then make it ask each host and port of these networks. It still needs
     /// TLS there, with a certificate for the name in the URL.

@@ -4,8 +4,8 @@
 //! registers the client. The service fetches it when a browser brings a request of the client, and caches it. MCP hosts
 //! prefer such ids to dynamic registration.
 //!
-//! The feature is on once [`AgentAuthBuilder::client_metadata`](crate::AgentAuthBuilder::client_metadata) has a fetcher.
-//! `HttpFetcher` (feature `cimd`) fetches from the internet, and refuses addresses that are not public. Implement
+//! The feature is on once [`AgentAuthBuilder::client_metadata`](crate::AgentAuthBuilder::client_metadata) has a
+//! fetcher. `HttpFetcher` (feature `cimd`) fetches from the internet, and refuses addresses that are not public. Implement
 //! [`Fetch`] to use an HTTP client of your own, or documents of your own.
 //!
 //! The rules are the same for every fetcher:
@@ -13,7 +13,8 @@
 //! * The media type is `application/json`, or ends in `+json`. A document has at most 5 KiB.
 //! * Its `client_id` is the URL, byte for byte. It has `client_name` and `redirect_uris`.
 //! * The client has no shared secret, and offers the method `none` at the token endpoint.
-//! * A document is cached as long as its server says, but at least 5 minutes and at most a day. Failures are not cached.
+//! * A document is cached as long as its server says, but at least 5 minutes and at most a day. Failures are not
+//!   cached.
 //! * Requests for one document that arrive together cause one fetch. Fetches are limited by time
 //!   ([`Limits::metadata_fetch`](crate::config::Limits)), in number at once (32), and by source
 //!   ([`Rates::metadata_fetches`](crate::config::Rates)).
@@ -70,11 +71,11 @@ pub const LONGEST: usize = 5 * 1024;
 
 /// Fetches client metadata documents.
 pub trait Fetch: Send + Sync + 'static {
-    /// Fetches the document at `url`: an `https` URL with a plain host and a path, without query, fragment and user name.
-    /// Whoever sends a browser to the service chooses it.
+    /// Fetches the document at `url`: an `https` URL with a plain host and a path, without query, fragment and user
+    /// name. Whoever sends a browser to the service chooses it.
     ///
-    /// An implementation follows no redirect, and accepts the status 200 only. It connects to public addresses only, and
-    /// checks the address to which it connects, not an earlier look-up of the name. It reads [`LONGEST`] bytes at most.
+    /// An implementation follows no redirect, and accepts the status 200 only. It connects to public addresses only,
+    /// and checks the address to which it connects, not an earlier look-up of the name. It reads [`LONGEST`] bytes at most.
     /// The future is dropped when the time is over.
     ///
     /// # Errors

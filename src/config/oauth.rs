@@ -35,8 +35,8 @@ pub struct OAuth {
     /// Whether the authorization server metadata is also served as `openid-configuration`, where some clients look
     /// first. Turn it off if the service has an OpenID provider there. Default: true.
     pub openid_configuration: bool,
-    /// Whether a client id may be the URL of a client metadata document (draft-ietf-oauth-client-id-metadata-document). It
-    /// needs [`client_metadata`](crate::AgentAuthBuilder::client_metadata) too. Default: true.
+    /// Whether a client id may be the URL of a client metadata document
+    /// (draft-ietf-oauth-client-id-metadata-document). It needs [`client_metadata`](crate::AgentAuthBuilder::client_metadata) too. Default: true.
     pub metadata_documents: bool,
     /// Hosts that such a URL may have, exactly; empty, the default: any.
     pub metadata_hosts: Vec<String>,
