@@ -8,22 +8,20 @@
 use std::{convert::Infallible, error::Error};
 
 use bytes::Bytes;
-use http::{
-    Request, Response, StatusCode,
-    header::{CONTENT_TYPE, LOCATION, SET_COOKIE},
-    request::Parts,
-};
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::Layer;
 use tower_agent_auth::{
     AgentAuth, Config,
-    accounts::{Accounts, AccountsError, SignedIn, cookie},
     guard::{AgentSession, Owner, Rule},
     store::MemoryStore,
-    types::{authorization::Account, id::AccountId},
 };
+
+#[path = "common/human.rs"]
+mod human;
+use human::OneHuman;
 
 /// The server, which the axum example has as well. It bounds connections, heads, bodies and idle time; hyper alone does not.
 #[path = "common/server.rs"]
@@ -66,7 +64,7 @@ async fn answer(request: Request<Body>) -> Result<Response<Full<Bytes>>, Infalli
     } else if let Some(owner) = extensions.get::<Owner>() {
         reply(StatusCode::OK, &json!({ "due": 0, "account": owner.account().id.as_str() }))
     } else if request.uri().path() == "/login" {
-        sign_in(request.uri().query().unwrap_or_default())
+        human::sign_in(request.uri().query().unwrap_or_default())
     } else {
         reply(StatusCode::NOT_FOUND, &json!({ "error": "not_found" }))
     })
@@ -76,41 +74,5 @@ fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    response
-}
-
-/// The only human, identified by a cookie that anybody can set. A real service checks its own sign-in here, as
-/// `examples/axum/login.rs` does.
-struct OneHuman;
-
-impl Accounts for OneHuman {
-    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
-        if cookie(&request.headers, "human") != Some("me") {
-            return Ok(None);
-        }
-        let id = AccountId::new("acct_1").map_err(AccountsError::new)?;
-        Ok(Some(SignedIn::new(Account::new(id, "me@example.com"), "the only browser session")))
-    }
-
-    fn login_url(&self, return_to: &str) -> String {
-        format!("/login?{return_to}")
-    }
-
-    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
-        Ok(true)
-    }
-}
-
-/// Signs in every caller, and redirects back to `return_to`, a path of this service.
-fn sign_in(return_to: &str) -> Response<Full<Bytes>> {
-    let local = return_to.starts_with('/') && !return_to[1..].starts_with(['/', '\\']);
-    let location = if local { return_to } else { "/agent/sessions" };
-    let mut response = reply(StatusCode::SEE_OTHER, &json!({ "signed_in": true }));
-    response
-        .headers_mut()
-        .insert(SET_COOKIE, http::HeaderValue::from_static("human=me; Path=/; HttpOnly; SameSite=Lax"));
-    if let Ok(location) = location.parse() {
-        response.headers_mut().insert(LOCATION, location);
-    }
     response
 }

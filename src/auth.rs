@@ -7,7 +7,7 @@ use crate::{
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
     ceremony::{self, Ceremony, CeremonyError},
-    config::Problem,
+    config::{self, Problem},
     dialect,
     endpoints::{Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
@@ -31,7 +31,10 @@ use crate::{
 #[derive(Clone)]
 pub struct AgentAuth {
     config: Config,
+    /// The guards of the resource that this value is for.
     shared: Arc<Shared>,
+    /// The guards of each resource, in the configuration's order.
+    guards: Arc<[Arc<Shared>]>,
     routes: Arc<RouteTable>,
     ceremony: Option<Ceremony>,
 }
@@ -62,6 +65,50 @@ impl AgentAuth {
         EndpointsLayer::new(Arc::clone(&self.routes))
     }
 
+    /// The same agent auth for another resource of the configuration. Its guards check tokens for that resource only,
+    /// its challenges name that resource's metadata, and its rules know only that resource's scopes. `id_or_path` is the
+    /// resource's identifier, or its path at the origin of the top-level resource.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, store::MemoryStore};
+    /// let config = Config::builder()
+    ///     .resource("https://example.com")
+    ///     .name("Example")
+    ///     .scope("projects:read", "See your projects", |scope| scope)
+    ///     .add_resource("/mcp", |resource| resource)
+    ///     .build()?;
+    /// let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build()?;
+    /// let api = auth.require("projects:read");
+    /// let mcp = auth.resource("/mcp").require("projects:read");
+    /// # Ok::<(), tower_agent_auth::ConfigError>(())
+    /// ```
+    ///
+    /// Guard a route with rules of the same `AgentAuth`: a rule names its resource's metadata in its challenge.
+    ///
+    /// # Panics
+    /// When the configuration has no such resource. [`try_resource`](Self::try_resource) returns an error instead.
+    #[must_use]
+    #[track_caller]
+    pub fn resource(&self, id_or_path: &str) -> Self {
+        expect_known(self.try_resource(id_or_path))
+    }
+
+    /// The same as [`resource`](Self::resource).
+    ///
+    /// # Errors
+    /// When the configuration has no such resource. The error lists those that it has.
+    pub fn try_resource(&self, id_or_path: &str) -> Result<Self, ConfigError> {
+        let known = self.config.resource_named(id_or_path);
+        let guards = known.and_then(|known| self.guards.iter().find(|guards| guards.resource().id() == known.id()));
+        let Some(shared) = guards.map(Arc::clone) else {
+            let all: Vec<&str> = self.config.resources().iter().map(config::Resource::id).collect();
+            let remedy =
+                format!("is no resource of the configuration; add it to `resources`, or use: {}", all.join(", "));
+            return Err(ConfigError::new(vec![Problem::new("resource", id_or_path, remedy)]));
+        };
+        Ok(Self { shared, ..self.clone() })
+    }
+
     /// Guards a route: an agent needs all of these scopes (separated by spaces).
     ///
     /// # Panics
@@ -69,7 +116,7 @@ impl AgentAuth {
     /// instead.
     #[track_caller]
     pub fn require(&self, scopes: &str) -> GuardLayer {
-        self.guard(expect_rule(self.all_of(scopes)))
+        self.guard(expect_known(self.all_of(scopes)))
     }
 
     /// Guards a route: an agent needs any of these scopes (separated by spaces).
@@ -78,7 +125,7 @@ impl AgentAuth {
     /// When a scope is not in the catalogue. [`any_of`](Self::any_of) returns an error instead.
     #[track_caller]
     pub fn require_any(&self, scopes: &str) -> GuardLayer {
-        self.guard(expect_rule(self.any_of(scopes)))
+        self.guard(expect_known(self.any_of(scopes)))
     }
 
     /// Guards a route that anybody may call, with or without an agent token. A request without a token passes; one with
@@ -130,7 +177,7 @@ impl AgentAuth {
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn all_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::all_of(&self.config, scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::all_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The rule that an agent needs any of these scopes (separated by spaces). Create it once, not for each request.
@@ -138,7 +185,15 @@ impl AgentAuth {
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn any_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::any_of(&self.config, scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::any_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
+    }
+
+    /// The rule that an agent needs a valid session, whatever its scopes. The challenge to a request without credentials
+    /// names the scopes of `request`.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn any_session(&self, request: &str) -> Result<Rule, ConfigError> {
+        Rule::any_session(&self.config, self.shared.resource(), request)
+            .map_err(|error| unusable("require", request, &error))
     }
 
     /// The configuration.
@@ -204,9 +259,9 @@ impl fmt::Debug for AgentAuth {
     reason = "documented: a route that nobody could ever pass is refused when the service is built"
 )]
 #[track_caller]
-fn expect_rule(rule: Result<Rule, ConfigError>) -> Rule {
-    match rule {
-        Ok(rule) => rule,
+fn expect_known<T>(known: Result<T, ConfigError>) -> T {
+    match known {
+        Ok(known) => known,
         Err(error) => panic!("{error}"),
     }
 }
@@ -314,6 +369,9 @@ impl AgentAuthBuilder {
         if ceremonies.is_some() && accounts.is_none() {
             missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
+        if cfg!(not(feature = "pages")) && config.dialects().contains(&crate::config::Dialect::OAuth) {
+            missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
+        }
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
             return Err(ConfigError::new(missing));
         };
@@ -353,8 +411,12 @@ impl AgentAuthBuilder {
             return Err(ConfigError::new(conflicts));
         }
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
-        let shared = Shared::new(&config, parts).map_err(|error| unusable("resource", "", &error))?;
-        Ok(AgentAuth { config, shared: Arc::new(shared), routes: Arc::new(routes), ceremony })
+        let guards = config.resources().iter().map(|resource| {
+            let shared = Shared::new(&config, resource, parts.clone());
+            shared.map(Arc::new).map_err(|error| unusable("resource", resource.id(), &error))
+        });
+        let guards = guards.collect::<Result<Arc<[Arc<Shared>]>, ConfigError>>()?;
+        Ok(AgentAuth { config, shared: Arc::clone(&guards[0]), guards, routes: Arc::new(routes), ceremony })
     }
 }
 

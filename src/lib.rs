@@ -65,6 +65,7 @@
 //! | `toml` | `Config::from_toml` | yes |
 //! | `axum` | a router and extractors for axum 0.8 | |
 //! | `tonic` | gRPC services of tonic 0.14: scopes by service and method | |
+//! | `mcp` | a guard for MCP servers: scopes by tool, resource, prompt and method | |
 //! | `pages` | the human's approval and sessions pages | |
 //! | `sqlite` | `SqliteStore`; needs Rust 1.94 | |
 //! | `postgres` | `PostgresStore`; needs Rust 1.94 | |
@@ -93,6 +94,9 @@ mod documents;
 pub mod endpoints;
 pub mod guard;
 mod http;
+#[cfg(feature = "mcp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mcp")))]
+pub mod mcp;
 pub mod observe;
 #[cfg(feature = "pages")]
 mod pages;

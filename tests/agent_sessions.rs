@@ -1111,7 +1111,7 @@ async fn g16_the_last_use_of_a_new_session_is_a_number() {
     assert!(works(&service, &own).await);
     let used = service.send(browse("ada", "/account/agent-sessions")).await.json;
     assert_eq!(used["sessions"][0]["last_used_at"], json!(START.after(common::SECOND).as_millis()));
-    service.auth.ceremony().unwrap().revoke_token(text(&own, "access_token")).await.unwrap();
+    service.auth.ceremony().unwrap().revoke_token(text(&own, "access_token"), None).await.unwrap();
     let ended = service.send(browse("ada", "/account/agent-sessions")).await.json;
     assert!(ended["sessions"][0]["last_used_at"].is_i64(), "of a session that has ended, too");
 }
@@ -1125,7 +1125,7 @@ async fn r82_what_was_revoked_meanwhile_is_not_shown_to_its_agent() {
     let found = ceremony.session(token.as_bytes()).await.unwrap().unwrap();
     let record = ceremony.own_record(&found).await.unwrap().unwrap();
     assert_eq!((&record.session, &record.client.name), (&found, &found.client));
-    ceremony.revoke_token(token).await.unwrap();
+    ceremony.revoke_token(token, None).await.unwrap();
     assert_eq!(ceremony.own_record(&found).await.unwrap(), None);
 }
 
@@ -1287,7 +1287,11 @@ async fn r63_the_page_says_what_is_new_and_how_the_access_is_handed_over() {
     let new = page(&finish_code()).await;
     assert!(new.contains("You have never let an agent of this name use this account."));
     assert!(new.contains("You take a code from this page to the agent."));
-    assert!(page(&interactive()).await.contains("Your browser takes it to http:&#x2f;&#x2f;127.0.0.1:43123."));
+    assert!(
+        page(&interactive())
+            .await
+            .contains("Your browser takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer.")
+    );
     assert!(new.contains("It lasts at most 90 days") && new.contains("if the agent does not use it for 30 days"));
 }
 

@@ -11,7 +11,17 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
-use tower_agent_auth::types::random::{OsRandom, Random, RandomError};
+use tower_agent_auth::{
+    accounts::SignedIn,
+    ceremony::{CeremonyError, Decision, Issued, Refreshing, Request as AccessRequest},
+    store::SessionRecordStore,
+    types::{
+        id::ClientId,
+        random::{OsRandom, Random, RandomError},
+        session::Redeemer,
+        text::HumanText,
+    },
+};
 
 mod common;
 use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request};
@@ -773,12 +783,14 @@ async fn b1_another_resource_is_an_invalid_target_at_the_start_of_every_dialect(
     let login = |resource: Value| json!({ "mode": "detached", "client_type": "cli", "resource": resource });
     for other in [
         "https://evil.example",
-        "https://api.example.com/",
+        "https://api.example.com//",
         "https://api.example.com/mcp",
         "https://api.example.com.evil.example",
         "https://api.example.com@evil.example",
         "http://api.example.com",
-        "HTTPS://API.EXAMPLE.COM",
+        "https://api.example.com:8443",
+        "https://api.example.com?",
+        "https://api.example.com#",
         " https://api.example.com",
         "/",
         "",
@@ -793,7 +805,9 @@ async fn b1_another_resource_is_an_invalid_target_at_the_start_of_every_dialect(
         assert_eq!(service.post("/agent-sessions/start", &login(wrong)).await.error(), "INVALID_REQUEST");
     }
     assert_eq!(service.store.writes(), 0, "nothing is kept of what is refused");
-    for own in [json!(common::ORIGIN), Value::Null] {
+    // How clients write the same identifier after they parsed it.
+    let spelled = ["https://api.example.com/", "HTTPS://API.EXAMPLE.COM", "https://api.example.com:443"];
+    for own in [Value::Null, json!(common::ORIGIN)].into_iter().chain(spelled.map(|own| json!(own))) {
         assert_eq!(service.post("/agent/auth", &claimed(own.clone())).await.status, StatusCode::CREATED);
         assert_eq!(service.post("/agent-sessions/start", &login(own)).await.status, StatusCode::CREATED);
     }
@@ -841,4 +855,139 @@ async fn b3_nothing_becomes_of_a_request_but_at_its_own_resource() {
     let token = issued.json["access_token"].as_str().unwrap();
     assert_eq!(own.get_as("/projects", token).await.status, StatusCode::OK);
     assert_eq!(other.get_as("/projects", token).await.error(), "invalid_token");
+}
+
+/// A session of the OAuth client with this id, or of an agent of another dialect.
+async fn session_of(service: &Service, client: Option<&ClientId>) -> Issued {
+    let ceremony = service.auth.ceremony().unwrap();
+    let request = AccessRequest::by(HumanText::new("Example Agent").unwrap()).client_id(client.cloned());
+    let asked = ceremony.request(request).await.unwrap();
+    let human = SignedIn::new(common::account("ada"), "browser");
+    let seen = ceremony.view(&asked.authorization.id, &human, None).await.unwrap();
+    assert_eq!(seen.authorization.client.id.as_ref(), client);
+    let scopes = seen.authorization.requested;
+    ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await.unwrap();
+    ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap()
+}
+
+/// A client, `None` for the other dialects, and everybody else who may present its tokens.
+fn clients() -> [(Option<ClientId>, Vec<Option<ClientId>>); 3] {
+    let id = |text: &str| Some(ClientId::new(text).unwrap());
+    let document = "https://agent.example/client.json";
+    let longest = "x".repeat(2_048);
+    [
+        (id(document), vec![None, id("https://agent.example/client.jso"), id("https://agent.example/CLIENT.json")]),
+        (id(&longest), vec![None, id(&longest[1..]), id(document)]),
+        (None, vec![id(document), id("null"), id("None")]),
+    ]
+}
+
+/// A stranger with a refresh token, current or used up, gets nothing and changes nothing (RFC 6749 section 6; L-1).
+#[tokio::test]
+async fn tk7_a_refresh_token_is_good_for_its_client_only() {
+    for (client, strangers) in clients() {
+        let service = Service::new();
+        let ceremony = service.auth.ceremony().unwrap();
+        let issued = session_of(&service, client.as_ref()).await;
+        let refresh = async |token: &str, client: Option<&ClientId>| {
+            let mut asked = Refreshing::new(token);
+            asked.client = client;
+            ceremony.refresh(&asked).await
+        };
+        let kept = async || service.store.find_record(&issued.record.session.id).await.unwrap().unwrap();
+        assert_eq!(kept().await.client.id, client);
+        let refused = async |token: &str| {
+            let (before, writes, events) = (kept().await, service.store.writes(), service.audit.names());
+            for stranger in &strangers {
+                let answer = refresh(token, stranger.as_ref()).await;
+                assert!(matches!(answer, Err(CeremonyError::InvalidRefresh)), "{client:?} {stranger:?} {answer:?}");
+            }
+            assert_eq!((kept().await, service.store.writes(), service.audit.names()), (before, writes, events));
+        };
+
+        let first = issued.refresh_token.expose();
+        refused(first).await;
+        let second = refresh(first, client.as_ref()).await.unwrap();
+        // Within the grace the stranger does not get the successor; after it, the session does not end.
+        refused(first).await;
+        assert_eq!(refresh(first, client.as_ref()).await.unwrap().access_token.expose(), second.access_token.expose());
+        service.clock.advance(120 * SECOND);
+        refused(first).await;
+        // Nor while the account may not be acted for: the client itself ends it.
+        service.accounts.inactive.lock().unwrap().push("ada".into());
+        refused(second.refresh_token.expose()).await;
+        service.accounts.inactive.lock().unwrap().clear();
+        let third = refresh(second.refresh_token.expose(), client.as_ref()).await.unwrap();
+        assert!(ceremony.session(third.access_token.expose().as_bytes()).await.unwrap().is_some());
+
+        // Only the client itself proves a replay.
+        assert!(refresh(first, client.as_ref()).await.is_err());
+        assert!(kept().await.revoked.is_some());
+        assert_eq!(service.audit.names().iter().filter(|name| **name == "reuse_detected").count(), 1);
+        refused(first).await;
+    }
+}
+
+/// A named client revokes its own tokens only (RFC 7009 section 2.1; L-7). Unknown tokens are fine (section 2.2).
+#[tokio::test]
+async fn rv1_a_client_revokes_no_token_of_another() {
+    for (client, strangers) in clients() {
+        let service = Service::new();
+        let ceremony = service.auth.ceremony().unwrap();
+        let issued = session_of(&service, client.as_ref()).await;
+        let mut asked = Refreshing::new(issued.refresh_token.expose());
+        asked.client = client.as_ref();
+        let second = ceremony.refresh(&asked).await.unwrap();
+        let used_up = issued.refresh_token.expose();
+        let tokens = [second.access_token.expose(), second.refresh_token.expose(), used_up];
+        let (writes, events) = (service.store.writes(), service.audit.names());
+        for stranger in strangers.iter().flatten() {
+            for token in tokens {
+                let answer = ceremony.revoke_token(token, Some(stranger)).await;
+                assert!(matches!(answer, Err(CeremonyError::WrongClient)), "{client:?} {stranger:?} {answer:?}");
+            }
+            for unknown in ["", "aas_", issued.access_token.expose(), &format!("{used_up}x")] {
+                ceremony.revoke_token(unknown, Some(stranger)).await.unwrap();
+            }
+        }
+        assert_eq!((service.store.writes(), service.audit.names()), (writes, events));
+        assert!(ceremony.session(tokens[0].as_bytes()).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn rv1_a_client_revokes_its_session_by_each_token_and_again() {
+    for (client, _) in clients() {
+        for chosen in 0..3 {
+            let service = Service::new();
+            let ceremony = service.auth.ceremony().unwrap();
+            let issued = session_of(&service, client.as_ref()).await;
+            let mut asked = Refreshing::new(issued.refresh_token.expose());
+            asked.client = client.as_ref();
+            let second = ceremony.refresh(&asked).await.unwrap();
+            let tokens = [second.access_token.expose(), second.refresh_token.expose(), issued.refresh_token.expose()];
+            for _ in 0..2 {
+                ceremony.revoke_token(tokens[chosen], client.as_ref()).await.unwrap();
+                assert!(ceremony.session(tokens[0].as_bytes()).await.unwrap().is_none(), "{client:?} {chosen}");
+            }
+            assert_eq!(service.audit.names().iter().filter(|name| **name == "revoked").count(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn rv1_a_store_that_fails_is_no_wrong_client() {
+    let service = Service::new();
+    let ceremony = service.auth.ceremony().unwrap();
+    let id = ClientId::new("agent-7").unwrap();
+    let issued = session_of(&service, Some(&id)).await;
+    for token in [issued.access_token.expose(), issued.refresh_token.expose()] {
+        for after in 0..2 {
+            service.store.break_after(after, common::Fault::Unavailable);
+            let failed = ceremony.revoke_token(token, Some(&id)).await.unwrap_err();
+            assert!(failed.is_unavailable(), "{failed:?}");
+            service.store.mend();
+        }
+    }
+    assert!(ceremony.session(issued.access_token.expose().as_bytes()).await.unwrap().is_some());
 }

@@ -400,12 +400,16 @@ async fn run(stage: &Stage, alone: bool, turns: Vec<Turn>) {
                 Step::RevokeSession(name) => revoke_session(stage, model, name, context).await,
                 Step::RevokeFirstAccessToken => {
                     let Some(session) = &mut model.session else { continue };
-                    stage.ceremony.revoke_token(&session.access[0]).await.unwrap();
+                    stage.ceremony.revoke_token(&session.access[0], None).await.unwrap();
                     session.revoked |= session.access.len() == 1;
                 }
                 Step::RevokeRefreshToken(index) => {
                     let Some(session) = &mut model.session else { continue };
-                    stage.ceremony.revoke_token(&session.refresh[index.index(session.refresh.len())]).await.unwrap();
+                    stage
+                        .ceremony
+                        .revoke_token(&session.refresh[index.index(session.refresh.len())], None)
+                        .await
+                        .unwrap();
                     session.revoked = true;
                 }
                 Step::RevokeAccount(name) => revoke_account(stage, &mut all, name, context).await,

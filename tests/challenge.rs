@@ -26,9 +26,15 @@ fn bare() -> String {
     format!("Bearer resource_metadata=\"{PRM}\"")
 }
 
+/// The challenge of `/projects` without an error.
+fn asking() -> String {
+    format!("{}, scope=\"projects:read\"", bare())
+}
+
+/// `/projects` was called without credentials.
 fn assert_bare_401(answer: &Answer, what: &str) {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{what}");
-    assert_eq!(answer.header("www-authenticate"), bare(), "{what}");
+    assert_eq!(answer.header("www-authenticate"), asking(), "{what}");
     assert_eq!(answer.error(), "unauthorized", "{what}");
 }
 
@@ -161,16 +167,22 @@ async fn r22_a_principal_comes_from_a_check_alone() {
 }
 
 #[tokio::test]
-async fn r23_without_credentials_the_challenge_is_bare_byte_for_byte() {
+async fn r23_without_credentials_the_challenge_names_metadata_and_scopes_byte_for_byte() {
     let service = Service::new();
     let answer = service.get("/projects").await;
     assert_bare_401(&answer, "none");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-store");
 
-    let service = Service::with(config().challenge_scope(true));
     let answer = service.get("/both").await;
     assert_eq!(answer.header("www-authenticate"), format!("{}, scope=\"projects:read projects:write\"", bare()));
+    // No scope opens it.
+    assert_eq!(service.get("/billing").await.header("www-authenticate"), bare());
+
+    let service = Service::with(config().challenge_scope(false));
+    for path in ["/projects", "/both", "/billing"] {
+        assert_eq!(service.get(path).await.header("www-authenticate"), bare(), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -247,10 +259,10 @@ async fn r27_challenges_of_the_inner_service_survive_and_ours_comes_first() {
         values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let two: &[&str] = &["Basic realm=\"x\"", "DPoP algs=\"ES256\""];
-    assert_eq!(challenges(StatusCode::UNAUTHORIZED, two).await, [bare(), two[0].into(), two[1].into()]);
+    assert_eq!(challenges(StatusCode::UNAUTHORIZED, two).await, [asking(), two[0].into(), two[1].into()]);
     let own: &[&str] = &["DPoP algs=\"ES256\", bearer realm=\"y\""];
     assert_eq!(challenges(StatusCode::UNAUTHORIZED, own).await, own);
-    assert_eq!(challenges(StatusCode::UNAUTHORIZED, &[]).await, [bare()]);
+    assert_eq!(challenges(StatusCode::UNAUTHORIZED, &[]).await, [asking()]);
     assert!(challenges(StatusCode::OK, &[]).await.is_empty());
     assert!(challenges(StatusCode::FORBIDDEN, &[]).await.is_empty());
 }

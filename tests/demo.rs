@@ -13,7 +13,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Command, Output, Stdio},
@@ -69,7 +69,7 @@ fn f_colours_follow_the_terminal_and_no_color() {
 
 #[test]
 fn f_versions_and_exit_codes_are_told() {
-    for name in ["axum", "agent"] {
+    for name in ["axum", "mcp", "agent"] {
         let version = run(name, &["--version"]);
         assert!(version.status.success() && text(&version.stdout).trim().ends_with(env!("CARGO_PKG_VERSION")));
         let help = text(&run(name, &["--help"]).stdout);
@@ -179,6 +179,38 @@ fn f_a_credential_that_could_not_be_kept_is_not_asked_for() {
         assert!(ended.said.contains(file.to_str().unwrap()) && ended.said.contains("--credential"), "{}", ended.said);
     }
     assert!(!demo.log().contains("name=\"requested\""), "nobody was asked");
+}
+
+#[test]
+fn the_mcp_demo_says_how_to_add_it_and_challenges_at_its_endpoint() {
+    let mut demo = Command::new(example("mcp"))
+        .args(["--listen", "127.0.0.1:0", "--store", "memory", "--public-url", "https://mcp.example.com/demo/"])
+        .args(["--log", "error"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stdout = BufReader::new(demo.stdout.take().unwrap());
+    while !said.ends_with("Ctrl-C.\n") {
+        assert!(stdout.read_line(&mut said).unwrap() > 0, "it ends early: {said}");
+    }
+    let address = said.lines().next().unwrap().strip_prefix("listening on ").unwrap();
+    let url = "https://mcp.example.com/demo/mcp";
+    for line in [
+        format!("claude mcp add --transport http demo-analytics {url}\n"),
+        format!("codex mcp add demo-analytics --url {url}\n"),
+        format!("code --add-mcp '{}'\n", json!({ "name": "demo-analytics", "type": "http", "url": url })),
+        format!("~/.cursor/mcp.json: {}\n", json!({ "mcpServers": { "demo-analytics": { "url": url } } })),
+        format!("gemini mcp add --transport http demo-analytics {url}\n"),
+    ] {
+        assert!(said.contains(&line), "{line} in {said}");
+    }
+    let refused = Http::new().get(&format!("{address}/demo/mcp"), None);
+    let metadata = r#"resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/demo/mcp""#;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").contains(metadata), "{}", refused.header("www-authenticate"));
+    demo.kill().unwrap();
+    demo.wait().unwrap();
 }
 
 #[test]

@@ -220,7 +220,10 @@ async fn r35_two_resources_have_a_document_each_and_their_challenges_name_it() {
     assert_eq!(get("/.well-known/oauth-protected-resource/nope").await.status, StatusCode::NOT_FOUND);
     assert_eq!(get("/.well-known/oauth-protected-resource/").await.status, StatusCode::NOT_FOUND);
     let challenge = mcp.get("/projects").await;
-    assert_eq!(challenge.header("www-authenticate"), format!("Bearer resource_metadata=\"{PRM}/mcp\""));
+    assert_eq!(
+        challenge.header("www-authenticate"),
+        format!("Bearer resource_metadata=\"{PRM}/mcp\", scope=\"projects:read\"")
+    );
 }
 
 #[tokio::test]

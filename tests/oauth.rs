@@ -588,3 +588,333 @@ async fn no_token_of_an_agent_opens_the_authorization_endpoint() {
     let answer = service.send(request).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 }
+
+/// Starts the login of a device. Answers what it was told.
+async fn start_device(service: &Service, login: &Login, more: &[(&str, &str)]) -> Answer {
+    let mut all = vec![("client_id", &*login.client)];
+    all.extend(more);
+    service.send(form("/oauth2/device_authorization", &all)).await
+}
+
+async fn poll(service: &Service, login: &Login, device_code: &str) -> Answer {
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    token(service, &[("grant_type", grant), ("device_code", device_code), ("client_id", &login.client)]).await
+}
+
+/// Types a code at the page. Answers where the browser is sent, and the form's browser.
+async fn type_code(service: &Service, human: &str, path: &str, code: &str) -> (Answer, Form) {
+    let page = service.send(browse(human, path)).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    let form = page.form(human);
+    (service.send(form.post("/oauth2/device", &[("code", code)])).await, form)
+}
+
+#[tokio::test]
+async fn x1_a_device_logs_in_by_the_code_that_its_human_types() {
+    let service = Service::with(oauth());
+    let login = Login::named(&service, "Television").await;
+    let started = start_device(&service, &login, &[("scope", "projects:read")]).await;
+    assert_eq!(started.status, StatusCode::OK, "{}", started.text);
+    assert_eq!(started.json["expires_in"], 600);
+    assert_eq!(started.json["interval"], 5);
+    let (device_code, user_code) = (text(&started.json, "device_code"), text(&started.json, "user_code"));
+    let verification = text(&started.json, "verification_uri");
+    assert_eq!(verification, "https://api.example.com/oauth2/device");
+    let link = text(&started.json, "verification_uri_complete").strip_prefix(ORIGIN).unwrap().to_owned();
+
+    let waiting = poll(&service, &login, device_code).await;
+    assert_eq!((waiting.status, waiting.error()), (StatusCode::BAD_REQUEST, "authorization_pending"));
+    assert_eq!(poll(&service, &login, device_code).await.error(), "slow_down");
+
+    // Who is not signed in comes back to the same code.
+    let signed_out = service.get(&link).await;
+    assert_eq!(signed_out.header("location"), format!("/login?next={link}"));
+    let linked = service.send(browse("ada", &link)).await;
+    assert!(linked.text.contains(&format!("value=\"{user_code}\"")), "{}", linked.text);
+
+    let typed = user_code.replace('-', " ").to_lowercase();
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", &typed).await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.text);
+    let path = sent.header("location").to_owned();
+    let page = service.send(browse_again(&browser, &path)).await;
+    assert!(page.text.contains(user_code), "the page shows the code to compare: {}", page.text);
+    let approval = Form { csrf: common::between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    let answer = service.send(approval.post(&path, &[("decision", "approve"), ("scope", "projects:read")])).await;
+    assert_eq!(answer.header("location"), path);
+
+    service.clock.advance(Duration::from_secs(11));
+    let stranger = Login::named(&service, "Stranger").await;
+    assert_eq!(poll(&service, &stranger, device_code).await.error(), "invalid_grant");
+    let done = poll(&service, &login, device_code).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert!(works(&service, text(&done.json, "access_token")).await);
+    let refreshed = login.refresh(&service, text(&done.json, "refresh_token"), &[]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+    assert_eq!(poll(&service, &login, device_code).await.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn x1_a_device_is_told_of_denial_and_expiry() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let started = start_device(&service, &login, &[]).await.json;
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;
+    let path = sent.header("location").to_owned();
+    let page = service.send(browse_again(&browser, &path)).await;
+    let approval = Form { csrf: common::between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    service.send(approval.post(&path, &[("decision", "deny")])).await;
+    assert_eq!(poll(&service, &login, text(&started, "device_code")).await.error(), "access_denied");
+
+    let started = start_device(&service, &login, &[]).await.json;
+    service.clock.advance(Duration::from_secs(601));
+    assert_eq!(poll(&service, &login, text(&started, "device_code")).await.error(), "expired_token");
+    assert_eq!(poll(&service, &login, "clm_x").await.error(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn x1_user_codes_are_not_guessed() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    for bad in ["", "BCDF-GHJK", "\"><script>", "ä".repeat(20).as_str()] {
+        let (answer, _) = type_code(&service, "ada", "/oauth2/device", bad).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{bad}");
+        assert!(!answer.text.contains("\"><script>"));
+    }
+    let started = start_device(&service, &login, &[]).await.json;
+    let code = text(&started, "user_code");
+    for _ in 0..6 {
+        type_code(&service, "ada", "/oauth2/device", "BCDF-GHJK").await;
+    }
+    let (answer, _) = type_code(&service, "ada", "/oauth2/device", code).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.headers.contains_key("retry-after"));
+    let (answer, _) = type_code(&service, "bob", "/oauth2/device", code).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "another account is not held up");
+    // A form of another site, or without its token, finds nothing.
+    let forged = Form { human: "ada".into(), csrf: "0.00".into(), cookie: "x=y".into() };
+    let answer = service.send(forged.post("/oauth2/device", &[("code", code)])).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn x1_a_device_code_is_good_at_the_token_endpoint_only() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let started = start_device(&service, &login, &[]).await.json;
+    let device_code = text(&started, "device_code");
+    let body = json!({ "claim_token": device_code });
+    for path in ["/agent/auth/claim", "/agent/auth/claim/complete"] {
+        assert_eq!(service.post(path, &body).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let pending = service.register(&[]).await;
+    assert_eq!(poll(&service, &login, &pending.claim_token).await.error(), "invalid_grant");
+
+    let off = Service::with(oauth().oauth(|oauth| oauth.device = false));
+    assert_eq!(start_device(&off, &login, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(off.send(browse("ada", "/oauth2/device")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(poll(&off, &login, device_code).await.error(), "unsupported_grant_type");
+    let metadata = off.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["device_authorization_endpoint"], Value::Null);
+}
+
+#[tokio::test]
+async fn x1_a_device_needs_no_redirect_uri() {
+    let service = Service::with(oauth());
+    let grants = json!(["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]);
+    let body = json!({ "client_name": "Television", "grant_types": grants });
+    let answer = service.post("/oauth2/register", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let login = Login {
+        client: text(&answer.json, "client_id").into(),
+        state: "s",
+        verifier: VERIFIER.into(),
+        extra: Vec::new(),
+    };
+    assert_eq!(start_device(&service, &login, &[]).await.status, StatusCode::OK);
+    assert_eq!(service.send(browse("ada", &login.url(&[]))).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn ru5_co1_the_page_says_where_the_answer_goes_and_what_is_known_of_the_client() {
+    let config = oauth().oauth(|oauth| {
+        let uris = ["https://app.example.com/callback"];
+        oauth.clients.push(tower_agent_auth::config::OAuthClient::new("ours", "Our App", &uris));
+        oauth.private_use_schemes = true;
+    });
+    let service = Service::with(config);
+    let page = async |login: &Login, redirect: &str| {
+        let arrived = service.send(browse("ada", &login.url(&[("redirect_uri", redirect)]))).await;
+        let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+        let form = Form { human: "ada".into(), csrf: String::new(), cookie };
+        service.send(browse_again(&form, arrived.header("location"))).await
+    };
+    let shown = page(&Login::of(&service).await, REDIRECT).await;
+    assert!(
+        shown.text.contains("takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer."),
+        "{}",
+        shown.text
+    );
+    assert!(shown.text.contains("not verified"));
+    let policy = shown.header("content-security-policy");
+    assert!(policy.contains("form-action 'self' http://127.0.0.1:43123/callback"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"));
+
+    let ours = Login { client: "ours".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let shown = page(&ours, "https://app.example.com/callback").await;
+    assert!(shown.text.contains("takes it to https:&#x2f;&#x2f;app.example.com."), "{}", shown.text);
+    assert!(shown.text.contains("Registered by Example Analytics") && !shown.text.contains("not verified"));
+
+    let body = json!({ "client_name": "Editor", "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"] });
+    let client = text(&service.post("/oauth2/register", &body).await.json, "client_id").to_owned();
+    let editor = Login { client, state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let shown = page(&editor, "cursor://anysphere.cursor-mcp/oauth/callback").await;
+    assert!(shown.text.contains("the app that opens cursor: links"), "{}", shown.text);
+    assert!(shown.header("content-security-policy").contains("form-action 'self' cursor:"));
+}
+
+#[tokio::test]
+async fn su1_a_step_up_shows_what_is_new_and_ends_no_other_session() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let first = login.tokens(&service).await;
+    let more = Login { verifier: "c".repeat(43), ..Login::of(&service).await };
+    let more = more.with("scope", "projects:read analytics:read projects:write");
+    assert_eq!(more.client, login.client, "the same metadata is the same client");
+    let arrived = service.send(browse("ada", &more.url(&[]))).await;
+    let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+    let form = Form { human: "ada".into(), csrf: String::new(), cookie };
+    let page = service.send(browse_again(&form, arrived.header("location"))).await;
+    assert_eq!(page.text.matches("It has this already").count(), 2, "{}", page.text);
+    assert_eq!(page.text.matches(">New<").count(), 1);
+    // Another account's page says nothing of it.
+    let (_, other) = more.open(&service, "bob").await;
+    assert!(!other.csrf.is_empty());
+
+    // Denied: the old session stays. Approved: it stays too, beside the new one.
+    let denied = more.decide(&service, "ada", &[("decision", "deny")]).await;
+    assert_eq!(parameter(&denied, "error"), "access_denied");
+    assert!(works(&service, text(&first, "access_token")).await);
+    let wider = Login { verifier: "d".repeat(43), ..more };
+    let scopes = [("decision", "approve"), ("scope", "projects:read"), ("scope", "projects:write")];
+    let code = parameter(&wider.decide(&service, "ada", &scopes).await, "code");
+    let second = wider.redeem(&service, &code, &[]).await.json;
+    assert_eq!(second["scope"], "projects:read projects:write");
+    assert!(
+        works(&service, text(&first, "access_token")).await && works(&service, text(&second, "access_token")).await
+    );
+}
+
+#[tokio::test]
+async fn g1_rs8_a_token_is_good_at_the_resource_that_it_was_asked_for() {
+    let config =
+        oauth().add_resource("/mcp", |resource| resource.name("Example for assistants").scopes("projects:read"));
+    let service = Service::with(config);
+    let metadata = service.get("/.well-known/oauth-protected-resource/mcp").await.json;
+    assert_eq!(metadata["resource"], "https://api.example.com/mcp");
+    let mcp = Login::of(&service).await.with("resource", "https://api.example.com/mcp/");
+    let sent_to = mcp.decide(&service, "ada", &[("decision", "approve"), ("scope", "projects:read")]).await;
+    let code = parameter(&sent_to, "code");
+    let wrong = mcp.redeem(&service, &code, &[("resource", ORIGIN)]).await;
+    assert_eq!(wrong.error(), "invalid_target", "{}", wrong.text);
+    let tokens = mcp.redeem(&service, &code, &[("resource", "HTTPS://API.example.com/mcp")]).await.json;
+    assert_eq!(tokens["resource"], "https://api.example.com/mcp");
+    assert_eq!(tokens["scope"], "projects:read");
+    let access = text(&tokens, "access_token");
+    assert!(!works(&service, access).await, "the guards of the API refuse it");
+    let refresh = text(&tokens, "refresh_token");
+    assert_eq!(mcp.refresh(&service, refresh, &[("resource", ORIGIN)]).await.error(), "invalid_target");
+    assert_eq!(
+        mcp.refresh(&service, refresh, &[("resource", "https://api.example.com/mcp")]).await.status,
+        StatusCode::OK
+    );
+    let scope =
+        Login::of(&service).await.url(&[("resource", "https://api.example.com/mcp"), ("scope", "projects:write")]);
+    assert_eq!(parameter(service.send(browse("ada", &scope)).await.header("location"), "error"), "invalid_scope");
+}
+
+/// A resource server's question about a token.
+async fn introspect(service: &Service, server: &str, secret: &str, token: &str) -> Answer {
+    let mut request = form("/oauth2/introspect", &[("token", token)]);
+    let basic = data_encoding::BASE64.encode(format!("{server}:{secret}").as_bytes());
+    request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
+    service.send(request).await
+}
+
+#[tokio::test]
+async fn in1_a_resource_server_learns_of_tokens_for_its_own_resource_only() {
+    use tower_agent_auth::config::ResourceServer;
+    const SECRET: &str = "a secret of 32 random characters";
+    let hash = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(SECRET));
+    let config = oauth().add_resource("/mcp", |resource| resource.scopes("projects:read"));
+    let config = config.oauth(|oauth| {
+        oauth.resource_servers.push(ResourceServer::new("api", &hash, &[ORIGIN]));
+        oauth.resource_servers.push(ResourceServer::new("mcp", &hash.to_uppercase(), &["/mcp"]));
+    });
+    let service = Service::with(config);
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["introspection_endpoint"], "https://api.example.com/oauth2/introspect");
+    let login = Login::of(&service).await;
+    let tokens = login.tokens(&service).await;
+    let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
+    let answer = introspect(&service, "api", SECRET, access).await;
+    assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::OK, "no-store"));
+    for (field, value) in [
+        ("active", json!(true)),
+        ("scope", json!("analytics:read projects:read")),
+        ("client_id", json!(login.client)),
+        ("sub", json!("acct_ada")),
+        ("aud", json!(ORIGIN)),
+        ("iss", json!(ORIGIN)),
+        ("iat", json!(common::START.as_millis() / 1_000)),
+        ("exp", json!(common::START.as_millis() / 1_000 + 3_600)),
+        ("token_type", json!("Bearer")),
+        ("agent", json!({ "name": "Example Host", "client": login.client })),
+    ] {
+        assert_eq!(answer.json[field], value, "{field}");
+    }
+    let inactive = json!({ "active": false });
+    for (server, token) in [("mcp", access), ("api", refresh), ("api", "aas_x"), ("api", "x")] {
+        assert_eq!(introspect(&service, server, SECRET, token).await.json, inactive, "{server}");
+    }
+    for (server, secret) in [("api", "wrong"), ("api", ""), ("", SECRET), ("other", SECRET), ("api", &*hash)] {
+        let answer = introspect(&service, server, secret, access).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{server}");
+        assert!(answer.header("www-authenticate").starts_with("Basic "));
+    }
+    let in_body = [("token", access), ("client_id", "api"), ("client_secret", SECRET)];
+    assert_eq!(service.send(form("/oauth2/introspect", &in_body)).await.json["active"], true);
+    let nobody = service.send(form("/oauth2/introspect", &[("token", access)])).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+
+    service.store.break_after(0, common::Fault::Unavailable);
+    assert_eq!(introspect(&service, "api", SECRET, access).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.store.mend();
+    service.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(introspect(&service, "api", SECRET, access).await.json, inactive, "it has expired");
+    let next = login.refresh(&service, refresh, &[]).await.json;
+    let next = text(&next, "access_token");
+    assert_eq!(introspect(&service, "api", SECRET, next).await.json["active"], true);
+    service.send(form("/oauth2/revoke", &[("token", next)])).await;
+    assert_eq!(introspect(&service, "api", SECRET, next).await.json, inactive, "it was revoked");
+
+    assert_eq!(Service::with(oauth()).send(form("/oauth2/introspect", &[])).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn l7_a_client_revokes_its_own_tokens_only() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let stranger = Login::named(&service, "Stranger").await;
+    let tokens = login.tokens(&service).await;
+    for field in ["access_token", "refresh_token"] {
+        let parameters = [("token", text(&tokens, field)), ("client_id", &*stranger.client)];
+        let answer = service.send(form("/oauth2/revoke", &parameters)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+        assert!(works(&service, text(&tokens, "access_token")).await);
+    }
+    let unknown = service.send(form("/oauth2/revoke", &[("token", "aas_x"), ("client_id", &login.client)])).await;
+    assert_eq!(unknown.status, StatusCode::OK, "RFC 7009 section 2.2");
+    let parameters = [("token", text(&tokens, "refresh_token")), ("token_type_hint", "access_token")];
+    assert_eq!(service.send(form("/oauth2/revoke", &parameters)).await.status, StatusCode::OK);
+    assert!(!works(&service, text(&tokens, "access_token")).await);
+}

@@ -1022,3 +1022,42 @@ async fn a14_only_danger_is_a_warning_and_one_network_is_one_place() {
     let spoof = page("Example Analytics support", "192.0.2.7", "192.0.2.7").await;
     assert!(warned(&spoof), "{spoof}");
 }
+
+/// Whose metadata document a client's id is stands beside the name of its sessions, and of what it has not collected.
+#[tokio::test]
+async fn the_host_of_a_metadata_document_stands_beside_the_name() {
+    use tower_agent_auth::{
+        accounts::SignedIn,
+        ceremony::{Decision, Request as AccessRequest},
+        types::{id::ClientId, session::Redeemer, text::HumanText},
+    };
+    for (id, shown) in [
+        (Some("https://agent.example:8443/client.json?x=<b>"), Some("agent.example")),
+        (Some("https://agent.example@evil.example/client.json"), None),
+        (Some("<script>alert(1)</script>"), None),
+        (Some("agent-7"), None),
+        (None, None),
+    ] {
+        let service = Service::new();
+        let ceremony = service.auth.ceremony().unwrap();
+        let human = SignedIn::new(account("ada"), "browser");
+        for collects in [true, false] {
+            let id = id.map(|id| ClientId::new(id).unwrap());
+            let request = AccessRequest::by(HumanText::new("Example Agent").unwrap()).client_id(id);
+            let asked = ceremony.request(request).await.unwrap();
+            ceremony.view(&asked.authorization.id, &human, None).await.unwrap();
+            let approve = Decision::Approve(asked.authorization.requested.clone());
+            ceremony.decide(&asked.authorization.id, &human, approve).await.unwrap();
+            if collects {
+                ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap();
+            }
+        }
+        let page = service.send(browse("ada", "/sessions")).await.text;
+        let headings: Vec<&str> =
+            page.match_indices("<h3>").map(|(at, _)| between(&page[at..], "<h3>", "</h3>")).collect();
+        let host = shown.map(|host| format!(" <span class=\"soft small\"><bdi>{host}</bdi></span>"));
+        let expected = format!("“<bdi>Example Agent</bdi>”{}", host.unwrap_or_default());
+        assert_eq!(headings, [&*expected, &*expected], "{id:?}");
+        assert!(!page.contains("client.json") && !page.contains("<script>alert") && !page.contains("agent-7"));
+    }
+}

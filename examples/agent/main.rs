@@ -230,6 +230,8 @@ impl Resource {
 struct AuthorizationServer {
     issuer: String,
     resource: Option<String>,
+    /// All resources, if there are several (RFC 9728 section 4).
+    protected_resources: Option<Vec<String>>,
     revocation_endpoint: Option<String>,
     agent_auth: AgentAuthBlock,
 }
@@ -272,7 +274,12 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     }
     // RFC 9728 section 7.4: a malicious resource may name another's authorization server to obtain a token for that
     // one.
-    if server.resource.as_ref().is_some_and(|known| *known != resource.resource) {
+    let known = match (&server.protected_resources, &server.resource) {
+        (Some(all), _) => all.contains(&resource.resource),
+        (None, Some(one)) => *one == resource.resource,
+        (None, None) => true,
+    };
+    if !known {
         return Err(format!("{issuer} does not give access to {}", resource.resource).into());
     }
     let AgentAuthBlock { register_uri, claim_uri, claim_complete_uri, agent_sessions, .. } = &server.agent_auth;

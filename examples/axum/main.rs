@@ -6,9 +6,10 @@
 //!
 //! Read `routes.rs` first: it sets the rule of each route, which is all that a service adds to its router. `login.rs`
 //! identifies the signed-in human. The rest is common to any service: options, data, errors, logs, metrics, and the server
-//! in `examples/common`, with its bounds on what clients can hold.
+//! in `examples/common`, with its bounds on what clients can hold. `examples/mcp` shares it.
 
 mod data;
+mod demo;
 mod error;
 mod logging;
 mod login;
@@ -23,103 +24,30 @@ mod stores;
 #[path = "../common/terminal.rs"]
 mod terminal;
 
-use std::{error::Error, io::Write, net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use clap::Parser;
-use tokio::net::TcpListener;
-use tower::{ServiceExt, service_fn};
-use tower_agent_auth::{AgentAuth, Config, audit::TracingAudit};
+use tower_agent_auth::Config;
 
-use crate::{
-    data::Data,
-    login::Login,
-    logins::Logins,
-    options::{Options, Store},
-};
+/// What `--help` says.
+const ABOUT: &str = "A demo web analytics API for which AI agents can ask their human for access";
+/// The built-in configuration.
+const CONFIG: &str = include_str!("agent-auth.toml");
+/// The path of the resource, below the public URL.
+const RESOURCE: &str = "";
+const START_PAGE: &str = include_str!("start.html");
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
-    logging::start(options.log);
-    match run(&options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Whatever the log level is. The cause of each of these errors is in its text.
-            let _ = writeln!(std::io::stderr(), "error: {}", logging::causes(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    demo::main(routes::app, announce).await
 }
 
-async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    if let Some(from) = &options.copy_from {
-        return copy(from, &options.store).await;
-    }
-    let listen = options.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
-    let address = listener.local_addr()?;
-    let config = options.config(address)?;
-    let metrics = metrics::start(options.metrics).await.map_err(|error| format!("can't serve metrics: {error}"))?;
-    let login = Login::new(&config, Logins::open(&options.store)?)?;
-    let auth = agent_auth(config, &options.store, login.clone()).await?;
-    let app = routes::app(&auth, login, Data::default())?;
-
-    announce(&options::own_url(address), auth.config());
-    if let Some(metrics) = &metrics {
-        writeln!(std::io::stdout(), "Metrics are at http://{}/metrics\n", metrics.address())?;
-    }
-    let (served, stopped) = tokio::sync::oneshot::channel::<()>();
-    let housekeeping = tokio::spawn(async move { auth.housekeeping(async { drop(stopped.await) }).await });
-    server::serve(listener, options.limits(), with_connect_info(app), server::asked_to_stop()).await;
-    drop((served, metrics));
-    Ok(housekeeping.await?)
-}
-
-/// Gives the router the peer's address as `axum::serve` does.
-fn with_connect_info(
-    app: Router,
-) -> impl tower::Service<
-    http::Request<server::Body>,
-    Response = axum::response::Response,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
-    service_fn(move |request: http::Request<server::Body>| {
-        let mut request = request.map(Body::new);
-        if let Some(peer) = request.extensions().get::<SocketAddr>().copied() {
-            request.extensions_mut().insert(ConnectInfo(peer));
-        }
-        app.clone().oneshot(request)
-    })
-}
-
-async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<AgentAuth, Box<dyn Error>> {
-    let builder = AgentAuth::builder(config)
-        .accounts(login)
-        .audit(TracingAudit)
-        .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
-    Ok(stores::with_store(builder, store).await?.build()?)
-}
-
-/// Copies everything and prints the counts.
-async fn copy(from: &Store, to: &Store) -> Result<(), Box<dyn Error>> {
-    let copied = stores::copy(from, to).await?;
-    let (sessions, authorizations) = (copied.sessions, copied.authorizations);
-    writeln!(std::io::stdout(), "copied {sessions} sessions and {authorizations} authorizations that were not there")?;
-    Ok(())
-}
-
-/// Prints the demo's URL, and what to try.
-fn announce(url: &str, config: &Config) {
+/// Says what to try.
+fn announce(config: &Config) -> String {
     let name = config.name();
     let resource = config.resource().trim_end_matches('/');
     let [auth_md, login, sessions] = ["/auth.md", login::PATH, config.sessions_path()].map(|path| config.url(path));
-    let text = format!(
-        "listening on {url}
-
+    format!(
+        "\
 This is {name}. Try, in this order:
 
   be refused, and see where to ask   curl -i {resource}/projects
@@ -127,11 +55,6 @@ This is {name}. Try, in this order:
   be an agent                        cargo run --example agent -- {resource}/projects
   sign in, with any password         {login}
   see and revoke what agents have    {sessions}
-
-Stop it with Ctrl-C.
 "
-    );
-    // Errors are ignored: stdout may be closed.
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    )
 }

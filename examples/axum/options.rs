@@ -16,14 +16,13 @@ use tower_agent_auth::{Config, ConfigBuilder};
 
 use crate::server::Limits;
 
-const BUILT_IN: &str = include_str!("agent-auth.toml");
 const EXIT_CODES: &str = "Exit codes: 0 after it was stopped, 1 when it can't start, 2 for a wrong command line.";
 /// The time-outs of connections that are accepted.
 const TIME_OUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(500 * 24 * 3_600);
 
-/// A demo web analytics API for which AI agents can ask their human for access
+/// The options of both demos.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, about = crate::ABOUT, long_about = None, after_help = EXIT_CODES)]
 pub(crate) struct Options {
     /// The listening address; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -118,15 +117,15 @@ impl Options {
             Some(file) => {
                 fs::read_to_string(file).map_err(|error| format!("can't read {}: {error}", file.display()))?
             }
-            None => BUILT_IN.to_owned(),
+            None => crate::CONFIG.to_owned(),
         };
         let mut builder = ConfigBuilder::from_toml(&text);
         if let Some(url) = &self.public_url {
             let url = url.trim_end_matches('/');
-            builder = builder.resource(url).issuer(url);
+            builder = builder.resource(&resource(url)).issuer(url);
         } else if !names_resource(&text) {
             let url = localhost_url(address);
-            builder = builder.resource(&url).issuer(&url);
+            builder = builder.resource(&resource(&url)).issuer(&url);
         }
         if let Some(path) = &self.mount_path {
             builder = builder.mount_path(path);
@@ -147,6 +146,11 @@ impl Options {
         let connections_per_address = if self.no_limits { connections } else { self.connections_per_address.get() };
         Limits { connections, connections_per_address, idle: self.idle_timeout, transfer: self.transfer_timeout }
     }
+}
+
+/// The resource of the demo with this public URL.
+fn resource(url: &str) -> String {
+    format!("{url}{}", crate::RESOURCE)
 }
 
 fn names_resource(text: &str) -> bool {

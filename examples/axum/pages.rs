@@ -23,7 +23,7 @@ impl Pages {
         let mut templates = Environment::new();
         templates.add_template("base.html", include_str!("base.html"))?;
         templates.add_template("login.html", include_str!("login.html"))?;
-        templates.add_template("start.html", include_str!("start.html"))?;
+        templates.add_template("start.html", crate::START_PAGE)?;
         let service = context! {
             name => config.name().to_owned(),
             resource => config.resource().trim_end_matches('/').to_owned(),

@@ -1,6 +1,6 @@
 //! The routes of the API, each with its rule: the scopes that an agent needs, or owner-only.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -8,14 +8,13 @@ use axum::{
         DefaultBodyLimit, Path, Query, State,
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
-    http::{Method, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    http::{Method, StatusCode, header},
     routing::{delete, get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_agent_auth::{
-    AgentAuth, Config, ConfigError,
+    AgentAuth, ConfigError,
     guard::{AgentSession, GuardLayer, Owner},
 };
 use tower_http::{
@@ -25,6 +24,7 @@ use tower_http::{
 
 use crate::{
     data::{self, Data, Full, Project},
+    demo::{below, panicked},
     error::ApiError,
     logging,
     login::Login,
@@ -85,17 +85,6 @@ fn cors() -> CorsLayer {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER])
         .max_age(Duration::from_secs(3_600))
-}
-
-/// Nests the routes where requests for the path of `url` arrive.
-fn below(config: &Config, url: &str, routes: Router) -> Result<Router, axum::http::uri::InvalidUri> {
-    let url: Uri = url.parse()?;
-    let path = config.arriving_path(url.path().trim_end_matches('/'));
-    Ok(if path.is_empty() { routes } else { Router::new().nest(&path, routes) })
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    ApiError::internal().into_response()
 }
 
 async fn health() -> Json<Value> {

@@ -165,16 +165,27 @@ pub fn configuration(input: &[u8]) {
     for config in [Config::from_toml(text), Config::from_json(text)].into_iter().flatten() {
         let named = config.protected_resource_metadata_url();
         // Whether a name of this kind is a good one is the business of whoever resolves it.
-        if named.contains("xn--") {
+        let is_encoded = |url: &str| url.contains("xn--");
+        if is_encoded(config.issuer()) || config.resources().iter().any(|resource| is_encoded(resource.id())) {
             continue;
         }
         let metadata = Url::parse(&named).unwrap_or_else(|error| panic!("{named} is no URL: {error}"));
         assert_eq!(metadata.as_str(), named, "an identifier has one spelling");
         let auth = AgentAuth::builder(config).checks_only(MemoryStore::new()).build();
         let Ok(auth) = auth else { continue };
-        let mut request = Request::new(Full::<Bytes>::default());
-        *request.uri_mut() = metadata.path().parse().unwrap();
-        assert_eq!(run(status_of(service::documents(&auth), request)), StatusCode::OK);
+        let own = [auth.config().issuer(), auth.config().resource()].map(|url| Url::parse(url).unwrap().origin());
+        for resource in auth.config().resources() {
+            let id = resource.id();
+            let found = [auth.config().find_resource(id), auth.config().resource_of(id)];
+            assert!(found.iter().all(|found| found.is_some_and(|found| found.id() == id)), "{id}: {found:?}");
+            // A resource of another origin has its document at its own service.
+            let url = Url::parse(&resource.protected_resource_metadata_url()).unwrap();
+            if own.contains(&url.origin()) {
+                let mut request = Request::new(Full::<Bytes>::default());
+                *request.uri_mut() = auth.config().arriving_path(url.path()).parse().unwrap();
+                assert_eq!(run(status_of(service::documents(&auth), request)), StatusCode::OK, "{url}");
+            }
+        }
         let challenge = run(service::challenge(&auth));
         let read = Challenge::parse(&challenge).unwrap();
         assert_eq!(read[0].parameter("resource_metadata"), Some(metadata.as_str()), "{challenge}");

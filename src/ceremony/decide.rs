@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// How many of the account's last sessions are compared with a new request.
+const REMEMBERED: usize = 50;
+
 /// A human's decision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -44,6 +47,9 @@ pub struct View {
     pub state: State,
     /// Warnings for the human.
     pub warnings: Vec<Warning>,
+    /// The scopes that this OAuth client already has from this account at this resource, in any of its sessions. An
+    /// approval adds a session and ends none.
+    pub held: ScopeSet,
     /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
     pub can_release: bool,
 }
@@ -127,12 +133,15 @@ impl Ceremony {
         }
         self.check_account(&authorization, account)?;
         let mut warnings = self.warnings(&authorization.client, browser);
+        let mut held = ScopeSet::default();
         if authorization.state_at(now) == State::Pending {
-            warnings.extend(self.novelty(&authorization.client, account).await?);
+            let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
+            warnings.extend(novelty(&authorization.client, &sessions));
+            held = self.held(&authorization, &sessions);
         }
         let flow = KnownFlow::of(&authorization)?;
         let can_release = self.releasable(&authorization, &approver)?.is_some();
-        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, can_release })
+        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, held, can_release })
     }
 
     /// Whether the browser of this human can release a request, be it bound to their account or to another: it is
@@ -375,7 +384,9 @@ impl Ceremony {
         let (prefixes, lifetimes, random) = (self.config.prefixes(), self.config.lifetimes(), &*self.random);
         let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
-            KnownFlow::Claim | KnownFlow::Detached { finish_code: false, .. } => (None, until),
+            KnownFlow::Claim | KnownFlow::Device { .. } | KnownFlow::Detached { finish_code: false, .. } => {
+                (None, until)
+            }
             KnownFlow::Browser { code, .. } | KnownFlow::AuthorizationCode { code, .. } => {
                 let (secret, salt) = approver.new_code(&prefixes.exchange, id, random)?;
                 let expires_at = now.after(lifetimes.exchange_code);
@@ -402,16 +413,12 @@ impl Ceremony {
         }
     }
 
-    /// The warning if the account has no sessions, or none of a client of this name.
-    async fn novelty(&self, client: &Client, account: &Account) -> Result<Option<Warning>, CeremonyError> {
-        const REMEMBERED: usize = 50;
-        let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
-        let known = |session: &SessionRecord| session.client.name == client.name && session.client.kind == client.kind;
-        Ok(match sessions.iter().any(known) {
-            true => None,
-            false if sessions.is_empty() => Some(Warning::FirstAgent),
-            false => Some(Warning::NewClient),
-        })
+    /// The scopes of the client's active sessions.
+    fn held(&self, authorization: &AuthorizationRequest, sessions: &[SessionRecord]) -> ScopeSet {
+        let (id, now) = (&authorization.client.id, self.now());
+        let of_client = sessions.iter().filter(|record| id.is_some() && record.client.id == *id);
+        let active = of_client.filter(|record| record.is_alive(&authorization.resource, now));
+        active.flat_map(|record| record.granted.iter().cloned()).collect()
     }
 
     fn warnings(&self, client: &Client, browser: Option<IpAddr>) -> Vec<Warning> {
@@ -432,5 +439,15 @@ impl Ceremony {
             (Warning::OtherAddress, elsewhere),
         ];
         all.into_iter().filter_map(|(warning, holds)| holds.then_some(warning)).collect()
+    }
+}
+
+/// The warning if the account has no sessions, or none of a client of this name.
+fn novelty(client: &Client, sessions: &[SessionRecord]) -> Option<Warning> {
+    let known = |session: &SessionRecord| session.client.name == client.name && session.client.kind == client.kind;
+    match sessions.iter().any(known) {
+        true => None,
+        false if sessions.is_empty() => Some(Warning::FirstAgent),
+        false => Some(Warning::NewClient),
     }
 }

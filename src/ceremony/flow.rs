@@ -76,6 +76,12 @@ pub enum KnownFlow {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<Code<Exchange>>,
     },
+    /// Device authorization grant (RFC 8628): the device polls and redeems with its device code, by which the request is
+    /// looked up. The human finds the request by the code that the device shows.
+    Device {
+        /// The code that the device shows, and that its human compares.
+        user_code: String,
+    },
     /// The human passes the finish code to the agent, which redeems it with its poll token.
     FinishCode {
         /// The digest of the poll token.
@@ -163,6 +169,7 @@ impl KnownFlow {
             Self::Browser { .. } => "browser",
             Self::Detached { .. } => "detached",
             Self::AuthorizationCode { .. } => "authorization_code",
+            Self::Device { .. } => "device",
             Self::FinishCode { .. } => "finish_code",
         }
     }
@@ -175,6 +182,7 @@ impl KnownFlow {
             | Self::Browser { .. }
             | Self::Detached { .. }
             | Self::AuthorizationCode { .. }
+            | Self::Device { .. }
             | Self::FinishCode { .. } => Redemption::Once,
         }
     }
@@ -183,7 +191,7 @@ impl KnownFlow {
     #[must_use]
     pub const fn poll(&self) -> Option<&Digest<Poll>> {
         match self {
-            Self::Claim | Self::AuthorizationCode { .. } => None,
+            Self::Claim | Self::AuthorizationCode { .. } | Self::Device { .. } => None,
             Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll, .. } => Some(poll),
         }
     }
@@ -213,7 +221,7 @@ impl KnownFlow {
     pub const fn finish_code(&self) -> Option<&Code<Finish>> {
         match self {
             Self::Detached { code, .. } | Self::FinishCode { code, .. } => code.as_ref(),
-            Self::Claim | Self::Browser { .. } | Self::AuthorizationCode { .. } => None,
+            Self::Claim | Self::Browser { .. } | Self::AuthorizationCode { .. } | Self::Device { .. } => None,
         }
     }
 }
@@ -414,6 +422,7 @@ mod tests {
             KnownFlow::Detached { poll, exchange, finish_code: false, code: None },
             KnownFlow::Detached { poll, exchange, finish_code: true, code: Some(finish) },
             KnownFlow::FinishCode { poll, code: None },
+            KnownFlow::Device { user_code: "BCDF-GHJK".into() },
             KnownFlow::AuthorizationCode {
                 redirect_uri: RedirectUri::from_stored("cursor://x/cb?a=b"),
                 state: Some("&=%#é\0".into()),

@@ -6,6 +6,7 @@
 //! | request, status | the agent, by claim token | `request` |
 //! | request, poll, redeem a login | the agent, by poll token and code | `login` |
 //! | request, redeem by authorization code | the OAuth client, and its human's browser | `code` |
+//! | request, find, redeem by device code | the device; the human, by its user code | `device` |
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
@@ -70,6 +71,7 @@ use crate::{
 mod approver;
 mod code;
 mod decide;
+mod device;
 mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
@@ -83,6 +85,7 @@ mod sessions;
 pub use approver::Approver;
 pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
+pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
@@ -151,15 +154,19 @@ impl Ceremony {
         self.find(&AuthorizationKey::Id(id.clone())).await?.ok_or(CeremonyError::UnknownAuthorization)
     }
 
-    async fn by_claim(&self, claim_token: &str) -> Result<AuthorizationRequest, CeremonyError> {
+    /// Finds the authorization request of a claim token, or of a device code, and its flow.
+    async fn by_claim(&self, claim_token: &str) -> Result<(AuthorizationRequest, KnownFlow), CeremonyError> {
         let claim = self.config.prefixes().claim.digest(claim_token.as_bytes()).ok_or(CeremonyError::UnknownClaim)?;
-        self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?.ok_or(CeremonyError::UnknownClaim)
+        let found = self.find(&AuthorizationKey::Lookup(Lookup::from(claim))).await?;
+        let authorization = found.ok_or(CeremonyError::UnknownClaim)?;
+        let flow = KnownFlow::of(&authorization)?;
+        Ok((authorization, flow))
     }
 
-    /// Finds the authorization request with this key, if it was made for this resource.
+    /// Finds the authorization request with this key, if it was made for one of this service's resources.
     async fn find(&self, key: &AuthorizationKey) -> Result<Option<AuthorizationRequest>, CeremonyError> {
         let found = self.store.find_authorization(key).await?;
-        Ok(found.filter(|authorization| *authorization.resource == *self.config.resource()))
+        Ok(found.filter(|authorization| self.config.resource_with_id(&authorization.resource).is_some()))
     }
 }
 
@@ -197,13 +204,13 @@ pub enum CeremonyError {
         /// The ways to sign in that the service offers.
         offered: String,
     },
-    /// No scope was requested, and the catalogue has no default scopes. The fault is the agent's.
+    /// No scope was requested, and the resource has no default scopes. The fault is the agent's.
     #[error("name one or more scopes of: {offered}")]
     NoScope {
         /// The scopes that may be requested.
         offered: String,
     },
-    /// A requested scope is not offered to agents. The fault is the agent's.
+    /// A requested scope is not offered to agents at the resource. The fault is the agent's.
     #[error("a scope is not offered; offered are: {offered}")]
     UnknownScope {
         /// The scopes that may be requested.
@@ -254,11 +261,18 @@ pub enum CeremonyError {
         /// How long to wait before the next poll.
         wait: Duration,
     },
-    /// The refresh token is malformed, unknown, already used, expired or revoked. The error does not say which.
+    /// The refresh token is malformed, unknown, another client's, already used, expired or revoked. The error does not say
+    /// which.
     #[error("the session has ended: its refresh token is not valid any more; log in again")]
     InvalidRefresh,
-    /// Another resource was requested. The fault is the agent's.
-    #[error("the resource must be the identifier of this service's resource, or be left out")]
+    /// The token was issued to another client (RFC 7009 section 2.1). Nothing was revoked. The fault is the agent's.
+    #[error("the token was issued to another client; only that client can revoke it")]
+    WrongClient,
+    /// The requested resource is none of this service's, or not the session's. The fault is the agent's.
+    #[error(
+        "the resource must be the identifier of a resource of this service, the session's own one for a refresh, \
+             or be left out"
+    )]
     InvalidTarget,
     /// The human's sign-in is too old to approve with.
     #[error("to approve, sign in again")]

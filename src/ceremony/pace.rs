@@ -10,7 +10,11 @@ use governor::Quota;
 use crate::{
     ceremony::Limiter,
     config::Limits,
-    types::{authorization::AuthorizationRequest, clock::Clock, id::AuthorizationRequestId},
+    types::{
+        authorization::AuthorizationRequest,
+        clock::Clock,
+        id::{AccountId, AuthorizationRequestId},
+    },
 };
 
 /// The increase of the interval of an agent that polls too often (RFC 8628 section 3.5).
@@ -26,6 +30,8 @@ pub(super) struct Pace {
     /// Polls by poll token. Some clients poll every two seconds and give up when a poll is refused. So no interval is
     /// enforced, only a rate limit: one per second, with a burst of five.
     polls: Limiter<AuthorizationRequestId>,
+    /// User codes that the humans of each account try: ten a minute (RFC 8628 section 5.1).
+    codes: Limiter<AccountId>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +53,14 @@ impl Pace {
     pub(super) fn new(limits: Limits, clock: &Arc<dyn Clock>) -> Self {
         const FIVE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
         let polls = Limiter::new(Quota::per_second(NonZeroU32::MIN).allow_burst(FIVE), clock);
-        Self { limits, clock: Arc::clone(clock), asked: Mutex::default(), polls }
+        const TEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+        let codes = Limiter::new(Quota::per_minute(TEN), clock);
+        Self { limits, clock: Arc::clone(clock), asked: Mutex::default(), polls, codes }
+    }
+
+    /// Records a user code that an account tries. Returns how long to wait if it exceeds the rate limit.
+    pub(super) fn try_code(&self, account: &AccountId) -> Result<(), Duration> {
+        if self.limits.enforce_poll_interval { self.codes.check(account) } else { Ok(()) }
     }
 
     /// Records a poll by poll token. Returns how long to wait if it exceeds the rate limit.

@@ -71,10 +71,12 @@ impl Ceremony {
     /// When the claim token is unknown, when the authorization request is not approved, when agents may no longer act
     /// for the account, or when the service fails.
     pub async fn redeem(&self, claim_token: &str, redeemer: &Redeemer) -> Result<Issued, CeremonyError> {
-        let authorization = self.by_claim(claim_token).await?;
+        let (authorization, flow) = self.by_claim(claim_token).await?;
+        if flow != KnownFlow::Claim {
+            return Err(CeremonyError::UnknownClaim);
+        }
         let (_, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
-        let flow = KnownFlow::of(&authorization)?;
         self.issue(&authorization, &flow, redeemer).await
     }
 

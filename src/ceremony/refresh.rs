@@ -7,6 +7,7 @@ use crate::{
     types::{
         clock::Timestamp,
         id::ClientId,
+        scope::{Scope, ScopeSet},
         secret::{Access, Refresh, Secret},
         session::{RefreshTokenState, RevokedBy, Rotation, Salt, Session, SessionRecord},
     },
@@ -20,9 +21,11 @@ pub struct Refreshing<'a> {
     pub token: &'a str,
     /// The scopes of the new access token; empty means all granted scopes.
     pub scopes: Vec<String>,
-    /// The resource of the new access token (RFC 8707 section 2): this service's resource, or `None`.
+    /// The resource of the new access token (RFC 8707 section 2): the session's own, as
+    /// [`Config::find_resource`](crate::Config::find_resource) finds it, or `None`.
     pub resource: Option<&'a str>,
-    /// The OAuth client that presents the token; `None` for agents of other dialects.
+    /// The OAuth client that presents the token, as far as the dialect has authenticated it; `None` in dialects without
+    /// client ids. It must be the client that the session was issued to (RFC 6749 section 6).
     pub client: Option<&'a ClientId>,
 }
 
@@ -37,8 +40,9 @@ impl<'a> Refreshing<'a> {
 impl fmt::Debug for Refreshing<'_> {
     /// Without the refresh token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scopes, resource, .. } = self;
-        f.debug_struct("Refreshing").field("scopes", scopes).field("resource", resource).finish_non_exhaustive()
+        let Self { scopes, resource, client, .. } = self;
+        let mut shown = f.debug_struct("Refreshing");
+        shown.field("scopes", scopes).field("resource", resource).field("client", client).finish_non_exhaustive()
     }
 }
 
@@ -48,23 +52,33 @@ impl Ceremony {
     /// A refresh token can be used once. If it is presented again within the grace period, and before its successor is
     /// used, the same successor is returned. Later reuse revokes the session, because two parties may hold the token.
     ///
+    /// A refresh token is valid for the [client](Refreshing::client) that it was issued to. Presented by another, it is
+    /// refused and nothing changes, even if it is used up: a stranger can't end a session.
+    ///
     /// # Errors
-    /// When a requested scope was not granted, which leaves the refresh token unused; when the refresh token is
-    /// unknown, already used, expired or revoked; when agents may no longer act for the account; or when the service
-    /// fails.
+    /// When a requested scope was not granted, or another resource is requested, both of which leave the refresh token
+    /// unused; when the refresh token is unknown, another client's, already used, expired or revoked; when agents may no
+    /// longer act for the account; or when the service fails.
     pub async fn refresh(&self, asked: &Refreshing<'_>) -> Result<Issued, CeremonyError> {
-        self.check_resource(asked.resource)?;
-        let narrowed = self.offered(&asked.scopes)?;
+        let target = match asked.resource {
+            Some(resource) => Some(self.config.find_resource(resource).ok_or(CeremonyError::InvalidTarget)?),
+            None => None,
+        };
         let presented = asked.token.as_bytes();
         let from = self.config.prefixes().refresh.digest(presented).ok_or(CeremonyError::InvalidRefresh)?;
         for _ in 0..DRAWS {
             let known = self.store.find_refresh(&from).await?.ok_or(CeremonyError::InvalidRefresh)?;
             let record = &known.session;
-            if !record.is_alive(self.config.resource(), self.now()) {
-                return Err(CeremonyError::InvalidRefresh);
-            }
+            // First of all: what follows may end the session.
             if record.client.id.as_ref() != asked.client {
                 return Err(CeremonyError::InvalidRefresh);
+            }
+            let resource = self.config.resource_with_id(&record.session.resource);
+            if !resource.is_some_and(|resource| record.is_alive(resource.id(), self.now())) {
+                return Err(CeremonyError::InvalidRefresh);
+            }
+            if target.is_some_and(|target| *target.id() != *record.session.resource) {
+                return Err(CeremonyError::InvalidTarget);
             }
             if !self.accounts.is_active(&record.session.account.id).await? {
                 self.end(&record.session, RevokedBy::Service).await?;
@@ -73,10 +87,7 @@ impl Ceremony {
             if known.age > 0 {
                 return self.used_up(asked.token, &known).await;
             }
-            if !narrowed.is_subset(&record.granted) {
-                return Err(CeremonyError::UnknownScope { offered: record.granted.to_string() });
-            }
-            let scopes = if narrowed.is_empty() { record.granted.clone() } else { narrowed.clone() };
+            let scopes = narrowed(&asked.scopes, &record.granted)?;
             let mut salt = Salt([0; 32]);
             self.random.fill(&mut salt.0)?;
             let (access_token, refresh_token) = self.successors(asked.token, &salt, &record.session)?;
@@ -168,4 +179,14 @@ impl Ceremony {
     fn refresh_end_of(&self, record: &SessionRecord, at: Timestamp) -> Timestamp {
         self.refresh_end(at).min(record.created_at.after(self.config.lifetimes().session))
     }
+}
+
+/// The scopes with these names, if all were granted; without names, all that were granted.
+fn narrowed(names: &[String], granted: &ScopeSet) -> Result<ScopeSet, CeremonyError> {
+    if names.is_empty() {
+        return Ok(granted.clone());
+    }
+    let known = |name: &String| Scope::new(name).ok().filter(|scope| granted.contains(scope));
+    let scopes: Option<ScopeSet> = names.iter().map(known).collect();
+    scopes.ok_or_else(|| CeremonyError::UnknownScope { offered: granted.to_string() })
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     audit::Event,
+    config::Resource,
     store::{Creation, PendingCaps, StoreError, StoreErrorKind},
     types::{
         authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State},
@@ -29,13 +30,6 @@ impl Request {
     #[must_use]
     pub fn by(name: HumanText) -> Self {
         Self { client: Client::named(name), scopes: Vec::new(), resource: None }
-    }
-
-    /// Sets the OAuth client.
-    #[must_use]
-    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
-        self.client.id = id;
-        self
     }
 
     /// Sets the client's label for the session.
@@ -67,6 +61,13 @@ impl Request {
         self
     }
 
+    /// Sets the OAuth client that asks (RFC 6749 section 2.2). Only this client can refresh the session.
+    #[must_use]
+    pub fn client_id(mut self, id: Option<ClientId>) -> Self {
+        self.client.id = id;
+        self
+    }
+
     /// Sets the requested scopes; empty means the catalogue's default scopes.
     #[must_use]
     pub fn scopes(mut self, scopes: Vec<String>) -> Self {
@@ -79,7 +80,8 @@ impl Request {
         format!("{:?} {:?} {:?}", self.client.id, self.resource, self.scopes)
     }
 
-    /// Sets the requested resource (RFC 8707 section 2); `None` means this service's.
+    /// Sets the requested resource (RFC 8707 section 2), which
+    /// [`Config::find_resource`](crate::Config::find_resource) must find; `None` means the top-level one.
     #[must_use]
     pub fn resource(mut self, resource: Option<String>) -> Self {
         self.resource = resource;
@@ -139,15 +141,15 @@ impl Ceremony {
         derived: Option<AuthorizationRequestId>,
         draw: impl Fn(&AuthorizationRequestId) -> Result<(NewFlow, S), CeremonyError>,
     ) -> Result<(AuthorizationRequest, S), CeremonyError> {
-        self.check_resource(request.resource.as_deref())?;
-        let requested = self.requested(request)?;
+        let resource = self.resource(request.resource.as_deref())?;
+        let requested = self.requested(resource, request)?;
         self.check_method(&request.client)?;
         let limits = self.config.limits();
         let caps = PendingCaps { per_source: limits.pending_per_source, total: limits.pending_total };
         for _ in 0..DRAWS {
             let id = derived.clone().map_or_else(|| AuthorizationRequestId::generate(&*self.random), Ok)?;
             let (NewFlow { flow, lookups }, secret) = draw(&id)?;
-            let new = NewAuthorizationRequest::new(self.pending(id, &flow, request, &requested), lookups);
+            let new = NewAuthorizationRequest::new(self.pending(id, &flow, resource, request, &requested), lookups);
             match self.store.create_authorization(&new, caps).await? {
                 created @ (Creation::Created | Creation::Displaced(_)) => {
                     if let Creation::Displaced(displaced) = created {
@@ -174,7 +176,10 @@ impl Ceremony {
     /// When the claim token is unknown, when the agent polls too often while the request is pending, or when the
     /// service fails.
     pub async fn status(&self, claim_token: &str) -> Result<Status, CeremonyError> {
-        let authorization = self.by_claim(claim_token).await?;
+        let (authorization, flow) = self.by_claim(claim_token).await?;
+        if flow != KnownFlow::Claim {
+            return Err(CeremonyError::UnknownClaim);
+        }
         let (state, asked) = self.ask(&authorization);
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
         let over = !matches!(state, State::Pending | State::Approved);
@@ -183,31 +188,27 @@ impl Ceremony {
         Ok(Status { authorization: authorization.id, state, expires_in, interval })
     }
 
-    /// Refuses any resource but this service's (RFC 8707 section 2).
-    pub(super) fn check_resource(&self, resource: Option<&str>) -> Result<(), CeremonyError> {
-        match resource {
-            Some(resource) if resource != self.config.resource() => Err(CeremonyError::InvalidTarget),
-            _ => Ok(()),
+    /// The resource that is asked for (RFC 8707 section 2).
+    fn resource(&self, asked: Option<&str>) -> Result<&Resource, CeremonyError> {
+        match asked {
+            Some(asked) => self.config.find_resource(asked).ok_or(CeremonyError::InvalidTarget),
+            None => Ok(self.config.default_resource()),
         }
     }
 
-    fn requested(&self, request: &Request) -> Result<ScopeSet, CeremonyError> {
+    fn requested(&self, resource: &Resource, request: &Request) -> Result<ScopeSet, CeremonyError> {
+        let offered = resource.scopes();
         if !request.scopes.is_empty() {
-            return self.offered(&request.scopes);
+            let known = |name: &String| Scope::new(name).ok().filter(|scope| offered.contains(scope));
+            let scopes: Option<ScopeSet> = request.scopes.iter().map(known).collect();
+            return scopes.ok_or_else(|| CeremonyError::UnknownScope { offered: offered.to_string() });
         }
         let defaults = self.config.catalogue().defaults();
+        let defaults: ScopeSet = defaults.iter().filter(|scope| offered.contains(scope)).cloned().collect();
         if defaults.is_empty() {
-            return Err(CeremonyError::NoScope { offered: self.config.scopes().to_string() });
+            return Err(CeremonyError::NoScope { offered: offered.to_string() });
         }
         Ok(defaults)
-    }
-
-    /// The scopes with these names, if all are in the catalogue.
-    pub(super) fn offered(&self, names: &[String]) -> Result<ScopeSet, CeremonyError> {
-        let catalogue = self.config.catalogue();
-        let known = |name: &String| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());
-        let scopes: Option<ScopeSet> = names.iter().map(known).collect();
-        scopes.ok_or_else(|| CeremonyError::UnknownScope { offered: self.config.scopes().to_string() })
     }
 
     fn check_method(&self, client: &Client) -> Result<(), CeremonyError> {
@@ -225,10 +226,11 @@ impl Ceremony {
         &self,
         id: AuthorizationRequestId,
         flow: &KnownFlow,
+        resource: &Resource,
         request: &Request,
         requested: &ScopeSet,
     ) -> AuthorizationRequest {
-        let (resource, client, now) = (self.config.shared_resource(), request.client.clone(), self.now());
+        let (resource, client, now) = (resource.shared_id(), request.client.clone(), self.now());
         let expires_at = now.after(self.config.lifetimes().authorization_request);
         let mut authorization = AuthorizationRequest::new(id, resource, client, flow.to_stored(), now, expires_at);
         authorization.requested = requested.clone();

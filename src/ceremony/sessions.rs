@@ -3,11 +3,12 @@ use std::sync::Arc;
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
+    config::Resource,
     store::{AuthorizationKey, RevokeTarget},
     types::{
         authorization::{AuthorizationRequest, Transition},
-        id::{AccountId, AuthorizationRequestId, SessionId},
-        session::{RevokedBy, Session, SessionRecord},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+        session::{RevokedBy, Session, SessionRecord, Use},
     },
 };
 
@@ -46,7 +47,7 @@ impl Ceremony {
     /// When the service fails.
     pub async fn uncollected(&self, account: &AccountId) -> Result<Vec<AuthorizationRequest>, CeremonyError> {
         let mut approved = self.store.list_approved(account, self.now(), PAGE).await?;
-        approved.retain(|request| *request.resource == *self.config.resource());
+        approved.retain(|request| self.config.resource_with_id(&request.resource).is_some());
         Ok(approved)
     }
 
@@ -82,38 +83,77 @@ impl Ceremony {
         Ok(found.filter(|record| record.revoked.is_none()))
     }
 
-    /// The session of an access token, if the token is valid now.
+    /// The session of an access token, if the token is valid now at one of this service's resources.
     ///
     /// # Errors
     /// When the service fails.
     pub async fn session(&self, access_token: &[u8]) -> Result<Option<Arc<Session>>, CeremonyError> {
         let Some(digest) = self.config.prefixes().access.digest(access_token) else { return Ok(None) };
         let found = Arc::clone(&self.store).find(digest).await?;
-        Ok(found.filter(|session| session.is_good(self.config.resource(), self.now())))
+        let is_good = |session: &Arc<Session>| {
+            let resource = self.config.resource_with_id(&session.resource);
+            resource.is_some_and(|resource| session.is_good(resource.id(), self.now()))
+        };
+        Ok(found.filter(is_good))
+    }
+
+    /// The stored record of the session of an access token, for a resource server that asks whether it is valid (RFC 7662):
+    /// if it is, at one of `resources`. That counts as a use of the session.
+    ///
+    /// # Errors
+    /// When the service fails. The caller must not take that for an invalid token.
+    pub async fn introspect(
+        &self,
+        access_token: &[u8],
+        resources: &[&Resource],
+    ) -> Result<Option<SessionRecord>, CeremonyError> {
+        let Some(session) = self.session(access_token).await? else { return Ok(None) };
+        if !resources.iter().any(|resource| *resource.id() == *session.resource) {
+            return Ok(None);
+        }
+        // It may have been revoked or refreshed meanwhile.
+        let record = self.own_record(&session).await?.filter(|record| record.session.access == session.access);
+        let now = self.now();
+        if record.is_some() && session.note_use(now) {
+            self.uses.note(&session.id, Use::new(now, None));
+        }
+        Ok(record)
     }
 
     /// Revokes the session of an access or refresh token on request of its holder (RFC 7009 section 2.1). A malformed,
     /// unknown or already revoked token is not an error (section 2.2).
     ///
+    /// `client` is the OAuth client that presents the token. Only a token that was issued to it is revoked. `None`, in
+    /// dialects without client ids, revokes any token.
+    ///
     /// # Errors
-    /// When the service fails; the session may still be active.
-    pub async fn revoke_token(&self, token: &str) -> Result<(), CeremonyError> {
+    /// [`CeremonyError::WrongClient`] when the token was issued to another client; nothing is revoked. When the service
+    /// fails; the session may still be active.
+    pub async fn revoke_token(&self, token: &str, client: Option<&ClientId>) -> Result<(), CeremonyError> {
         let prefixes = self.config.prefixes();
         let access = prefixes.access.digest(token.as_bytes()).map(RevokeTarget::Access);
         let target = access.or_else(|| prefixes.refresh.digest(token.as_bytes()).map(RevokeTarget::Refresh));
-        match target {
-            Some(target) => self.revoke(&target, RevokedBy::Agent).await.map(drop),
-            None => Ok(()),
+        let Some(target) = target else { return Ok(()) };
+        if client.is_some() {
+            let Some(record) = self.record_of(&target).await? else { return Ok(()) };
+            if record.client.id.as_ref() != client {
+                return Err(CeremonyError::WrongClient);
+            }
         }
+        self.revoke(&target, RevokedBy::Agent).await.map(drop)
     }
 
-    /// temporary
-    pub async fn revoke_token_of(
-        &self,
-        token: &str,
-        _: Option<&crate::types::id::ClientId>,
-    ) -> Result<(), CeremonyError> {
-        self.revoke_token(token).await
+    /// The session of a token, whether it has ended or not. A token belongs to one session for ever.
+    async fn record_of(&self, token: &RevokeTarget) -> Result<Option<SessionRecord>, CeremonyError> {
+        match token {
+            RevokeTarget::Access(access) => match Arc::clone(&self.store).find(*access).await? {
+                Some(session) => Ok(self.store.find_record(&session.id).await?),
+                None => Ok(None),
+            },
+            RevokeTarget::Refresh(refresh) => Ok(self.store.find_refresh(refresh).await?.map(|known| known.session)),
+            RevokeTarget::Session(session, _) => Ok(self.store.find_record(session).await?),
+            RevokeTarget::Account(_) => Ok(None),
+        }
     }
 
     /// Revokes an agent's own session on the agent's request. `false` if it had already ended.

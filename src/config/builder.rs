@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
-    Rates, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
+    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
 };
 
 /// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
@@ -29,10 +29,11 @@ pub struct ConfigBuilder {
     name: Option<String>,
     links: Links,
     scopes: Vec<ScopeBuilder>,
+    resources: Vec<ResourceBuilder>,
     dialects: Option<Vec<String>>,
     claim_methods: Vec<String>,
     owner_only: Vec<String>,
-    challenge_scope: bool,
+    challenge_scope: Option<bool>,
     sessions_path: Option<String>,
     trusted_proxies: Vec<String>,
     lifetimes: Lifetimes,
@@ -124,6 +125,26 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a resource beside the top-level one: a path such as `/mcp` at its origin, or an absolute identifier.
+    ///
+    /// ```
+    /// use tower_agent_auth::Config;
+    ///
+    /// let config = Config::builder()
+    ///     .resource("https://example.com")
+    ///     .name("Example")
+    ///     .scope("projects:read", "See your projects", |scope| scope.by_default())
+    ///     .scope("projects:write", "Create and change projects", |scope| scope)
+    ///     .add_resource("/mcp", |resource| resource.name("Example for assistants").scopes("projects:read"))
+    ///     .build()?;
+    /// assert_eq!(config.resources()[1].id(), "https://example.com/mcp");
+    /// # Ok::<(), tower_agent_auth::ConfigError>(())
+    /// ```
+    pub fn add_resource(mut self, resource: &str, with: impl FnOnce(ResourceBuilder) -> ResourceBuilder) -> Self {
+        self.resources.push(with(ResourceBuilder::new(resource)));
+        self
+    }
+
     /// The enabled dialects; without this call, `agent_auth` and `agent_sessions`.
     pub fn dialects(mut self, dialects: &[Dialect]) -> Self {
         self.dialects = Some(dialects.iter().map(|dialect| dialect.as_str().to_owned()).collect());
@@ -143,9 +164,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets whether the challenge to a request without credentials names the route's scopes.
+    /// Sets whether the challenge to a request without credentials names the route's scopes; `true` by default.
     pub fn challenge_scope(mut self, on: bool) -> Self {
-        self.challenge_scope = on;
+        self.challenge_scope = Some(on);
         self
     }
 
@@ -245,18 +266,20 @@ impl ConfigBuilder {
         check.lifetimes(self.lifetimes);
         check.limits(self.limits);
         check.modes(&self.modes);
-        self.oauth.check(check);
+        let catalogue = check.catalogue(&self.scopes);
+        let resources = check.resources(&resource, &name, &self.resources, &catalogue);
+        self.oauth.check(check, &resources);
         Settings {
-            resource: resource.into(),
+            resources,
             issuer,
             mount_path,
             name,
             links: self.links,
-            catalogue: check.catalogue(&self.scopes),
+            catalogue,
             dialects: check.dialects(self.dialects),
             claim_methods: check.claim_methods(&self.claim_methods),
             owner_only: check.owner_only(self.owner_only),
-            challenge_scope: self.challenge_scope,
+            challenge_scope: self.challenge_scope.unwrap_or(true),
             sessions_path,
             trusted_proxies: check.networks(&self.trusted_proxies),
             lifetimes: self.lifetimes,
@@ -300,7 +323,7 @@ impl ConfigBuilder {
         self.dialects = reader.strings("dialects");
         self.claim_methods = reader.strings("claim_methods").unwrap_or_default();
         self.owner_only = reader.strings("owner_only").unwrap_or_default();
-        self.challenge_scope = reader.boolean("challenge_scope").unwrap_or_default();
+        self.challenge_scope = reader.boolean("challenge_scope");
         self.sessions_path = reader.string("sessions_path");
         self.trusted_proxies = reader.strings("trusted_proxies").unwrap_or_default();
         reader.tables("scopes", |scope| {
@@ -309,6 +332,13 @@ impl ConfigBuilder {
                 description: scope.string("description").unwrap_or_default(),
                 default: scope.boolean("default").unwrap_or_default(),
                 implies: scope.strings("implies").unwrap_or_default(),
+            });
+        });
+        reader.tables("resources", |resource| {
+            self.resources.push(ResourceBuilder {
+                resource: resource.string("resource").unwrap_or_default(),
+                name: resource.string("name"),
+                scopes: resource.strings("scopes"),
             });
         });
         reader.table("lifetimes", |lifetimes| {
@@ -334,7 +364,15 @@ impl ConfigBuilder {
             set(&mut self.oauth.redirect_hosts, oauth.strings("redirect_hosts"));
             set(&mut self.oauth.private_use_schemes, oauth.boolean("private_use_schemes"));
             set(&mut self.oauth.redirect_to_own_host, oauth.boolean("redirect_to_own_host"));
+            set(&mut self.oauth.device, oauth.boolean("device"));
             set(&mut self.oauth.openid_configuration, oauth.boolean("openid_configuration"));
+            oauth.tables("resource_servers", |server| {
+                self.oauth.resource_servers.push(ResourceServer {
+                    id: server.string("id").unwrap_or_default(),
+                    secret_sha256: server.string("secret_sha256").unwrap_or_default(),
+                    resources: server.strings("resources").unwrap_or_default(),
+                });
+            });
             oauth.tables("clients", |client| {
                 self.oauth.clients.push(OAuthClient {
                     id: client.string("id").unwrap_or_default(),

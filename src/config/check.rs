@@ -8,11 +8,11 @@ use http::{Uri, uri::Authority};
 use ipnet::IpNet;
 
 use super::{
-    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, ScopeBuilder, origin_of,
-    path_of,
+    ConfigError, Dialect, Lifetimes, Limits, Links, Modes, PrefixNames, Prefixes, Problem, Resource, ResourceBuilder,
+    ScopeBuilder, origin_of, path_of, resource,
 };
 use crate::types::{
-    scope::{Catalogue, CatalogueEntry, Scope},
+    scope::{Catalogue, CatalogueEntry, Scope, ScopeSet},
     secret::{Kind, Prefix},
     text::HumanText,
 };
@@ -240,6 +240,79 @@ impl Check {
             self.note(field, implied, "is not in the catalogue; add it or take it out here");
         }
         Scope::new(implied).ok()
+    }
+
+    /// The resources: the top-level one with all scopes, and the further ones.
+    pub(super) fn resources(
+        &mut self,
+        top: &str,
+        name: &str,
+        further: &[ResourceBuilder],
+        catalogue: &Catalogue,
+    ) -> Vec<Resource> {
+        let all: ScopeSet = catalogue.entries().iter().map(|entry| entry.scope.clone()).collect();
+        let mut resources = vec![Resource::new(top, name, all.clone())];
+        for (index, builder) in further.iter().enumerate() {
+            let field = |part: &str| format!("resources[{index}].{part}");
+            let id = self.resource(&field("resource"), top, &builder.resource);
+            if let Some(other) = resources.iter().find(|other| resource::are_equal(other.id(), &id)) {
+                let remedy = format!("is the same to agents as {}; take one of the two out", other.id());
+                self.note(field("resource"), &builder.resource, remedy);
+            }
+            if let Some(name) = &builder.name {
+                self.plain_text(&field("name"), name, MAX_NAME);
+                if name.trim().is_empty() {
+                    self.note(field("name"), name, "must not be empty; leave it out for the service's name");
+                }
+            }
+            let scopes = builder.scopes.as_ref().map(|names| self.scopes_of(&field("scopes"), names, catalogue));
+            let name = builder.name.as_deref().unwrap_or(name);
+            resources.push(Resource::new(&id, name, scopes.unwrap_or_else(|| all.clone())));
+        }
+        resources
+    }
+
+    /// The identifier of a further resource.
+    fn resource(&mut self, field: &str, top: &str, resource: &str) -> String {
+        let id = resource::absolute(top, resource);
+        let is_path = resource.starts_with('/');
+        if resource.is_empty() {
+            return self.required(field, None);
+        }
+        match identifier_problem(&id) {
+            // The problem is the top-level resource's.
+            _ if is_path && identifier_problem(top).is_some() => {}
+            _ if resource == "/" => {
+                self.note(field, resource, "must have a path below the slash; write a bare origin in full");
+            }
+            Some(_) if !is_path && !resource.contains("://") => {
+                self.note(field, resource, "must be a path such as /mcp, or an absolute https URL");
+            }
+            Some(remedy) => self.note(field, resource, remedy),
+            None => {}
+        }
+        id
+    }
+
+    /// The scopes of a further resource.
+    fn scopes_of(&mut self, field: &str, names: &[String], catalogue: &Catalogue) -> ScopeSet {
+        if names.is_empty() {
+            self.note(field, "", "must name at least one scope; leave it out for all scopes of the catalogue");
+        }
+        let mut known = Vec::new();
+        for name in names {
+            match Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some()) {
+                Some(scope) => known.push(scope),
+                None => self.note(field, name, "is not in the catalogue; add it to `scopes` or take it out here"),
+            }
+        }
+        let known: ScopeSet = known.into_iter().collect();
+        // Else the page, which says all that a tick gives, would name what no rule of the resource can demand.
+        for implied in catalogue.given(&known).filter(|entry| !known.contains(&entry.scope)) {
+            let remedy = format!("must name {} as well: a scope of the list gives it", implied.scope);
+            self.note(field, &known, remedy);
+        }
+        known
     }
 
     pub(super) fn dialects(&mut self, names: Option<Vec<String>>) -> Vec<Dialect> {

@@ -33,16 +33,19 @@
 //!
 //! | field | meaning | default |
 //! |---|---|---|
-//! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL | required |
+//! | `resource` | the protected API's identifier (RFC 9728 section 2): an https URL. With further `resources`, the default one | required |
 //! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
 //! | `mount_path` | where requests for the issuer's paths arrive, if a proxy rewrites paths; see [`ConfigBuilder::mount_path`] | the issuer's path |
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
+//! | `resources[].resource` | a further resource: a path such as `/mcp` at the origin of the top-level `resource`, or an identifier like that one | required |
+//! | `resources[].name` | its name, as people know it; the approval page shows it | `name` |
+//! | `resources[].scopes` | the names of the scopes that agents may be granted there | all |
 //! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions`, `oauth` | the first two |
 //! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
-//! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `false` |
+//! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `true` |
 //! | `sessions_path` | the path of the human's sessions page, below the issuer | `/agent/sessions` |
 //! | `trusted_proxies` | networks whose `X-Forwarded-For` is trusted | `[]` |
 //! | `lifetimes.authorization_request` | how long the human may take to decide and the agent to redeem, together; at most 30 minutes | `10m` |
@@ -54,7 +57,7 @@
 //! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `1m` |
 //! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
-//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or `resource` | `true` |
+//! | `modes.browser` | whether agents may log in through a live browser on the agent's machine. A loopback callback must not have the host of `issuer` or of a resource | `true` |
 //! | `modes.detached` | whether agents may poll a login with their poll token and redeem it by exchange code | `true` |
 //! | `modes.finish_code` | whether a human may pass a finish code to an agent that has its poll token | `true` |
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
@@ -63,8 +66,10 @@
 //! | `oauth.redirect_hosts` | hosts that an https redirect URI of such a client may have; empty: any | `[]` |
 //! | `oauth.private_use_schemes` | whether redirect URIs may have the scheme of an app; see [`OAuth::private_use_schemes`] | `false` |
 //! | `oauth.redirect_to_own_host` | for development; see [`OAuth::redirect_to_own_host`] | `false` |
+//! | `oauth.device` | whether programs may log in by a code that their human types (RFC 8628) | `true` |
 //! | `oauth.openid_configuration` | whether the metadata is also served as `openid-configuration` | `true` |
 //! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
+//! | `oauth.resource_servers` | services that may ask whether a token is valid (RFC 7662): `id`, `secret_sha256`, `resources` | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
 //! | `limits.pending_total` | pending authorization requests in total; then the oldest unopened one gives way | `10000` |
 //! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
@@ -95,11 +100,13 @@ mod builder;
 mod check;
 mod oauth;
 mod reader;
+mod resource;
 mod scope;
 
 pub use builder::ConfigBuilder;
 pub(crate) use oauth::DYNAMIC;
-pub use oauth::{OAuth, OAuthClient};
+pub use oauth::{OAuth, OAuthClient, ResourceServer};
+pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;
 
 /// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
@@ -108,7 +115,8 @@ pub struct Config(Arc<Settings>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) resource: Arc<str>,
+    /// The first one is the top-level resource.
+    pub(crate) resources: Vec<Resource>,
     pub(crate) issuer: String,
     /// Where requests for the issuer's path arrive: empty, or a path without a slash at its end.
     pub(crate) mount_path: String,
@@ -157,14 +165,11 @@ impl Config {
         Self(Arc::new(settings))
     }
 
-    /// The protected API's identifier, character for character as configured (RFC 9728 section 3.3).
+    /// The protected API's identifier, character for character as configured (RFC 9728 section 3.3). It is the first
+    /// one of [`resources`](Self::resources).
     #[must_use]
     pub fn resource(&self) -> &str {
-        &self.0.resource
-    }
-
-    pub(crate) fn shared_resource(&self) -> Arc<str> {
-        Arc::clone(&self.0.resource)
+        self.default_resource().id()
     }
 
     /// The authorization server's identifier, character for character as configured (RFC 8414 section 3.3).
@@ -249,11 +254,11 @@ impl Config {
         &self.0.auth_md
     }
 
-    /// The URL of the protected resource metadata (RFC 9728 section 3.1), which every challenge names.
+    /// The URL of the protected resource metadata of the top-level resource (RFC 9728 section 3.1), which its challenges
+    /// name.
     #[must_use]
     pub fn protected_resource_metadata_url(&self) -> String {
-        let origin = origin_of(self.resource());
-        format!("{origin}{PROTECTED_RESOURCE}{}", path_of(self.resource()).trim_end_matches('/'))
+        self.default_resource().protected_resource_metadata_url()
     }
 
     /// The URL of `path` below the issuer.
@@ -295,9 +300,10 @@ impl Config {
         &self.0.sessions_path
     }
 
-    /// Whether this is the host of the issuer or of the resource. Browsers send the service's cookies to every port of it.
+    /// Whether this is the host of the issuer or of a resource. Browsers send the service's cookies to every port of it.
     pub(crate) fn is_own_host(&self, host: &str) -> bool {
-        [self.issuer(), self.resource()].into_iter().any(|url| host_of(url).eq_ignore_ascii_case(host))
+        let resources = self.resources().iter().map(Resource::id);
+        resources.chain([self.issuer()]).any(|url| host_of(url).eq_ignore_ascii_case(host))
     }
 
     /// The loopback hosts that a callback may have.
@@ -315,16 +321,6 @@ impl Config {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.issuer().starts_with("https:")
-    }
-
-    /// The paths of the protected resource metadata: path-inserted, and at the root for clients that request only that
-    /// one. RFC 9728 section 3.1 removes the slash that ends a resource without a path, and clients differ for one
-    /// that ends a path. So the document of a resource that ends in a slash has both spellings.
-    pub(crate) fn protected_resource_paths(&self) -> Vec<String> {
-        let inserted = format!("{PROTECTED_RESOURCE}{}", path_of(self.resource()));
-        let mut paths = vec![PROTECTED_RESOURCE.to_owned(), inserted.trim_end_matches('/').to_owned(), inserted];
-        paths.dedup();
-        paths
     }
 
     /// The path of the authorization server metadata (RFC 8414 section 3.1).
@@ -349,7 +345,8 @@ impl Config {
 
 /// The path of the approval pages, below the issuer. The authorization request's id follows as one more segment.
 pub(crate) const APPROVAL_PATH: &str = "/agent/auth/approve/";
-const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+/// The root path of protected resource metadata (RFC 9728 section 3).
+pub(crate) const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const OPENID: &str = "/.well-known/openid-configuration";
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 

@@ -1,4 +1,8 @@
-use super::check::Check;
+use super::{
+    Resource,
+    check::Check,
+    resource::{absolute, are_equal},
+};
 use crate::types::{
     callback::host_of,
     id::ClientId,
@@ -25,11 +29,16 @@ pub struct OAuth {
     /// loopback address, in development: browsers send its cookies to every port of its host, so to the client too.
     /// Default: false.
     pub redirect_to_own_host: bool,
+    /// Whether programs that can't receive their human's browser may log in by a code that the human types (RFC 8628).
+    /// Default: true.
+    pub device: bool,
     /// Whether the authorization server metadata is also served as `openid-configuration`, where some clients look
     /// first. Turn it off if the service has an OpenID provider there. Default: true.
     pub openid_configuration: bool,
     /// Clients that the service registered itself.
     pub clients: Vec<OAuthClient>,
+    /// Services that may ask whether a token is valid (RFC 7662), for resources of this issuer that they guard.
+    pub resource_servers: Vec<ResourceServer>,
 }
 
 impl Default for OAuth {
@@ -39,8 +48,10 @@ impl Default for OAuth {
             redirect_hosts: Vec::new(),
             private_use_schemes: false,
             redirect_to_own_host: false,
+            device: true,
             openid_configuration: true,
             clients: Vec::new(),
+            resource_servers: Vec::new(),
         }
     }
 }
@@ -67,6 +78,27 @@ impl OAuthClient {
     }
 }
 
+/// A service that may ask whether a token is valid (RFC 7662 section 2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ResourceServer {
+    /// Its name, which it sends with its secret: visible ASCII characters without a colon.
+    pub id: String,
+    /// The SHA-256 of its secret, as 64 hexadecimal digits. The secret must be random: at least 32 characters.
+    pub secret_sha256: String,
+    /// The resources that it guards, by identifier or path. It learns nothing of tokens for others.
+    pub resources: Vec<String>,
+}
+
+impl ResourceServer {
+    /// A resource server with this id and hash of its secret, for these resources.
+    #[must_use]
+    pub fn new(id: &str, secret_sha256: &str, resources: &[&str]) -> Self {
+        let resources = resources.iter().map(|&resource| resource.into()).collect();
+        Self { id: id.into(), secret_sha256: secret_sha256.into(), resources }
+    }
+}
+
 impl OAuth {
     /// The schemes that redirect URIs may have.
     #[must_use]
@@ -86,7 +118,7 @@ impl OAuth {
         }
     }
 
-    pub(super) fn check(&self, check: &mut Check) {
+    pub(super) fn check(&self, check: &mut Check, resources: &[Resource]) {
         for host in &self.redirect_hosts {
             let url = format!("https://{host}/");
             if host_of(&url) != host || RedirectUri::parse(&url, Schemes::Web).is_err() {
@@ -116,6 +148,37 @@ impl OAuth {
             for uri in &client.redirect_uris {
                 if let Err(error) = RedirectUri::parse(uri, self.schemes()) {
                     check.note(field("redirect_uris"), uri, error.to_string());
+                }
+            }
+        }
+        self.check_resource_servers(check, resources);
+    }
+
+    fn check_resource_servers(&self, check: &mut Check, resources: &[Resource]) {
+        for (index, server) in self.resource_servers.iter().enumerate() {
+            let field = |name: &str| format!("oauth.resource_servers[{index}].{name}");
+            let plain = server.id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+            if server.id.is_empty() || !plain {
+                check.note(field("id"), &server.id, "must be visible ASCII characters without a colon");
+            }
+            if self.resource_servers[..index].iter().any(|other| other.id == server.id) {
+                check.note(field("id"), &server.id, "is there twice; give each server its own id");
+            }
+            let is_digest =
+                server.secret_sha256.len() == 64 && server.secret_sha256.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_digest {
+                check.note(field("secret_sha256"), "", "must be the SHA-256 of the secret, as 64 hexadecimal digits");
+            }
+            if server.resources.is_empty() {
+                check.note(field("resources"), "", "is required: name at least one resource");
+            }
+            for name in &server.resources {
+                let named = |resource: &Resource| {
+                    let top = resources.first().map_or("", Resource::id);
+                    are_equal(resource.id(), &absolute(top, name))
+                };
+                if !resources.iter().any(named) {
+                    check.note(field("resources"), name, "is no resource of this configuration");
                 }
             }
         }

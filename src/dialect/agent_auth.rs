@@ -74,6 +74,8 @@ impl Dialect for AgentAuthDialect {
             include_str!("agent_auth.md.jinja"),
             context! {
                 resource => config.resource().to_owned(),
+                several => config.resources().len() > 1,
+                challenge_scope => config.challenge_scope(),
                 protected_resource_metadata => config.protected_resource_metadata_url(),
                 register => config.url(REGISTER),
                 claim => config.url(CLAIM),
@@ -225,7 +227,7 @@ async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
 /// Revokes a token (RFC 7009). Once the store succeeds, the response is 200 for any token.
 async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let token = revoked_token(request)?;
-    context.ceremony.revoke_token(&token).await?;
+    context.ceremony.revoke_token(&token, None).await?;
     let mut reply = Response::new(Bytes::new());
     no_store(&mut reply);
     Ok(reply)

@@ -62,7 +62,7 @@ impl Dialect for AgentSessionsDialect {
 
     fn owns(&self, flow: &KnownFlow) -> bool {
         match flow {
-            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } => false,
+            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. } => false,
             KnownFlow::Browser { .. } | KnownFlow::Detached { .. } | KnownFlow::FinishCode { .. } => true,
         }
     }

@@ -105,7 +105,9 @@ fn field_text(error: &CeremonyError, scopes: &str) -> String {
             format!("`{scopes}` has a scope that is not offered; offered are: {offered}")
         }
         CeremonyError::InvalidTarget => {
-            "`resource` must be the identifier of this service's resource, or be left out".into()
+            "`resource` must be the identifier of a resource of this service, for a refresh the session's own one, or be \
+            left out"
+                .into()
         }
         CeremonyError::LoginOff(login) => {
             format!("this service has switched off {login}; `mode` must be one that its documents name")

@@ -1,6 +1,6 @@
 use minijinja::{Environment, Error, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 
-use crate::Config;
+use crate::{Config, config::Resource};
 
 /// The path of auth.md, below the issuer.
 pub(crate) const PATH: &str = "/auth.md";
@@ -17,6 +17,7 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) ->
         context! {
             name => config.name().to_owned(),
             resource => config.resource().to_owned(),
+            resources => resources(config),
             issuer => config.issuer().to_owned(),
             same_origin => config.resource().starts_with(config.issuer()),
             protected_resource_metadata => config.protected_resource_metadata_url(),
@@ -50,6 +51,21 @@ pub(crate) fn environment() -> Result<Environment<'static>, Error> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
     environment.set_syntax(syntax);
     Ok(environment)
+}
+
+/// The resources, if there are several.
+fn resources(config: &Config) -> Vec<Value> {
+    let resources = config.resources();
+    let line = |resource: &Resource| {
+        let scopes: Vec<String> = resource.scopes().iter().map(ToString::to_string).collect();
+        context! {
+            id => resource.id().to_owned(),
+            name => resource.name().to_owned(),
+            metadata => resource.protected_resource_metadata_url(),
+            scopes,
+        }
+    };
+    if resources.len() > 1 { resources.iter().map(line).collect() } else { Vec::new() }
 }
 
 fn scopes(config: &Config) -> Vec<Value> {

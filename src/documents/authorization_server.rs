@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use super::auth_md;
-use crate::Config;
+use crate::{Config, config::Resource};
 
 /// The dialects' parts of the authorization server metadata.
 #[derive(Default)]
@@ -24,6 +24,11 @@ pub(crate) fn render(config: &Config, from_dialects: Metadata) -> Value {
     top.insert("bearer_methods_supported".into(), json!(["header"]));
     top.insert("response_types_supported".into(), json!([]));
     top.insert("grant_types_supported".into(), json!([]));
+    // RFC 9728 section 4.
+    if let resources @ [_, _, ..] = config.resources() {
+        let ids: Vec<&str> = resources.iter().map(Resource::id).collect();
+        top.insert("protected_resources".into(), json!(ids));
+    }
     let links = config.links();
     let optional = [
         ("service_documentation", &links.documentation),

@@ -1,15 +1,15 @@
 use serde_json::{Value, json};
 
-use crate::Config;
+use crate::{Config, config::Resource};
 
 /// Protected resource metadata (RFC 9728 section 2).
-pub(crate) fn render(config: &Config) -> Value {
+pub(crate) fn render(config: &Config, resource: &Resource) -> Value {
     let mut document = json!({
-        "resource": config.resource(),
+        "resource": resource.id(),
         "authorization_servers": [config.issuer()],
-        "scopes_supported": config.scopes().names(),
+        "scopes_supported": resource.scopes().names(),
         "bearer_methods_supported": ["header"],
-        "resource_name": config.name(),
+        "resource_name": resource.name(),
     });
     let links = config.links();
     let optional = [

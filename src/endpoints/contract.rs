@@ -56,6 +56,13 @@ pub(crate) trait Dialect: Sync {
         None
     }
 
+    /// Where a human types the code that their device shows, if the dialect has such codes.
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
+    fn code_entry(&self, config: &Config) -> Option<CodeEntry> {
+        let _ = config;
+        None
+    }
+
     /// Where the human's browser may be sent after a decision. The page shows it and allows its form to redirect there.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages hand over"))]
     fn destination<'f>(&self, flow: &'f KnownFlow) -> Option<Destination<'f>> {
@@ -78,6 +85,16 @@ pub(crate) trait Dialect: Sync {
 
     /// Its chapter of auth.md.
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error>;
+}
+
+/// Where a human types the code that their device shows.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
+pub(crate) struct CodeEntry {
+    /// The path, below the issuer.
+    pub(crate) path: &'static str,
+    /// The parameter that holds the code in a link.
+    pub(crate) parameter: &'static str,
 }
 
 /// A request for access that a human's browser brings.

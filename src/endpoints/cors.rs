@@ -13,7 +13,7 @@ use http::{
 use crate::http::Reply;
 
 /// Whether this is a preflight. Browsers send one before a request with a JSON body or added headers.
-pub(super) fn is_preflight(request: &Parts) -> bool {
+pub(crate) fn is_preflight(request: &Parts) -> bool {
     let has = |name: HeaderName| request.headers.contains_key(name);
     request.method == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD)
 }

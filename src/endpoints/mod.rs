@@ -52,5 +52,9 @@ mod service;
 pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
-pub(crate) use contract::{Arrival, Arriving, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned};
+pub(crate) use contract::{
+    Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
+};
+#[cfg(feature = "mcp")]
+pub(crate) use cors::is_preflight;
 pub(crate) use route_table::RouteTable;

@@ -14,7 +14,7 @@ use crate::{
     Config,
     audit::{AuditSink, Event},
     ceremony::limiter,
-    config::{self, Problem},
+    config::{self, PROTECTED_RESOURCE, Problem, Resource},
     documents::{Metadata, auth_md, authorization_server, protected_resource},
     http::{ClientAddresses, Reply, error_reply},
     observe,
@@ -60,16 +60,29 @@ impl RouteTable {
             audit,
             warns_of_missing_address: AtomicBool::new(by_source),
         };
-        let document: Arc<dyn Endpoint> = Arc::new(Document::json(&protected_resource::render(config)));
-        for path in config.protected_resource_paths() {
-            routes.serve(
-                "resource",
-                config.arriving_path(&path),
-                "the protected resource metadata",
-                Arc::clone(&document),
-            );
+        for (index, resource) in config.documented_resources() {
+            let document = Document::json(&protected_resource::render(config, resource));
+            routes.serve_resource(config, index, resource, &(Arc::new(document) as _));
         }
         routes
+    }
+
+    /// Serves the metadata of a resource: path-inserted, and that of the top-level resource also at the root, for clients
+    /// that request only that one.
+    fn serve_resource(&mut self, config: &Config, index: usize, resource: &Resource, document: &Arc<dyn Endpoint>) {
+        let mut paths = resource.protected_resource_paths();
+        let field = if index == 0 {
+            paths.push(PROTECTED_RESOURCE.to_owned());
+            paths.sort_unstable();
+            paths.dedup();
+            "resource".to_owned()
+        } else {
+            format!("resources[{}].resource", index - 1)
+        };
+        for path in paths {
+            let path = config.arriving_path(&path);
+            self.serve(&field, path, "the protected resource metadata", Arc::clone(document));
+        }
     }
 
     /// Adds the routes of a service that runs the ceremony: the other documents, and the endpoints that they name.
@@ -118,7 +131,9 @@ impl RouteTable {
     /// Records what `path` serves, and a conflict if it already serves something else.
     fn claim(&mut self, field: &str, path: &str, name: &'static str) {
         let parent = path.trim_end_matches('/').rsplit_once('/').map(|(parent, _)| format!("{parent}/"));
-        let there = self.names.get(path).or_else(|| self.names.get(&parent.filter(|parent| path != parent)?));
+        let below =
+            |parent: String| self.below.iter().any(|(known, _)| *known == parent).then(|| self.names.get(&parent))?;
+        let there = self.names.get(path).or_else(|| below(parent.filter(|parent| path != parent)?));
         if let Some(there) = there {
             self.conflicts.push(Problem::new(
                 field,

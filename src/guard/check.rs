@@ -1,7 +1,10 @@
 use std::{fmt, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Method, Request, Response, header::RETRY_AFTER};
+use http::{
+    Extensions, HeaderMap, Method, Request, Response,
+    header::{AUTHORIZATION, RETRY_AFTER},
+};
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
@@ -16,7 +19,7 @@ use crate::{
     accounts::{AccountsError, DynAccounts, SignedIn, head_of},
     audit::{AuditSink, Event},
     challenge::ChallengeError,
-    config::Prefixes,
+    config::{Prefixes, Resource},
     http::{Answering, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
     observe::CheckCounter,
     store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
@@ -26,11 +29,11 @@ use crate::{
     },
 };
 
-/// The shared state of the guards of one service.
+/// The shared state of the guards of one resource.
 pub(crate) struct Shared {
     parts: Parts,
     prefixes: Prefixes,
-    resource: Arc<str>,
+    resource: Resource,
     refusals: Refusals,
     counters: Counters,
     /// The response bodies that end with their sessions.
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
 }
 
 /// The parts of a guard.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn DynSessionStore>,
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
@@ -55,15 +59,19 @@ struct Counters {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, ChallengeError> {
+    pub(crate) fn new(config: &Config, resource: &Resource, parts: Parts) -> Result<Self, ChallengeError> {
         let counters = Counters {
             agent: CheckCounter::new("agent"),
             owner: CheckCounter::new("owner"),
             nobody: CheckCounter::new("nobody"),
         };
-        let refusals = Refusals::new(&config.protected_resource_metadata_url())?;
-        let (prefixes, resource) = (config.prefixes().clone(), config.shared_resource());
+        let refusals = Refusals::new(&resource.protected_resource_metadata_url())?;
+        let (prefixes, resource) = (config.prefixes().clone(), resource.clone());
         Ok(Self { parts, prefixes, resource, refusals, counters, endings: Arc::default() })
+    }
+
+    pub(crate) const fn resource(&self) -> &Resource {
+        &self.resource
     }
 
     pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
@@ -72,7 +80,7 @@ impl Shared {
 
     /// Whether a session that a store found is valid now.
     pub(super) fn is_good(&self, session: &Session) -> bool {
-        session.is_good(&self.resource, self.parts.clock.now())
+        session.is_good(self.resource.id(), self.parts.clock.now())
     }
 
     /// How long the access token is still valid.
@@ -95,6 +103,8 @@ pub(super) struct Check {
     pub(super) insert_principal: bool,
     /// Whether the route serves gRPC, so that gRPC calls are refused in gRPC.
     pub(super) grpc: bool,
+    /// Whether the inner service must not see the `Authorization` header.
+    pub(super) strip_authorization: bool,
 }
 
 /// The result of a check.
@@ -111,6 +121,10 @@ pub(super) enum Lookup {
 }
 
 impl Check {
+    pub(super) const fn new(shared: Arc<Shared>, rule: Option<Rule>) -> Self {
+        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false }
+    }
+
     fn demand(&self) -> Option<&Demand> {
         self.rule.as_ref().map(|rule| &rule.0)
     }
@@ -153,7 +167,7 @@ impl Check {
     /// Checks the session that the store found against the rule.
     pub(super) fn authorize<B>(&self, found: Option<Arc<Session>>, request: &Request<B>) -> Verdict {
         let now = self.shared.parts.clock.now();
-        let Some(session) = found.filter(|session| session.is_good(&self.shared.resource, now)) else {
+        let Some(session) = found.filter(|session| session.is_good(self.shared.resource.id(), now)) else {
             return Verdict::Refuse(Refusal::InvalidToken);
         };
         let refusal = match self.demand() {
@@ -161,6 +175,7 @@ impl Check {
                 return Verdict::Refuse(Refusal::InsufficientScope);
             }
             Some(Demand::OwnerOnly) => Refusal::OwnerOnly,
+            Some(Demand::Never(response)) => response.refusal(),
             None => Refusal::NoRule,
             Some(_) => {
                 if session.note_use(now) {
@@ -169,7 +184,9 @@ impl Check {
                 return Verdict::Forward(Principal::Agent(AgentSession { session }));
             }
         };
-        self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
+        if matches!(refusal, Refusal::OwnerOnly | Refusal::NoRule) {
+            self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
+        }
         Verdict::Refuse(refusal)
     }
 
@@ -194,7 +211,14 @@ impl Check {
 
     /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
     /// public rule.
-    pub(super) fn forward(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
+    pub(super) fn forward<B>(&self, principal: Principal, request: &mut Request<B>) -> Option<Forwarded> {
+        if self.strip_authorization {
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        self.prepare(principal, request.extensions_mut())
+    }
+
+    fn prepare(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
         let counters = &self.shared.counters;
         match &principal {
             Principal::Nobody => counters.nobody.increment(),
@@ -216,6 +240,7 @@ impl Check {
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
         let own = match self.demand() {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
+            Some(Demand::Never(response)) if response.refusal() == refusal => Some(&**response),
             _ => None,
         };
         let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
@@ -226,8 +251,40 @@ impl Check {
     }
 }
 
+/// Checks a request that the guard forwarded against a rule that is found only later.
+#[cfg(feature = "mcp")]
+#[derive(Clone, Debug)]
+pub(crate) struct LateCheck(pub(super) Check);
+
+#[cfg(feature = "mcp")]
+impl LateCheck {
+    /// Returns the response if the agent's session does not meet the rule, or has expired meanwhile.
+    pub(crate) fn refusal<B>(&self, rule: Option<Rule>, request: &Request<B>) -> Option<Response<Bytes>> {
+        let check = Check { rule, ..self.0.clone() };
+        let session = request.extensions().get::<AgentSession>().map(|agent| Arc::clone(&agent.session));
+        let refusal = match check.authorize(session, request) {
+            Verdict::Forward(_) => return None,
+            Verdict::Refuse(refusal) => refusal,
+            Verdict::Wait(_) => Refusal::Unavailable,
+        };
+        Some(check.refuse(refusal, request))
+    }
+
+    /// Refuses with a response of its own.
+    pub(crate) fn refuse_with<B>(
+        &self,
+        refusal: Refusal,
+        text: &str,
+        response: Response<Bytes>,
+        request: &Request<B>,
+    ) -> Response<Bytes> {
+        let check = Check { rule: Some(Rule::never(refusal, text, response)), ..self.0.clone() };
+        check.refuse(refusal, request)
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("resource", &self.resource).finish_non_exhaustive()
+        f.debug_struct("Shared").field("resource", &self.resource.id()).finish_non_exhaustive()
     }
 }

@@ -86,7 +86,7 @@ where
     fn resume(mut self: Box<Self>, verdict: Verdict) -> State<S, B> {
         match verdict {
             Verdict::Forward(principal) => {
-                let forwarded = self.check.forward(principal, self.request.extensions_mut());
+                let forwarded = self.check.forward(principal, &mut self.request);
                 let Self { mut service, request, .. } = *self;
                 State::Inner { future: service.call(request), forwarded }
             }

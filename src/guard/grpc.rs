@@ -46,7 +46,7 @@ const fn status(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::NoCredentials | Refusal::InvalidToken => UNAUTHENTICATED,
         Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => PERMISSION_DENIED,
-        Refusal::InvalidRequest => INVALID_ARGUMENT,
+        Refusal::InvalidRequest | Refusal::InvalidOperation | Refusal::Body => INVALID_ARGUMENT,
         Refusal::Method => UNIMPLEMENTED,
         Refusal::Unavailable => UNAVAILABLE,
     }

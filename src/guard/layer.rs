@@ -3,6 +3,8 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 use tower_layer::Layer;
 
+#[cfg(feature = "mcp")]
+use super::LateCheck;
 use super::{Guard, Rule, SessionGuardLayer, Shared, check::Check, policy::Policy};
 
 /// The layer that puts a [`Guard`] in front of a service. [`AgentAuth`](crate::AgentAuth) creates it.
@@ -16,12 +18,23 @@ pub struct GuardLayer {
 
 impl GuardLayer {
     pub(crate) const fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { check: Check { shared, rule: Some(rule), insert_principal: true, grpc: false }, policy: None }
+        Self { check: Check::new(shared, Some(rule)), policy: None }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        let check = Check { shared, rule: None, insert_principal: true, grpc: false };
-        Self { check, policy: Some(Arc::new(policy)) }
+        Self { check: Check::new(shared, None), policy: Some(Arc::new(policy)) }
+    }
+
+    /// The same guard with another policy.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn with_policy(self, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
+        Self { policy: Some(Arc::new(policy)), ..self }
+    }
+
+    /// Checks sessions against rules that are found after this guard forwarded the request.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn late_check(&self) -> LateCheck {
+        LateCheck(self.check.clone())
     }
 
     /// Does not insert the caller into the request's extensions, which saves the allocations. For services whose
@@ -29,6 +42,16 @@ impl GuardLayer {
     /// [`Owner`](super::Owner), and the extractors refuse.
     pub const fn without_principal(mut self) -> Self {
         self.check.insert_principal = false;
+        self
+    }
+
+    /// Removes all `Authorization` lines from a request before the inner service sees it, so that it can't pass the
+    /// token on. For services that call other services: a token is valid for one resource, and no other may get it (MCP
+    /// security best practices, "Token Passthrough"). The handler still finds the caller.
+    ///
+    /// It is off by default, because some services read the header themselves.
+    pub const fn strip_authorization(mut self) -> Self {
+        self.check.strip_authorization = true;
         self
     }
 

@@ -6,6 +6,7 @@
 //! | [`optional`](crate::AgentAuth::optional) | passes | passes | passes without a principal |
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
+//! | `mcp` (feature `mcp`) | 401 | passes with the scopes of its MCP operation, else 403 | 401 |
 //!
 //! On a route that serves gRPC by [`GuardLayer::grpc`], a gRPC call (a POST with a gRPC content type) is refused with a
 //! gRPC status: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for
@@ -44,7 +45,7 @@
 //! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(
 //!     refused.headers()[WWW_AUTHENTICATE],
-//!     r#"Bearer resource_metadata="https://api.example.com/.well-known/oauth-protected-resource""#,
+//!     r#"Bearer resource_metadata="https://api.example.com/.well-known/oauth-protected-resource", scope="projects:read""#,
 //! );
 //! # Ok(())
 //! # }
@@ -100,6 +101,8 @@ mod response;
 mod service;
 
 pub use crate::http::GuardBody;
+#[cfg(feature = "mcp")]
+pub(crate) use check::LateCheck;
 pub(crate) use check::{Parts, Shared};
 pub use ending::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};
 pub use future::ResponseFuture;

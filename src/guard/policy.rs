@@ -3,9 +3,12 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 
 use super::{Refusal, refusal::RefusalResponse};
+#[cfg(feature = "mcp")]
+use crate::http::Reply;
 use crate::{
     Config,
     challenge::{Challenge, ChallengeError},
+    config::Resource,
     types::scope::ScopeSet,
 };
 
@@ -24,6 +27,9 @@ pub(super) enum Demand {
     Optional,
     Scopes(Arc<Requirement>),
     OwnerOnly,
+    /// Nobody passes. An agent with a valid session gets this response.
+    #[cfg_attr(not(feature = "mcp"), expect(dead_code, reason = "only `mcp` has such rules"))]
+    Never(Arc<RefusalResponse>),
 }
 
 impl Rule {
@@ -47,13 +53,43 @@ impl Rule {
     }
 
     /// Agents that have all of the scopes pass.
-    pub(crate) fn all_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, false)?))))
+    pub(crate) fn all_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, false)?))))
+    }
+
+    /// Agents with a valid session pass, whatever its scopes. `request` are the scopes that the challenge to a request
+    /// without credentials names.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn any_session(config: &Config, resource: &Resource, request: &str) -> Result<Self, RequirementError> {
+        let request = parse(resource, request)?;
+        let requirement = Requirement::challenging(config, resource, ScopeSet::default(), &request, false)?;
+        Ok(Self(Demand::Scopes(Arc::new(requirement))))
+    }
+
+    /// Nobody passes: agents are told that only the account's human may do this, and the human does it elsewhere.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn owner_only_for_agents() -> Self {
+        Self(Demand::Never(Arc::new(RefusalResponse::owner_only())))
+    }
+
+    /// Agents with a valid session are refused with this response, all others with 401.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn never(refusal: Refusal, text: &str, response: Reply) -> Self {
+        Self(Demand::Never(Arc::new(RefusalResponse::new(refusal, text, response))))
+    }
+
+    /// The scopes that an agent needs; `None` for other rules.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn scopes(&self) -> Option<&ScopeSet> {
+        match &self.0 {
+            Demand::Scopes(requirement) => Some(&requirement.names),
+            _ => None,
+        }
     }
 
     /// Agents that have any of the scopes pass.
-    pub(crate) fn any_of(config: &Config, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, scopes, true)?))))
+    pub(crate) fn any_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, true)?))))
     }
 }
 
@@ -68,20 +104,29 @@ pub(super) struct Requirement {
 }
 
 impl Requirement {
-    fn new(config: &Config, scopes: &str, any: bool) -> Result<Self, RequirementError> {
-        let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
+    fn new(config: &Config, resource: &Resource, scopes: &str, any: bool) -> Result<Self, RequirementError> {
+        let names = parse(resource, scopes)?;
         if names.is_empty() {
             return Err(RequirementError::NoScope(scopes.into()));
         }
+        let request = if config.challenge_scope() { names.clone() } else { ScopeSet::default() };
+        Ok(Self::challenging(config, resource, names, &request, any)?)
+    }
+
+    /// `request` are the scopes that the challenge to a request without credentials names.
+    fn challenging(
+        config: &Config,
+        resource: &Resource,
+        names: ScopeSet,
+        request: &ScopeSet,
+        any: bool,
+    ) -> Result<Self, ChallengeError> {
         let catalogue = config.catalogue();
-        if let Some(unknown) = names.iter().find(|scope| catalogue.find(scope).is_none()) {
-            return Err(RequirementError::Unknown { scope: unknown.to_string(), offered: config.scopes().to_string() });
-        }
-        let metadata_url = config.protected_resource_metadata_url();
+        let metadata_url = resource.protected_resource_metadata_url();
         let scopes = names.to_string();
         let mut no_credentials = Challenge::bearer().with("resource_metadata", &metadata_url);
-        if config.challenge_scope() {
-            no_credentials = no_credentials.with("scope", &scopes);
+        if !request.is_empty() {
+            no_credentials = no_credentials.with("scope", &request.to_string());
         }
         let insufficient_scope = Challenge::bearer()
             .with("error", "insufficient_scope")
@@ -111,6 +156,14 @@ impl Requirement {
     }
 }
 
+/// Parses scopes of the resource.
+fn parse(resource: &Resource, scopes: &str) -> Result<ScopeSet, RequirementError> {
+    let names = ScopeSet::parse(scopes).map_err(|_| RequirementError::NoScope(scopes.into()))?;
+    let Some(unknown) = names.iter().find(|scope| !resource.scopes().contains(scope)) else { return Ok(names) };
+    let (scope, resource_id) = (unknown.to_string(), resource.id().to_owned());
+    Err(RequirementError::Unknown { scope, resource: resource_id, offered: resource.scopes().to_string() })
+}
+
 impl fmt::Debug for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.any { "any" } else { "all" };
@@ -123,8 +176,8 @@ impl fmt::Debug for Requirement {
 pub(crate) enum RequirementError {
     #[error("`{0}` names no scope: write one or more, separated by spaces")]
     NoScope(String),
-    #[error("`{scope}` is not in the scope catalogue; offered are: {offered}")]
-    Unknown { scope: String, offered: String },
+    #[error("`{scope}` is not in the scope catalogue of {resource}; offered are: {offered}")]
+    Unknown { scope: String, resource: String, offered: String },
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
 }
@@ -144,16 +197,17 @@ mod tests {
                 })
             });
             let config = config.build().unwrap();
+            let new = |scopes: &str, any| Requirement::new(&config, config.default_resource(), scopes, any).unwrap();
             let last = ScopeSet::parse(&format!("s{}", size - 1)).unwrap();
             let first = ScopeSet::parse("s0").unwrap();
             for needed in [0, size / 2, size - 1].map(|number| format!("s{number}")) {
-                let requirement = Requirement::new(&config, &needed, false).unwrap();
+                let requirement = new(&needed, false);
                 assert!(requirement.is_met_by(&last), "{size}: the last gives {needed}");
                 assert_eq!(requirement.is_met_by(&first), needed == "s0", "{size}: {needed}");
             }
             let both = format!("s0 s{}", size - 1);
-            assert!(!Requirement::new(&config, &both, false).unwrap().is_met_by(&first), "{size}");
-            assert!(Requirement::new(&config, &both, true).unwrap().is_met_by(&first), "{size}");
+            assert!(!new(&both, false).is_met_by(&first), "{size}");
+            assert!(new(&both, true).is_met_by(&first), "{size}");
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -29,6 +29,11 @@ pub enum Refusal {
     OwnerOnly,
     /// 403: the policy returns no rule for the request.
     NoRule,
+    /// 400: the headers or the body of a request to an [MCP server](crate::AgentAuth::mcp) do not name its operation
+    /// unambiguously.
+    InvalidOperation,
+    /// 413, 408 or 400: the body of a request to an MCP server is too large, too slow, or breaks off.
+    Body,
     /// 405: the method is TRACE or CONNECT.
     Method,
     /// 503: the store or the accounts failed.
@@ -46,6 +51,8 @@ impl Refusal {
             Self::InsufficientScope => "insufficient_scope",
             Self::OwnerOnly => "owner_only",
             Self::NoRule => "unclassified",
+            Self::InvalidOperation => "invalid_operation",
+            Self::Body => "body",
             Self::Method => "method",
             Self::Unavailable => "unavailable",
         }
@@ -54,18 +61,19 @@ impl Refusal {
 
 /// The response for one refusal, built once and cloned for each refused request.
 pub(super) struct RefusalResponse {
+    refusal: Refusal,
     http: Reply,
     grpc: Reply,
     counter: CheckCounter,
 }
 
 impl RefusalResponse {
-    fn new(refusal: Refusal, text: &str, mut http: Reply) -> Self {
+    pub(super) fn new(refusal: Refusal, text: &str, mut http: Reply) -> Self {
         let mut grpc = trailers_only(refusal, text, &http);
         for response in [&mut http, &mut grpc] {
             response.extensions_mut().insert(refusal);
         }
-        Self { http, grpc, counter: CheckCounter::new(refusal.as_str()) }
+        Self { refusal, http, grpc, counter: CheckCounter::new(refusal.as_str()) }
     }
 
     fn challenged(refusal: Refusal, status: StatusCode, code: &str, text: &str, challenge: HeaderValue) -> Self {
@@ -95,6 +103,10 @@ impl RefusalResponse {
         Self::new(refusal, text, error_reply(StatusCode::FORBIDDEN, code, text))
     }
 
+    pub(super) fn owner_only() -> Self {
+        Self::forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY)
+    }
+
     /// The response in the form that the request's protocol and method require. `grpc` is whether the route serves
     /// gRPC. Counts the refusal.
     pub(super) fn to<B>(&self, request: &Request<B>, grpc: bool) -> Response<Bytes> {
@@ -102,8 +114,18 @@ impl RefusalResponse {
         if grpc && is_call(request) { self.grpc.clone() } else { for_method(request.method(), self.http.clone()) }
     }
 
+    pub(super) const fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
     pub(super) fn challenge(&self) -> Option<&HeaderValue> {
         self.http.headers().get(WWW_AUTHENTICATE)
+    }
+}
+
+impl fmt::Debug for RefusalResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.refusal)
     }
 }
 
@@ -142,7 +164,7 @@ impl Refusals {
                 INVALID_TOKEN,
                 invalid_token,
             ),
-            owner_only: RefusalResponse::forbidden(Refusal::OwnerOnly, "owner_only", OWNER_ONLY),
+            owner_only: RefusalResponse::owner_only(),
             no_rule: RefusalResponse::forbidden(Refusal::NoRule, "unclassified", NO_RULE),
             method: RefusalResponse::new(Refusal::Method, METHOD, method),
             unavailable: RefusalResponse::new(Refusal::Unavailable, UNAVAILABLE, unavailable(1)),
@@ -155,8 +177,8 @@ impl Refusals {
             Refusal::InvalidRequest => &self.invalid_request,
             Refusal::InvalidToken => &self.invalid_token,
             Refusal::OwnerOnly => &self.owner_only,
-            // Only a rule that requires scopes refuses with `InsufficientScope`, and it has its own response.
-            Refusal::NoRule | Refusal::InsufficientScope => &self.no_rule,
+            // These come from rules that have their own response.
+            Refusal::NoRule | Refusal::InsufficientScope | Refusal::InvalidOperation | Refusal::Body => &self.no_rule,
             Refusal::Method => &self.method,
             Refusal::Unavailable => &self.unavailable,
         }

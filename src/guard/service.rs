@@ -41,7 +41,7 @@ where
         }
         match check.authenticate(&mut request) {
             Verdict::Forward(principal) => {
-                let forwarded = check.forward(principal, request.extensions_mut());
+                let forwarded = check.forward(principal, &mut request);
                 ResponseFuture::inner(self.inner.call(request), forwarded)
             }
             Verdict::Refuse(refusal) => ResponseFuture::refused(check.refuse(refusal, &request)),

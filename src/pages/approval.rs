@@ -20,9 +20,9 @@ use crate::{
     endpoints::{Destination, Dialect, Handover},
     http::Reply,
     types::{
-        authorization::{AuthorizationRequest, State},
+        authorization::{AuthorizationRequest, Client, State},
         clock::Timestamp,
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
         scope::{CatalogueEntry, Scope, ScopeSet},
         session::SessionState,
     },
@@ -284,15 +284,24 @@ impl Visit<'_> {
             client => context! {
                 name => client.name.to_string(),
                 label => client.label.as_ref().map(ToString::to_string),
-                address => client.address.map(|address| address.to_string()),
+                // The browser brought the request of an OAuth client, so its address says nothing of the client.
+                address => client.address.filter(|_| destination.is_none()).map(|address| address.to_string()),
+                published => published(client, destination),
+                registered => registered(pages, client),
                 method => client.method.as_ref().map(ToString::to_string),
             },
+            resource => pages.resource(&authorization.resource),
             warnings => said(&view.warnings, Warning::is_danger),
             remarks => said(&view.warnings, |warning| !warning.is_danger()),
-            scopes => self.scopes(authorization),
+            holds => !view.held.is_empty(),
+            scopes => self.scopes(authorization, &view.held),
             lifetime => lifetime(pages),
             handover => handover(&view.flow, destination),
             from_here => matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
+            user_code => match &view.flow {
+                KnownFlow::Device { user_code } => Some(user_code.clone()),
+                _ => None,
+            },
             by_code => matches!(view.flow, KnownFlow::FinishCode { .. }),
             owner_only => pages.context.config.owner_only().to_vec(),
             asked => context! {
@@ -315,7 +324,7 @@ impl Visit<'_> {
     }
 
     /// The requested scopes in the catalogue's order, each with its description and all that it gives.
-    fn scopes(&self, authorization: &AuthorizationRequest) -> Vec<Value> {
+    fn scopes(&self, authorization: &AuthorizationRequest, held: &ScopeSet) -> Vec<Value> {
         let catalogue = self.pages.context.config.catalogue();
         let requested = catalogue.entries().iter().filter(|entry| authorization.requested.contains(&entry.scope));
         let row = |entry: &CatalogueEntry| {
@@ -326,7 +335,7 @@ impl Visit<'_> {
             let givers =
                 givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
             let givers: Vec<String> = givers.map(ToString::to_string).collect();
-            context! { checked => self.ticks.has(&entry.scope), gives, givers, ..scope_value(entry) }
+            context! { checked => self.ticks.has(&entry.scope), held => held.contains(&entry.scope), gives, givers, ..scope_value(entry) }
         };
         requested.map(row).collect()
     }
@@ -355,7 +364,13 @@ fn lifetime(pages: &Pages) -> Value {
 /// The text about how the agent gets its session after approval.
 fn handover(flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
     if let Some(place) = destination {
-        return format!("Your browser takes it to {}.", origin_of(place.form_action));
+        return match place.host {
+            Some(_) if place.is_loopback => {
+                format!("Your browser takes it to {}, a program on this computer.", origin_of(place.form_action))
+            }
+            Some(_) => format!("Your browser takes it to {}.", origin_of(place.form_action)),
+            None => format!("Your browser takes it to the app that opens {} links.", place.form_action),
+        };
     }
     let text = match flow {
         KnownFlow::Detached { finish_code: true, .. } => {
@@ -365,6 +380,20 @@ fn handover(flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
         _ => "The agent collects its access by itself, from wherever it runs.",
     };
     text.into()
+}
+
+/// Who published the name of an OAuth client, if its metadata document was read. Only an answer that goes to a web host
+/// shows that the client is who it says: any program can wait on this computer.
+fn published(client: &Client, destination: Option<Destination<'_>>) -> Option<Value> {
+    let host = client.id.as_ref().and_then(ClientId::metadata_host)?;
+    let proven = destination.is_some_and(|place| place.host.is_some() && !place.is_loopback);
+    Some(context! { host, proven })
+}
+
+/// Whether the service registered this OAuth client itself.
+fn registered(pages: &Pages, client: &Client) -> bool {
+    let known = |id: &ClientId| pages.context.config.oauth().clients.iter().any(|client| client.id == id.as_str());
+    client.id.as_ref().is_some_and(known)
 }
 
 fn said(warnings: &[Warning], which: impl Fn(Warning) -> bool) -> Vec<&'static str> {

@@ -9,16 +9,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::LOCATION};
+use minijinja::{Value, context};
 
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
-    endpoints::{Context, Dialect, Endpoint, RateClass, RouteTable},
+    config::Resource,
+    endpoints::{CodeEntry, Context, Dialect, Endpoint, RateClass, RouteTable},
     http::{Answering, Reply, has_agent_credential},
 };
 
 mod approval;
 mod arrival;
+mod code_entry;
 mod csrf;
 mod finish;
 mod form;
@@ -44,6 +47,9 @@ pub(crate) fn serve(
         if let Some(path) = dialect.arrival_path() {
             routes.serve("dialects", arriving(path), "an authorization endpoint", page(Kind::Arrival(*dialect, path)));
         }
+        if let Some(entry) = dialect.code_entry(config) {
+            routes.serve("dialects", arriving(entry.path), "a code page", page(Kind::CodeEntry(*dialect, entry)));
+        }
         routes.serve_below(arriving(dialect.approval_path()), "the approval page", page(Kind::Approval(*dialect)));
     }
     routes.serve("sessions_path", arriving(config.sessions_path()), "the sessions page", page(Kind::Sessions));
@@ -60,6 +66,8 @@ struct Pages {
 enum Kind {
     /// The authorization endpoint of this dialect, at this path below the issuer.
     Arrival(&'static dyn Dialect, &'static str),
+    /// The page of this dialect for the code that a device shows.
+    CodeEntry(&'static dyn Dialect, CodeEntry),
     /// The approval page of this dialect.
     Approval(&'static dyn Dialect),
     Sessions,
@@ -74,7 +82,7 @@ impl Endpoint for Page {
     fn methods(&self) -> &'static [Method] {
         match self.kind {
             Kind::Arrival(..) => &METHODS[..2],
-            Kind::Approval(_) | Kind::Sessions => &METHODS,
+            Kind::CodeEntry(..) | Kind::Approval(_) | Kind::Sessions => &METHODS,
         }
     }
 
@@ -98,6 +106,7 @@ impl Endpoint for Page {
                 Ok(()) if *request.method() == Method::HEAD => Ok(pages.renderer.empty(StatusCode::OK)),
                 Ok(()) => match kind {
                     Kind::Arrival(dialect, path) => arrival::answer(&pages, &request, dialect, path).await,
+                    Kind::CodeEntry(dialect, entry) => code_entry::answer(&pages, &request, dialect, entry).await,
                     Kind::Approval(dialect) => approval::answer(&pages, &request, dialect).await,
                     Kind::Sessions => sessions::answer(&pages, &request).await,
                 },
@@ -272,12 +281,21 @@ impl Pages {
                 self.context.config.path(&format!("{}{id}", dialect.approval_path()))
             }
             Kind::Arrival(_, path) => self.context.config.path(path),
+            Kind::CodeEntry(_, entry) => self.context.config.path(entry.path),
             Kind::Sessions => self.sessions_path(),
         }
     }
 
     fn sessions_link(&self) -> Link {
         Link { href: self.sessions_path(), text: "See all sessions" }
+    }
+
+    /// The name and the identifier of a resource, if there are several; of one that the configuration no longer has, the
+    /// identifier alone.
+    fn resource(&self, id: &str) -> Option<Value> {
+        let config = &self.context.config;
+        let several = config.resources().len() > 1;
+        several.then(|| context! { id, name => config.resource_with_id(id).map(Resource::name) })
     }
 
     fn sessions_path(&self) -> String {

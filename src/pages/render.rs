@@ -113,6 +113,7 @@ impl Renderer {
             ("style.css", include_str!("templates/style.css")),
             ("approval.html", include_str!("templates/approval.html")),
             ("approval.js", include_str!("templates/approval.js")),
+            ("code_entry.html", include_str!("templates/code_entry.html")),
             ("collected.html", include_str!("templates/collected.html")),
             ("finish.html", include_str!("templates/finish.html")),
             ("message.html", include_str!("templates/message.html")),

@@ -11,7 +11,7 @@ use crate::{
     types::{
         authorization::AuthorizationRequest,
         clock::Timestamp,
-        id::{AuthorizationRequestId, SessionId},
+        id::{AuthorizationRequestId, ClientId, SessionId},
         scope::ScopeSet,
         session::{RevokedBy, SessionRecord, SessionState},
     },
@@ -119,8 +119,10 @@ fn show_waiting(pages: &Pages, request: &AuthorizationRequest) -> Value {
     context! {
         id => request.id.to_string(),
         client => request.client.name.to_string(),
+        host => request.client.id.as_ref().and_then(ClientId::metadata_host),
         label => request.client.label.as_ref().map(ToString::to_string),
         scopes => request.granted().map(|granted| scopes(pages, granted)).unwrap_or_default(),
+        resource => pages.resource(&request.resource),
         asked => words::time(request.created_at),
         expires => words::time(request.expires_at),
         address => request.client.address.map(|address| address.to_string()),
@@ -146,8 +148,10 @@ fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
     context! {
         id => session.session.id.to_string(),
         client => session.client.name.to_string(),
+        host => session.client.id.as_ref().and_then(ClientId::metadata_host),
         label => session.client.label.as_ref().map(ToString::to_string),
         scopes => scopes(pages, &session.granted),
+        resource => pages.resource(&session.session.resource),
         created => words::time(session.created_at),
         last_used => session.last_use.map_or_else(|| "never".into(), |last| words::time(last.at)),
         address => address.map(|address| address.to_string()),

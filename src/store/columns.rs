@@ -9,7 +9,7 @@ use super::{RefreshToken, StoreError, StoreErrorKind, StoredSession};
 use crate::types::{
     authorization::{Account, AuthorizationRequest, Client, Decision, Flow, Lookup},
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     scope::ScopeSet,
     secret::{Digest, Kind},
     session::{
@@ -18,7 +18,7 @@ use crate::types::{
     text::HumanText,
 };
 
-pub(super) const AUTHORIZATION: [&str; 18] = [
+pub(super) const AUTHORIZATION: [&str; 19] = [
     "id",
     "resource",
     "flow",
@@ -28,6 +28,7 @@ pub(super) const AUTHORIZATION: [&str; 18] = [
     "client_instance",
     "client_address",
     "client_method",
+    "client_id",
     "requested",
     "created_at",
     "expires_at",
@@ -39,7 +40,7 @@ pub(super) const AUTHORIZATION: [&str; 18] = [
     "source",
 ];
 
-pub(super) const SESSION: [&str; 23] = [
+pub(super) const SESSION: [&str; 24] = [
     "id",
     "access",
     "resource",
@@ -57,6 +58,7 @@ pub(super) const SESSION: [&str; 23] = [
     "client_instance",
     "client_address",
     "client_method",
+    "client_id",
     "granted",
     "created_at",
     "redeemer_address",
@@ -140,6 +142,7 @@ impl Values {
             .human_text(&client.instance)
             .address(client.address)
             .human_text(&client.method)
+            .text(client.id.as_ref().map(ClientId::as_str))
     }
 
     /// The columns of [`AUTHORIZATION`].
@@ -393,12 +396,12 @@ impl<'r, R: Row> Fields<'r, R> {
     fn client(&mut self, name: HumanText) -> Result<Client, StoreError> {
         Ok(Client {
             name,
-            id: None,
             label: self.parse_optional(human_text)?,
             kind: self.parse_optional(human_text)?,
             instance: self.parse_optional(human_text)?,
             address: self.address()?,
             method: self.parse_optional(human_text)?,
+            id: self.parse_optional(client_id)?,
         })
     }
 
@@ -452,6 +455,10 @@ fn scopes(text: &str) -> Option<ScopeSet> {
 
 fn account_id(text: &str) -> Option<AccountId> {
     AccountId::new(text).ok()
+}
+
+fn client_id(text: &str) -> Option<ClientId> {
+    ClientId::new(text).ok()
 }
 
 /// Text for humans is never refused when it is read, so that one old name does not hide a list.

@@ -149,14 +149,13 @@ impl NewAuthorizationRequest {
     }
 }
 
-/// The client that requests access. All fields except the address are unverified claims of the client.
+/// The client that requests access. All fields except the address are claims of the client. The dialect verifies `id`
+/// as far as it can; nobody verifies the others.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Client {
     /// The name that the client gives itself.
     pub name: HumanText,
-    /// The OAuth client; `None` for agents of other dialects.
-    pub id: Option<ClientId>,
     /// The client's label for this session, if it sends one.
     pub label: Option<HumanText>,
     /// The kind of client by its own claim, such as `cli`.
@@ -167,13 +166,15 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The sign-in method that the client prefers for its human: a hint.
     pub method: Option<HumanText>,
+    /// The OAuth client that asks; `None` for agents of the other dialects. Only this client can refresh the session.
+    pub id: Option<ClientId>,
 }
 
 impl Client {
     /// Creates a client with this name and no other details.
     #[must_use]
     pub const fn named(name: HumanText) -> Self {
-        Self { name, id: None, label: None, kind: None, instance: None, address: None, method: None }
+        Self { name, label: None, kind: None, instance: None, address: None, method: None, id: None }
     }
 
     /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.

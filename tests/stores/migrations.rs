@@ -114,6 +114,7 @@ fn check_request(name: &str, found: &AuthorizationRequest, entry: &Map<String, V
     assert_eq!(&*found.resource, RESOURCE, "{name}");
     assert_eq!(found.state_at(now), state_of(entry), "{name}");
     assert_eq!(found.client.name.as_str(), entry["client"]["name"].as_str().unwrap(), "{name}");
+    assert_eq!(found.client.id, None, "{name}");
     assert_eq!(found.client.label.as_ref().map(HumanText::as_str), entry["client"]["label"].as_str(), "{name}");
     assert_eq!(found.requested.to_string(), text(entry, "requested"), "{name}");
     assert_eq!(found.granted().map(ScopeSet::to_string).as_deref(), entry["granted"].as_str(), "{name}");
@@ -138,6 +139,7 @@ fn check_record(name: &str, found: &SessionRecord, entry: &Map<String, Value>) {
     let session = &found.session;
     assert_eq!((&*session.resource, session.account.id.as_str()), (RESOURCE, &*text(entry, "account_id")), "{name}");
     assert_eq!(found.authorization.as_str(), text(entry, "registration"), "{name}");
+    assert_eq!(found.client.id, None, "{name}");
     assert_eq!(
         (found.granted.to_string(), session.scopes.to_string()),
         (text(entry, "granted"), text(entry, "scopes"))
@@ -262,6 +264,14 @@ async fn goes_on<S: CeremonyStore + Clone>(store: S, section: &str) {
 }
 
 #[tokio::test]
+async fn r99_a_sqlite_file_of_version_4_goes_on() {
+    let file = TempFile::on_disk();
+    fs::write(file.path(), include_bytes!("old/version-4.sqlite")).unwrap();
+    goes_on(file.open().await, "current").await;
+    file.open().await;
+}
+
+#[tokio::test]
 async fn r99_a_sqlite_file_of_version_3_goes_on() {
     let file = TempFile::on_disk();
     fs::write(file.path(), include_bytes!("old/version-3.sqlite")).unwrap();
@@ -276,9 +286,11 @@ async fn r99_a_sqlite_file_of_version_1_goes_on() {
     goes_on(file.open().await, "sqlite_1").await;
 }
 
-async fn old_schema() -> Schema {
+/// What migration 1 and migration 2 left.
+const DUMPS: [&str; 2] = [include_str!("old/postgres-1.sql"), include_str!("old/postgres-2.sql")];
+
+async fn old_schema(dump: &str) -> Schema {
     let schema = Schema::new();
-    let dump = include_str!("old/postgres-1.sql");
     let dump = dump
         .replace("SCHEMA agent_auth", &format!("SCHEMA {}", schema.0))
         .replace("agent_auth.", &format!("{}.", schema.0));
@@ -289,28 +301,32 @@ async fn old_schema() -> Schema {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
-async fn r99_a_postgresql_schema_of_version_1_goes_on() {
-    let schema = old_schema().await;
-    goes_on(schema.open().await, "current").await;
-    schema.open().await;
+async fn r99_a_postgresql_schema_of_an_older_version_goes_on() {
+    for dump in DUMPS {
+        let schema = old_schema(dump).await;
+        goes_on(schema.open().await, "current").await;
+        schema.open().await;
+    }
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Redis: `cargo xtask servers` starts them"]
 async fn r99_nodes_that_migrate_at_once_agree() {
-    let schema = old_schema().await;
-    let opened = tokio::join!(schema.open(), schema.open(), schema.open());
-    goes_on(opened.1, "current").await;
-    let prefix = old_prefix();
+    for dump in DUMPS {
+        let schema = old_schema(dump).await;
+        let opened = tokio::join!(schema.open(), schema.open(), schema.open());
+        goes_on(opened.1, "current").await;
+    }
+    let prefix = old_prefix(include_str!("old/redis-1.txt"));
     let opened = tokio::join!(prefix.open(), prefix.open(), prefix.open());
     goes_on(opened.1, "current").await;
 }
 
-fn old_prefix() -> Prefix {
+fn old_prefix(commands: &str) -> Prefix {
     let prefix = Prefix::new();
     let (old, new) = (b"{agent_auth}:".as_slice(), prefix.key(""));
     let mut connection = Prefix::beside();
-    for line in include_str!("old/redis-1.txt").lines() {
+    for line in commands.lines() {
         let words: Vec<Vec<u8>> = line.split(' ').map(|word| BASE64.decode(word.as_bytes()).unwrap()).collect();
         let mut command = ::redis::cmd(std::str::from_utf8(&words[0]).unwrap());
         command.arg([new.as_bytes(), words[1].strip_prefix(old).unwrap()].concat());
@@ -325,10 +341,19 @@ fn old_prefix() -> Prefix {
 #[tokio::test]
 #[ignore = "needs Redis: `cargo xtask servers` starts one"]
 async fn r99_redis_of_version_1_goes_on() {
-    let prefix = old_prefix();
+    let prefix = old_prefix(include_str!("old/redis-1.txt"));
     goes_on(prefix.open().await, "current").await;
     prefix.open().await;
     let mut connection = Prefix::beside();
     let left: Vec<String> = ::redis::cmd("KEYS").arg(prefix.key("reg:*")).query(&mut connection).unwrap();
     assert_eq!(left, [""; 0], "nothing of the old version is left");
+}
+
+/// The same version, from before sessions had a client id.
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn r99_redis_without_client_ids_goes_on() {
+    let prefix = old_prefix(include_str!("old/redis-2.txt"));
+    goes_on(prefix.open().await, "current").await;
+    prefix.open().await;
 }

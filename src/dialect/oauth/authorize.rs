@@ -1,9 +1,10 @@
 use super::{
     clients::{self, KnownClient},
-    parameters::{Parameters, Repeated},
+    parameters::{InvalidTarget, Parameters, Repeated},
 };
 use crate::{
     ceremony::{self, CeremonyError, CodeGrant},
+    config::Resource,
     endpoints::{Arrival, Context, Turned},
     types::{pkce::CodeChallenge, redirect_uri::RedirectUri, scope::Scope},
 };
@@ -44,11 +45,17 @@ struct Proven {
 }
 
 /// The code and the text of an error that is taken to the client (RFC 6749 section 4.1.2.1).
-struct Answer(&'static str, String);
+pub(super) struct Answer(pub(super) &'static str, pub(super) String);
 
 impl From<Repeated> for Answer {
     fn from(repeated: Repeated) -> Self {
         Self("invalid_request", repeated.text())
+    }
+}
+
+impl From<InvalidTarget> for Answer {
+    fn from(_: InvalidTarget) -> Self {
+        Self("invalid_target", "`resource` must be the identifier of one resource of this service".into())
     }
 }
 
@@ -108,35 +115,20 @@ impl Proven {
         if parameters.one("prompt")? == Some("none") {
             return Err(Answer("interaction_required", "`prompt` can't be none: a human decides".into()));
         }
-        let resource = resource(context, parameters)?;
-        let scopes = scopes(context, &resource, parameters.one("scope")?)?;
+        let resource = parameters.resource(&context.config)?.unwrap_or_else(|| context.config.default_resource());
+        let scopes = scopes(context, resource, parameters.one("scope")?)?;
         let request = ceremony::Request::by(self.client.name.clone())
             .client_id(Some(self.client.id.clone()))
             .scopes(scopes)
-            .resource(Some(resource));
+            .resource(Some(resource.id().to_owned()));
         Ok(Arrival { request, grant: CodeGrant::new(self.redirect_uri.clone(), self.state.clone(), challenge) })
     }
 }
 
-/// The resource that is asked for; without a `resource`, the service's.
-fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<String, Answer> {
-    let mut found = None;
-    for asked in parameters.all("resource") {
-        let known = super::resource_of(&context.config, asked).ok_or_else(|| {
-            Answer("invalid_target", "`resource` must be the identifier of a resource of this service".into())
-        })?;
-        if found.as_ref().is_some_and(|found| *found != known) {
-            return Err(Answer("invalid_target", "`resource` must name one resource; ask for each by itself".into()));
-        }
-        found = Some(known);
-    }
-    Ok(found.unwrap_or_else(|| context.config.resource().to_owned()))
-}
-
 /// The scopes that are asked for. Unknown ones are left out, as RFC 6749 section 3.3 allows: clients ask for all that any
 /// service might have. Without any, the defaults, or if the catalogue has none, all that the resource has.
-fn scopes(context: &Context, resource: &str, asked: Option<&str>) -> Result<Vec<String>, Answer> {
-    let offered = super::scopes_of(&context.config, resource);
+pub(super) fn scopes(context: &Context, resource: &Resource, asked: Option<&str>) -> Result<Vec<String>, Answer> {
+    let offered = resource.scopes();
     let asked: Vec<&str> = asked.unwrap_or_default().split(' ').filter(|name| !name.is_empty()).collect();
     let asked: Vec<&str> = asked.into_iter().filter(|name| !IGNORED.contains(name)).collect();
     let known = |name: &&str| Scope::new(name).is_ok_and(|scope| offered.contains(&scope));
@@ -145,7 +137,7 @@ fn scopes(context: &Context, resource: &str, asked: Option<&str>) -> Result<Vec<
         let offered = offered.names().join(" ");
         return Err(Answer("invalid_scope", format!("`scope` has no scope that is offered; offered are: {offered}")));
     }
-    let no_default = || !context.config.catalogue().defaults().intersects(&offered);
+    let no_default = || !context.config.catalogue().defaults().intersects(offered);
     if scopes.is_empty() && no_default() {
         return Ok(offered.names().iter().map(ToString::to_string).collect());
     }

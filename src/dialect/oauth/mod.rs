@@ -10,13 +10,15 @@ use crate::{
     Config,
     ceremony::{CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
     documents::{Metadata, auth_md},
-    endpoints::{Arriving, Context, Destination, Dialect, Endpoint, Handover, RateClass},
+    endpoints::{Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Reply, error_reply, retry_after},
-    types::{authorization::State, scope::ScopeSet},
+    types::authorization::State,
 };
 
 mod authorize;
 mod clients;
+mod device;
+mod introspect;
 mod parameters;
 mod register;
 mod revoke;
@@ -28,7 +30,15 @@ const TOKEN: &str = "/oauth2/token";
 const REGISTER: &str = "/oauth2/register";
 const REVOKE: &str = "/oauth2/revoke";
 
-const GRANT_TYPES: [&str; 2] = [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN];
+const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+const INTROSPECT: &str = "/oauth2/introspect";
+const DEVICE: &str = "/oauth2/device";
+
+/// The grant types that are on.
+fn grant_types(config: &Config) -> Vec<&'static str> {
+    let device = config.oauth().device.then_some(token::DEVICE_CODE);
+    [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN].into_iter().chain(device).collect()
+}
 
 /// `/oauth2/…`: the authorization code grant of OAuth 2.1 for MCP hosts and other public clients.
 pub(super) struct OAuthDialect;
@@ -37,8 +47,12 @@ impl Dialect for OAuthDialect {
     fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
         let endpoint =
             |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, context: Arc::clone(context) })) };
-        let register = context.config.oauth().registration.then_some((REGISTER, Verb::Register));
-        [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)].into_iter().chain(register).map(endpoint).collect()
+        let oauth = context.config.oauth();
+        let register = oauth.registration.then_some((REGISTER, Verb::Register));
+        let device = oauth.device.then_some((DEVICE_AUTHORIZATION, Verb::Device));
+        let always = [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)];
+        let introspect = (!oauth.resource_servers.is_empty()).then_some((INTROSPECT, Verb::Introspect));
+        always.into_iter().chain(register).chain(device).chain(introspect).map(endpoint).collect()
     }
 
     fn approval_path(&self) -> &'static str {
@@ -46,7 +60,7 @@ impl Dialect for OAuthDialect {
     }
 
     fn owns(&self, flow: &KnownFlow) -> bool {
-        matches!(flow, KnownFlow::AuthorizationCode { .. })
+        matches!(flow, KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. })
     }
 
     fn takes_refresh_tokens(&self) -> bool {
@@ -59,6 +73,10 @@ impl Dialect for OAuthDialect {
 
     fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
         Box::pin(authorize::read(context, query))
+    }
+
+    fn code_entry(&self, config: &Config) -> Option<CodeEntry> {
+        config.oauth().device.then_some(CodeEntry { path: DEVICE, parameter: device::USER_CODE })
     }
 
     fn turn_away(&self, context: &Context, grant: &CodeGrant, error: &CeremonyError) -> Option<String> {
@@ -97,11 +115,19 @@ impl Dialect for OAuthDialect {
         if config.oauth().registration {
             top.insert("registration_endpoint".into(), json!(config.url(REGISTER)));
         }
+        if config.oauth().device {
+            top.insert("device_authorization_endpoint".into(), json!(config.url(DEVICE_AUTHORIZATION)));
+        }
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
         top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
+        if !config.oauth().resource_servers.is_empty() {
+            top.insert("introspection_endpoint".into(), json!(config.url(INTROSPECT)));
+            let methods = ["client_secret_basic", "client_secret_post"];
+            top.insert("introspection_endpoint_auth_methods_supported".into(), json!(methods));
+        }
         top.insert("response_types_supported".into(), json!(["code"]));
         top.insert("response_modes_supported".into(), json!(["query"]));
-        top.insert("grant_types_supported".into(), json!(GRANT_TYPES));
+        top.insert("grant_types_supported".into(), json!(grant_types(config)));
         top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
         top.insert("code_challenge_methods_supported".into(), json!(["S256"]));
         top.insert("authorization_response_iss_parameter_supported".into(), json!(true));
@@ -125,6 +151,8 @@ impl Dialect for OAuthDialect {
 enum Verb {
     Token,
     Register,
+    Device,
+    Introspect,
     Revoke,
 }
 
@@ -140,12 +168,15 @@ impl Endpoint for Call {
     }
 
     fn is_open(&self) -> bool {
-        true
+        !matches!(self.verb, Verb::Introspect)
     }
 
     fn rate_class(&self) -> Option<RateClass> {
         Some(match self.verb {
+            // Each of its callers asks for the agents of a whole service.
+            Verb::Introspect => return None,
             Verb::Token | Verb::Register => RateClass::Poll,
+            Verb::Device => RateClass::AuthorizationRequest,
             Verb::Revoke => RateClass::Revocation,
         })
     }
@@ -163,19 +194,11 @@ impl Endpoint for Call {
             let answered: Result<Reply, Refused> = match verb {
                 Verb::Token => token::answer(&context, &request).await,
                 Verb::Register => register::answer(&context, &request),
+                Verb::Device => device::answer(&context, &request).await,
+                Verb::Introspect => introspect::answer(&context, &request).await,
                 Verb::Revoke => revoke::answer(&context, &request).await,
             };
             answered.unwrap_or_else(|refused| token::refuse(&context, request.headers(), refused))
         })
     }
-}
-
-/// The identifier of the resource that a client means, as it is configured.
-fn resource_of(config: &Config, asked: &str) -> Option<String> {
-    (asked.trim_end_matches('/') == config.resource().trim_end_matches('/')).then(|| config.resource().to_owned())
-}
-
-/// The scopes of a resource.
-fn scopes_of(config: &Config, _: &str) -> ScopeSet {
-    config.scopes()
 }

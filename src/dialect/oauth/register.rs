@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::{GRANT_TYPES, clients::dynamic_id};
+use super::{clients::dynamic_id, grant_types, token::DEVICE_CODE};
 use crate::{
     dialect::fields::{Fields, Refused},
     endpoints::Context,
@@ -27,7 +27,7 @@ pub(super) fn answer(context: &Context, request: &Request<Bytes>) -> Result<Repl
         "client_name": name.as_str(),
         "redirect_uris": redirect_uris.iter().map(RedirectUri::as_str).collect::<Vec<_>>(),
         "token_endpoint_auth_method": "none",
-        "grant_types": GRANT_TYPES,
+        "grant_types": grant_types(&context.config),
         "response_types": ["code"],
     });
     if let Some(kind @ ("native" | "web")) = fields.text("application_type").ok().flatten() {
@@ -40,7 +40,10 @@ fn redirect_uris(context: &Context, fields: &Fields) -> Result<Vec<RedirectUri>,
     let refused = |text: String| Refused::Request(StatusCode::BAD_REQUEST, "invalid_redirect_uri", text);
     let uris =
         fields.texts("redirect_uris").map_err(|_| refused("`redirect_uris` must be an array of strings".into()))?;
-    if uris.is_empty() || uris.len() > MOST {
+    // A device needs none.
+    let device = context.config.oauth().device
+        && fields.texts("grant_types").is_ok_and(|types| types.iter().any(|name| name == DEVICE_CODE));
+    if (uris.is_empty() && !device) || uris.len() > MOST {
         return Err(refused(format!("`redirect_uris` is required: name 1 to {MOST}")));
     }
     let oauth = context.config.oauth();

@@ -17,7 +17,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     let client = token::optional_client(context, request, &parameters)?;
     let secret = parameters.one("token").map_err(token::repeated)?;
     let secret = secret.ok_or_else(|| invalid("`token` is required: send the token to revoke"))?;
-    context.ceremony.revoke_token_of(secret, client.as_ref().map(|client| &client.id)).await?;
+    context.ceremony.revoke_token(secret, client.as_ref().map(|client| &client.id)).await?;
     let mut reply = Response::new(Bytes::new());
     no_store(&mut reply);
     Ok(reply)

@@ -1,17 +1,21 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode,
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::{
     clients::{self, KnownClient},
-    parameters::{Parameters, Repeated},
+    parameters::{InvalidTarget, Parameters, Repeated},
 };
 use crate::{
     ceremony::{CeremonyError, CodeRedemption, Issued, Refreshing},
+    config::Resource,
     dialect::{
         busy,
         fields::{Refused, invalid, media_type, unsupported},
@@ -22,6 +26,7 @@ use crate::{
 
 pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
 pub(super) const REFRESH_TOKEN: &str = "refresh_token";
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The token endpoint (RFC 6749 section 3.2).
 pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
@@ -30,8 +35,9 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     let issued = match parameters.one("grant_type").map_err(repeated)? {
         Some(AUTHORIZATION_CODE) => code(context, request, &parameters).await?,
         Some(REFRESH_TOKEN) => refresh(context, request, &parameters).await?,
+        Some(DEVICE_CODE) if context.config.oauth().device => device(context, request, &parameters).await?,
         Some(_) => {
-            let text = format!("`grant_type` must be one of: {}", super::GRANT_TYPES.join(", "));
+            let text = format!("`grant_type` must be one of: {}", super::grant_types(&context.config).join(", "));
             return Err(Refused::Request(StatusCode::BAD_REQUEST, "unsupported_grant_type", text));
         }
         None => return Err(invalid("`grant_type` is required")),
@@ -42,7 +48,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
 /// Redeems an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 async fn code(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters)?;
-    let resource = resource(context, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
     let code = required(parameters, "code")?;
     let verifier = required(parameters, "code_verifier")?;
     if verifier.len() < 43 {
@@ -50,20 +56,28 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
     }
     let mut presented = CodeRedemption::new(code, &client.id, verifier);
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
-    presented.resource = resource.as_deref();
+    presented.resource = resource;
     Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
+}
+
+/// Polls with a device code, and redeems it (RFC 8628 section 3.4).
+async fn device(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
+    let client = client(context, request, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
+    let (device_code, redeemer) = (required(parameters, "device_code")?, context.redeemer(request));
+    Ok(context.ceremony.redeem_device(device_code, &client.id, resource, &redeemer).await?)
 }
 
 /// Refreshes a session (RFC 6749 section 6).
 async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters)?;
-    let resource = resource(context, parameters)?;
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
     let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
     let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
     let asked = Refreshing {
         token: required(parameters, "refresh_token")?,
         scopes: scopes.map(str::to_owned).collect(),
-        resource: resource.as_deref(),
+        resource,
         client: Some(&client.id),
     };
     Ok(context.ceremony.refresh(&asked).await?)
@@ -107,7 +121,11 @@ pub(super) fn optional_client(
     if parameters.one("client_secret").map_err(repeated)?.is_some() {
         return Err(invalid_client("clients have no secret here; leave `client_secret` out"));
     }
-    let basic = basic_user(request.headers())?;
+    let basic = basic(request.headers())?;
+    if basic.as_ref().is_some_and(|(_, password)| !password.is_empty()) {
+        return Err(invalid_client("clients have no secret here; send an empty password, or `client_id` in the body"));
+    }
+    let basic = basic.map(|(user, _)| user).filter(|user| !user.is_empty());
     if named.is_some() && basic.is_some() && named != basic.as_deref() {
         return Err(invalid("`client_id` must be the user name in `Authorization`, or be left out"));
     }
@@ -118,13 +136,18 @@ pub(super) fn optional_client(
     }
 }
 
-fn client(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<KnownClient, Refused> {
+pub(super) fn client(
+    context: &Context,
+    request: &Request<Bytes>,
+    parameters: &Parameters<'_>,
+) -> Result<KnownClient, Refused> {
     let client = optional_client(context, request, parameters)?;
     client.ok_or_else(|| invalid_client("`client_id` is required"))
 }
 
-/// The user of Basic credentials (RFC 6749 section 2.3.1). Some clients send them although they have no secret.
-fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+/// The user and the password of Basic credentials (RFC 6749 section 2.3.1). Some clients send them although they have no
+/// secret.
+pub(super) fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Refused> {
     let malformed = || invalid_client("the Basic credentials can't be read; send `client_id` in the body");
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(None) };
@@ -136,24 +159,15 @@ fn basic_user(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let decoded = BASE64.decode(credentials.trim().as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let decoded = decoded.ok_or_else(malformed)?;
     let (user, password) = decoded.split_once(':').ok_or_else(malformed)?;
-    if !password.is_empty() {
-        return Err(invalid_client("clients have no secret here; send an empty password, or `client_id` in the body"));
-    }
-    let user = form_urlencoded::parse(user.as_bytes()).next().map(|(user, _)| user.into_owned());
-    Ok(user.filter(|user| !user.is_empty()))
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8().map(Cow::into_owned);
+    let decoded = decode(user).and_then(|user| Ok((user, decode(password)?)));
+    decoded.map(Some).map_err(|_| malformed())
 }
 
-/// The resource that a request names (RFC 8707 section 2.2).
-fn resource(context: &Context, parameters: &Parameters<'_>) -> Result<Option<String>, Refused> {
-    let mut found = None;
-    for asked in parameters.all("resource") {
-        let known = super::resource_of(&context.config, asked).ok_or(CeremonyError::InvalidTarget)?;
-        if found.as_ref().is_some_and(|found| *found != known) {
-            return Err(CeremonyError::InvalidTarget.into());
-        }
-        found = Some(known);
+impl From<InvalidTarget> for Refused {
+    fn from(_: InvalidTarget) -> Self {
+        CeremonyError::InvalidTarget.into()
     }
-    Ok(found)
 }
 
 fn required<'a>(parameters: &'a Parameters<'_>, name: &'static str) -> Result<&'a str, Refused> {
@@ -165,7 +179,7 @@ pub(super) fn repeated(repeated: Repeated) -> Refused {
     invalid(repeated.text())
 }
 
-fn invalid_client(text: &str) -> Refused {
+pub(super) fn invalid_client(text: &str) -> Refused {
     Refused::Request(StatusCode::UNAUTHORIZED, "invalid_client", text.into())
 }
 
@@ -194,6 +208,11 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
             retry_after(&mut reply, busy(context));
             return reply;
         }
+        // RFC 8628 section 3.5.
+        CeremonyError::Pending { .. } => "authorization_pending",
+        CeremonyError::SlowDown { .. } => "slow_down",
+        CeremonyError::Denied | CeremonyError::Revoked => "access_denied",
+        CeremonyError::Expired => "expired_token",
         _ => "invalid_grant",
     };
     let text = match error {
@@ -202,6 +221,10 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
             format!("`scope` has a scope that was not granted; granted are: {offered}")
         }
         CeremonyError::InvalidTarget => "`resource` must be the resource that access was granted to".into(),
+        CeremonyError::UnknownClaim => "the device code is unknown, or not for this client".into(),
+        CeremonyError::AlreadyClaimed => "the code was redeemed before".into(),
+        CeremonyError::Denied | CeremonyError::Revoked => "the human denied the request".into(),
+        CeremonyError::Expired => "the request has expired; start again".into(),
         error => error.to_string(),
     };
     error_reply(StatusCode::BAD_REQUEST, code, &text)

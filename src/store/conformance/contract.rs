@@ -20,8 +20,8 @@ use crate::{
 
 use super::fixtures::{
     LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, authorization_from, checked,
-    create, deny, digest, find, flow, is_live, listed, lookup, open, open_as, opened, release, rotation, scopes,
-    session, session_of, session_with, text, with_lookup,
+    create, deny, digest, find, flow, is_live, listed, longest_client_id, lookup, open, open_as, opened, release,
+    rotation, scopes, session, session_of, session_with, text, with_lookup,
 };
 
 pub async fn an_authorization_request_is_found_by_id_and_by_each_lookup(store: impl CeremonyStore) {
@@ -450,6 +450,7 @@ pub async fn redeeming_keeps_the_whole_session(store: impl CeremonyStore) {
     let mut new = session_of(&approved, "alice");
     new.session.client.address = Some("2001:db8::7".parse().unwrap());
     new.session.client.method = Some(text("passkey"));
+    new.session.client.id = Some(longest_client_id());
     assert!(store.redeem(&new, after(2)).await.unwrap());
     assert_eq!(store.find_session(&new.session.session.access).await.unwrap().as_deref(), Some(&*new.session.session));
     assert_eq!(store.find_record(&new.session.session.id).await.unwrap().as_ref(), Some(&new.session));
@@ -988,6 +989,7 @@ pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {
         new.client.kind = Some(human.clone());
         new.client.instance = Some(human.clone());
         new.client.method = Some(human.clone());
+        new.client.id = crate::types::id::ClientId::new(hostile).ok().or_else(|| Some(longest_client_id()));
         new.requested = scopes("';--! %_ ?1 [] {}");
         new.resource = hostile.into();
         let owner = Account::new(AccountId::new(hostile).unwrap(), format!("{hostile}\0\n\u{202e}{hostile}"));

@@ -13,7 +13,7 @@ use crate::{
             Transition,
         },
         clock::Timestamp,
-        id::{AccountId, AuthorizationRequestId, SessionId},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         random::OsRandom,
         scope::ScopeSet,
         secret::{Access, Digest, Kind, Prefix, Refresh, Secret},
@@ -49,6 +49,15 @@ pub fn scopes(list: &str) -> ScopeSet {
     ScopeSet::parse(list).unwrap()
 }
 
+pub fn client_id(text: &str) -> ClientId {
+    ClientId::new(text).unwrap()
+}
+
+/// The longest client id, with characters that have a meaning in SQL, Lua, JSON or HTML.
+pub fn longest_client_id() -> ClientId {
+    client_id(&r#"'"\;--%_$1{}[]<&>?:@,"#.repeat(2_048)[..2_048])
+}
+
 /// The resource of all sessions, shared among them as in a service.
 pub fn resource() -> Arc<str> {
     static SHARED: LazyLock<Arc<str>> = LazyLock::new(|| "https://api.example.org".into());
@@ -71,6 +80,7 @@ pub fn authorization() -> AuthorizationRequest {
     client.label = Some(text("on the laptop"));
     client.kind = Some(text("cli"));
     client.address = Some("192.0.2.7".parse().unwrap());
+    client.id = Some(client_id("https://agent.example/client.json"));
     let mut request = AuthorizationRequest::new(id, resource(), client, flow(1), after(0), after(LIFE));
     request.requested = scopes("a b c");
     request

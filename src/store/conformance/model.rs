@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     fixtures::{
-        account, after, approve_until, authorization, checked, create, deny, find, open, release, rotation, scopes,
-        session_of,
+        account, after, approve_until, authorization, checked, client_id, create, deny, find, longest_client_id, open,
+        release, rotation, scopes, session_of,
     },
     property,
 };
@@ -143,6 +143,7 @@ impl Expected {
             assert_eq!(found.granted(), self.granted.map(scopes).as_ref(), "{context}");
         }
         assert_eq!(found.failed_attempts, self.failed_attempts, "{context}");
+        assert_eq!(found.client, self.authorization.client, "{context}");
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");
         assert_eq!(self.session.is_some(), self.state == State::Redeemed, "{context}");
         if let Some((new, live)) = &self.session {
@@ -158,8 +159,9 @@ pub async fn r44_random_traces_agree_with_the_model(store: impl CeremonyStore) {
 async fn run(store: &impl CeremonyStore, steps: &[(usize, &str, Step)]) {
     let mut now = 0;
     let mut all = Vec::new();
-    for life in LIVES {
-        let authorization = AuthorizationRequest { expires_at: after(life), ..authorization() };
+    for (life, client) in LIVES.into_iter().zip([None, Some(client_id("agent-7")), Some(longest_client_id())]) {
+        let mut authorization = AuthorizationRequest { expires_at: after(life), ..authorization() };
+        authorization.client.id = client;
         create(store, &authorization).await;
         let state = State::Pending;
         all.push(Expected { authorization, state, account: None, granted: None, failed_attempts: 0, session: None });
@@ -219,6 +221,8 @@ async fn redeem(store: &impl CeremonyStore, expected: &mut Expected, name: &str,
     let legal = expected.leave_approved(State::Redeemed);
     assert_eq!(store.redeem(&new, at).await.unwrap(), legal, "{context}");
     if legal {
+        let kept = store.find_record(&new.session.session.id).await.unwrap();
+        assert_eq!(kept.as_ref(), Some(&new.session), "{context}");
         expected.session = Some((new, true));
     }
 }

@@ -17,9 +17,10 @@ use super::{
 };
 
 /// All schema migrations, oldest first. The table `migrations` has a row for each completed one.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
+    include_str!("../migrations/postgres/0003_client_ids.sql"),
 ];
 
 /// The options of a PostgreSQL connection.

@@ -19,7 +19,8 @@ use super::{
 
 /// The time without traffic after which the operating system tests a connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// The version of the key layout. An unknown version is refused.
+/// The version of the key layout. An unknown version is refused. A field that is absent where it has no value, such as
+/// `client_id`, changes no layout: older entries don't have it, and older nodes neither read nor remove it.
 const VERSION: u32 = 2;
 /// The number of entries that one migration step changes, so that none blocks the server for long.
 const MIGRATED_AT_ONCE: i64 = 200;

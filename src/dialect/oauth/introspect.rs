@@ -1,0 +1,68 @@
+use bytes::Bytes;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use http::{Request, StatusCode};
+use serde_json::json;
+use sha2::Digest as _;
+use subtle::ConstantTimeEq;
+
+use super::{parameters::Parameters, token};
+use crate::{
+    config::{Resource, ResourceServer},
+    dialect::fields::{Refused, invalid},
+    endpoints::Context,
+    http::{Reply, json_reply},
+};
+
+/// Says whether an access token is valid, to the service that guards its resource (RFC 7662). A token for another
+/// resource, a refresh token and an unknown token are all the same to it: not active.
+pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    token::check_form(request)?;
+    let parameters = Parameters::read(request.body());
+    let server = authenticate(context, request, &parameters)?;
+    let secret = parameters.one("token").map_err(token::repeated)?;
+    let secret = secret.ok_or_else(|| invalid("`token` is required: send the access token to look up"))?;
+    let resources: Vec<&Resource> =
+        server.resources.iter().filter_map(|resource| context.config.resource_named(resource)).collect();
+    let Some(record) = context.ceremony.introspect(secret.as_bytes(), &resources).await? else {
+        return Ok(json_reply(StatusCode::OK, &json!({ "active": false })));
+    };
+    let session = &record.session;
+    let mut body = json!({
+        "active": true,
+        "scope": session.scopes.to_string(),
+        "sub": session.account.id.as_str(),
+        "username": session.account.label,
+        "aud": &*session.resource,
+        "iss": context.config.issuer(),
+        "iat": record.created_at.as_millis() / 1_000,
+        "exp": session.expires_at.as_millis() / 1_000,
+        "token_type": "Bearer",
+        "session_id": session.id.as_str(),
+        "agent": { "name": session.client.as_str() },
+    });
+    if let Some(client) = &record.client.id {
+        body["client_id"] = json!(client.as_str());
+        body["agent"]["client"] = json!(client.as_str());
+    }
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// The resource server that asks, by its secret in Basic credentials or in the body.
+fn authenticate<'c>(
+    context: &'c Context,
+    request: &Request<Bytes>,
+    parameters: &Parameters<'_>,
+) -> Result<&'c ResourceServer, Refused> {
+    let in_body = |name| parameters.one(name).map(|value| value.map(str::to_owned)).map_err(token::repeated);
+    let (id, secret) = match token::basic(request.headers())? {
+        Some(basic) => basic,
+        None => (in_body("client_id")?.unwrap_or_default(), in_body("client_secret")?.unwrap_or_default()),
+    };
+    let digest = sha2::Sha256::digest(secret);
+    let known = context.config.oauth().resource_servers.iter().find(|server| server.id == id);
+    let expected = known.and_then(|server| HEXLOWER_PERMISSIVE.decode(server.secret_sha256.as_bytes()).ok());
+    match known.zip(expected) {
+        Some((server, expected)) if digest.ct_eq(&expected[..]).into() => Ok(server),
+        _ => Err(token::invalid_client("the resource server is unknown, or its secret is wrong")),
+    }
+}
