@@ -420,6 +420,20 @@ async fn tk4_a_refresh_narrows_never_widens_and_belongs_to_its_client() {
     assert!(!works(&service, text(&one.json, "access_token")).await, "its own client's reuse does");
 }
 
+/// mcporter listens on another port at each start, and registers again with it before it refreshes.
+#[tokio::test]
+async fn ci13_a_program_that_registers_again_with_another_port_is_the_same_client() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let tokens = login.tokens(&service).await;
+    let body = json!({ "client_name": "Example Host", "redirect_uris": ["http://127.0.0.1:50123/callback"] });
+    let answer = service.post("/oauth2/register", &body).await;
+    assert_eq!(answer.json["redirect_uris"], body["redirect_uris"]);
+    let again = Login { client: text(&answer.json, "client_id").to_owned(), ..Login::of(&service).await };
+    let refreshed = again.refresh(&service, text(&tokens, "refresh_token"), &[]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+}
+
 #[tokio::test]
 async fn l3_l8_basic_credentials_without_a_secret_name_the_client_and_malformed_ones_are_401() {
     let service = Service::with(oauth());

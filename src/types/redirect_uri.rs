@@ -103,6 +103,16 @@ impl RedirectUri {
         }
     }
 
+    /// The URI without its port if it is on a loopback address, where [`matches`](Self::matches) ignores the port; any
+    /// other URI as it is.
+    #[must_use]
+    pub fn without_free_port(&self) -> Self {
+        match Loopback::of(&self.0) {
+            Some(Loopback { host, rest }) => Self(format!("http://{host}{rest}").into()),
+            None => self.clone(),
+        }
+    }
+
     /// The URI as the client sent it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -251,6 +261,8 @@ mod tests {
             ("http://127.0.0.1/cb?x=1", "http://127.0.0.1:8000/cb?x=1"),
         ] {
             assert!(web(registered).unwrap().matches(requested), "{registered} {requested}");
+            let (one, other) = (web(registered).unwrap(), web(requested).unwrap());
+            assert_eq!(one.without_free_port(), other.without_free_port(), "{registered} {requested}");
         }
         for (registered, requested) in [
             ("http://localhost/callback", "http://127.0.0.1:3118/callback"),
@@ -270,6 +282,8 @@ mod tests {
             ("https://example.com/callback", "https://example.com/callback/"),
         ] {
             assert!(!web(registered).unwrap().matches(requested), "{registered} {requested}");
+            let kept = web(registered).unwrap().without_free_port();
+            assert!(!kept.matches(requested) && kept.as_str() == registered, "{registered} {requested}");
         }
     }
 

@@ -34,8 +34,12 @@ struct Metadata {
 }
 
 impl Metadata {
+    /// Free ports are left out. A program that listens on another port, and registers again before it refreshes, is then
+    /// the same client, and its refresh token is still its own.
     fn of(name: &HumanText, redirect_uris: &[RedirectUri]) -> Self {
-        let redirect_uris = redirect_uris.iter().map(|uri| uri.as_str().to_owned()).collect();
+        let mut redirect_uris: Vec<_> =
+            redirect_uris.iter().map(|uri| uri.without_free_port().as_str().to_owned()).collect();
+        redirect_uris.dedup();
         Self { name: name.to_string(), redirect_uris }
     }
 
@@ -175,14 +179,21 @@ mod tests {
         let name = HumanText::new("Zoë’s \"Agent\" {n}").unwrap();
         let uris = ["http://127.0.0.1/callback", "https://claude.ai/api/mcp/auth_callback"];
         let uris = uris.map(|uri| RedirectUri::parse(uri, Schemes::Web).unwrap());
+        let elsewhere = RedirectUri::parse("http://127.0.0.1:43123/callback", Schemes::Web).unwrap();
         let id = Metadata::of(&name, &uris).to_id().unwrap();
         let found = find(&config(true), id.as_str()).unwrap();
         assert_eq!((&found.name, &*found.redirect_uris, &found.id), (&name, &uris[..], &id));
+        assert_eq!(
+            Metadata::of(&name, &[elsewhere, uris[1].clone()]).to_id().unwrap(),
+            id,
+            "a port is no part of a client"
+        );
         assert!(find(&config(false), id.as_str()).is_none());
         for cut in 0..id.as_str().len() {
             assert!(find(&config(true), &id.as_str()[..cut]).is_none(), "cut at {cut}");
         }
-        let many = vec![RedirectUri::from_stored(&format!("https://example.com/{}", "a".repeat(490))); 4];
+        let many =
+            [1, 2, 3, 4].map(|n| RedirectUri::from_stored(&format!("https://example.com/{n}{}", "a".repeat(490))));
         assert!(Metadata::of(&name, &many).to_id().is_none());
     }
 
