@@ -1027,7 +1027,7 @@ async fn the_host_of_a_metadata_document_stands_beside_the_name() {
         types::{id::ClientId, session::Redeemer, text::HumanText},
     };
     for (id, shown) in [
-        (Some("https://agent.example:8443/client.json?x=<b>"), Some("agent.example")),
+        (Some("https://agent.example:8443/client.json"), Some("agent.example")),
         (Some("https://agent.example@evil.example/client.json"), None),
         (Some("<script>alert(1)</script>"), None),
         (Some("agent-7"), None),
