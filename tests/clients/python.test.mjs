@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Human } from "./human.mjs";
 import { Program, SHORT, TARGET, standInBrowser, startService } from "./service.mjs";
 
-const PYTHON = process.env.CLIENTS_PYTHON ?? join(TARGET, "clients/bin/python");
+const PYTHON = join(TARGET, "clients/python/bin/python");
 const SCRIPT = fileURLToPath(new URL("python_client.py", import.meta.url));
 
 let service, human;

@@ -22,9 +22,8 @@ export const installed = (name) => fileURLToPath(new URL(`node_modules/.bin/${na
 /** Starts an example with these options, and a store that is gone afterwards. */
 export async function startService(example, options = []) {
   const folder = await mkdtemp(join(tmpdir(), "tower-agent-auth-clients-"));
-  const binary = process.env[`EXAMPLE_${example}`] ?? built(`examples/${example}`);
   const command = ["--listen", "127.0.0.1:0", "--store", "memory", ...options];
-  const program = new Program(binary, command, { cwd: folder });
+  const program = new Program(built(`examples/${example}`), command, { cwd: folder });
   const first = await program.line("listening on ");
   return {
     url: first.slice("listening on ".length).trim(),
