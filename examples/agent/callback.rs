@@ -43,15 +43,17 @@ impl Listener {
         format!("http://{}{PATH}", self.authority)
     }
 
-    /// Waits for the request that has all `expected` parameters, and returns its exchange code. Meanwhile it calls `poll`
-    /// every `interval`, whose error ends the wait: after a denial, no browser comes.
+    /// Waits for the request that has all `expected` parameters and one of `answers`, and returns the name and the value
+    /// of the latter. Meanwhile it calls `poll` every `interval`, whose error ends the wait: after a denial, no browser may
+    /// come.
     pub(crate) fn wait(
         self,
         expected: &[(&str, &str)],
+        answers: &'static [&'static str],
         deadline: Instant,
         interval: Duration,
         mut poll: impl FnMut() -> Result<(), Failure>,
-    ) -> Result<String, Failure> {
+    ) -> Result<(&'static str, String), Failure> {
         let expected: Vec<(String, String)> =
             expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (sender, receiver) = mpsc::channel();
@@ -61,7 +63,7 @@ impl Listener {
                 let (sender, authority, expected) = (sender.clone(), authority.clone(), expected.clone());
                 // One thread for each connection, so that an idle one does not block the others.
                 thread::spawn(move || {
-                    if let Ok(Some(code)) = answer(&stream, &authority, &expected) {
+                    if let Ok(Some(code)) = answer(&stream, &authority, &expected, answers) {
                         let _ = sender.send(code);
                     }
                 });
@@ -81,8 +83,13 @@ impl Listener {
     }
 }
 
-/// Responds to one request. Returns the code if it is the expected callback.
-fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) -> io::Result<Option<String>> {
+/// Responds to one request. Returns the name and the value of the answer if it is the expected callback.
+fn answer(
+    stream: &TcpStream,
+    authority: &str,
+    expected: &[(String, String)],
+    answers: &'static [&'static str],
+) -> io::Result<Option<(&'static str, String)>> {
     stream.set_read_timeout(Some(CALL_TIME))?;
     stream.set_write_timeout(Some(CALL_TIME))?;
     let (line, host) = read_head(stream)?;
@@ -102,9 +109,9 @@ fn answer(stream: &TcpStream, authority: &str, expected: &[(String, String)]) ->
         values.next().filter(|_| values.next().is_none())
     };
     let fits = path == PATH && expected.iter().all(|(name, value)| one(name) == Some(value));
-    match one("exchange_code").filter(|_| fits) {
+    match answers.iter().find_map(|name| Some((*name, one(name)?.clone()))).filter(|_| fits) {
         // Redirect away from the URL with the code, so that it does not stay in the browser's history.
-        Some(code) => reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "").map(|()| Some(code.clone())),
+        Some(answer) => reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "").map(|()| Some(answer)),
         None => reply(stream, "400 Bad Request", "", "This is not what your agent waits for.").map(|()| None),
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Credential {
 pub(crate) struct Refresh {
     pub(crate) token: String,
     pub(crate) uri: String,
+    /// The client id, if the endpoint is that of an OAuth server.
+    #[serde(default)]
+    pub(crate) client_id: Option<String>,
 }
 
 impl Credential {

@@ -57,6 +57,10 @@ impl Client {
         patiently(|| self.post_once(url, body))
     }
 
+    pub(crate) fn post_form(&self, url: &str, parameters: &[(&str, &str)]) -> Result<Answer, Failure> {
+        patiently(|| Answer::of(url, self.0.post(url).send_form(parameters.iter().copied())))
+    }
+
     pub(crate) fn post_once(&self, url: &str, body: &Value) -> Result<Answer, Failure> {
         Answer::of(url, self.0.post(url).send_json(body))
     }

@@ -64,9 +64,8 @@ pub(crate) fn log_in(
     mode: Mode,
     resource: &str,
     server: &AuthorizationServer,
+    endpoints: &AgentSessionsBlock,
 ) -> Result<Session, Failure> {
-    let endpoints =
-        server.agent_auth.agent_sessions.as_ref().ok_or("this service has no such login; leave --mode out")?;
     let name = match mode {
         Mode::Browser => "interactive",
         Mode::Detached => "detached",
@@ -109,7 +108,7 @@ fn browser(
     let ask = started.ask();
     // Only an end of the login is of interest here: the code comes with the browser.
     let poll = || client.post_once(&endpoints.poll_uri, &ask).map_or(Ok(()), |answer| ended(&answer));
-    let code = listener.wait(&expected, started.deadline(), INTERVAL, poll)?;
+    let (_, code) = listener.wait(&expected, &["exchange_code"], started.deadline(), INTERVAL, poll)?;
     step(5, "was approved; the browser brought the code");
     exchange(client, endpoints, &started, &json!({ "exchange_code": code, "code_verifier": verifier }))
 }
@@ -221,7 +220,7 @@ fn issued(answer: Answer) -> Result<Session, Failure> {
     step(6, "exchanged the code");
     let Tokens { access_token, refresh_token, scopes } = issued.agent_session;
     let account = issued.account.ok_or("the service does not say whose account it is")?;
-    Ok(Session { access_token, refresh_token: Some(refresh_token), scopes, account })
+    Ok(Session { access_token, refresh_token: Some(refresh_token), scopes, account: Some(account) })
 }
 
 impl Started {
@@ -245,7 +244,7 @@ impl Started {
 }
 
 /// 256 random bits, encoded for a URL.
-fn random() -> Result<String, Failure> {
+pub(crate) fn random() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     OsRandom.fill(&mut bytes)?;
     Ok(BASE64URL_NOPAD.encode(&bytes))

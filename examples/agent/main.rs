@@ -6,7 +6,8 @@
 //!
 //! If the service has the login of the Agent Analytics command line, `--mode` selects one of its three modes in place
 //! of steps 3 to 6: a live browser on this machine, a browser on any machine, or a finish code that the human passes
-//! back.
+//! back. A service that has only an OAuth server gets an OAuth client: by authorization code, or with `--mode detached` by
+//! device code.
 //!
 //! It stores the credential in a file, and `--log-out` revokes and removes it. Only the response of the URL goes to stdout, so
 //! `agent URL | jq` works.
@@ -33,6 +34,7 @@ mod credential;
 mod failure;
 mod http;
 mod login;
+mod oauth;
 #[path = "../common/terminal.rs"]
 mod terminal;
 
@@ -139,7 +141,11 @@ fn log_out(client: &Client, options: &Options, kept: &mut Credentials) -> Result
     };
     let token = credential.refresh.as_ref().map_or(&credential.access_token, |refresh| &refresh.token);
     // Whether or not the session was over already, the answer is 200 (RFC 7009 section 2.2).
-    client.post(uri, &json!({ "token": token }))?.expect(StatusCode::OK)?;
+    let answer = match credential.refresh.as_ref().and_then(|refresh| refresh.client_id.as_deref()) {
+        Some(id) => client.post_form(uri, &[("token", token), ("client_id", id)])?,
+        None => client.post(uri, &json!({ "token": token }))?,
+    };
+    answer.expect(StatusCode::OK)?;
     kept.forget(&options.url)?;
     eprintln!("Logged out of {}: the session is revoked, and its credential removed.", plain(&credential.resource));
     Ok(())
@@ -148,13 +154,22 @@ fn log_out(client: &Client, options: &Options, kept: &mut Credentials) -> Result
 /// Refreshes the credential. `None` if it has no refresh token or the session is over. Processes that share a
 /// credential must also share the new one: a refresh token can be used once.
 fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential>, Failure> {
-    let Some(Refresh { token, uri }) = &credential.refresh else { return Ok(None) };
+    let Some(Refresh { token, uri, client_id }) = &credential.refresh else { return Ok(None) };
+    if let Some(id) = client_id {
+        let fresh = oauth::refresh(client, credential, id, uri, token)?;
+        return Ok(fresh.map(|Session { access_token, refresh_token, scopes, .. }| {
+            // A service may keep the refresh token as it is (RFC 6749 section 6).
+            let token = refresh_token.unwrap_or_else(|| token.clone());
+            let refresh = Some(Refresh { token, uri: uri.clone(), client_id: client_id.clone() });
+            Credential { access_token, refresh, scopes, ..credential.clone() }
+        }));
+    }
     let answer = client.post(uri, &json!({ "refresh_token": token }))?;
     if answer.status == StatusCode::UNAUTHORIZED {
         return Ok(None);
     }
     let login::Issued { agent_session: fresh, .. } = answer.expect(StatusCode::OK)?.read()?;
-    let refresh = Some(Refresh { token: fresh.refresh_token, uri: uri.clone() });
+    let refresh = Some(Refresh { token: fresh.refresh_token, uri: uri.clone(), client_id: None });
     Ok(Some(Credential { access_token: fresh.access_token, refresh, scopes: fresh.scopes, ..credential.clone() }))
 }
 
@@ -179,32 +194,47 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     };
     step(2, &format!("discovered {}, whose access is given by {}{about}", resource.title(), server.issuer));
 
-    let issued = match options.mode {
-        Some(mode) => login::log_in(client, options, mode, &resource.resource, &server)?,
-        None => claim(client, options, &resource.resource, &server)?,
+    let blocks = (&server.agent_auth.agent_sessions, &server.agent_auth.claim, &server.oauth);
+    let (issued, refresh_uri, client_id) = match (options.mode, blocks) {
+        (Some(mode), (Some(sessions), ..)) => {
+            let issued = login::log_in(client, options, mode, &resource.resource, &server, sessions)?;
+            (issued, Some(sessions.refresh_uri.clone()), None)
+        }
+        (None, (sessions, Some(endpoints), _)) => {
+            let issued = claim(client, options, &resource.resource, endpoints)?;
+            (issued, sessions.as_ref().map(|sessions| sessions.refresh_uri.clone()), None)
+        }
+        (_, (.., Some(endpoints))) => {
+            let (issued, id) = oauth::log_in(client, options, &resource.resource, &server, endpoints)?;
+            (issued, Some(endpoints.token_endpoint.clone()), Some(id))
+        }
+        (Some(_), _) => return Err("this service has no such login; leave --mode out".into()),
+        (None, _) => return Err("this service has no login for this agent; one may be open to it with --mode".into()),
     };
     let scopes = issued.scopes.join(" ");
-    step(7, &format!("acts for the account {}, with the scopes: {scopes}", issued.account));
+    match &issued.account {
+        Some(account) => step(7, &format!("acts for the account {account}, with the scopes: {scopes}")),
+        None => step(7, &format!("has the scopes: {scopes}")),
+    }
     let revocation_uri = server.revocation_endpoint;
-    let refresh_uri = server.agent_auth.agent_sessions.map(|sessions| sessions.refresh_uri);
-    let refresh = issued.refresh_token.zip(refresh_uri).map(|(token, uri)| Refresh { token, uri });
+    let refresh = issued.refresh_token.zip(refresh_uri).map(|(token, uri)| Refresh { token, uri, client_id });
     let Session { access_token, scopes, .. } = issued;
     Ok(Some(Credential { resource: resource.resource, access_token, refresh, revocation_uri, scopes }))
 }
 
 /// Steps 3 to 6 of auth.md.
-fn claim(client: &Client, options: &Options, resource: &str, server: &AuthorizationServer) -> Result<Session, Failure> {
-    let authorization = register(client, options, resource, server)?;
+fn claim(client: &Client, options: &Options, resource: &str, endpoints: &ClaimBlock) -> Result<Session, Failure> {
+    let authorization = register(client, options, resource, endpoints)?;
     step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
     eprintln!("\n   {}\n", plain(&authorization.claim_url));
 
-    wait_for_approval(client, server, &authorization)?;
+    wait_for_approval(client, endpoints, &authorization)?;
     step(5, "was approved");
 
     let claim = json!({ "claim_token": authorization.claim_token });
-    let answer = client.post(&server.agent_auth.claim_complete_uri, &claim)?.expect(StatusCode::OK)?;
+    let answer = client.post(&endpoints.claim_complete_uri, &claim)?.expect(StatusCode::OK)?;
     step(6, "completed the claim");
     answer.read()
 }
@@ -233,17 +263,27 @@ struct AuthorizationServer {
     /// All resources, if there are several (RFC 9728 section 4).
     protected_resources: Option<Vec<String>>,
     revocation_endpoint: Option<String>,
+    #[serde(default)]
     agent_auth: AgentAuthBlock,
+    #[serde(flatten)]
+    oauth: Option<oauth::Endpoints>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct AgentAuthBlock {
     #[serde(default)]
     skill: String,
+    #[serde(flatten)]
+    claim: Option<ClaimBlock>,
+    agent_sessions: Option<AgentSessionsBlock>,
+}
+
+/// The login of auth.md by claim token.
+#[derive(Deserialize)]
+struct ClaimBlock {
     register_uri: String,
     claim_uri: String,
     claim_complete_uri: String,
-    agent_sessions: Option<AgentSessionsBlock>,
 }
 
 /// The login of the Agent Analytics command line.
@@ -282,10 +322,17 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
     if !known {
         return Err(format!("{issuer} does not give access to {}", resource.resource).into());
     }
-    let AgentAuthBlock { register_uri, claim_uri, claim_complete_uri, agent_sessions, .. } = &server.agent_auth;
-    let mut endpoints = vec![register_uri, claim_uri, claim_complete_uri];
+    let AgentAuthBlock { claim, agent_sessions, .. } = &server.agent_auth;
+    let mut endpoints = Vec::new();
+    if let Some(ClaimBlock { register_uri, claim_uri, claim_complete_uri }) = claim {
+        endpoints.extend([register_uri, claim_uri, claim_complete_uri]);
+    }
     if let Some(AgentSessionsBlock { start_uri, poll_uri, exchange_uri, refresh_uri, .. }) = agent_sessions {
         endpoints.extend([start_uri, poll_uri, exchange_uri, refresh_uri]);
+    }
+    if let Some(oauth) = &server.oauth {
+        endpoints.extend([&oauth.authorization_endpoint, &oauth.token_endpoint]);
+        endpoints.extend(oauth.registration_endpoint.iter().chain(&oauth.device_authorization_endpoint));
     }
     endpoints.extend(&server.revocation_endpoint);
     for endpoint in endpoints {
@@ -317,7 +364,7 @@ fn register(
     client: &Client,
     options: &Options,
     resource: &str,
-    server: &AuthorizationServer,
+    endpoints: &ClaimBlock,
 ) -> Result<AuthorizationRequest, Failure> {
     let mut body = json!({
         "type": "user_claimed",
@@ -328,7 +375,7 @@ fn register(
     if !options.scope.is_empty() {
         body["requested_scopes"] = json!(options.scope);
     }
-    client.post(&server.agent_auth.register_uri, &body)?.expect(StatusCode::CREATED)?.read()
+    client.post(&endpoints.register_uri, &body)?.expect(StatusCode::CREATED)?.read()
 }
 
 #[derive(Deserialize)]
@@ -339,11 +386,7 @@ struct ClaimStatus {
 }
 
 /// Polls at the given interval until the human has decided.
-fn wait_for_approval(
-    client: &Client,
-    server: &AuthorizationServer,
-    asked: &AuthorizationRequest,
-) -> Result<(), Failure> {
+fn wait_for_approval(client: &Client, endpoints: &ClaimBlock, asked: &AuthorizationRequest) -> Result<(), Failure> {
     let claim = json!({ "claim_token": asked.claim_token });
     let deadline = Instant::now() + Duration::from_secs(asked.expires_in);
     let mut interval = Duration::from_secs(asked.interval.max(1));
@@ -351,7 +394,7 @@ fn wait_for_approval(
     while Instant::now() < deadline {
         progress.show(deadline);
         sleep(interval.min(LONGEST_WAIT));
-        let answer = client.post_once(&server.agent_auth.claim_uri, &claim)?;
+        let answer = client.post_once(&endpoints.claim_uri, &claim)?;
         if let Some(pause) = answer.asks_to_wait() {
             // RFC 8628 section 3.5: after polling too often, the agent polls less often from now on.
             interval = if answer.status == StatusCode::TOO_MANY_REQUESTS { interval.max(pause) } else { interval };
@@ -411,7 +454,8 @@ struct Session {
     access_token: String,
     refresh_token: Option<String>,
     scopes: Vec<String>,
-    account: Account,
+    /// OAuth does not say whose it is.
+    account: Option<Account>,
 }
 
 #[derive(Deserialize)]
