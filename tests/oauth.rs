@@ -6,159 +6,13 @@ mod common;
 use std::time::Duration;
 
 use axum::body::Body;
-use common::{Answer, Form, ORIGIN, Service, bearer, browse, browse_again, config};
-use data_encoding::BASE64URL_NOPAD;
+use common::{
+    Answer, Form, ORIGIN, Service, bearer, browse, browse_again, config,
+    oauth::{Login, REDIRECT, VERIFIER, form, oauth, parameter, poll, start_device, text, token, type_code, works},
+};
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use tower_agent_auth::{ConfigBuilder, config::Dialect};
-
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const REDIRECT: &str = "http://127.0.0.1:43123/callback";
-
-fn oauth() -> ConfigBuilder {
-    config().dialects(&[Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth])
-}
-
-fn challenge(verifier: &str) -> String {
-    BASE64URL_NOPAD.encode(&sha2::Sha256::digest(verifier))
-}
-
-fn encoded(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
-}
-
-/// The parameters of a URL.
-fn parameters(url: &str) -> Vec<(String, String)> {
-    let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
-}
-
-/// The value of a parameter that is there once.
-fn parameter(url: &str, name: &str) -> String {
-    let all: Vec<_> = parameters(url).into_iter().filter(|(known, _)| known == name).collect();
-    assert_eq!(all.len(), 1, "{name} in {url}");
-    all[0].1.clone()
-}
-
-/// A registered client with one login.
-struct Login {
-    client: String,
-    state: &'static str,
-    verifier: String,
-    extra: Vec<(&'static str, String)>,
-}
-
-impl Login {
-    async fn of(service: &Service) -> Self {
-        Self::named(service, "Example Host").await
-    }
-
-    async fn named(service: &Service, name: &str) -> Self {
-        let body = json!({ "client_name": name, "redirect_uris": ["http://127.0.0.1/callback"] });
-        let answer = service.post("/oauth2/register", &body).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        let client = answer.json["client_id"].as_str().unwrap().to_owned();
-        Self { client, state: "a b&c=d", verifier: VERIFIER.into(), extra: Vec::new() }
-    }
-
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.extra.push((name, value.into()));
-        self
-    }
-
-    /// The URL that the client opens, with these parameters in place of its own. An empty value leaves one out.
-    fn url(&self, changed: &[(&str, &str)]) -> String {
-        let challenge = challenge(&self.verifier);
-        let mut all = vec![
-            ("response_type", "code"),
-            ("client_id", &*self.client),
-            ("redirect_uri", REDIRECT),
-            ("state", self.state),
-            ("code_challenge", &*challenge),
-            ("code_challenge_method", "S256"),
-        ];
-        all.extend(self.extra.iter().map(|(name, value)| (*name, &**value)));
-        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
-        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
-        format!("/oauth2/authorize?{}", encoded(&all))
-    }
-
-    /// Lets a human open the link. Answers the path of the approval page, and its form.
-    async fn open(&self, service: &Service, human: &str) -> (String, Form) {
-        let arrived = service.send(browse(human, &self.url(&[]))).await;
-        assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{}", arrived.text);
-        let path = arrived.header("location").to_owned();
-        assert!(path.starts_with("/oauth2/authorize/reg_"), "{path}");
-        let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
-        let form = Form { human: human.into(), csrf: String::new(), cookie };
-        let page = service.send(browse_again(&form, &path)).await;
-        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-        let csrf = common::between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
-        (path, Form { csrf, ..form })
-    }
-
-    /// Lets a human decide. Answers where the browser is sent.
-    async fn decide(&self, service: &Service, human: &str, fields: &[(&str, &str)]) -> String {
-        let (path, form) = self.open(service, human).await;
-        let answer = service.send(form.post(&path, fields)).await;
-        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-        answer.header("location").to_owned()
-    }
-
-    /// Lets a human approve the default scopes. Answers the code.
-    async fn code(&self, service: &Service) -> String {
-        let scopes = [("decision", "approve"), ("scope", "projects:read"), ("scope", "analytics:read")];
-        parameter(&self.decide(service, "ada", &scopes).await, "code")
-    }
-
-    /// Redeems a code, with these parameters in place of its own.
-    async fn redeem(&self, service: &Service, code: &str, changed: &[(&str, &str)]) -> Answer {
-        let mut all = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("client_id", &*self.client),
-            ("redirect_uri", REDIRECT),
-            ("code_verifier", &*self.verifier),
-        ];
-        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
-        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
-        token(service, &all).await
-    }
-
-    /// The whole login. Answers the tokens.
-    async fn tokens(&self, service: &Service) -> Value {
-        let code = self.code(service).await;
-        let answer = self.redeem(service, &code, &[]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        answer.json
-    }
-
-    async fn refresh(&self, service: &Service, refresh_token: &str, more: &[(&str, &str)]) -> Answer {
-        let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-        all.push(("client_id", &self.client));
-        all.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
-        all.extend(more.iter().filter(|(_, value)| !value.is_empty()));
-        token(service, &all).await
-    }
-}
-
-fn form(path: &str, parameters: &[(&str, &str)]) -> Request<Body> {
-    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-    request.body(Body::from(encoded(parameters))).unwrap()
-}
-
-async fn token(service: &Service, parameters: &[(&str, &str)]) -> Answer {
-    service.send(form("/oauth2/token", parameters)).await
-}
-
-fn text<'a>(json: &'a Value, field: &str) -> &'a str {
-    json[field].as_str().unwrap_or_else(|| panic!("no {field} in {json}"))
-}
-
-async fn works(service: &Service, access_token: &str) -> bool {
-    service.get_as("/projects", access_token).await.status == StatusCode::OK
-}
 
 #[tokio::test]
 async fn a_client_registers_asks_is_approved_and_calls() {
@@ -573,26 +427,6 @@ async fn no_token_of_an_agent_opens_the_authorization_endpoint() {
     request.headers_mut().insert("cookie", "user=ada".parse().unwrap());
     let answer = service.send(request).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-}
-
-/// Starts the login of a device. Answers what it was told.
-async fn start_device(service: &Service, login: &Login, more: &[(&str, &str)]) -> Answer {
-    let mut all = vec![("client_id", &*login.client)];
-    all.extend(more);
-    service.send(form("/oauth2/device_authorization", &all)).await
-}
-
-async fn poll(service: &Service, login: &Login, device_code: &str) -> Answer {
-    let grant = "urn:ietf:params:oauth:grant-type:device_code";
-    token(service, &[("grant_type", grant), ("device_code", device_code), ("client_id", &login.client)]).await
-}
-
-/// Types a code at the page. Answers where the browser is sent, and the form's browser.
-async fn type_code(service: &Service, human: &str, path: &str, code: &str) -> (Answer, Form) {
-    let page = service.send(browse(human, path)).await;
-    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-    let form = page.form(human);
-    (service.send(form.post("/oauth2/device", &[("code", code)])).await, form)
 }
 
 #[tokio::test]
