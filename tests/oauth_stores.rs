@@ -87,17 +87,6 @@ fn node<S: CeremonyStore + Clone>(config: ConfigBuilder, store: &TestStore<S>, c
     Arc::new(Service::made_of(config, store.clone(), clock.clone(), clock.clone()))
 }
 
-fn over<S>(store: S) -> TestStore<S> {
-    TestStore {
-        memory: store,
-        calls: Arc::default(),
-        writes: Arc::default(),
-        fault: Arc::default(),
-        waits: Arc::default(),
-        server: Arc::default(),
-    }
-}
-
 /// How many sessions the store has of a human.
 async fn sessions<S: CeremonyStore>(store: &TestStore<S>, human: &str) -> usize {
     store.memory.list_sessions(&account(human).id, None, 1_000).await.unwrap().len()
@@ -111,7 +100,7 @@ struct Races<S> {
 
 impl<S: CeremonyStore + Clone> Races<S> {
     fn on(store: S) -> Self {
-        let (store, clock) = (over(store), ManualClock::at(START));
+        let (store, clock) = (TestStore::over(store), ManualClock::at(START));
         let node = || node(settings(), &store, &clock);
         Self { nodes: [node(), node()], human: 0 }
     }
@@ -225,7 +214,7 @@ struct Negative<S> {
 
 impl<S: CeremonyStore + Clone> Negative<S> {
     async fn on(store: &'static str, under: S) -> Self {
-        let (under, clock) = (over(under), ManualClock::at(START));
+        let (under, clock) = (TestStore::over(under), ManualClock::at(START));
         let service = node(settings(), &under, &clock);
         let redirect_uris = json!(["http://127.0.0.1/callback", "https://app.example.com/callback"]);
         let body = json!({ "client_name": "Example Host", "redirect_uris": redirect_uris });
@@ -440,7 +429,7 @@ macro_rules! on_each_store {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             $(#[$attribute])*
-            async fn r45_az8_of_many_that_redeem_a_code_one_wins_and_its_replay_ends_what_it_issued() {
+            async fn r45_r115_of_many_that_redeem_a_code_one_wins_and_its_replay_ends_what_it_issued() {
                 let (store, _place) = $fresh.await;
                 let mut races = Races::on(store);
                 for racers in [2, 16, 64, 256].repeat($rounds) {
@@ -450,7 +439,7 @@ macro_rules! on_each_store {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             $(#[$attribute])*
-            async fn r45_x1_of_many_that_redeem_a_device_code_one_wins_and_its_replay_ends_what_it_issued() {
+            async fn r45_r118_of_many_that_redeem_a_device_code_one_wins_and_its_replay_ends_what_it_issued() {
                 let (store, _place) = $fresh.await;
                 let mut races = Races::on(store);
                 for racers in [2, 16, 64, 256].repeat($rounds) {
@@ -470,7 +459,7 @@ macro_rules! on_each_store {
 
             #[tokio::test]
             $(#[$attribute])*
-            async fn what_must_fail_fails() {
+            async fn r111_r112_r114_what_must_fail_fails() {
                 let (store, _place) = $fresh.await;
                 let negative = Negative::on(stringify!($store), store).await;
                 negative.at_the_authorization_endpoint().await;
@@ -481,7 +470,7 @@ macro_rules! on_each_store {
 
             #[tokio::test]
             $(#[$attribute])*
-            async fn ci13_a_hundred_thousand_registrations_leave_nothing() {
+            async fn r116_a_hundred_thousand_registrations_leave_nothing() {
                 let (store, place) = $fresh.await;
                 Negative::on(stringify!($store), store).await.many_registrations(&place).await;
             }

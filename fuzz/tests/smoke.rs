@@ -69,4 +69,9 @@ smoke! {
     r107_forwarded: "forwarded", 5_000;
     r107_cookies: "cookies", 2_000;
     r107_configuration: "configuration", 5_000;
+    r107_redirect: "redirect", 20_000;
+    r107_authorization: "authorization", 5_000;
+    r107_token: "token", 5_000;
+    r107_client_id: "client_id", 5_000;
+    r107_user_code: "user_code", 2_000;
 }

@@ -420,8 +420,9 @@ pub enum Fault {
 }
 
 /// A store, in memory if no other is given, that counts its calls, waits like a real one, and breaks on demand.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TestStore<S = MemoryStore> {
+    /// What it stands over.
     pub memory: S,
     /// Calls of any kind.
     pub calls: Arc<AtomicUsize>,
@@ -435,7 +436,24 @@ pub struct TestStore<S = MemoryStore> {
     pub server: Arc<Mutex<Option<Timestamp>>>,
 }
 
+impl Default for TestStore {
+    fn default() -> Self {
+        Self::over(MemoryStore::new())
+    }
+}
+
 impl<S> TestStore<S> {
+    pub fn over(store: S) -> Self {
+        Self {
+            memory: store,
+            calls: Arc::default(),
+            writes: Arc::default(),
+            fault: Arc::default(),
+            waits: Arc::default(),
+            server: Arc::default(),
+        }
+    }
+
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
