@@ -228,28 +228,41 @@ pub fn redirect(input: &[u8]) {
 /// The query of an authorization request, with a live client where it says `<client>`: a page, or an answer to that
 /// client alone.
 pub fn authorization(input: &[u8]) {
+    reaches_approval(input);
+}
+
+/// Whether the human is asked.
+pub fn reaches_approval(input: &[u8]) -> bool {
     Service::with(|service| {
         let query = service.fill(input);
-        let Some((status, location)) = service.authorize(&query) else { return };
+        let Some((status, location)) = service.authorize(&query) else { return false };
         let Some(location) = location else {
-            assert!(status.is_client_error() || status == StatusCode::OK, "{status}");
-            return;
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            return false;
         };
         // Whoever writes an id of their own is sent where it says. See `client_id`.
-        let client = form_urlencoded::parse(&query).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned());
-        if client.as_deref() != service.secret("<client>") || location.starts_with("/oauth2/authorize/reg_") {
-            return;
+        let client =
+            form_urlencoded::parse(&query).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned());
+        let asked = location.starts_with("/oauth2/authorize/reg_");
+        if client.as_deref() != service.secret("<client>") || asked {
+            return asked;
         }
         let [loopback, web] = service::REDIRECTS;
         let loopback = RedirectUri::parse(loopback, Schemes::Web).unwrap();
         let at_loopback = loopback.matches(location.split('?').next().unwrap());
         assert!(at_loopback || location.starts_with(&format!("{web}&")), "{location}");
-    });
+        false
+    })
 }
 
 /// The form of a token request, with live secrets where it names them: never a failure, and a token only for what has all
 /// that belongs together.
 pub fn token(input: &[u8]) {
+    gives_token(input);
+}
+
+/// Whether a token is given.
+pub fn gives_token(input: &[u8]) -> bool {
     Service::with(|service| {
         let form = service.fill(input);
         let (status, answer) = service.token(&form);
@@ -260,12 +273,18 @@ pub fn token(input: &[u8]) {
         } else {
             assert!(answer["access_token"].is_null() && answer["error"].is_string(), "{answer}");
         }
-    });
+        status == StatusCode::OK
+    })
 }
 
 /// The metadata inside the id of a client that registered itself: unknown, or a browser is sent only where it says, by
 /// the rules for redirect URIs.
 pub fn client_id(input: &[u8]) {
+    is_client(input);
+}
+
+/// Whether there is such a client, which waits at the place of the request.
+pub fn is_client(input: &[u8]) -> bool {
     const URI: &str = "https://app.example.com/callback";
     let id = format!("dyn_{}", data_encoding::BASE64URL_NOPAD.encode(input));
     let query = form_urlencoded::Serializer::new(String::new())
@@ -274,10 +293,10 @@ pub fn client_id(input: &[u8]) {
         .append_pair("prompt", "none")
         .finish();
     Service::with(|service| {
-        let Some((status, location)) = service.authorize(query.as_bytes()) else { return };
+        let Some((status, location)) = service.authorize(query.as_bytes()) else { return false };
         let Some(location) = location else {
             assert_eq!(status, StatusCode::BAD_REQUEST);
-            return;
+            return false;
         };
         assert!(location.starts_with(&format!("{URI}?error=")), "{location}");
         let metadata: serde_json::Value = serde_json::from_slice(input).unwrap();
@@ -285,12 +304,18 @@ pub fn client_id(input: &[u8]) {
         assert!(uris.contains(&URI), "{metadata}");
         assert!(uris.iter().all(|uri| RedirectUri::parse(uri, Schemes::Web).is_ok()), "{metadata}");
         assert!(HumanText::new(metadata["n"].as_str().unwrap()).is_ok(), "{metadata}");
-    });
+        true
+    })
 }
 
 /// A code that a human types, with the live one where it says `<user_code>`: found by its letters alone, and never a
 /// failure.
 pub fn user_code(input: &[u8]) {
+    is_user_code(input);
+}
+
+/// Whether a device waits with this code.
+pub fn is_user_code(input: &[u8]) -> bool {
     Service::with(|service| {
         let typed = service.fill(input);
         let status = service.type_code(&typed);
@@ -307,7 +332,8 @@ pub fn user_code(input: &[u8]) {
             StatusCode::PAYLOAD_TOO_LARGE => assert!(typed.len() > 1_024),
             other => panic!("{other}"),
         }
-    });
+        status == StatusCode::SEE_OTHER
+    })
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -155,7 +155,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Calls `target` with this thread's service.
-    pub(crate) fn with(target: impl FnOnce(&mut Self)) {
+    pub(crate) fn with<T>(target: impl FnOnce(&mut Self) -> T) -> T {
         thread_local! {
             static SERVICE: RefCell<Option<Service>> = const { RefCell::new(None) };
         }
@@ -163,9 +163,10 @@ impl Service {
             // A failed input leaves no service behind for the next one.
             let mut current = service.take().filter(|service| service.inputs < INPUTS).unwrap_or_else(Self::new);
             current.inputs += 1;
-            target(&mut current);
+            let result = target(&mut current);
             *service = Some(current);
-        });
+            result
+        })
     }
 
     fn new() -> Self {
