@@ -3,7 +3,7 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use http::{Method, StatusCode};
@@ -200,6 +200,9 @@ impl Write for Captured {
 
 /// What is logged at the finest level, and the secrets that were handled meanwhile.
 fn log_of(config: ConfigBuilder, ceremony: impl AsyncFn(&Service) -> Vec<String>) -> (Vec<String>, String) {
+    // `tracing` caches for the whole process what anybody wants to see.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let captured = Captured::default();
     let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt()
