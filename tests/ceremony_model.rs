@@ -3,7 +3,7 @@
 #![cfg(feature = "full")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use proptest::{
@@ -12,7 +12,6 @@ use proptest::{
     sample::{Index, select},
 };
 use sha2::Digest as _;
-use tokio::{sync::Barrier, task::JoinSet};
 use tower_agent_auth::{
     AgentAuth,
     accounts::SignedIn,
@@ -32,7 +31,7 @@ mod common;
 #[path = "common/places.rs"]
 mod places;
 
-use common::{Audit, START, TestAccounts, config};
+use common::{Audit, START, TestAccounts, config, race};
 use places::{Prefix, Schema, TempFile};
 
 const VERIFIER: &str = "the-verifier-of-every-live-browser-login-here";
@@ -587,23 +586,6 @@ fn traces(store: impl CeremonyStore + Clone, traces: u32) {
 }
 
 const ROUNDS: usize = 200;
-
-/// Lets so many start together, and answers what each of them answers.
-async fn race<F>(racers: usize, racer: impl Fn(usize) -> F) -> Vec<F::Output>
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    let line = Arc::new(Barrier::new(racers));
-    let mut running = JoinSet::new();
-    for index in 0..racers {
-        let (line, racer) = (Arc::clone(&line), racer(index));
-        running.spawn(async move {
-            line.wait().await;
-            racer.await
-        });
-    }
-    running.join_all().await
-}
 
 /// An approved authorization request, and what its agent presents.
 #[derive(Clone)]

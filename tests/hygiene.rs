@@ -3,20 +3,24 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use http::{Method, StatusCode};
 use serde_json::json;
 use tower_agent_auth::{
-    AgentAuth,
+    AgentAuth, ConfigBuilder,
     audit::TracingAudit,
     store::{SessionRecordStore, SqliteStore},
     types::clock::ManualClock,
 };
+use tracing_subscriber::fmt::format::FmtSpan;
 
 mod common;
-use common::{START, Service, TestAccounts, account, bearer, browse, config, json_request};
+use common::{
+    Fault, Form, START, Service, TestAccounts, account, bearer, between, browse, browse_again, config, json_request,
+    oauth::{Login, VERIFIER, form, oauth, poll, start_device, text, type_code},
+};
 
 /// Every piece of a secret beyond its prefix that is long enough to betray it.
 fn pieces(secret: &str) -> impl Iterator<Item = &str> {
@@ -47,6 +51,81 @@ async fn whole_ceremony(service: &Service) -> Vec<String> {
     assert_eq!(service.get_as("/projects", &secrets[1]).await.status, StatusCode::UNAUTHORIZED);
     service.complete(&pending).await;
     secrets
+}
+
+/// Two logins by OAuth, one of a device, and what is done with their secrets.
+async fn oauth_ceremony(service: &Service) -> Vec<String> {
+    let mut login = Login::of(service).await;
+    login.state = "state_4jX1wq8ZrT0bLm6Yc2Vd";
+    login.verifier = "verifier_Kp7sQe5vNa9hRg3uWf2xJt8yCz4bMd6kTn1oLi0m".into();
+    let arrived = service.get(&login.url(&[])).await;
+    let mut secrets = vec![login.state.to_owned(), login.verifier.clone()];
+    assert_absent(&secrets, arrived.header("location").as_bytes(), "the way to sign in");
+    let code = login.code(service).await;
+    login.redeem(service, &code, &[("code_verifier", &"a".repeat(43))]).await;
+    let tokens = login.redeem(service, &code, &[]).await.json;
+    login.redeem(service, &code, &[]).await;
+    let next = login.refresh(service, text(&tokens, "refresh_token"), &[]).await.json;
+    service.send(browse("ada", &login.url(&[("scope", "nothing:here")]))).await;
+    login.decide(service, "ada", &[("decision", "deny")]).await;
+
+    let started = start_device(service, &login, &[]).await.json;
+    let (device_code, user_code) = (text(&started, "device_code"), text(&started, "user_code"));
+    poll(service, &login, device_code).await;
+    let link = format!("/oauth2/device?user_code={user_code}");
+    let (sent, browser) = type_code(service, "ada", &link, user_code).await;
+    let path = sent.header("location").to_owned();
+    assert_absent(&[format!("_{user_code}"), device_code.into()], path.as_bytes(), "the approval URL");
+    let page = service.send(browse_again(&browser, &path)).await;
+    let approval = Form { csrf: between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    service.send(approval.post(&path, &[("decision", "approve"), ("scope", "projects:read")])).await;
+    let device = poll(service, &login, device_code).await.json;
+    service.store.break_after(0, Fault::Unavailable);
+    login.redeem(service, &code, &[]).await;
+    login.refresh(service, text(&next, "refresh_token"), &[]).await;
+    service.store.mend();
+    secrets.extend([code, device_code.to_owned(), format!("_{user_code}")]);
+    for tokens in [&tokens, &next, &device] {
+        secrets.extend(["access_token", "refresh_token"].map(|field| text(tokens, field).to_owned()));
+    }
+    let revoked = [("token", &*secrets[secrets.len() - 1]), ("client_id", &*login.client)];
+    assert_eq!(service.send(form("/oauth2/revoke", &revoked)).await.status, StatusCode::OK);
+    secrets
+}
+
+#[tokio::test]
+async fn r4_r7_no_secret_of_an_oauth_login_in_the_store_the_audit_or_any_debug_output() {
+    let service = Service::with(oauth().no_limits());
+    let secrets = oauth_ceremony(&service).await;
+    assert_absent(&secrets, format!("{:?} {:#?}", service.store, service.store.memory).as_bytes(), "the memory store");
+    assert_absent(&secrets, format!("{:?}", service.audit.events()).as_bytes(), "the audit events");
+    let debug = format!("{:?} {:?} {:?}", service.auth, service.auth.ceremony(), service.auth.endpoints());
+    assert_absent(&secrets, debug.as_bytes(), "debug output");
+    assert!(service.audit.names().contains(&"refreshed") && service.audit.names().contains(&"revoked"));
+}
+
+#[tokio::test]
+async fn r7_what_an_oauth_login_is_made_of_shows_no_secret() {
+    use tower_agent_auth::{
+        ceremony::{CodeGrant, CodeRedemption, Refreshing, Request},
+        types::{id::ClientId, pkce::CodeChallenge, redirect_uri::RedirectUri, text::HumanText},
+    };
+    let service = Service::with(oauth());
+    let ceremony = service.auth.ceremony().unwrap();
+    let client = ClientId::new("a-client").unwrap();
+    let secrets =
+        ["code_4jX1wq8ZrT0bLm6Yc2Vd", "state_Kp7sQe5vNa9hRg3uWf2x", "_Jt8yCz4bMd6kTn1oLi0m"].map(str::to_owned);
+    let uri = RedirectUri::from_stored(&format!("http://127.0.0.1/callback?key={}", secrets[2]));
+    let challenge = CodeChallenge::parse(&common::oauth::challenge(VERIFIER)).unwrap();
+    let grant = CodeGrant::new(uri, Some(secrets[1].clone()), challenge);
+    let mut redemption = CodeRedemption::new(&secrets[0], &client, &secrets[1]);
+    redemption.redirect_uri = Some(grant.redirect_uri.as_str());
+    let shown = format!("{grant:?} {redemption:?} {:?}", Refreshing::new(&secrets[0]));
+    assert_absent(&secrets, shown.as_bytes(), "debug output");
+    let request = Request::by(HumanText::new("Television").unwrap()).client_id(Some(client));
+    let started = ceremony.request_device(request).await.unwrap();
+    let secrets = [started.device_code.expose().to_owned(), format!("_{}", started.user_code)];
+    assert_absent(&secrets, format!("{started:?}").as_bytes(), "debug output");
 }
 
 #[tokio::test]
@@ -119,17 +198,23 @@ impl Write for Captured {
     }
 }
 
-#[test]
-fn r8_no_secret_in_a_log_of_everything() {
+/// What is logged at the finest level, and the secrets that were handled meanwhile.
+fn log_of(config: ConfigBuilder, ceremony: impl AsyncFn(&Service) -> Vec<String>) -> (Vec<String>, String) {
+    // `tracing` caches for the whole process what anybody wants to see.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let captured = Captured::default();
     let writer = captured.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .finish();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let secrets = tracing::subscriber::with_default(subscriber, || {
         runtime.block_on(async {
-            let mut service = Service::new();
-            let auth = AgentAuth::builder(config().build().unwrap())
+            let mut service = Service::with(config.clone());
+            let auth = AgentAuth::builder(config.build().unwrap())
                 .sessions(service.store.clone())
                 .accounts(service.accounts.clone())
                 .clock(service.clock.clone())
@@ -137,12 +222,26 @@ fn r8_no_secret_in_a_log_of_everything() {
                 .build()
                 .unwrap();
             service.app = common::app(&auth, &service.handled);
-            whole_ceremony(&service).await
+            ceremony(&service).await
         })
     });
     let log = captured.0.lock().unwrap().clone();
-    let text = String::from_utf8(log).unwrap();
+    (secrets, String::from_utf8(log).unwrap())
+}
+
+#[test]
+fn r8_no_secret_in_a_log_of_everything() {
+    let (secrets, text) = log_of(config(), whole_ceremony);
     for event in ["requested", "viewed", "approved", "redeemed", "owner_only_refused", "revoked"] {
+        assert!(text.contains(event), "{event} in {text}");
+    }
+    assert_absent(&secrets, text.as_bytes(), "the log");
+}
+
+#[test]
+fn r8_no_secret_of_an_oauth_login_in_a_log_of_everything() {
+    let (secrets, text) = log_of(oauth().no_limits(), oauth_ceremony);
+    for event in ["approved", "denied", "redeemed", "refreshed", "code_failed", "unavailable", "revoked"] {
         assert!(text.contains(event), "{event} in {text}");
     }
     assert_absent(&secrets, text.as_bytes(), "the log");

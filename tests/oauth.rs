@@ -6,159 +6,13 @@ mod common;
 use std::time::Duration;
 
 use axum::body::Body;
-use common::{Answer, Form, ORIGIN, Service, bearer, browse, browse_again, config};
-use data_encoding::BASE64URL_NOPAD;
+use common::{
+    Answer, Form, ORIGIN, Service, bearer, browse, browse_again, config,
+    oauth::{Login, REDIRECT, VERIFIER, form, oauth, parameter, poll, start_device, text, token, type_code, works},
+};
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use tower_agent_auth::{ConfigBuilder, config::Dialect};
-
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const REDIRECT: &str = "http://127.0.0.1:43123/callback";
-
-fn oauth() -> ConfigBuilder {
-    config().dialects(&[Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth])
-}
-
-fn challenge(verifier: &str) -> String {
-    BASE64URL_NOPAD.encode(&sha2::Sha256::digest(verifier))
-}
-
-fn encoded(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
-}
-
-/// The parameters of a URL.
-fn parameters(url: &str) -> Vec<(String, String)> {
-    let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
-}
-
-/// The value of a parameter that is there once.
-fn parameter(url: &str, name: &str) -> String {
-    let all: Vec<_> = parameters(url).into_iter().filter(|(known, _)| known == name).collect();
-    assert_eq!(all.len(), 1, "{name} in {url}");
-    all[0].1.clone()
-}
-
-/// A registered client with one login.
-struct Login {
-    client: String,
-    state: &'static str,
-    verifier: String,
-    extra: Vec<(&'static str, String)>,
-}
-
-impl Login {
-    async fn of(service: &Service) -> Self {
-        Self::named(service, "Example Host").await
-    }
-
-    async fn named(service: &Service, name: &str) -> Self {
-        let body = json!({ "client_name": name, "redirect_uris": ["http://127.0.0.1/callback"] });
-        let answer = service.post("/oauth2/register", &body).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        let client = answer.json["client_id"].as_str().unwrap().to_owned();
-        Self { client, state: "a b&c=d", verifier: VERIFIER.into(), extra: Vec::new() }
-    }
-
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.extra.push((name, value.into()));
-        self
-    }
-
-    /// The URL that the client opens, with these parameters in place of its own. An empty value leaves one out.
-    fn url(&self, changed: &[(&str, &str)]) -> String {
-        let challenge = challenge(&self.verifier);
-        let mut all = vec![
-            ("response_type", "code"),
-            ("client_id", &*self.client),
-            ("redirect_uri", REDIRECT),
-            ("state", self.state),
-            ("code_challenge", &*challenge),
-            ("code_challenge_method", "S256"),
-        ];
-        all.extend(self.extra.iter().map(|(name, value)| (*name, &**value)));
-        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
-        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
-        format!("/oauth2/authorize?{}", encoded(&all))
-    }
-
-    /// Lets a human open the link. Answers the path of the approval page, and its form.
-    async fn open(&self, service: &Service, human: &str) -> (String, Form) {
-        let arrived = service.send(browse(human, &self.url(&[]))).await;
-        assert_eq!(arrived.status, StatusCode::SEE_OTHER, "{}", arrived.text);
-        let path = arrived.header("location").to_owned();
-        assert!(path.starts_with("/oauth2/authorize/reg_"), "{path}");
-        let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
-        let form = Form { human: human.into(), csrf: String::new(), cookie };
-        let page = service.send(browse_again(&form, &path)).await;
-        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-        let csrf = common::between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
-        (path, Form { csrf, ..form })
-    }
-
-    /// Lets a human decide. Answers where the browser is sent.
-    async fn decide(&self, service: &Service, human: &str, fields: &[(&str, &str)]) -> String {
-        let (path, form) = self.open(service, human).await;
-        let answer = service.send(form.post(&path, fields)).await;
-        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-        answer.header("location").to_owned()
-    }
-
-    /// Lets a human approve the default scopes. Answers the code.
-    async fn code(&self, service: &Service) -> String {
-        let scopes = [("decision", "approve"), ("scope", "projects:read"), ("scope", "analytics:read")];
-        parameter(&self.decide(service, "ada", &scopes).await, "code")
-    }
-
-    /// Redeems a code, with these parameters in place of its own.
-    async fn redeem(&self, service: &Service, code: &str, changed: &[(&str, &str)]) -> Answer {
-        let mut all = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("client_id", &*self.client),
-            ("redirect_uri", REDIRECT),
-            ("code_verifier", &*self.verifier),
-        ];
-        all.retain(|(name, _)| !changed.iter().any(|(other, _)| name == other));
-        all.extend(changed.iter().filter(|(_, value)| !value.is_empty()));
-        token(service, &all).await
-    }
-
-    /// The whole login. Answers the tokens.
-    async fn tokens(&self, service: &Service) -> Value {
-        let code = self.code(service).await;
-        let answer = self.redeem(service, &code, &[]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        answer.json
-    }
-
-    async fn refresh(&self, service: &Service, refresh_token: &str, more: &[(&str, &str)]) -> Answer {
-        let mut all = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-        all.push(("client_id", &self.client));
-        all.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
-        all.extend(more.iter().filter(|(_, value)| !value.is_empty()));
-        token(service, &all).await
-    }
-}
-
-fn form(path: &str, parameters: &[(&str, &str)]) -> Request<Body> {
-    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
-    request.body(Body::from(encoded(parameters))).unwrap()
-}
-
-async fn token(service: &Service, parameters: &[(&str, &str)]) -> Answer {
-    service.send(form("/oauth2/token", parameters)).await
-}
-
-fn text<'a>(json: &'a Value, field: &str) -> &'a str {
-    json[field].as_str().unwrap_or_else(|| panic!("no {field} in {json}"))
-}
-
-async fn works(service: &Service, access_token: &str) -> bool {
-    service.get_as("/projects", access_token).await.status == StatusCode::OK
-}
 
 #[tokio::test]
 async fn a_client_registers_asks_is_approved_and_calls() {
@@ -589,28 +443,8 @@ async fn no_token_of_an_agent_opens_the_authorization_endpoint() {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 }
 
-/// Starts the login of a device. Answers what it was told.
-async fn start_device(service: &Service, login: &Login, more: &[(&str, &str)]) -> Answer {
-    let mut all = vec![("client_id", &*login.client)];
-    all.extend(more);
-    service.send(form("/oauth2/device_authorization", &all)).await
-}
-
-async fn poll(service: &Service, login: &Login, device_code: &str) -> Answer {
-    let grant = "urn:ietf:params:oauth:grant-type:device_code";
-    token(service, &[("grant_type", grant), ("device_code", device_code), ("client_id", &login.client)]).await
-}
-
-/// Types a code at the page. Answers where the browser is sent, and the form's browser.
-async fn type_code(service: &Service, human: &str, path: &str, code: &str) -> (Answer, Form) {
-    let page = service.send(browse(human, path)).await;
-    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-    let form = page.form(human);
-    (service.send(form.post("/oauth2/device", &[("code", code)])).await, form)
-}
-
 #[tokio::test]
-async fn x1_a_device_logs_in_by_the_code_that_its_human_types() {
+async fn r118_a_device_logs_in_by_the_code_that_its_human_types() {
     let service = Service::with(oauth());
     let login = Login::named(&service, "Television").await;
     let started = start_device(&service, &login, &[("scope", "projects:read")]).await;
@@ -654,7 +488,7 @@ async fn x1_a_device_logs_in_by_the_code_that_its_human_types() {
 }
 
 #[tokio::test]
-async fn x1_a_device_is_told_of_denial_and_expiry() {
+async fn r118_a_device_is_told_of_denial_and_expiry() {
     let service = Service::with(oauth());
     let login = Login::of(&service).await;
     let started = start_device(&service, &login, &[]).await.json;
@@ -672,7 +506,7 @@ async fn x1_a_device_is_told_of_denial_and_expiry() {
 }
 
 #[tokio::test]
-async fn x1_user_codes_are_not_guessed() {
+async fn r118_user_codes_are_not_guessed() {
     let service = Service::with(oauth());
     let login = Login::of(&service).await;
     for bad in ["", "BCDF-GHJK", "\"><script>", "ä".repeat(20).as_str()] {
@@ -697,7 +531,7 @@ async fn x1_user_codes_are_not_guessed() {
 }
 
 #[tokio::test]
-async fn x1_a_device_code_is_good_at_the_token_endpoint_only() {
+async fn r118_a_device_code_is_good_at_the_token_endpoint_only() {
     let service = Service::with(oauth());
     let login = Login::of(&service).await;
     let started = start_device(&service, &login, &[]).await.json;
@@ -718,7 +552,7 @@ async fn x1_a_device_code_is_good_at_the_token_endpoint_only() {
 }
 
 #[tokio::test]
-async fn x1_a_device_needs_no_redirect_uri() {
+async fn r118_a_device_needs_no_redirect_uri() {
     let service = Service::with(oauth());
     let grants = json!(["urn:ietf:params:oauth:grant-type:device_code", "refresh_token"]);
     let body = json!({ "client_name": "Television", "grant_types": grants });
@@ -917,4 +751,228 @@ async fn l7_a_client_revokes_its_own_tokens_only() {
     let parameters = [("token", text(&tokens, "refresh_token")), ("token_type_hint", "access_token")];
     assert_eq!(service.send(form("/oauth2/revoke", &parameters)).await.status, StatusCode::OK);
     assert!(!works(&service, text(&tokens, "access_token")).await);
+}
+
+#[tokio::test]
+async fn l1_a_stranger_with_half_a_grant_ends_nothing() {
+    let service = Service::with(oauth().no_limits());
+    let login = Login::of(&service).await;
+    let stranger = Login::named(&service, "Stranger").await;
+    let code = login.code(&service).await;
+    let first = login.redeem(&service, &code, &[]).await.json;
+    let second = login.refresh(&service, text(&first, "refresh_token"), &[]).await.json;
+    service.clock.advance(Duration::from_secs(61));
+    let (half, used) = (&code[..code.len() / 2], text(&first, "refresh_token"));
+    for answer in [
+        login.redeem(&service, half, &[]).await,
+        login.redeem(&service, &code, &[("code_verifier", &"a".repeat(43))]).await,
+        login.redeem(&service, &code, &[("redirect_uri", "http://127.0.0.1:1/callback")]).await,
+        stranger.redeem(&service, &code, &[]).await,
+        stranger.refresh(&service, used, &[]).await,
+        login.refresh(&service, &used[..used.len() / 2], &[]).await,
+        poll(&service, &login, &code).await,
+    ] {
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, "invalid_grant"), "{}", answer.text);
+        assert!(works(&service, text(&second, "access_token")).await);
+    }
+}
+
+#[tokio::test]
+async fn l2_a_wrong_resource_can_be_tried_again() {
+    let service = Service::with(oauth().no_limits());
+    let login = Login::of(&service).await;
+    let (wrong, right) = ([("resource", "https://api.example.org")], [("resource", ORIGIN)]);
+    let code = login.code(&service).await;
+    assert_eq!(login.redeem(&service, &code, &wrong).await.error(), "invalid_target");
+    let tokens = login.redeem(&service, &code, &right).await;
+    assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text);
+    let refresh = text(&tokens.json, "refresh_token");
+    assert_eq!(login.refresh(&service, refresh, &wrong).await.error(), "invalid_target");
+    assert_eq!(login.refresh(&service, refresh, &right).await.status, StatusCode::OK);
+
+    let started = start_device(&service, &login, &right).await.json;
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;
+    let path = sent.header("location").to_owned();
+    let page = service.send(browse_again(&browser, &path)).await;
+    let approval = Form { csrf: common::between(&page.text, "name=\"csrf\" value=\"", "\"").into(), ..browser };
+    service.send(approval.post(&path, &[("decision", "approve"), ("scope", "projects:read")])).await;
+    let redeem = async |resource: &str| {
+        let grant = "urn:ietf:params:oauth:grant-type:device_code";
+        let device_code = text(&started, "device_code");
+        let client = ("client_id", &*login.client);
+        token(&service, &[("grant_type", grant), ("device_code", device_code), client, ("resource", resource)]).await
+    };
+    assert_eq!(redeem("https://api.example.org").await.error(), "invalid_target");
+    assert_eq!(redeem(ORIGIN).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn l4_a_registered_client_is_not_told_of_what_manages_it() {
+    let service = Service::with(oauth());
+    let body = json!({ "client_name": "Host", "redirect_uris": ["http://127.0.0.1/callback"] });
+    let registered = service.post("/oauth2/register", &body).await.json;
+    for absent in ["registration_client_uri", "registration_access_token", "client_secret"] {
+        assert_eq!(registered[absent], Value::Null, "{absent}");
+    }
+    let at = format!("/oauth2/register/{}", text(&registered, "client_id"));
+    for method in [Method::GET, Method::PUT, Method::DELETE] {
+        let request = Request::builder().method(method.clone()).uri(&at).body(Body::empty()).unwrap();
+        assert_eq!(service.send(request).await.status, StatusCode::NOT_FOUND, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn l5_a_client_that_names_more_grants_and_responses_gets_those_that_there_are() {
+    let service = Service::with(oauth());
+    let ours = json!(["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]);
+    for (grants, responses) in [
+        (json!(["authorization_code", "refresh_token", "client_credentials", "implicit"]), json!(["code", "id_token"])),
+        (json!(["authorization_code"]), json!(["code", "code token", "none"])),
+        (json!([]), json!([])),
+    ] {
+        let redirect_uris = ["http://127.0.0.1/callback"];
+        let body = json!({ "redirect_uris": redirect_uris, "grant_types": grants, "response_types": responses });
+        let answer = service.post("/oauth2/register", &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        assert_eq!((&answer.json["grant_types"], &answer.json["response_types"]), (&ours, &json!(["code"])));
+    }
+}
+
+#[tokio::test]
+async fn l6_a_client_that_prefers_a_key_is_public() {
+    let service = Service::with(oauth());
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    assert_eq!(metadata["token_endpoint_auth_methods_supported"], json!(["none"]));
+    for method in [json!("private_key_jwt"), json!(["private_key_jwt", "none"]), json!("client_secret_post")] {
+        let body = json!({
+            "redirect_uris": ["http://127.0.0.1/callback"],
+            "token_endpoint_auth_method": method,
+            "token_endpoint_auth_signing_alg": "ES256",
+            "jwks_uri": "https://app.example.com/jwks.json",
+        });
+        let registered = service.post("/oauth2/register", &body).await;
+        assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.text);
+        assert_eq!(registered.json["token_endpoint_auth_method"], "none", "{method}");
+        let client = text(&registered.json, "client_id").to_owned();
+        let login = Login { client, state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+        assert!(works(&service, text(&login.tokens(&service).await, "access_token")).await);
+    }
+}
+
+#[tokio::test]
+async fn l8_a_challenge_names_an_error_only_if_credentials_were_sent() {
+    let service = Service::with(oauth());
+    let none = service.get("/projects").await;
+    assert_eq!(none.status, StatusCode::UNAUTHORIZED);
+    assert!(!none.header("www-authenticate").contains("error"), "{}", none.header("www-authenticate"));
+    let bad = service.get_as("/projects", "aas_x").await;
+    assert_eq!(bad.status, StatusCode::UNAUTHORIZED);
+    assert!(bad.header("www-authenticate").contains("error=\"invalid_token\""));
+}
+
+#[tokio::test]
+async fn l10_a_resource_is_a_whole_part_of_a_path() {
+    let config = oauth().no_limits().add_resource("/api", |resource| resource.scopes("projects:read"));
+    let service = Service::with(config);
+    for (asked, granted) in [
+        ("https://api.example.com/api", "https://api.example.com/api"),
+        ("https://api.example.com/api/", "https://api.example.com/api"),
+        ("https://api.example.com/api/v1", "https://api.example.com/api"),
+        ("https://api.example.com/api-v2", ORIGIN),
+        ("https://api.example.com/", ORIGIN),
+    ] {
+        let login = Login::of(&service).await.with("resource", asked);
+        let scopes = [("decision", "approve"), ("scope", "projects:read")];
+        let code = parameter(&login.decide(&service, "ada", &scopes).await, "code");
+        let tokens = login.redeem(&service, &code, &[("resource", asked)]).await;
+        assert_eq!(tokens.json["resource"], granted, "{asked}: {}", tokens.text);
+    }
+    for (well_known, resource) in [("", ORIGIN), ("/api", "https://api.example.com/api")] {
+        let document = service.get(&format!("/.well-known/oauth-protected-resource{well_known}")).await;
+        assert_eq!(document.json["resource"], resource);
+    }
+    let longer = service.get("/.well-known/oauth-protected-resource/api-v2").await;
+    assert_eq!(longer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l12_what_is_over_is_forgotten() {
+    let service = Service::with(oauth().no_limits());
+    let empty = format!("{:?}", service.store.memory).len();
+    let login = Login::of(&service).await;
+    assert_eq!(format!("{:?}", service.store.memory).len(), empty, "a client is not stored");
+    // One of each: a request that nobody decided, one that was denied, a code that nobody redeemed, a session, a device.
+    login.open(&service, "ada").await;
+    login.decide(&service, "ada", &[("decision", "deny")]).await;
+    login.code(&service).await;
+    login.tokens(&service).await;
+    start_device(&service, &login, &[]).await;
+    assert!(format!("{:?}", service.store.memory).len() > empty + 1_000);
+    service.clock.advance(Duration::from_secs(400 * 86_400));
+    tokio::time::timeout(Duration::from_secs(120), service.auth.housekeeping(std::future::pending()))
+        .await
+        .unwrap_err();
+    assert_eq!(format!("{:?}", service.store.memory).len(), empty, "{:?}", service.store.memory);
+}
+
+#[tokio::test]
+async fn l13_addresses_in_the_metadata_of_a_client_are_neither_kept_nor_shown() {
+    let service = Service::with(oauth());
+    let fields = ["logo_uri", "client_uri", "tos_uri", "policy_uri", "jwks_uri", "software_statement"];
+    for evil in ["javascript:alert(1)", "data:text/html,evil", "http://evil.example/", "https://evil.example/"] {
+        let mut body = json!({ "client_name": "Host", "redirect_uris": ["http://127.0.0.1/callback"] });
+        for field in fields {
+            body[field] = json!(evil);
+        }
+        let registered = service.post("/oauth2/register", &body).await;
+        assert_eq!(registered.status, StatusCode::CREATED, "{}", registered.text);
+        assert!(fields.iter().all(|field| registered.json[field].is_null()), "{}", registered.text);
+        let client = text(&registered.json, "client_id").to_owned();
+        let login = Login { client, state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+        let (path, form) = login.open(&service, "ada").await;
+        let page = service.send(browse_again(&form, &path)).await;
+        let policy = page.header("content-security-policy");
+        for shown in [&*page.text, policy] {
+            assert!(!shown.contains("evil") && !shown.contains("javascript:") && !shown.contains("data:"), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn l14_r117_r113_errors_are_shown_until_the_redirect_uri_is_proven_and_then_sent_with_the_issuer() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let unproven = [
+        ("client_id", "unknown"),
+        ("client_id", ""),
+        ("redirect_uri", "https://evil.example/callback"),
+        ("redirect_uri", "http://127.0.0.1:43123/other"),
+        ("redirect_uri", ""),
+    ];
+    for error in [
+        ("response_type", "token"),
+        ("response_type", ""),
+        ("code_challenge", ""),
+        ("code_challenge_method", "plain"),
+        ("response_mode", "form_post"),
+        ("scope", "nothing:here"),
+        ("resource", "https://api.example.org"),
+        ("prompt", "none"),
+    ] {
+        for wrong in unproven {
+            let shown = service.send(browse("ada", &login.url(&[error, wrong]))).await;
+            assert_eq!(shown.status, StatusCode::BAD_REQUEST, "{error:?} {wrong:?}");
+            assert!(!shown.headers.contains_key("location"), "{error:?} {wrong:?}");
+        }
+        let sent = service.send(browse("ada", &login.url(&[error]))).await;
+        assert_eq!(sent.status, StatusCode::SEE_OTHER, "{error:?} {}", sent.text);
+        let sent_to = sent.header("location");
+        assert!(sent_to.starts_with(&format!("{REDIRECT}?error=")), "{sent_to}");
+        assert_eq!((parameter(sent_to, "iss"), parameter(sent_to, "state")), (ORIGIN.into(), login.state.into()));
+    }
+    for decision in ["approve", "deny"] {
+        let fields = [("decision", decision), ("scope", "projects:read")];
+        assert_eq!(parameter(&login.decide(&service, "ada", &fields).await, "iss"), ORIGIN);
+    }
+    assert_eq!(service.store.writes(), 6, "the decisions: each creates, opens and decides a request");
 }

@@ -170,6 +170,31 @@ async fn a_thousand_hostile_requests_add_no_label() {
     assert!(!keys.iter().any(|key| key.contains(|character: char| character.is_ascii_digit())), "{keys:?}");
 }
 
+/// What is sent in an OAuth login, good or bad, adds no label.
+#[tokio::test]
+async fn r8_no_label_has_anything_of_an_oauth_request() {
+    use common::oauth::{Login, form, oauth, poll, start_device};
+    let _alone = ALONE.lock().await;
+    recorded!(counted);
+    let service = Service::with(oauth().no_limits());
+    let mut keys = BTreeSet::new();
+    for number in 0..100 {
+        let mut login = Login::named(&service, &format!("Host {number}")).await;
+        login.verifier = format!("{number:043}");
+        let code = login.code(&service).await;
+        login.redeem(&service, &format!("{code}{number}"), &[]).await;
+        login.redeem(&service, &code, &[]).await;
+        login.refresh(&service, &format!("aar_{number}"), &[]).await;
+        start_device(&service, &login, &[("scope", &format!("scope:{number}"))]).await;
+        poll(&service, &login, &format!("aac_{number}")).await;
+        service.send(form("/oauth2/revoke", &[("token", &format!("aas_{number}"))])).await;
+        service.send(browse("ada", &login.url(&[("state", &format!("{number}")), ("prompt", "none")]))).await;
+        keys.extend(counted.since().into_keys());
+    }
+    assert!((8..24).contains(&keys.len()), "{keys:?}");
+    assert!(!keys.iter().any(|key| key.contains(|character: char| character.is_ascii_digit())), "{keys:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_is_timed_when_it_answers_fails_and_hangs() {
     let _alone = ALONE.lock().await;

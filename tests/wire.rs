@@ -187,11 +187,11 @@ impl Bent {
 }
 
 /// Mostly what belongs together, so that changes reach beyond the first check. At times a part is of another request.
-fn bent() -> impl Strategy<Value = Bent> {
-    let part = || option::weighted(0.1, select(REQUESTS));
+fn bent(requests: &'static [Whole]) -> impl Strategy<Value = Bent> {
+    let part = move || option::weighted(0.1, select(requests));
     let header = (select(HEADERS), (select(VALUES), option::weighted(0.8, change())));
     let changes = (option::weighted(0.2, change()), option::weighted(0.5, change()));
-    (select(REQUESTS), [part(), part(), part()], vec(header, 0..3), changes).prop_map(
+    (select(requests), [part(), part(), part()], vec(header, 0..3), changes).prop_map(
         |(request, others, more, changes)| {
             let [method, headers, body] = others.map(|other| other.unwrap_or_else(|| request.clone()));
             let usual = headers.2.iter().map(|(name, value)| (*name, (*value, None)));
@@ -282,7 +282,7 @@ const VALUES: &[&str] = &[
 ];
 
 /// Sends requests, several at a time, and counts the statuses of the responses. None of them may be a fault of the service.
-async fn no_fault(service: &Service, requests: &[Bent], statuses: &RefCell<BTreeMap<u16, usize>>) {
+async fn no_fault<S>(service: &Service<S>, requests: &[Bent], statuses: &RefCell<BTreeMap<u16, usize>>) {
     let session = service.session("ada", &["projects:read"]).await;
     let pending = service.register(&["projects:read"]).await;
     let form = service.open("ada", &pending).await;
@@ -321,7 +321,7 @@ const AT_ONCE: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_whatever_is_a_fault_of_the_service() {
     let statuses = RefCell::new(BTreeMap::new());
-    property(80, vec(bent(), 1..=200), async |requests| {
+    property(80, vec(bent(REQUESTS), 1..=200), async |requests| {
         no_fault(&Service::with(config().no_limits()), &requests, &statuses).await;
     });
     let statuses = statuses.into_inner();
@@ -332,27 +332,23 @@ async fn no_request_whatever_is_a_fault_of_the_service() {
 #[cfg(feature = "full")]
 mod on_each_store {
     use tower_agent_auth::{
-        AgentAuth,
         store::{CeremonyStore, MemoryStore},
+        types::clock::ManualClock,
     };
 
-    use super::{BTreeMap, RefCell, Service, bent, common, config, no_fault, property, vec};
+    use super::{BTreeMap, REQUESTS, RefCell, Service, bent, common::START, config, no_fault, property, vec};
     use crate::places::{Prefix, Schema, TempFile};
 
     const CASES: u32 = 125;
-    const REQUESTS: usize = 850;
+    const AT_A_TIME: usize = 850;
 
-    fn no_request_is_a_fault(store: impl CeremonyStore) {
-        let mut service = Service::with(config().no_limits());
-        service.auth = AgentAuth::builder(config().no_limits().build().unwrap())
-            .sessions(store)
-            .accounts(service.accounts.clone())
-            .clock(service.clock.clone())
-            .build()
-            .unwrap();
-        service.app = common::app(&service.auth, &service.handled);
+    fn no_request_is_a_fault(store: impl CeremonyStore + Clone) {
+        let clock = ManualClock::at(START);
+        let service = Service::made_of(config().no_limits(), store, clock.clone(), clock, |builder| builder);
         let statuses = RefCell::new(BTreeMap::new());
-        property(CASES, vec(bent(), REQUESTS), async |requests| no_fault(&service, &requests, &statuses).await);
+        property(CASES, vec(bent(REQUESTS), AT_A_TIME), async |requests| {
+            no_fault(&service, &requests, &statuses).await
+        });
         let statuses = statuses.into_inner();
         let sent: usize = statuses.values().sum();
         assert!(sent >= 100_000, "{sent} requests: {statuses:?}");
@@ -383,4 +379,122 @@ mod on_each_store {
         let (store, _prefix) = Prefix::fresh().await;
         no_request_is_a_fault(store);
     }
+}
+
+const CLIENT: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+const WITH_BASIC: &[(&str, &str)] =
+    &[("content-type", "application/x-www-form-urlencoded"), ("authorization", "Basic <basic>")];
+/// Each lacks one thing that no change of a few bytes makes good: the verifier, the client, or the human's decision.
+const OAUTH: &[Whole] = &[
+    (
+        Method::GET,
+        "/oauth2/authorize?response_type=code&client_id=<client>&redirect_uri=http%3A%2F%2F127.0.0.1%3A4%2Fcb\
+         &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&state=x%20y\
+         &scope=projects%3Aread&resource=https%3A%2F%2Fapi.example.com",
+        HUMAN,
+        "",
+    ),
+    (Method::GET, "/oauth2/authorize?again=<again>", HUMAN, ""),
+    (
+        Method::POST,
+        "/oauth2/token",
+        CLIENT,
+        "grant_type=authorization_code&code=<code>&client_id=<client>&redirect_uri=http%3A%2F%2F127.0.0.1%3A43123\
+         %2Fcallback&code_verifier=a-verifier-that-meets-no-challenge-of-this-service",
+    ),
+    (
+        Method::POST,
+        "/oauth2/token",
+        WITH_BASIC,
+        "grant_type=authorization_code&code=<code>&code_verifier=<verifier>&resource=https://api.example.com/",
+    ),
+    (
+        Method::POST,
+        "/oauth2/token",
+        CLIENT,
+        "grant_type=refresh_token&refresh_token=<refresh>&client_id=<stranger>&scope=projects%3Aread+offline_access",
+    ),
+    (
+        Method::POST,
+        "/oauth2/token",
+        CLIENT,
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=<device>&client_id=<client>",
+    ),
+    (
+        Method::POST,
+        "/oauth2/register",
+        &[("content-type", "application/json")],
+        r#"{"client_name":"Agent","redirect_uris":["http://127.0.0.1/cb","https://app.example.com/cb?a=b"],
+        "grant_types":["authorization_code","refresh_token"],"response_types":["code"],
+        "token_endpoint_auth_method":"none","application_type":"native","scope":"projects:read"}"#,
+    ),
+    (
+        Method::POST,
+        "/oauth2/device_authorization",
+        CLIENT,
+        "client_id=<client>&scope=projects%3Aread+analytics%3Aread&resource=https%3A%2F%2Fapi.example.com",
+    ),
+    (Method::POST, "/oauth2/revoke", CLIENT, "token=<spare>&token_type_hint=refresh_token&client_id=<stranger>"),
+    (Method::POST, "/oauth2/introspect", &[CLIENT[0], ("authorization", "Basic <server>")], "token=<spare>"),
+    (Method::POST, "/oauth2/introspect", CLIENT, "token=<spare>&client_id=api&client_secret=a%20guess"),
+];
+
+/// 100,000 requests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_gives_a_token() {
+    use common::oauth::{Login, VERIFIER, challenge, oauth, start_device, text};
+    use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+    use sha2::Digest as _;
+    use tower_agent_auth::config::ResourceServer;
+
+    const ROUNDS: u32 = 250;
+    const REQUESTS: usize = 400;
+    let hash = HEXLOWER.encode(&sha2::Sha256::digest("a secret of the API's own service"));
+    let statuses = RefCell::new(BTreeMap::new());
+    property(ROUNDS, vec(bent(OAUTH), REQUESTS), async |requests| {
+        let config = oauth().no_limits();
+        let servers = vec![ResourceServer::new("api", &hash, &[common::ORIGIN])];
+        let service = Service::with(config.oauth(|oauth| oauth.resource_servers = servers));
+        let login = Login::of(&service).await;
+        let stranger = Login::named(&service, "Stranger").await;
+        let tokens = login.tokens(&service).await;
+        let spare = login.tokens(&service).await;
+        let waiting = Login { verifier: "b".repeat(43), ..Login::of(&service).await };
+        let code = waiting.code(&service).await;
+        let device = start_device(&service, &login, &[]).await.json;
+        let again = login.url(&[("code_challenge", &challenge(VERIFIER))]);
+        let again = again.split_once('?').unwrap().1;
+        let secrets = [
+            // Whoever has a token may revoke it.
+            ("<spare>", text(&spare, "access_token").to_owned()),
+            ("<refresh>", text(&tokens, "refresh_token").to_owned()),
+            ("<code>", code.clone()),
+            ("<verifier>", waiting.verifier.clone()),
+            ("<device>", text(&device, "device_code").to_owned()),
+            ("<client>", login.client.clone()),
+            ("<stranger>", stranger.client.clone()),
+            ("<again>", BASE64URL_NOPAD.encode(again.as_bytes())),
+            ("<basic>", BASE64.encode(format!("{}:", stranger.client).as_bytes())),
+            ("<server>", BASE64.encode(b"api:a secret of the API's own service")),
+            ("<cookie>", "x=y".to_owned()),
+        ];
+        let before = service.audit.names().len();
+        for (number, bent) in requests.iter().enumerate() {
+            let Some(request) = bent.request(&secrets) else { continue };
+            let shown = format!("{number}: {} {} {:?}", request.method(), request.uri(), request.headers());
+            let answer = service.send(request).await;
+            assert!(!answer.status.is_server_error(), "{} to {shown}", answer.status);
+            let gives = ["access_token", "refresh_token"].iter().any(|field| !answer.json[*field].is_null());
+            assert!(!gives && !answer.text.contains("aas_"), "{} to {shown}", answer.text);
+            *statuses.borrow_mut().entry(answer.status.as_u16()).or_insert(0) += 1;
+        }
+        let events = service.audit.names().split_off(before);
+        let gave = events.iter().find(|name| matches!(**name, "approved" | "redeemed" | "refreshed"));
+        assert_eq!(gave, None);
+        // What was live still is.
+        assert!(common::oauth::works(&service, text(&tokens, "access_token")).await);
+    });
+    let statuses = statuses.into_inner();
+    let sent: usize = statuses.values().sum();
+    assert!(sent > 95_000 && statuses.len() > 8, "every kind of response is reached: {statuses:?}");
 }

@@ -16,7 +16,11 @@ use tower_agent_auth::{
     AgentAuth, Config,
     challenge::Challenge,
     store::MemoryStore,
-    types::{callback::Callback, text::HumanText},
+    types::{
+        callback::Callback,
+        redirect_uri::{RedirectUri, Schemes},
+        text::HumanText,
+    },
 };
 use url::Url;
 
@@ -26,7 +30,7 @@ use service::{Service, run, status_of};
 pub type Target = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("challenge", challenge),
     ("credentials", credentials),
     ("callback", callback),
@@ -37,6 +41,11 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("configuration", configuration),
     ("names", names),
     ("client_metadata", client_metadata),
+    ("redirect", redirect),
+    ("authorization", authorization),
+    ("token", token),
+    ("client_id", client_id),
+    ("user_code", user_code),
 ];
 
 /// `WWW-Authenticate`: what is read and can be written reads back as the same.
@@ -238,6 +247,158 @@ pub fn client_metadata(input: &[u8]) {
         let without_port = |uri: &str| uri.starts_with("http://127.0.0.1") && uri.ends_with("/callback");
         assert!(uris.any(without_port), "{document}");
     }
+}
+
+/// A registered redirect URI in the first line, a requested one in the second: what is taken and what matches is what the
+/// `url` crate reads too.
+pub fn redirect(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let (registered, requested) = text.split_once('\n').unwrap_or((text, text));
+    let Ok(uri) = RedirectUri::parse(registered, Schemes::AndPrivateUse) else { return };
+    assert_eq!(uri.as_str(), registered);
+    assert!(uri.matches(registered));
+    let is_web = matches!(uri.scheme(), "http" | "https");
+    assert_eq!(RedirectUri::parse(registered, Schemes::Web).is_ok(), is_web, "{registered}");
+    if !is_web {
+        assert_eq!(uri.matches(requested), registered == requested, "{registered} {requested}");
+        return;
+    }
+    let url = Url::parse(registered).unwrap_or_else(|error| panic!("{registered} is no URL: {error}"));
+    assert_eq!((url.username(), url.password(), url.fragment()), ("", None, None), "{registered}");
+    // Whether a name of this kind is a good one is the business of whoever resolves it.
+    if !registered.contains("xn--") {
+        assert_eq!(url.host_str(), uri.host(), "{registered}");
+    }
+    assert!(url.scheme() == "https" || uri.is_loopback(), "{registered}");
+    let value = "a b&c=%\u{e9}";
+    let sent_to = Url::parse(&uri.with(&[("code", value)])).unwrap();
+    let codes: Vec<String> =
+        sent_to.query_pairs().filter(|(name, _)| name == "code").map(|(_, value)| value.into_owned()).collect();
+    assert_eq!(codes, [value], "{sent_to}");
+    assert_eq!((sent_to.origin(), sent_to.path()), (url.origin(), url.path()), "{sent_to}");
+    if uri.matches(requested) && registered != requested {
+        assert!(uri.is_loopback(), "{registered} {requested}");
+        let mut other = Url::parse(requested).unwrap_or_else(|error| panic!("{requested} is no URL: {error}"));
+        other.set_port(url.port()).unwrap();
+        assert_eq!(other, url, "{registered} {requested}");
+    }
+}
+
+/// The query of an authorization request, with a live client where it says `<client>`: a page, or an answer to that
+/// client alone.
+pub fn authorization(input: &[u8]) {
+    reaches_approval(input);
+}
+
+/// Whether the human is asked.
+pub fn reaches_approval(input: &[u8]) -> bool {
+    Service::with(|service| {
+        let query = service.fill(input);
+        let Some((status, location)) = service.authorize(&query) else { return false };
+        let Some(location) = location else {
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            return false;
+        };
+        // Whoever writes an id of their own is sent where it says. See `client_id`.
+        let client =
+            form_urlencoded::parse(&query).find(|(name, _)| name == "client_id").map(|(_, id)| id.into_owned());
+        let asked = location.starts_with("/oauth2/authorize/reg_");
+        if client.as_deref() != service.secret("<client>") || asked {
+            return asked;
+        }
+        let [loopback, web] = service::REDIRECTS;
+        let loopback = RedirectUri::parse(loopback, Schemes::Web).unwrap();
+        let at_loopback = loopback.matches(location.split('?').next().unwrap());
+        assert!(at_loopback || location.starts_with(&format!("{web}&")), "{location}");
+        false
+    })
+}
+
+/// The form of a token request, with live secrets where it names them: never a failure, and a token only for what has all
+/// that belongs together.
+pub fn token(input: &[u8]) {
+    gives_token(input);
+}
+
+/// Whether a token is given.
+pub fn gives_token(input: &[u8]) -> bool {
+    Service::with(|service| {
+        let form = service.fill(input);
+        let (status, answer) = service.token(&form);
+        assert!(!status.is_server_error() && !status.is_informational(), "{status}");
+        if status == StatusCode::OK {
+            let has = |name: &str| service.secret(name).is_some_and(|secret| contains(&form, secret.as_bytes()));
+            assert!(has("<client>") && (has("<code>") || has("<oauth_refresh>")), "{answer}");
+        } else {
+            assert!(answer["access_token"].is_null() && answer["error"].is_string(), "{answer}");
+        }
+        status == StatusCode::OK
+    })
+}
+
+/// The metadata inside the id of a client that registered itself: unknown, or a browser is sent only where it says, by
+/// the rules for redirect URIs.
+pub fn client_id(input: &[u8]) {
+    is_client(input);
+}
+
+/// Whether there is such a client, which waits at the place of the request.
+pub fn is_client(input: &[u8]) -> bool {
+    const URI: &str = "https://app.example.com/callback";
+    let id = format!("dyn_{}", data_encoding::BASE64URL_NOPAD.encode(input));
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", &id)
+        .append_pair("redirect_uri", URI)
+        .append_pair("prompt", "none")
+        .finish();
+    Service::with(|service| {
+        let Some((status, location)) = service.authorize(query.as_bytes()) else { return false };
+        let Some(location) = location else {
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            return false;
+        };
+        assert!(location.starts_with(&format!("{URI}?error=")), "{location}");
+        let metadata: serde_json::Value = serde_json::from_slice(input).unwrap();
+        let uris: Vec<&str> = metadata["r"].as_array().unwrap().iter().map(|uri| uri.as_str().unwrap()).collect();
+        assert!(uris.contains(&URI), "{metadata}");
+        assert!(uris.iter().all(|uri| RedirectUri::parse(uri, Schemes::Web).is_ok()), "{metadata}");
+        assert!(HumanText::new(metadata["n"].as_str().unwrap()).is_ok(), "{metadata}");
+        true
+    })
+}
+
+/// A code that a human types, with the live one where it says `<user_code>`: found by its letters alone, and never a
+/// failure.
+pub fn user_code(input: &[u8]) {
+    is_user_code(input);
+}
+
+/// Whether a device waits with this code.
+pub fn is_user_code(input: &[u8]) -> bool {
+    Service::with(|service| {
+        let typed = service.fill(input);
+        let status = service.type_code(&typed);
+        let letters = |text: &[u8]| -> String {
+            let text = String::from_utf8_lossy(text);
+            text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect::<String>().to_ascii_uppercase()
+        };
+        let live = service.secret("<user_code>").map(|code| letters(code.as_bytes()));
+        match status {
+            StatusCode::SEE_OTHER => assert_eq!(Some(letters(&typed)), live),
+            StatusCode::NOT_FOUND => {
+                assert!(Some(letters(&typed)) != live || String::from_utf8_lossy(&typed).chars().count() > 64);
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => assert!(typed.len() > 1_024),
+            other => panic!("{other}"),
+        }
+        status == StatusCode::SEE_OTHER
+    })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    let decoded: Vec<u8> =
+        form_urlencoded::parse(text).flat_map(|(_, value)| value.into_owned().into_bytes()).collect();
+    decoded.windows(part.len()).any(|window| window == part)
 }
 
 /// Adds each line as a header of that name, unless no header may hold it.

@@ -34,6 +34,12 @@ pub(crate) const TOOL: &str = "list";
 /// What the MCP server answers.
 pub(crate) const REACHED: StatusCode = StatusCode::NO_CONTENT;
 
+/// Where the OAuth client of the service waits.
+pub(crate) const REDIRECTS: [&str; 2] = ["http://127.0.0.1/callback", "https://app.example.com/callback?a=b"];
+/// The code verifier of its login.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 /// How many inputs one service takes, so that what they leave behind stays small.
 const INPUTS: usize = 256;
 
@@ -216,7 +222,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Calls `target` with this thread's service.
-    pub(crate) fn with(target: impl FnOnce(&mut Self)) {
+    pub(crate) fn with<T>(target: impl FnOnce(&mut Self) -> T) -> T {
         thread_local! {
             static SERVICE: RefCell<Option<Service>> = const { RefCell::new(None) };
         }
@@ -224,16 +230,21 @@ impl Service {
             // A failed input leaves no service behind for the next one.
             let mut current = service.take().filter(|service| service.inputs < INPUTS).unwrap_or_else(Self::new);
             current.inputs += 1;
-            target(&mut current);
+            let result = target(&mut current);
             *service = Some(current);
-        });
+            result
+        })
     }
 
     fn new() -> Self {
-        let config = config().no_limits().sessions_path("/sessions").trusted_proxy("10.0.0.0/8").modes(|modes| {
-            modes.finish_code_alone = true;
-            modes.callback_origins = vec!["https://listed.example".into()];
-        });
+        let dialects = [Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth];
+        let config =
+            config().dialects(&dialects).no_limits().sessions_path("/sessions").trusted_proxy("10.0.0.0/8").modes(
+                |modes| {
+                    modes.finish_code_alone = true;
+                    modes.callback_origins = vec!["https://listed.example".into()];
+                },
+            );
         let last = LastAddress::default();
         let auth = AgentAuth::builder(config.build().unwrap())
             .sessions(MemoryStore::new())
@@ -244,8 +255,98 @@ impl Service {
         let (app, mcp) = (documents(&auth), mcp_server(&auth));
         let mut service =
             Self { app, mcp, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
+        service.oauth();
         service.live();
         service
+    }
+
+    /// Lets an OAuth client log in twice, once up to the code, and a device once up to its code.
+    fn oauth(&mut self) {
+        let client = self.post("/oauth2/register", &json!({ "client_name": "Host", "redirect_uris": REDIRECTS }));
+        let client = client["client_id"].as_str().unwrap().to_owned();
+        let form = format!("client_id={client}&scope=projects%3Aread");
+        let device: Value = serde_json::from_slice(self.form("/oauth2/device_authorization", form).body()).unwrap();
+        let session = self.code(&client, "first");
+        let form = format!("grant_type=authorization_code&code={session}&client_id={client}&code_verifier={VERIFIER}");
+        let (status, session) = self.token(form.as_bytes());
+        assert_eq!(status, StatusCode::OK, "{session}");
+        let code = self.code(&client, "second");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        self.secrets.extend([
+            ("<client>", client),
+            ("<code>", code),
+            ("<verifier>", VERIFIER.to_owned()),
+            ("<challenge>", CHALLENGE.to_owned()),
+            ("<device_code>", text(&device["device_code"])),
+            ("<user_code>", text(&device["user_code"])),
+            ("<oauth_access>", text(&session["access_token"])),
+            ("<oauth_refresh>", text(&session["refresh_token"])),
+        ]);
+    }
+
+    /// A code that its human has approved.
+    fn code(&mut self, client: &str, state: &str) -> String {
+        let query = format!(
+            "response_type=code&client_id={client}&redirect_uri=http%3A%2F%2F127.0.0.1%3A4000%2Fcallback&state={state}\
+             &code_challenge={CHALLENGE}&code_challenge_method=S256"
+        );
+        let (status, location) = self.authorize(query.as_bytes()).unwrap();
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        self.open_at(location.unwrap());
+        let sent = self.submit(&self.approval.clone(), b"csrf=<csrf>&decision=approve&scope=projects%3Aread");
+        let location = sent.headers()["location"].to_str().unwrap().to_owned();
+        let code = location.split("code=").nth(1).unwrap_or_else(|| panic!("no code in {location}"));
+        code.split('&').next().unwrap().to_owned()
+    }
+
+    /// Posts a form without credentials.
+    fn form(&self, path: &str, form: impl Into<Bytes>) -> Response<Bytes> {
+        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        self.send(request.body(Full::new(form.into())).unwrap())
+    }
+
+    /// Sends a form of a page, with these secrets in it, as the human's browser does.
+    fn submit(&self, path: &str, form: &[u8]) -> Response<Bytes> {
+        self.send(
+            Request::post(path)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("cookie", &self.cookie)
+                .header("origin", ORIGIN)
+                .header("sec-fetch-site", "same-origin")
+                .body(Full::new(self.fill(form).into()))
+                .unwrap(),
+        )
+    }
+
+    /// Brings the human's browser with this query. `None` if no request can have it; otherwise the status, and where the
+    /// browser is sent.
+    pub(crate) fn authorize(&self, query: &[u8]) -> Option<(StatusCode, Option<String>)> {
+        let path = [b"/oauth2/authorize?", query].concat();
+        let mut request = Request::new(Body::default());
+        *request.uri_mut() = path.try_into().ok()?;
+        request.headers_mut().insert("cookie", self.cookie.parse().unwrap());
+        let response = self.send(request);
+        assert!(!response.status().is_server_error(), "{}", response.status());
+        let location = response.headers().get("location").map(|location| location.to_str().unwrap().to_owned());
+        Some((response.status(), location))
+    }
+
+    /// What the token endpoint answers.
+    pub(crate) fn token(&self, form: &[u8]) -> (StatusCode, Value) {
+        let response = self.form("/oauth2/token", form.to_vec());
+        (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
+    }
+
+    /// Types a code at the page for it.
+    pub(crate) fn type_code(&mut self, typed: &[u8]) -> StatusCode {
+        self.open_at("/oauth2/device".into());
+        let typed: String = form_urlencoded::byte_serialize(typed).collect();
+        self.submit("/oauth2/device", format!("csrf=<csrf>&code={typed}").as_bytes()).status()
+    }
+
+    /// The secret that a name in an input stands for.
+    pub(crate) fn secret(&self, name: &str) -> Option<&str> {
+        self.secrets.iter().find(|(known, _)| *known == name).map(|(_, secret)| &**secret)
     }
 
     /// Fills the service by the wire alone.
@@ -253,16 +354,7 @@ impl Service {
         let ask = json!({ "type": "user_claimed", "client_name": "Agent", "requested_scopes": ["projects:read"] });
         let approved = self.post("/agent/auth", &ask);
         self.open(&approved);
-        let form = self.fill(b"csrf=<csrf>&decision=approve&scope=projects%3Aread");
-        let decided = self.send(
-            Request::post(&self.approval)
-                .header("content-type", "application/x-www-form-urlencoded")
-                .header("cookie", &self.cookie)
-                .header("origin", ORIGIN)
-                .header("sec-fetch-site", "same-origin")
-                .body(Full::new(form.into()))
-                .unwrap(),
-        );
+        let decided = self.submit(&self.approval, b"csrf=<csrf>&decision=approve&scope=projects%3Aread");
         assert_eq!(decided.status(), StatusCode::SEE_OTHER);
         let session = self.post("/agent/auth/claim/complete", &json!({ "claim_token": approved["claim_token"] }));
         let detached = json!({ "mode": "detached", "client_type": "cli", "scopes": ["projects:read"] });
@@ -286,7 +378,11 @@ impl Service {
 
     /// Opens the approval page, and keeps the seal of its form.
     fn open(&mut self, asked: &Value) {
-        self.approval = asked["claim_url"].as_str().unwrap().strip_prefix(ORIGIN).unwrap().to_owned();
+        self.open_at(asked["claim_url"].as_str().unwrap().strip_prefix(ORIGIN).unwrap().to_owned());
+    }
+
+    fn open_at(&mut self, path: String) {
+        self.approval = path;
         let page = Request::get(&self.approval).header("cookie", &self.cookie).body(Full::default()).unwrap();
         let page = self.send(page);
         let text = String::from_utf8(page.body().to_vec()).unwrap();

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
-use tower_agent_auth_fuzz::{TARGETS, Target};
+use tower_agent_auth_fuzz::{TARGETS, Target, gives_token, is_client, is_user_code, reaches_approval};
 
 #[path = "../../tests/common/changes.rs"]
 mod changes;
@@ -40,6 +40,18 @@ fn r107_the_seeds_reach_beyond_errors() {
     for whole in [include_str!("../seeds/configuration/least.toml"), include_str!("../seeds/configuration/most.toml")] {
         tower_agent_auth::Config::from_toml(whole).unwrap();
     }
+    for (reaches, seeds, deep) in [
+        (reaches_approval as fn(&[u8]) -> bool, "authorization", &["whole", "https"][..]),
+        (gives_token, "token", &["code", "refresh"]),
+        (is_client, "client_id", &["web", "both"]),
+        (is_user_code, "user_code", &["live", "spaced"]),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(seeds);
+        for file in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let (name, seed) = (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap());
+            assert_eq!(reaches(&seed), deep.contains(&&*name), "{seeds}/{name}");
+        }
+    }
 }
 
 macro_rules! smoke {
@@ -71,4 +83,9 @@ smoke! {
     r107_cookies: "cookies", 2_000;
     r107_configuration: "configuration", 5_000;
     r107_client_metadata: "client_metadata", 10_000;
+    r107_redirect: "redirect", 20_000;
+    r107_authorization: "authorization", 5_000;
+    r107_token: "token", 5_000;
+    r107_client_id: "client_id", 5_000;
+    r107_user_code: "user_code", 2_000;
 }

@@ -17,7 +17,7 @@ use crate::{
 const LONGEST_STATE: usize = 4_096;
 
 /// How the answer to an OAuth client's request is delivered and redeemed (RFC 6749 section 4.1).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct CodeGrant {
     /// Where the browser takes the answer. The caller has matched it with those that the client registered.
@@ -39,6 +39,15 @@ impl CodeGrant {
     fn subject(&self, request: &Request) -> String {
         let Self { redirect_uri, state, challenge } = self;
         format!("{:?} {:?} {state:?} {:?}", request.subject(), redirect_uri.as_str(), challenge.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for CodeGrant {
+    /// Without the state, which some clients keep secrets in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { redirect_uri, challenge, .. } = self;
+        let mut shown = f.debug_struct("CodeGrant");
+        shown.field("redirect_uri", redirect_uri).field("challenge", challenge).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use sha2::Digest as _;
 
@@ -23,7 +23,6 @@ const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const LENGTH: usize = 8;
 
 /// The result of a device's authorization request (RFC 8628 section 3.2).
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct DeviceRequested {
     /// The authorization request.
@@ -36,6 +35,13 @@ pub struct DeviceRequested {
     pub expires_in: Duration,
     /// How long to wait before the first poll, and between polls.
     pub interval: Duration,
+}
+
+impl fmt::Debug for DeviceRequested {
+    /// Without the codes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceRequested").field("authorization", &self.authorization).finish_non_exhaustive()
+    }
 }
 
 impl Ceremony {
@@ -125,7 +131,10 @@ fn shown(code: &str) -> String {
 /// The code that a human typed; `None` if it can't be one.
 fn read(typed: &str) -> Option<String> {
     const LONGEST: usize = 64;
-    let letters = typed.chars().take(LONGEST).filter(|letter| !letter.is_whitespace() && *letter != '-');
+    if typed.chars().nth(LONGEST).is_some() {
+        return None;
+    }
+    let letters = typed.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
     let code: String = letters.map(|letter| letter.to_ascii_uppercase()).collect();
     (code.len() == LENGTH && code.bytes().all(|letter| LETTERS.contains(&letter))).then_some(code)
 }
@@ -162,6 +171,7 @@ mod tests {
         for typed in ["", "BCDF-GHJ", "BCDF-GHJA", "BCDF-GHJKL", "BCDF_GHJK", "ВCDF-GHJK"] {
             assert_eq!(read(typed), None, "{typed}");
         }
+        assert_eq!(read(&format!("BCDF-GHJK{}X", " ".repeat(64))), None, "nothing of it is left out");
         assert_eq!(shown("BCDFGHJK"), "BCDF-GHJK");
     }
 }

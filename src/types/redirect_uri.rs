@@ -74,7 +74,12 @@ impl RedirectUri {
             "https" => check_authority(rest)?,
             "http" if Loopback::of(uri).is_some() => {}
             "http" => return Err(RedirectUriError::Scheme),
-            scheme if schemes == Schemes::AndPrivateUse && is_private_use(scheme) => {}
+            scheme if schemes == Schemes::AndPrivateUse && is_private_use(scheme) => {
+                // The authority means something to the app alone, but nobody reads past a name of another host.
+                if authority_of(rest).is_some_and(|authority| authority.contains('@')) {
+                    return Err(RedirectUriError::Authority);
+                }
+            }
             _ => return Err(RedirectUriError::Scheme),
         }
         let query = uri.split_once('?').map(|(_, query)| query).unwrap_or_default();
@@ -215,10 +220,15 @@ fn is_port(text: &str) -> bool {
     digits.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == digits)
 }
 
+/// The authority, given what follows the scheme and its colon (RFC 3986 section 3.2).
+fn authority_of(rest: &str) -> Option<&str> {
+    let after = rest.strip_prefix("//")?;
+    Some(&after[..after.find(['/', '?']).unwrap_or(after.len())])
+}
+
 /// Checks the authority of a web URI. Its host is written as a browser shows it, so that the human reads the real one.
 fn check_authority(rest: &str) -> Result<(), RedirectUriError> {
-    let after = rest.strip_prefix("//").ok_or(RedirectUriError::Authority)?;
-    let authority = &after[..after.find(['/', '?']).unwrap_or(after.len())];
+    let authority = authority_of(rest).ok_or(RedirectUriError::Authority)?;
     let (host, port) = authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon));
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let labels = host.split('.').all(|label| !label.is_empty() && label.bytes().all(plain));
@@ -244,6 +254,11 @@ const fn is_uri_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use proptest::{option, prelude::*, sample::select};
+    use url::Url;
+
     use super::*;
 
     fn web(uri: &str) -> Result<RedirectUri, RedirectUriError> {
@@ -328,8 +343,150 @@ mod tests {
             assert!(uri.with(&[("code", "a b")]).ends_with("?code=a%20b"));
         }
         assert_eq!(apps("cursor://x/y").unwrap().form_action(), "cursor:");
+        assert_eq!(apps("cursor://example.com@x/y"), Err(RedirectUriError::Authority));
         for uri in FORBIDDEN.map(|scheme| format!("{scheme}:x")).iter().chain(&["http://example.com/".into()]) {
             assert_eq!(apps(uri), Err(RedirectUriError::Scheme), "{uri}");
         }
+    }
+
+    /// A URI in parts, so that a model can compare them one by one.
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    struct Parts {
+        scheme: &'static str,
+        user: &'static str,
+        host: &'static str,
+        port: &'static str,
+        path: &'static str,
+        query: &'static str,
+        fragment: &'static str,
+    }
+
+    impl Parts {
+        fn text(&self) -> String {
+            let Self { scheme, user, host, port, path, query, fragment } = self;
+            format!("{scheme}://{user}{host}{port}{path}{query}{fragment}")
+        }
+
+        /// RFC 8252 section 7.3, in the words of the configuration.
+        fn has_free_port(&self) -> bool {
+            let port = self.port.strip_prefix(':').map(|digits| (digits, digits.parse::<u16>()));
+            let plain = match port {
+                None => self.port.is_empty(),
+                Some((digits, Ok(number))) => number > 0 && !digits.starts_with(['0', '+']),
+                Some((_, Err(_))) => false,
+            };
+            self.scheme == "http"
+                && matches!(self.host, "127.0.0.1" | "[::1]" | "localhost")
+                && (self.user, self.fragment) == ("", "")
+                && plain
+        }
+
+        fn matches(&self, requested: &Self) -> bool {
+            let but_port = Self { port: self.port, ..requested.clone() };
+            self == requested || (self.has_free_port() && requested.has_free_port() && *self == but_port)
+        }
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        let hosts = [
+            "127.0.0.1",
+            "127.0.0.1",
+            "[::1]",
+            "localhost",
+            "localhost",
+            "app.example",
+            "LOCALHOST",
+            "127.1",
+            "127.0.0.2",
+            "localhost.",
+            "localhost.app.example",
+            "[::ffff:127.0.0.1]",
+            "[0:0:0:0:0:0:0:1]",
+            "127.0.0.1\\",
+            "evil.example",
+        ];
+        let ports = ["", "", ":1", ":80", ":443", ":33418", ":65535", ":0", ":080", ":+80", ":65536", ":", ":x"];
+        (
+            select(&["http", "http", "https", "HTTP", "cursor"][..]),
+            select(&["", "", "", "", "", "user@", "127.0.0.1@", "localhost:80@", ":@"][..]),
+            select(hosts.to_vec()),
+            select(ports.to_vec()),
+            select(
+                &["/callback", "/callback", "", "/", "/callback/", "/Callback", "/x/../callback", "/%63allback"][..],
+            ),
+            select(&["", "", "", "?", "?a=b", "?a=b&a=b", "?a=%62"][..]),
+            select(&["", "", "", "", "", "#", "#x"][..]),
+        )
+            .prop_map(|(scheme, user, host, port, path, query, fragment)| Parts {
+                scheme,
+                user,
+                host,
+                port,
+                path,
+                query,
+                fragment,
+            })
+    }
+
+    /// A registered URI, and one that differs from it in any of its parts, or in all.
+    fn pairs() -> impl Strategy<Value = (Parts, Parts)> {
+        let loopback = (select(&LOOPBACK[..]), select(&["", ":1", ":33418"][..]));
+        let plain = option::weighted(0.7, loopback);
+        let pair = (parts(), plain, parts(), any::<[bool; 7]>(), any::<bool>());
+        pair.prop_map(|(registered, plain, other, differs, often)| {
+            let registered = match plain {
+                Some((host, port)) => Parts { scheme: "http", user: "", host, port, fragment: "", ..registered },
+                None => registered,
+            };
+            let [scheme, user, host, port, path, query, fragment] =
+                if often { [false, false, false, true, false, false, false] } else { differs };
+            let requested = Parts {
+                scheme: if scheme { other.scheme } else { registered.scheme },
+                user: if user { other.user } else { registered.user },
+                host: if host { other.host } else { registered.host },
+                port: if port { other.port } else { registered.port },
+                path: if path { other.path } else { registered.path },
+                query: if query { other.query } else { registered.query },
+                fragment: if fragment { other.fragment } else { registered.fragment },
+            };
+            (registered, requested)
+        })
+    }
+
+    /// The match against a model of the parts, and what it lets through as the `url` crate reads it, which is how a
+    /// browser does.
+    #[test]
+    fn r111_a_requested_uri_matches_as_its_parts_do() {
+        let (matched, free, refused) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let cases = ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(cases, |((registered, requested) in pairs())| {
+            let (here, there) = (registered.text(), requested.text());
+            let Ok(uri) = RedirectUri::parse(&here, Schemes::AndPrivateUse) else {
+                prop_assert_eq!(RedirectUri::parse(&here, Schemes::Web).err().is_some(), true);
+                refused.set(refused.get() + 1);
+                return Ok(());
+            };
+            let matches = uri.matches(&there);
+            prop_assert_eq!(matches, registered.matches(&requested), "{} {}", here, there);
+            if !matches {
+                return Ok(());
+            }
+            matched.set(matched.get() + 1);
+            let (here, there) = (Url::parse(&here), Url::parse(&there));
+            let (Ok(here), Ok(there)) = (here, there) else {
+                // The url crate knows no hosts of an app's scheme.
+                prop_assert_eq!(registered.scheme, "cursor");
+                return Ok(());
+            };
+            prop_assert_eq!((here.scheme(), here.host()), (there.scheme(), there.host()));
+            prop_assert_eq!((here.path(), here.query(), here.fragment()), (there.path(), there.query(), None));
+            prop_assert_eq!((there.username(), there.password()), ("", None));
+            if here.port() != there.port() {
+                free.set(free.get() + 1);
+                prop_assert!(here.scheme() == "http" && uri.is_loopback());
+            }
+        });
+        let reached = [matched.get(), free.get(), refused.get()];
+        assert!(reached.iter().all(|count| *count > 1_000), "every branch is reached: {reached:?}");
     }
 }

@@ -21,6 +21,7 @@ use axum::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Parts};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::{sync::Barrier, task::JoinSet};
 use tower::ServiceExt;
 use tower_agent_auth::{
     AgentAuth, AgentAuthBuilder, Config, ConfigBuilder,
@@ -29,8 +30,8 @@ use tower_agent_auth::{
     client_metadata::Fetch,
     guard::{AgentSession, Owner},
     store::{
-        AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, MemoryStore, PendingCaps,
-        RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+        AuthorizationKey, AuthorizationStore, CeremonyStore, Creation, Cutoff, HousekeepingStore, MemoryStore,
+        PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
     },
     types::{
         authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
@@ -40,6 +41,8 @@ use tower_agent_auth::{
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
 };
+
+pub mod oauth;
 
 pub const ORIGIN: &str = "https://api.example.com";
 pub const PRM: &str = "https://api.example.com/.well-known/oauth-protected-resource";
@@ -61,12 +64,12 @@ pub fn config() -> ConfigBuilder {
         .limits(|limits| limits.approve_after = Duration::ZERO)
 }
 
-/// A service in this process.
-pub struct Service {
+/// A service in this process, over a store of any kind.
+pub struct Service<S = TestStore> {
     pub auth: AgentAuth,
     pub app: Router,
     pub clock: ManualClock,
-    pub store: TestStore,
+    pub store: S,
     pub accounts: TestAccounts,
     pub audit: Audit,
     /// How often a handler ran.
@@ -106,10 +109,12 @@ impl Service {
     pub fn again(&self, config: ConfigBuilder) -> Self {
         Self::at(config, self.store.clone(), self.clock.clone())
     }
+}
 
-    fn made_of(
+impl<S: CeremonyStore + Clone> Service<S> {
+    pub fn made_of(
         config: ConfigBuilder,
-        store: TestStore,
+        store: S,
         clock: ManualClock,
         shown: impl Clock,
         with: impl FnOnce(AgentAuthBuilder) -> AgentAuthBuilder,
@@ -126,7 +131,9 @@ impl Service {
         let app = app(&auth, &handled);
         Self { auth, app, clock, store, accounts, audit, handled }
     }
+}
 
+impl<S> Service<S> {
     pub fn handled(&self) -> usize {
         self.handled.load(Ordering::SeqCst)
     }
@@ -432,10 +439,11 @@ pub enum Fault {
     AnswersLost,
 }
 
-/// A memory store that counts its calls, waits like a real one, and breaks on demand.
-#[derive(Clone, Debug, Default)]
-pub struct TestStore {
-    pub memory: MemoryStore,
+/// A store, in memory if no other is given, that counts its calls, waits like a real one, and breaks on demand.
+#[derive(Clone, Debug)]
+pub struct TestStore<S = MemoryStore> {
+    /// What it stands over.
+    pub memory: S,
     /// Calls of any kind.
     pub calls: Arc<AtomicUsize>,
     /// Calls that change something.
@@ -448,7 +456,24 @@ pub struct TestStore {
     pub server: Arc<Mutex<Option<Timestamp>>>,
 }
 
-impl TestStore {
+impl Default for TestStore {
+    fn default() -> Self {
+        Self::over(MemoryStore::new())
+    }
+}
+
+impl<S> TestStore<S> {
+    pub fn over(store: S) -> Self {
+        Self {
+            memory: store,
+            calls: Arc::default(),
+            writes: Arc::default(),
+            fault: Arc::default(),
+            waits: Arc::default(),
+            server: Arc::default(),
+        }
+    }
+
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -494,7 +519,7 @@ fn unavailable() -> StoreError {
     StoreError::because(StoreErrorKind::Unavailable, "connection refused")
 }
 
-impl SessionStore for TestStore {
+impl<S: SessionStore> SessionStore for TestStore<S> {
     async fn find_session(&self, access: &Digest<Access>) -> Result<Option<Arc<Session>>, StoreError> {
         self.step(false).await?;
         self.memory.find_session(access).await
@@ -512,7 +537,7 @@ impl SessionStore for TestStore {
 /// Writes a store trait for [`TestStore`]: each call is a step, and then the memory's. `true` for calls that change.
 macro_rules! steps {
     ($($trait:ident { $($writes:literal $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {$(
-        impl $trait for TestStore {
+        impl<S: $trait> $trait for TestStore<S> {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 let lost = self.step($writes).await?;
                 let answer = self.memory.$name($($argument),*).await;
@@ -543,7 +568,7 @@ steps! {
     }
 }
 
-impl HousekeepingStore for TestStore {
+impl<S: HousekeepingStore> HousekeepingStore for TestStore<S> {
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         self.step(true).await?;
         self.memory.forget(cutoff, limit).await
@@ -553,6 +578,23 @@ impl HousekeepingStore for TestStore {
         self.step(false).await?;
         Ok(*self.server.lock().unwrap())
     }
+}
+
+/// Lets so many start together, and answers what each of them answers.
+pub async fn race<F>(racers: usize, racer: impl Fn(usize) -> F) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let line = Arc::new(Barrier::new(racers));
+    let mut running = JoinSet::new();
+    for index in 0..racers {
+        let (line, racer) = (Arc::clone(&line), racer(index));
+        running.spawn(async move {
+            line.wait().await;
+            racer.await
+        });
+    }
+    running.join_all().await
 }
 
 /// A body that counts how many bytes were asked of it.
