@@ -150,7 +150,7 @@ pub struct AccountsError {
     source: Box<dyn Error + Send + Sync>,
 }
 
-crate::types::chain::debug_as_text!(AccountsError);
+crate::types::error_chain::debug_as_text!(AccountsError);
 
 impl AccountsError {
     /// Creates the error with its cause.

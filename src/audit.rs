@@ -21,9 +21,9 @@
 use std::net::IpAddr;
 
 use crate::types::{
-    chain::chain,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    error_chain::chain,
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     scope::ScopeSet,
     session::RevokedBy,
     text::HumanText,
@@ -144,6 +144,13 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
+    /// The metadata document of an OAuth client could not be fetched, or is not valid. Nothing was granted.
+    ClientMetadataRefused {
+        /// The client, whose id is the URL of the document.
+        client: ClientId,
+        /// What is wrong, with its causes.
+        error: String,
+    },
     /// A request carried a token in its query, where it may be logged. The token was ignored, or the request refused.
     TokenInQuery,
     /// A request had no client address, so the configured limits by source have no effect. Recorded once for each
@@ -176,6 +183,7 @@ impl Event {
             Self::ReuseDetected { .. } => "reuse_detected",
             Self::Revoked { .. } => "revoked",
             Self::OwnerOnlyRefused { .. } => "owner_only_refused",
+            Self::ClientMetadataRefused { .. } => "client_metadata_refused",
             Self::TokenInQuery => "token_in_query",
             Self::NoClientAddress => "no_client_address",
             Self::Unavailable { .. } => "unavailable",
@@ -187,6 +195,10 @@ impl Event {
     /// The event for an error, with its chain of causes.
     pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Unavailable { error: chain(error) }
+    }
+
+    pub(crate) fn client_metadata_refused(client: &ClientId, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::ClientMetadataRefused { client: client.clone(), error: chain(error) }
     }
 }
 
@@ -239,6 +251,7 @@ impl AuditSink for TracingAudit {
                 info!(target: TARGET, %at, name, %session, by = by.as_str())
             }
             Event::OwnerOnlyRefused { session } => warn!(target: TARGET, %at, name, %session),
+            Event::ClientMetadataRefused { client, error } => warn!(target: TARGET, %at, name, %client, error),
             Event::TokenInQuery | Event::NoClientAddress => warn!(target: TARGET, %at, name),
             Event::Unavailable { error } => warn!(target: TARGET, %at, name, error),
         }

@@ -7,15 +7,16 @@ use crate::{
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
     ceremony::{self, Ceremony, CeremonyError},
-    config::{self, Problem},
+    client_metadata::{ClientMetadata, DynFetch, Fetch},
+    config::{self, Dialect, Problem},
     dialect,
     endpoints::{Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
     http::{ClientAddresses, PeerAddress},
     observe,
     store::{
-        CeremonyStore, LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynCeremonyStore, DynSessionStore, WithDeadline},
+        CeremonyStore, ClientStore, LastUsedBuffer, SessionStore,
+        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynSessionStore, WithDeadline},
     },
     types::{
         clock::{Clock, SystemClock},
@@ -47,11 +48,13 @@ impl AgentAuth {
             store: None,
             checks: None,
             ceremonies: None,
+            clients: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             audit: Arc::new(NoAudit),
             peer: None,
+            fetch: None,
         }
     }
 
@@ -275,11 +278,13 @@ pub struct AgentAuthBuilder {
     /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
+    clients: Option<Arc<dyn DynClientStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
     peer: Option<Arc<PeerAddress>>,
+    fetch: Option<Arc<dyn DynFetch>>,
 }
 
 impl AgentAuthBuilder {
@@ -288,6 +293,22 @@ impl AgentAuthBuilder {
         let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
         self.store = Some(Arc::clone(&store) as _);
         self.ceremonies = Some(store);
+        self
+    }
+
+    /// The store for OAuth clients that register themselves (RFC 7591); by default, none are stored. It may be the store
+    /// of [`sessions`](Self::sessions) or another one. [Housekeeping](AgentAuth::housekeeping) deletes those that are not
+    /// used. A service that [only checks tokens](Self::checks_only) does not use it.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
+    /// # fn builder(config: Config) -> AgentAuthBuilder {
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).sessions(store.clone()).clients(store)
+    /// # }
+    /// ```
+    pub fn clients(mut self, store: impl ClientStore) -> Self {
+        self.clients = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
         self
     }
 
@@ -354,12 +375,20 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Lets OAuth clients in whose id is the URL of a [client metadata document](crate::client_metadata). `fetcher`
+    /// fetches the document: `HttpFetcher` (feature `cimd`), or one of your own. Without it, the default, such ids are
+    /// unknown. See `oauth.metadata_documents` in the [configuration](crate::config), too.
+    pub fn client_metadata(mut self, fetcher: impl Fetch) -> Self {
+        self.fetch = Some(Arc::new(fetcher));
+        self
+    }
+
     /// Builds the [`AgentAuth`].
     ///
     /// # Errors
     /// When a part is missing, when two routes have the same path, or when a template can't be rendered.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, store, checks, ceremonies, accounts, clock, random, audit, peer } = self;
+        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer, fetch } = self;
         let audit = observe::counted(audit);
         let checks = checks.or(store);
         let mut missing = Vec::new();
@@ -369,7 +398,7 @@ impl AgentAuthBuilder {
         if ceremonies.is_some() && accounts.is_none() {
             missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
-        if cfg!(not(feature = "pages")) && config.dialects().contains(&crate::config::Dialect::OAuth) {
+        if cfg!(not(feature = "pages")) && config.dialects().contains(&Dialect::OAuth) {
             missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
         }
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
@@ -378,10 +407,13 @@ impl AgentAuthBuilder {
         let dialects = dialect::dialects(&config);
         let uses = Arc::new(LastUsedBuffer::default());
         let addresses = ClientAddresses::new(config.clone(), peer);
+        let takes_metadata = config.dialects().contains(&Dialect::OAuth) && config.oauth().metadata_documents;
+        let fetch = fetch.filter(|_| takes_metadata);
         let context = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
             let parts = ceremony::Parts {
                 config: config.clone(),
                 store,
+                clients,
                 accounts: Arc::clone(&accounts),
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),
@@ -396,6 +428,7 @@ impl AgentAuthBuilder {
                 random,
                 addresses: addresses.clone(),
                 audit: Arc::clone(&audit),
+                client_metadata: fetch.map(|fetch| ClientMetadata::new(&config, fetch, &clock, Arc::clone(&audit))),
             })
         });
         let ceremony = context.as_ref().map(|context| context.ceremony.clone());

@@ -5,7 +5,8 @@
 //!
 //! [`AgentSession`] and [`Owner`] extract the principal that a guard authenticated. Without one, the response is 401,
 //! and the guard around the route adds the challenge. Without a guard around the route, it is 500, and names the
-//! missing layer. Use `Option<AgentSession>` on routes under [`AgentAuth::optional`](crate::AgentAuth::optional).
+//! missing layer. Use `Option<AgentSession>` on routes under [`AgentAuth::optional`](crate::AgentAuth::optional); it too
+//! is an error without a guard.
 //!
 //! ```
 //! use axum::{Json, Router, routing::get};
@@ -129,10 +130,14 @@ impl<S: Sync> FromRequestParts<S> for AgentSession {
 }
 
 impl<S: Sync> OptionalFromRequestParts<S> for AgentSession {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        Ok(parts.extensions.get::<Self>().cloned())
+    /// `None` where a guard found no agent. Where no guard looked, `None` would let an agent pass as nobody.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+        match parts.extensions.get::<Self>() {
+            None if !is_guarded(&parts.extensions) => Err(missing(parts, "")),
+            found => Ok(found.cloned()),
+        }
     }
 }
 

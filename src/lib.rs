@@ -55,8 +55,11 @@
 //!   stored.
 //! * [`guard`]: which requests pass and how others are refused. [`endpoints`]: the public documents and endpoints.
 //!   [`ceremony`]: how an authorization request becomes a session.
+//! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
 //!   metrics and spans.
+//! * [`types`]: values and their rules, such as scopes, secrets, sessions and the clock. `axum`, with that feature: a
+//!   router and extractors. `tonic`, with that feature: rules by gRPC method.
 //!
 //! # Features
 //!
@@ -71,6 +74,7 @@
 //! | `postgres` | `PostgresStore`; needs Rust 1.94 | |
 //! | `redis` | `RedisStore` | |
 //! | `cache` | `CachedStore` over any store | |
+//! | `cimd` | `client_metadata::HttpFetcher`: OAuth clients by client id metadata documents | |
 //! | `conformance` | `store::conformance`, for a store of your own | |
 //! | `tracing` | `TracingAudit`, and [spans](observe) | |
 //! | `metrics` | [counters and store latencies](observe) | |
@@ -88,6 +92,7 @@ mod auth;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
 pub mod ceremony;
+pub mod client_metadata;
 pub mod config;
 mod dialect;
 mod documents;

@@ -158,7 +158,7 @@ pub enum MethodsError {
     Twice(String),
 }
 
-crate::types::chain::debug_as_text!(MethodsError);
+crate::types::error_chain::debug_as_text!(MethodsError);
 
 impl<S: NamedService> NamedService for Guard<S> {
     const NAME: &'static str = S::NAME;

@@ -188,7 +188,12 @@ async fn g4_an_extractor_names_the_guard_that_its_route_lacks() {
     let token = service.token(&ALL).await;
     let agent = || any(|_: AgentSession| async {});
     let owner = || any(|_: Owner| async {});
+    let maybe = || any(|_: Option<AgentSession>| async {});
     let app = Router::new()
+        .route("/maybe/bare", maybe())
+        .route("/maybe/public", maybe().layer(auth.guard(Rule::public())))
+        .route("/maybe/optional", maybe().layer(auth.optional()))
+        .route("/maybe/only", maybe().layer(auth.owner_only()))
         .route("/agent/bare", agent())
         .route("/owner/bare", owner())
         .route("/agent/public", agent().layer(auth.guard(Rule::public())))
@@ -214,6 +219,12 @@ async fn g4_an_extractor_names_the_guard_that_its_route_lacks() {
         ("/agent/public", &as_agent, 500),
         ("/owner/public", &as_human, 500),
         ("/agent/blind", &as_agent, 500),
+        ("/maybe/bare", &as_agent, 500),
+        ("/maybe/bare", &as_nobody, 500),
+        ("/maybe/public", &as_agent, 500),
+        ("/maybe/optional", &as_agent, 200),
+        ("/maybe/optional", &as_nobody, 200),
+        ("/maybe/only", &as_human, 200),
         // The caller is at fault where a guard authenticates it.
         ("/agent/require", &as_agent, 200),
         ("/agent/require", &as_nobody, 401),

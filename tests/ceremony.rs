@@ -12,11 +12,14 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_agent_auth::{
+    AgentAuth,
     accounts::SignedIn,
     ceremony::{CeremonyError, Decision, Issued, Refreshing, Request as AccessRequest},
-    store::SessionRecordStore,
+    store::{AuthorizationKey, AuthorizationStore, MemoryStore, SessionRecordStore},
     types::{
-        id::ClientId,
+        client::RegisteredClient,
+        clock::ManualClock,
+        id::{AuthorizationRequestId, ClientId},
         random::{OsRandom, Random, RandomError},
         session::Redeemer,
         text::HumanText,
@@ -24,7 +27,9 @@ use tower_agent_auth::{
 };
 
 mod common;
-use common::{Answer, Dripping, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request};
+use common::{
+    Answer, Dripping, Fault, ORIGIN, SECOND, Service, Silent, bearer, browse, config, from_address, json_request,
+};
 
 fn keys(json: &Value) -> BTreeSet<&str> {
     json.as_object().unwrap().keys().map(String::as_str).collect()
@@ -204,6 +209,31 @@ async fn r40_a_body_that_does_not_come_is_given_up_after_ten_seconds() {
     let start = tokio::time::Instant::now();
     let answer = service.send(request).await;
     assert_eq!((answer.status, start.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 10));
+}
+
+/// Creating a request deletes old ones about once a minute. The agent does not wait for that.
+#[tokio::test]
+async fn an_agent_does_not_wait_for_the_deletion_of_old_requests() {
+    let service = Service::new();
+    let old = service.register(&["projects:read"]).await;
+    let is_there = async || {
+        let id = AuthorizationRequestId::parse(&old.id).unwrap();
+        service.store.memory.find_authorization(&AuthorizationKey::Id(id)).await.unwrap().is_some()
+    };
+    service.clock.advance(86_400 * SECOND);
+    service.store.break_after(1, Fault::Hang);
+    let asked = std::time::Instant::now();
+    service.register(&["projects:read"]).await;
+    assert!(asked.elapsed() < std::time::Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(is_there().await);
+
+    service.store.mend();
+    service.clock.advance(61 * SECOND);
+    service.register(&["projects:read"]).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_there().await, "and it is deleted");
 }
 
 #[tokio::test]
@@ -990,4 +1020,95 @@ async fn rv1_a_store_that_fails_is_no_wrong_client() {
         }
     }
     assert!(ceremony.session(issued.access_token.expose().as_bytes()).await.unwrap().is_some());
+}
+
+/// A service that stores clients, beside the store of the others.
+fn registering(store: &MemoryStore, clock: &ManualClock) -> AgentAuth {
+    let builder = AgentAuth::builder(config().build().unwrap()).sessions(store.clone()).clients(store.clone());
+    builder.accounts(common::TestAccounts::default()).clock(clock.clone()).build().unwrap()
+}
+
+#[tokio::test]
+async fn clients_register_and_are_found_with_their_last_use() {
+    assert!(Service::new().auth.ceremony().unwrap().clients().is_none(), "by default none are stored");
+    let (store, clock) = (MemoryStore::new(), ManualClock::at(common::START));
+    let auth = registering(&store, &clock);
+    let clients = auth.ceremony().unwrap().clients().unwrap();
+    let (one, other) = (clients.register("{\"a\":1}").await.unwrap(), clients.register("").await.unwrap());
+    assert!(one.id != other.id && one.id.as_str().starts_with("client_") && one.id.as_str().len() == 29, "{one:?}");
+    assert_eq!(clients.find(&one.id).await.unwrap().as_ref(), Some(&one));
+    assert_eq!((&*one.metadata, one.created_at, one.used_at), ("{\"a\":1}", common::START, None));
+    clock.advance(SECOND);
+    assert!(clients.note_use(&one.id).await.unwrap());
+    assert_eq!(clients.find(&one.id).await.unwrap().unwrap().used_at, Some(common::START.after(SECOND)));
+    assert_eq!(clients.find(&other.id).await.unwrap(), Some(other));
+    let unknown = ClientId::new("client_unknown").unwrap();
+    assert!(!clients.note_use(&unknown).await.unwrap() && clients.find(&unknown).await.unwrap().is_none());
+}
+
+/// 10^5 registrations do not fill a store (T-6, L-12).
+#[tokio::test]
+async fn registrations_that_nobody_uses_have_a_cap_and_an_end() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::at(common::START));
+    let auth = registering(&store, &clock);
+    let clients = auth.ceremony().unwrap().clients().unwrap();
+    let first = clients.register("{}").await.unwrap();
+    clients.note_use(&first.id).await.unwrap();
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for _ in 0..100_000 {
+        match clients.register("{}").await {
+            Ok(client) => stored.push(client),
+            Err(CeremonyError::TooManyClients) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((stored.len(), refused), (10_000, 90_000));
+    // One that is used makes room for one more.
+    clients.note_use(&stored[0].id).await.unwrap();
+    clients.register("{}").await.unwrap();
+    assert!(matches!(clients.register("{}").await, Err(CeremonyError::TooManyClients)));
+    // A week and an hour later they make room for new ones, also without housekeeping. Used ones stay.
+    let week_and_hour = 169 * 3_600 * SECOND;
+    clock.advance(week_and_hour - SECOND);
+    assert!(matches!(clients.register("{}").await, Err(CeremonyError::TooManyClients)));
+    clock.advance(SECOND);
+    clients.register("{}").await.unwrap();
+    for used in [&first.id, &stored[0].id] {
+        assert!(clients.find(used).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn housekeeping_forgets_clients_that_are_not_used() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::at(common::START));
+    let auth = registering(&store, &clock);
+    let clients = auth.ceremony().unwrap().clients().unwrap();
+    let (mut unused, mut used) = (Vec::new(), Vec::new());
+    for _ in 0..1_200 {
+        unused.push(clients.register("{}").await.unwrap());
+        used.push(clients.register("{}").await.unwrap());
+    }
+    for client in &used {
+        clients.note_use(&client.id).await.unwrap();
+    }
+    let left = async |clients_of: &[RegisteredClient]| {
+        let mut left = 0;
+        for client in clients_of {
+            left += usize::from(clients.find(&client.id).await.unwrap().is_some());
+        }
+        left
+    };
+    let keep_house = async || auth.housekeeping(tokio::time::sleep(10 * SECOND)).await;
+    let hour = 3_600 * SECOND;
+    for (advance, expected) in [
+        (169 * hour - SECOND, (1_200, 1_200)),
+        (SECOND, (0, 1_200)),
+        // Sessions last 90 days at most.
+        (90 * 24 * hour - 168 * hour - SECOND, (0, 1_200)),
+        (SECOND, (0, 0)),
+    ] {
+        clock.advance(advance);
+        keep_house().await;
+        assert_eq!((left(&unused).await, left(&used).await), expected, "{advance:?}");
+    }
 }

@@ -78,6 +78,52 @@ fn f_versions_and_exit_codes_are_told() {
     }
 }
 
+/// A resource of somebody else names the demo as its authorization server, to be handed a token of the demo (RFC 9728
+/// section 7.4). It hears of no credential, and the demo of no request.
+#[test]
+fn b2_the_agent_gives_a_foreign_resource_no_access_of_another_service() {
+    let demo = Demo::start(&["--store", "memory", "--log", "info"]);
+    let metadata = Http::new().get(&format!("{}/.well-known/oauth-protected-resource", demo.url), None).json;
+    let good = metadata["resource"].as_str().unwrap().to_owned();
+    for (claims, said) in [("", "does not give access to"), (good.as_str(), "is about")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let foreign = format!("http://{}", listener.local_addr().unwrap());
+        let resource = if claims.is_empty() { foreign.clone() } else { claims.to_owned() };
+        let document = json!({ "resource": resource, "authorization_servers": [demo.url] }).to_string();
+        let challenge = format!("Bearer resource_metadata=\"{foreign}/metadata\"");
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let hears = heard.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut request) = (stream.unwrap(), vec![0; 4_096]);
+                let length = stream.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let response = if request.starts_with("GET /metadata ") {
+                    format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
+                        document.len()
+                    ) + &format!("connection: close\r\n\r\n{document}")
+                } else {
+                    format!("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: {challenge}\r\n")
+                        + "content-length: 0\r\nconnection: close\r\n\r\n"
+                };
+                hears.lock().unwrap().push_str(&request);
+                stream.write_all(response.as_bytes()).unwrap();
+            }
+        });
+        for mode in [&[][..], &["--mode", "detached"]] {
+            let folder = Folder::new();
+            let credentials = folder.0.join("credentials").display().to_string();
+            let url = format!("{foreign}/projects");
+            let ended = agent(&[&[url.as_str(), "--credential", &credentials], mode].concat());
+            assert_eq!(ended.body, "", "{}", ended.said);
+            assert!(ended.code != Some(0) && ended.said.contains(said), "{said} in {}", ended.said);
+        }
+        assert!(!heard.lock().unwrap().to_lowercase().contains("authorization:"), "{heard:?}");
+    }
+    assert!(!demo.log().contains("requested"), "{}", demo.log());
+}
+
 #[test]
 fn f_a_demo_that_can_not_start_says_why_at_any_log_level() {
     let demo = Demo::start(&["--store", "memory"]);

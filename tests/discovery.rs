@@ -464,3 +464,14 @@ async fn a_template_of_ones_own_replaces_auth_md() {
         .unwrap_err();
     assert_eq!(error.problems()[0].field, "auth_md.template");
 }
+
+/// An agent that does as auth.md says asks for a token of the resource that it called, and compares it first.
+#[tokio::test]
+async fn b2_auth_md_tells_agents_to_compare_the_resource_and_to_send_it() {
+    let text = Service::new().get("/auth.md").await.text;
+    assert!(text.contains(&format!("Its `resource` must be `{ORIGIN}` and the beginning of the URL that you called")));
+    let bodies = text.lines().filter(|line| line.starts_with('{') && line.contains("client_name"));
+    let bodies: Vec<Value> = bodies.map(|body| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(bodies.len(), 2, "a start for each dialect: {bodies:?}");
+    assert!(bodies.iter().all(|body| body["resource"] == ORIGIN), "{bodies:?}");
+}

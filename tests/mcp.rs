@@ -941,7 +941,10 @@ fn operations_that_are_wrong_are_refused_when_the_service_is_built() {
     let told: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
     for (index, needed) in [
         ("mcp.initial_scopes", "`nothing` is not in the scope catalogue"),
-        ("mcp.tool(\"list\")", "`projects:red` is not in the scope catalogue; offered are: "),
+        (
+            "mcp.tool(\"list\")",
+            "`projects:red` is not in the scope catalogue of https://api.example.com; offered are: ",
+        ),
         ("mcp.tool", "needs a name"),
         ("mcp.tool = \"twice\"", "has a rule already"),
         ("mcp.resources", "names no scope"),

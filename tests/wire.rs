@@ -23,6 +23,9 @@ use tower_agent_auth::store::conformance::property;
 #[path = "common/changes.rs"]
 mod changes;
 mod common;
+#[cfg(feature = "full")]
+#[path = "common/places.rs"]
+mod places;
 
 use changes::{Change, change, changed};
 use common::{Answer, Service, browse, config};
@@ -278,38 +281,106 @@ const VALUES: &[&str] = &[
     "10.0.0.1, x",
 ];
 
+/// Sends requests, several at a time, and counts the statuses of the responses. None of them may be a fault of the service.
+async fn no_fault(service: &Service, requests: &[Bent], statuses: &RefCell<BTreeMap<u16, usize>>) {
+    let session = service.session("ada", &["projects:read"]).await;
+    let pending = service.register(&["projects:read"]).await;
+    let form = service.open("ada", &pending).await;
+    let login = json!({ "mode": "detached", "client_type": "cli", "scopes": ["projects:read"] });
+    let login = service.post("/agent-sessions/start", &login).await;
+    let started = |field: &str| login.json[field].as_str().unwrap().to_owned();
+    let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
+    let secrets = [
+        ("<access>", secret("access_token")),
+        ("<refresh>", secret("refresh_token")),
+        ("<session>", secret("session_id")),
+        ("<page>", pending.path()),
+        ("<claim>", pending.claim_token),
+        ("<login>", started("auth_request_id")),
+        ("<poll>", started("poll_token")),
+        ("<cookie>", form.cookie),
+        ("<csrf>", form.csrf),
+    ];
+    for (number, some) in requests.chunks(AT_ONCE).enumerate() {
+        let sent = some.iter().filter_map(|bent| bent.request(&secrets)).map(|request| async move {
+            let shown = format!("{number}: {} {} {:?}", request.method(), request.uri(), request.headers());
+            let status = service.send(request).await.status;
+            assert!(!status.is_server_error(), "{status} to {shown}");
+            status
+        });
+        for status in futures_util::future::join_all(sent).await {
+            *statuses.borrow_mut().entry(status.as_u16()).or_insert(0) += 1;
+        }
+    }
+}
+
+/// How many requests wait for a store at the same time.
+const AT_ONCE: usize = 8;
+
 /// Several requests in a row to one service: about 8,000 in all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_request_whatever_is_a_fault_of_the_service() {
     let statuses = RefCell::new(BTreeMap::new());
     property(80, vec(bent(), 1..=200), async |requests| {
-        let service = Service::with(config().no_limits());
-        let session = service.session("ada", &["projects:read"]).await;
-        let pending = service.register(&["projects:read"]).await;
-        let form = service.open("ada", &pending).await;
-        let login = json!({ "mode": "detached", "client_type": "cli", "scopes": ["projects:read"] });
-        let login = service.post("/agent-sessions/start", &login).await;
-        let started = |field: &str| login.json[field].as_str().unwrap().to_owned();
-        let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
-        let secrets = [
-            ("<access>", secret("access_token")),
-            ("<refresh>", secret("refresh_token")),
-            ("<session>", secret("session_id")),
-            ("<page>", pending.path()),
-            ("<claim>", pending.claim_token),
-            ("<login>", started("auth_request_id")),
-            ("<poll>", started("poll_token")),
-            ("<cookie>", form.cookie),
-            ("<csrf>", form.csrf),
-        ];
-        for (number, bent) in requests.iter().enumerate() {
-            let Some(request) = bent.request(&secrets) else { continue };
-            let shown = format!("{number}: {} {} {:?}", request.method(), request.uri(), request.headers());
-            let status = service.send(request).await.status;
-            assert!(!status.is_server_error(), "{status} to {shown}");
-            *statuses.borrow_mut().entry(status.as_u16()).or_insert(0) += 1;
-        }
+        no_fault(&Service::with(config().no_limits()), &requests, &statuses).await;
     });
     let statuses = statuses.into_inner();
     assert!(statuses.len() > 8, "every kind of response is reached: {statuses:?}");
+}
+
+/// 100,000 requests to a service over each store.
+#[cfg(feature = "full")]
+mod on_each_store {
+    use tower_agent_auth::{
+        AgentAuth,
+        store::{CeremonyStore, MemoryStore},
+    };
+
+    use super::{BTreeMap, RefCell, Service, bent, common, config, no_fault, property, vec};
+    use crate::places::{Prefix, Schema, TempFile};
+
+    const CASES: u32 = 125;
+    const REQUESTS: usize = 850;
+
+    fn no_request_is_a_fault(store: impl CeremonyStore) {
+        let mut service = Service::with(config().no_limits());
+        service.auth = AgentAuth::builder(config().no_limits().build().unwrap())
+            .sessions(store)
+            .accounts(service.accounts.clone())
+            .clock(service.clock.clone())
+            .build()
+            .unwrap();
+        service.app = common::app(&service.auth, &service.handled);
+        let statuses = RefCell::new(BTreeMap::new());
+        property(CASES, vec(bent(), REQUESTS), async |requests| no_fault(&service, &requests, &statuses).await);
+        let statuses = statuses.into_inner();
+        let sent: usize = statuses.values().sum();
+        assert!(sent >= 100_000, "{sent} requests: {statuses:?}");
+        assert!(statuses.len() > 8, "every kind of response is reached: {statuses:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_request_is_a_fault_of_the_service_on_memory() {
+        no_request_is_a_fault(MemoryStore::new());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_request_is_a_fault_of_the_service_on_sqlite() {
+        let (store, _file) = TempFile::fresh().await;
+        no_request_is_a_fault(store);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+    async fn no_request_is_a_fault_of_the_service_on_postgresql() {
+        let (store, _schema) = Schema::fresh().await;
+        no_request_is_a_fault(store);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[ignore = "needs Redis: `cargo xtask servers` starts one"]
+    async fn no_request_is_a_fault_of_the_service_on_redis() {
+        let (store, _prefix) = Prefix::fresh().await;
+        no_request_is_a_fault(store);
+    }
 }

@@ -12,7 +12,7 @@ use axum::{
 use clap::Parser;
 use tokio::net::TcpListener;
 use tower::{ServiceExt, service_fn};
-use tower_agent_auth::{AgentAuth, Config, audit::TracingAudit};
+use tower_agent_auth::{AgentAuth, Config, audit::TracingAudit, client_metadata::HttpFetcher};
 
 use crate::{
     data::Data,
@@ -91,6 +91,14 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
         .accounts(login)
         .audit(TracingAudit)
         .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
+    // Asks the internet only if a client's id is the URL of its metadata document.
+    let builder = match HttpFetcher::new() {
+        Ok(fetcher) => builder.client_metadata(fetcher),
+        Err(error) => {
+            tracing::warn!("clients can't be identified by metadata documents: {error}");
+            builder
+        }
+    };
     Ok(stores::with_store(builder, store).await?.build()?)
 }
 

@@ -26,15 +26,17 @@ use service::{Service, run, status_of};
 pub type Target = fn(&[u8]);
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("challenge", challenge),
     ("credentials", credentials),
     ("callback", callback),
     ("bodies", bodies),
+    ("mcp", mcp),
     ("forwarded", forwarded),
     ("cookies", cookies),
     ("configuration", configuration),
     ("names", names),
+    ("client_metadata", client_metadata),
 ];
 
 /// `WWW-Authenticate`: what is read and can be written reads back as the same.
@@ -108,6 +110,35 @@ pub fn bodies(input: &[u8]) {
             .unwrap();
         let status = service.status(request);
         assert!(!status.is_server_error() && !status.is_informational(), "{status} from {path}");
+    });
+}
+
+/// A POST to an MCP server: header lines, an empty line and a body. Nothing reaches the server but what it opens to the
+/// agent: see [`Service::mcp`].
+pub fn mcp(input: &[u8]) {
+    let end = input.windows(2).position(|window| window == b"\n\n").unwrap_or(input.len());
+    let (head, body) = (&input[..end], input.get(end + 2..).unwrap_or_default());
+    Service::with(|service| {
+        let mut request = Request::post("/mcp").body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+        for line in head.split(|byte| *byte == b'\n') {
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let name = parts.next().and_then(|name| HeaderName::from_bytes(name).ok());
+            let value = parts.next().and_then(|value| HeaderValue::from_bytes(value.trim_ascii()).ok());
+            if let (Some(name), Some(value)) = (name, value) {
+                request.headers_mut().append(name, value);
+            }
+        }
+        let status = service.mcp(request);
+        assert!(!status.is_server_error(), "{status}");
+        if status == service::REACHED {
+            // What the guard skips may be more than another parser takes.
+            let Ok(read) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+            for message in read.as_array().unwrap_or(&vec![read.clone()]) {
+                let method = message["method"].as_str().unwrap_or_default();
+                let is_open = method != "tools/call" || message["params"]["name"] == service::TOOL;
+                assert!(is_open, "{message} reached the server");
+            }
+        }
     });
 }
 
@@ -189,6 +220,23 @@ pub fn configuration(input: &[u8]) {
         let challenge = run(service::challenge(&auth));
         let read = Challenge::parse(&challenge).unwrap();
         assert_eq!(read[0].parameter("resource_metadata"), Some(metadata.as_str()), "{challenge}");
+    }
+}
+
+/// A client metadata document: refused, or taken, and then it says what the service uses of it.
+pub fn client_metadata(input: &[u8]) {
+    const REDIRECT: &str = "http://127.0.0.1:43123/callback";
+    let status = service::identify(input, REDIRECT);
+    assert!(matches!(status, StatusCode::BAD_REQUEST | StatusCode::SEE_OTHER), "{status}");
+    if status == StatusCode::SEE_OTHER {
+        // A value that is ignored may be one that this parser does not take, such as a number that is too large.
+        let text = str::from_utf8(input).unwrap();
+        let Ok(document) = serde_json::from_str::<serde_json::Value>(text) else { return };
+        assert_eq!(document["client_id"], service::CLIENT);
+        assert!(document["client_secret"].is_null() && document["client_name"].is_string());
+        let mut uris = document["redirect_uris"].as_array().unwrap().iter().filter_map(|uri| uri.as_str());
+        let without_port = |uri: &str| uri.starts_with("http://127.0.0.1") && uri.ends_with("/callback");
+        assert!(uris.any(without_port), "{document}");
     }
 }
 

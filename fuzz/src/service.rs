@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,11 +17,22 @@ use tower_agent_auth::{
     AgentAuth, Config, ConfigBuilder,
     accounts::{Accounts, AccountsError, SignedIn},
     audit::{AuditSink, Event},
+    client_metadata::{Fetch, FetchError, Fetched},
+    config::Dialect,
+    mcp::Operations,
     store::MemoryStore,
-    types::{authorization::Account, clock::Timestamp, id::AccountId},
+    types::{
+        authorization::Account,
+        clock::{ManualClock, Timestamp},
+        id::AccountId,
+    },
 };
 
 pub(crate) const ORIGIN: &str = "https://api.example.com";
+/// The tool that the MCP server opens to agents.
+pub(crate) const TOOL: &str = "list";
+/// What the MCP server answers.
+pub(crate) const REACHED: StatusCode = StatusCode::NO_CONTENT;
 
 /// How many inputs one service takes, so that what they leave behind stays small.
 const INPUTS: usize = 256;
@@ -77,6 +89,21 @@ pub(crate) fn documents(auth: &AgentAuth) -> App {
         Ok::<_, Infallible>(response)
     });
     BoxCloneService::new(auth.endpoints().layer(nothing).then(read))
+}
+
+/// An MCP server behind a guard that reads bodies.
+fn mcp_server(auth: &AgentAuth) -> App {
+    let server = service_fn(|_: Request<tower_agent_auth::mcp::Body<Body>>| async {
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = REACHED;
+        Ok::<_, Infallible>(response)
+    });
+    let operations = Operations::new()
+        .tool(TOOL, "projects:read")
+        .tool("create", "projects:write")
+        .tool_owner_only("delete")
+        .resources("projects:read");
+    BoxCloneService::new(auth.mcp(operations).unwrap().read_bodies().layer(server).then(read))
 }
 
 async fn read<B>(response: Result<Response<B>, Infallible>) -> Result<Response<Bytes>, Infallible>
@@ -136,8 +163,49 @@ impl AuditSink for LastAddress {
     }
 }
 
+/// The client whose metadata document is the input.
+pub(crate) const CLIENT: &str = "https://app.example.com/client.json";
+
+#[derive(Clone, Default)]
+struct Document(Arc<Mutex<Bytes>>);
+
+impl Fetch for Document {
+    async fn fetch(&self, _: &str) -> Result<Fetched, FetchError> {
+        Ok(Fetched::new("application/json", self.0.lock().unwrap().clone()))
+    }
+}
+
+/// The status for a browser that brings a request of the client with this document.
+pub(crate) fn identify(document: &[u8], redirect_uri: &str) -> StatusCode {
+    thread_local! {
+        static SERVICE: (App, Document, ManualClock) = {
+            let (document, clock) = (Document::default(), ManualClock::at(Timestamp::from_millis(0)));
+            let auth = AgentAuth::builder(config().dialects(&[Dialect::OAuth]).build().unwrap())
+                .sessions(MemoryStore::new())
+                .accounts(Humans)
+                .clock(clock.clone())
+                .client_metadata(document.clone())
+                .build()
+                .unwrap();
+            (documents(&auth), document, clock)
+        };
+    }
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("client_id", CLIENT)
+        .append_pair("redirect_uri", redirect_uri)
+        .finish();
+    let request = Request::get(format!("/oauth2/authorize?{query}")).body(Full::default()).unwrap();
+    SERVICE.with(|(app, served, clock)| {
+        *served.0.lock().unwrap() = Bytes::copy_from_slice(document);
+        // What was cached has expired.
+        clock.advance(Duration::from_secs(300));
+        run(status_of(app.clone(), request))
+    })
+}
+
 pub(crate) struct Service {
     app: App,
+    mcp: App,
     last: LastAddress,
     inputs: usize,
     /// What stands for which live secret in an input.
@@ -173,9 +241,9 @@ impl Service {
             .audit(last.clone())
             .build()
             .unwrap();
-        let app = documents(&auth);
+        let (app, mcp) = (documents(&auth), mcp_server(&auth));
         let mut service =
-            Self { app, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
+            Self { app, mcp, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
         service.live();
         service
     }
@@ -245,6 +313,13 @@ impl Service {
 
     pub(crate) fn status(&self, request: Request<Body>) -> StatusCode {
         self.send(request).status()
+    }
+
+    /// What the MCP server answers to the agent, or its guard.
+    pub(crate) fn mcp(&self, mut request: Request<Body>) -> StatusCode {
+        let token = String::from_utf8(self.fill(b"Bearer <access>")).unwrap();
+        request.headers_mut().insert("authorization", token.parse().unwrap());
+        run(status_of(self.mcp.clone(), request))
     }
 
     /// A request for access from there.

@@ -66,7 +66,9 @@ smoke! {
     r107_callback: "callback", 20_000;
     r107_names: "names", 20_000;
     r107_bodies: "bodies", 10_000;
+    r107_mcp: "mcp", 10_000;
     r107_forwarded: "forwarded", 5_000;
     r107_cookies: "cookies", 2_000;
     r107_configuration: "configuration", 5_000;
+    r107_client_metadata: "client_metadata", 10_000;
 }

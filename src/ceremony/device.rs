@@ -71,7 +71,7 @@ impl Ceremony {
         account: &AccountId,
         user_code: &str,
     ) -> Result<AuthorizationRequestId, CeremonyError> {
-        self.pace.try_code(account).map_err(|wait| CeremonyError::TooFast { wait })?;
+        self.polling.try_code(account).map_err(|wait| CeremonyError::TooFast { wait })?;
         let code = read(user_code).ok_or(CeremonyError::UnknownAuthorization)?;
         let found = self.find(&AuthorizationKey::Lookup(lookup(&code))).await?;
         found.map(|authorization| authorization.id).ok_or(CeremonyError::UnknownAuthorization)

@@ -19,7 +19,7 @@ const WRITE_USES: Duration = Duration::from_secs(5);
 /// How often expired records are deleted.
 const FORGET: Duration = Duration::from_secs(60);
 /// The most records of each kind that one call deletes, so that other calls do not wait long.
-const FORGOTTEN_AT_ONCE: usize = 500;
+pub(super) const FORGOTTEN_AT_ONCE: usize = 500;
 /// The pause between two such calls, for other users of the store.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most last-used times that one call persists.
@@ -57,7 +57,7 @@ impl Ceremony {
             if batch.is_empty() {
                 return Ok(());
             }
-            let written = self.store.record_uses(&batch).await;
+            let written = self.store.record_uses(&batch, self.now()).await;
             if written.is_err() {
                 self.uses.put_back(batch);
             }
@@ -78,6 +78,11 @@ impl Ceremony {
             while self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await? {
                 sleep(PAUSE).await;
             }
+            if let Some(clients) = self.clients.as_deref() {
+                while self.forget_some_clients(clients, &cutoff).await? {
+                    sleep(PAUSE).await;
+                }
+            }
             Ok::<_, StoreError>(())
         };
         if let Err(error) = forgotten.await {
@@ -85,27 +90,30 @@ impl Ceremony {
         }
     }
 
-    /// Deletes some expired authorization requests, once a minute, or again at once if there may be more. Anybody can
-    /// create requests, so a service without housekeeping must not keep them for ever.
-    pub(super) async fn forget_some_requests(&self) {
+    /// Deletes some expired authorization requests in a task, once a minute, or again at once if there may be more.
+    /// Anybody can create requests, so a service without housekeeping must not keep them for ever.
+    pub(super) fn forget_some_requests(&self) {
         if !self.forgetting.is_due(&*self.clock) {
             return;
         }
-        let forgotten = async {
-            let Some(mut cutoff) = self.cutoff().await? else { return Ok(false) };
-            cutoff.sessions = Timestamp::from_millis(i64::MIN);
-            self.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await
-        };
-        match forgotten.await {
-            Ok(true) => self.forgetting.repeat(),
-            Ok(false) => {}
-            Err(error) => self.record(&Event::unavailable(&error)),
-        }
+        let ceremony = self.clone();
+        tokio::spawn(async move {
+            let forgotten = async {
+                let Some(mut cutoff) = ceremony.cutoff().await? else { return Ok(false) };
+                cutoff.sessions = Timestamp::from_millis(i64::MIN);
+                ceremony.store.forget(&cutoff, FORGOTTEN_AT_ONCE).await
+            };
+            match forgotten.await {
+                Ok(true) => ceremony.forgetting.repeat(),
+                Ok(false) => {}
+                Err(error) => ceremony.record(&Event::unavailable(&error)),
+            }
+        });
     }
 
     /// Up to when ended records may be deleted; `None` while this node's clock is not trusted. A record must have ended
     /// long ago by this node's clock and by that of the store's server.
-    async fn cutoff(&self) -> Result<Option<Cutoff>, StoreError> {
+    pub(super) async fn cutoff(&self) -> Result<Option<Cutoff>, StoreError> {
         if !self.clock.is_trusted() {
             return Ok(None);
         }

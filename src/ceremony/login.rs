@@ -127,7 +127,7 @@ impl Ceremony {
         if !self.is_poll_token(&flow, poll_token) {
             return Err(CeremonyError::WrongCode);
         }
-        self.pace.poll(&authorization.id).map_err(|wait| CeremonyError::TooFast { wait })?;
+        self.polling.poll(&authorization.id).map_err(|wait| CeremonyError::TooFast { wait })?;
         let state = authorization.state_at(self.now());
         let approved = state == State::Approved;
         let exchange_code = match flow {

@@ -11,6 +11,7 @@
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, revoke, take back | the human; the agent for itself | `sessions` |
+//! | register, find clients | a dialect | `clients` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
@@ -58,7 +59,10 @@ use crate::{
     Config,
     accounts::{AccountsError, DynAccounts},
     audit::{AuditSink, Event},
-    store::{AuthorizationKey, LastUsedBuffer, StoreError, traits::DynCeremonyStore},
+    store::{
+        AuthorizationKey, LastUsedBuffer, StoreError,
+        traits::{DynCeremonyStore, DynClientStore},
+    },
     types::{
         authorization::{AuthorizationRequest, Lookup, State},
         callback::CallbackError,
@@ -69,6 +73,7 @@ use crate::{
 };
 
 mod approver;
+mod clients;
 mod code;
 mod decide;
 mod device;
@@ -76,13 +81,14 @@ mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
 mod login;
-mod pace;
+mod polling;
 mod redeem;
 mod refresh;
 mod request;
 mod sessions;
 
 pub use approver::Approver;
+pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Decided, Decision, HandedOut, View, Warning};
 pub use device::DeviceRequested;
@@ -103,12 +109,13 @@ const DRAWS: usize = 3;
 pub struct Ceremony {
     config: Config,
     store: Arc<dyn DynCeremonyStore>,
+    clients: Option<Arc<dyn DynClientStore>>,
     accounts: Arc<dyn DynAccounts>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
     uses: Arc<LastUsedBuffer>,
-    pace: Arc<pace::Pace>,
+    polling: Arc<polling::Polling>,
     forgetting: Arc<housekeeping::Forgetting>,
     refreshes: bool,
 }
@@ -117,6 +124,8 @@ pub struct Ceremony {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn DynCeremonyStore>,
+    /// The clients that registered themselves, if the service stores them.
+    pub(crate) clients: Option<Arc<dyn DynClientStore>>,
     pub(crate) accounts: Arc<dyn DynAccounts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -128,10 +137,10 @@ pub(crate) struct Parts {
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, accounts, clock, random, audit, uses, refreshes } = parts;
-        let pace = Arc::new(pace::Pace::new(config.limits(), &clock));
+        let Parts { config, store, clients, accounts, clock, random, audit, uses, refreshes } = parts;
+        let polling = Arc::new(polling::Polling::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, accounts, clock, random, audit, uses, pace, forgetting, refreshes }
+        Self { config, store, clients, accounts, clock, random, audit, uses, polling, forgetting, refreshes }
     }
 
     /// The current date of the injected clock.
@@ -223,6 +232,9 @@ pub enum CeremonyError {
     /// Too many authorization requests are pending in total, and humans have opened them. No single client is at fault.
     #[error("too many requests for access are waiting for their humans; try later")]
     TooManyPending,
+    /// Too many clients have registered that no human has approved. No single client is at fault.
+    #[error("too many clients have registered and were never used; try later")]
+    TooManyClients,
     /// The claim token is malformed or unknown. The fault is the agent's.
     #[error("the claim token is malformed or unknown; send the one that the registration answered, or register anew")]
     UnknownClaim,
@@ -312,7 +324,7 @@ pub enum CeremonyError {
     Random(#[from] RandomError),
 }
 
-crate::types::chain::debug_as_text!(CeremonyError);
+crate::types::error_chain::debug_as_text!(CeremonyError);
 
 impl CeremonyError {
     /// Whether the service itself failed. The response is 503.
@@ -342,7 +354,7 @@ impl Ceremony {
     /// contain the interval to keep.
     fn ask(&self, authorization: &AuthorizationRequest) -> (State, Result<Duration, Duration>) {
         match authorization.state_at(self.now()) {
-            State::Pending => (State::Pending, self.pace.ask(authorization)),
+            State::Pending => (State::Pending, self.polling.ask(authorization)),
             state => (state, Ok(self.config.limits().poll_interval)),
         }
     }
@@ -351,7 +363,7 @@ impl Ceremony {
     fn for_state(&self, authorization: &AuthorizationRequest, state: State) -> CeremonyError {
         match state {
             State::Pending | State::Approved => {
-                CeremonyError::Pending { interval: self.pace.interval(&authorization.id) }
+                CeremonyError::Pending { interval: self.polling.interval(&authorization.id) }
             }
             State::Denied => CeremonyError::Denied,
             State::Redeemed => CeremonyError::AlreadyClaimed,

@@ -153,12 +153,13 @@ impl Ceremony {
             match self.store.create_authorization(&new, caps).await? {
                 created @ (Creation::Created | Creation::Displaced(_)) => {
                     if let Creation::Displaced(displaced) = created {
+                        self.polling.forget(&displaced);
                         displaced
                             .into_iter()
                             .for_each(|authorization| self.record(&Event::Displaced { authorization }));
                     }
                     self.record_requested(&new.request, &flow);
-                    self.forget_some_requests().await;
+                    self.forget_some_requests();
                     return Ok((new.request, secret));
                 }
                 Creation::SourceFull => return Err(CeremonyError::TooManyFromSource),
@@ -184,7 +185,7 @@ impl Ceremony {
         asked.map_err(|interval| CeremonyError::SlowDown { interval })?;
         let over = !matches!(state, State::Pending | State::Approved);
         let expires_in = if over { Duration::ZERO } else { authorization.expires_at.since(self.now()) };
-        let interval = self.pace.interval(&authorization.id);
+        let interval = self.polling.interval(&authorization.id);
         Ok(Status { authorization: authorization.id, state, expires_in, interval })
     }
 

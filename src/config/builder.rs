@@ -373,6 +373,9 @@ impl ConfigBuilder {
                     resources: server.strings("resources").unwrap_or_default(),
                 });
             });
+            set(&mut self.oauth.metadata_documents, oauth.boolean("metadata_documents"));
+            set(&mut self.oauth.metadata_hosts, oauth.strings("metadata_hosts"));
+            set(&mut self.oauth.metadata_denied_hosts, oauth.strings("metadata_denied_hosts"));
             oauth.tables("clients", |client| {
                 self.oauth.clients.push(OAuthClient {
                     id: client.string("id").unwrap_or_default(),
@@ -386,6 +389,7 @@ impl ConfigBuilder {
             set(&mut self.limits.pending_total, limits.number("pending_total").map(Some));
             set(&mut self.limits.poll_interval, limits.duration("poll_interval"));
             set(&mut self.limits.approve_after, limits.duration("approve_after"));
+            set(&mut self.limits.metadata_fetch, limits.duration("metadata_fetch"));
             set(&mut self.limits.store_read, limits.duration("store_read"));
             set(&mut self.limits.store_write, limits.duration("store_write"));
             let rates = &mut self.limits.rates;
@@ -396,6 +400,7 @@ impl ConfigBuilder {
                 ("refreshes_per_minute", &mut rates.refreshes),
                 ("revocations_per_minute", &mut rates.revocations),
                 ("pages_per_minute", &mut rates.pages),
+                ("metadata_fetches_per_minute", &mut rates.metadata_fetches),
             ];
             for (field, rate) in all {
                 set(rate, limits.number(field).map(NonZeroU32::new));

@@ -174,7 +174,11 @@ impl Check {
             let remedy = format!("must be at most {}; 0s turns it off", shown(MAX_APPROVE_AFTER));
             self.note("limits.approve_after", shown(limits.approve_after), remedy);
         }
-        for (field, span) in [("limits.store_read", limits.store_read), ("limits.store_write", limits.store_write)] {
+        for (field, span) in [
+            ("limits.store_read", limits.store_read),
+            ("limits.store_write", limits.store_write),
+            ("limits.metadata_fetch", limits.metadata_fetch),
+        ] {
             if span < MIN_DEADLINE || span > MAX_DEADLINE {
                 self.note(field, shown(span), "must be between 10ms and 1m");
             }

@@ -63,11 +63,14 @@
 //! | `modes.finish_code_alone` | whether a finish code is valid without the poll token; see [`Modes::finish_code_alone`] | `false` |
 //! | `modes.callback_origins` | https origins that a live browser login may call back, besides loopback | `[]` |
 //! | `oauth.registration` | whether OAuth clients may register themselves (RFC 7591) | `true` |
-//! | `oauth.redirect_hosts` | hosts that an https redirect URI of such a client may have; empty: any | `[]` |
+//! | `oauth.redirect_hosts` | hosts that an https redirect URI may have of a client that is not in `oauth.clients`; empty: any | `[]` |
 //! | `oauth.private_use_schemes` | whether redirect URIs may have the scheme of an app; see [`OAuth::private_use_schemes`] | `false` |
 //! | `oauth.redirect_to_own_host` | for development; see [`OAuth::redirect_to_own_host`] | `false` |
 //! | `oauth.device` | whether programs may log in by a code that their human types (RFC 8628) | `true` |
 //! | `oauth.openid_configuration` | whether the metadata is also served as `openid-configuration` | `true` |
+//! | `oauth.metadata_documents` | whether a client id may be the URL of a client metadata document, if the service has a [fetcher](crate::AgentAuthBuilder::client_metadata) | `true` |
+//! | `oauth.metadata_hosts` | hosts that such a URL may have, exactly; empty: any | `[]` |
+//! | `oauth.metadata_denied_hosts` | hosts that such a URL must not have, nor a host below them | `[]` |
 //! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
 //! | `oauth.resource_servers` | services that may ask whether a token is valid (RFC 7662): `id`, `secret_sha256`, `resources` | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
@@ -77,6 +80,8 @@
 //! | `limits.polls_per_minute` | status polls and OAuth token requests from one address | `600` |
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
+//! | `limits.metadata_fetches_per_minute` | fetches of client metadata documents that browsers of one address cause | `20` |
+//! | `limits.metadata_fetch` | the timeout of such a fetch; at most a minute | `5s` |
 //! | `limits.approve_after` | how old an approval page must be before its form can approve; at most 10 seconds | `600ms` |
 //! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
@@ -488,6 +493,8 @@ pub struct Limits {
     /// How old an approval page must be before its form can approve. An earlier press was meant for something else, and
     /// the page is shown again. Zero turns the check off.
     pub approve_after: Duration,
+    /// The timeout of fetching a client metadata document.
+    pub metadata_fetch: Duration,
     /// The timeout of store reads. After it, the response is 503.
     pub store_read: Duration,
     /// The timeout of store writes. After it, the response is 503, and the write may or may not have happened.
@@ -511,6 +518,8 @@ pub struct Rates {
     pub revocations: Option<NonZeroU32>,
     /// Pages for humans.
     pub pages: Option<NonZeroU32>,
+    /// Fetches of client metadata documents that browsers of the source cause. A cached document counts for nothing.
+    pub metadata_fetches: Option<NonZeroU32>,
 }
 
 impl Rates {
@@ -522,6 +531,7 @@ impl Rates {
         refreshes: None,
         revocations: None,
         pages: None,
+        metadata_fetches: None,
     };
 }
 
@@ -534,6 +544,7 @@ impl Default for Rates {
             refreshes: NonZeroU32::new(60),
             revocations: NonZeroU32::new(60),
             pages: NonZeroU32::new(120),
+            metadata_fetches: NonZeroU32::new(20),
         }
     }
 }
@@ -547,6 +558,7 @@ impl Default for Limits {
             enforce_poll_interval: true,
             rates: Rates::default(),
             approve_after: Duration::from_millis(600),
+            metadata_fetch: Duration::from_secs(5),
             store_read: Duration::from_secs(2),
             store_write: Duration::from_secs(5),
         }
@@ -638,7 +650,7 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-crate::types::chain::debug_as_text!(ConfigError);
+crate::types::error_chain::debug_as_text!(ConfigError);
 
 impl ConfigError {
     pub(crate) fn new(problems: Vec<Problem>) -> Self {

@@ -19,8 +19,8 @@ pub struct OAuth {
     /// Whether clients may register themselves (RFC 7591). A client id then contains the client's name and redirect
     /// URIs, so nothing is stored. Default: true.
     pub registration: bool,
-    /// Hosts that an `https` redirect URI of a client that registered itself may have; empty, the default: any. Loopback
-    /// addresses are always allowed.
+    /// Hosts that an `https` redirect URI of a client may have, unless the service registered the client itself; empty,
+    /// the default: any. Loopback addresses are always allowed.
     pub redirect_hosts: Vec<String>,
     /// Whether a redirect URI may have the scheme of an app, such as `com.example.app:/callback` (RFC 8252 section 7.1).
     /// Any program can claim such a scheme. Default: false.
@@ -35,6 +35,13 @@ pub struct OAuth {
     /// Whether the authorization server metadata is also served as `openid-configuration`, where some clients look
     /// first. Turn it off if the service has an OpenID provider there. Default: true.
     pub openid_configuration: bool,
+    /// Whether a client id may be the URL of a client metadata document
+    /// (draft-ietf-oauth-client-id-metadata-document). It needs [`client_metadata`](crate::AgentAuthBuilder::client_metadata) too. Default: true.
+    pub metadata_documents: bool,
+    /// Hosts that such a URL may have, exactly; empty, the default: any.
+    pub metadata_hosts: Vec<String>,
+    /// Hosts that such a URL must not have, nor a host below them. Default: none.
+    pub metadata_denied_hosts: Vec<String>,
     /// Clients that the service registered itself.
     pub clients: Vec<OAuthClient>,
     /// Services that may ask whether a token is valid (RFC 7662), for resources of this issuer that they guard.
@@ -50,6 +57,9 @@ impl Default for OAuth {
             redirect_to_own_host: false,
             device: true,
             openid_configuration: true,
+            metadata_documents: true,
+            metadata_hosts: Vec::new(),
+            metadata_denied_hosts: Vec::new(),
             clients: Vec::new(),
             resource_servers: Vec::new(),
         }
@@ -106,7 +116,7 @@ impl OAuth {
         if self.private_use_schemes { Schemes::AndPrivateUse } else { Schemes::Web }
     }
 
-    /// Whether a client that registered itself may have this redirect URI.
+    /// Whether a client that registered itself, or that has a metadata document, may have this redirect URI.
     #[must_use]
     pub fn allows(&self, uri: &RedirectUri) -> bool {
         match uri.host() {
@@ -118,15 +128,28 @@ impl OAuth {
         }
     }
 
+    /// Whether the metadata document of a client may be at this host.
+    #[must_use]
+    pub fn trusts_metadata_of(&self, host: &str) -> bool {
+        let is_denied = |denied: &String| {
+            let rest = host.strip_suffix(&**denied);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let is_listed = self.metadata_hosts.is_empty() || self.metadata_hosts.iter().any(|listed| listed == host);
+        is_listed && !self.metadata_denied_hosts.iter().any(is_denied)
+    }
+
     pub(super) fn check(&self, check: &mut Check, resources: &[Resource]) {
-        for host in &self.redirect_hosts {
-            let url = format!("https://{host}/");
-            if host_of(&url) != host || RedirectUri::parse(&url, Schemes::Web).is_err() {
-                check.note(
-                    "oauth.redirect_hosts",
-                    host,
-                    "must be a host such as claude.ai, in lower case, without a port",
-                );
+        for (field, hosts) in [
+            ("oauth.redirect_hosts", &self.redirect_hosts),
+            ("oauth.metadata_hosts", &self.metadata_hosts),
+            ("oauth.metadata_denied_hosts", &self.metadata_denied_hosts),
+        ] {
+            for host in hosts {
+                let url = format!("https://{host}/");
+                if host_of(&url) != host || RedirectUri::parse(&url, Schemes::Web).is_err() {
+                    check.note(field, host, "must be a host such as claude.ai, in lower case, without a port");
+                }
             }
         }
         for (index, client) in self.clients.iter().enumerate() {

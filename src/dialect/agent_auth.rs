@@ -11,7 +11,6 @@ use super::{
     label,
 };
 use crate::{
-    Config,
     ceremony::{self, CeremonyError, Issued, KnownFlow, Requested, Status},
     config::APPROVAL_PATH,
     documents::{Metadata, auth_md},
@@ -53,7 +52,8 @@ impl Dialect for AgentAuthDialect {
         false
     }
 
-    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+    fn describe(&self, context: &Context, metadata: &mut Metadata) {
+        let config = &context.config;
         let Metadata { top, agent_auth } = metadata;
         top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
         top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
@@ -234,7 +234,7 @@ async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Re
 }
 
 /// The token to revoke: from the body, as JSON or as a form, or without a body the bearer token itself.
-fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
+pub(super) fn revoked_token(request: &Request<Bytes>) -> Result<String, Refused> {
     const EITHER: &str = "application/json or application/x-www-form-urlencoded";
     if request.body().is_empty() {
         return match Credentials::of(request.headers()) {

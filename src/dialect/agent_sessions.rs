@@ -92,7 +92,8 @@ impl Dialect for AgentSessionsDialect {
         }
     }
 
-    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+    fn describe(&self, context: &Context, metadata: &mut Metadata) {
+        let config = &context.config;
         let block = json!({
             "start_uri": config.url(START),
             "poll_uri": config.url(POLL),

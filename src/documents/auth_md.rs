@@ -1,5 +1,6 @@
-use minijinja::{Environment, Error, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use minijinja::{Error, UndefinedBehavior, Value, context};
 
+use super::template;
 use crate::{Config, config::Resource};
 
 /// The path of auth.md, below the issuer.
@@ -40,17 +41,9 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) ->
 
 /// Renders a Markdown template; an unknown name is an error.
 pub(crate) fn fill(template: &str, context: Value) -> Result<String, Error> {
-    let mut environment = environment()?;
+    let mut environment = template::environment()?;
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.render_named_str("auth.md", template, context)
-}
-
-/// A template environment that removes the lines of block tags from the output.
-pub(crate) fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
-    environment.set_syntax(syntax);
-    Ok(environment)
 }
 
 /// The resources, if there are several.

@@ -4,5 +4,6 @@
 pub(crate) mod auth_md;
 pub(crate) mod authorization_server;
 pub(crate) mod protected_resource;
+pub(crate) mod template;
 
 pub(crate) use authorization_server::Metadata;

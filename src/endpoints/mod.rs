@@ -41,20 +41,20 @@
 //! # }
 //! ```
 
-mod contract;
 mod cors;
+mod dialect;
 mod document;
 mod layer;
-mod rates;
+mod rate_limits;
 mod route_table;
 mod service;
 
 pub use layer::EndpointsLayer;
 pub use service::{Endpoints, ResponseFuture};
 
-pub(crate) use contract::{
-    Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
-};
 #[cfg(feature = "mcp")]
 pub(crate) use cors::is_preflight;
+pub(crate) use dialect::{
+    Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
+};
 pub(crate) use route_table::RouteTable;

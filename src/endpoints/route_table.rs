@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
 
-use super::{Context, Dialect, Endpoint, document::Document, rates::Rates};
+use super::{Context, Dialect, Endpoint, document::Document, rate_limits::RateLimits};
 use crate::{
     Config,
     audit::{AuditSink, Event},
@@ -29,7 +29,7 @@ pub(crate) struct RouteTable {
     /// The name of what each path serves, for the error about two endpoints on one path.
     names: BTreeMap<String, &'static str>,
     conflicts: Vec<Problem>,
-    rates: Rates,
+    rates: RateLimits,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
     /// Whether to warn of a request without an address: limits by source are configured, and nobody was warned yet.
@@ -47,7 +47,7 @@ impl RouteTable {
         clock: Arc<dyn Clock>,
         audit: Arc<dyn AuditSink>,
     ) -> Self {
-        let rates = Rates::new(config, addresses, &clock);
+        let rates = RateLimits::new(config, addresses, &clock);
         let limits = config.limits();
         let by_source = limits.rates != config::Rates::NONE || limits.pending_per_source.is_some();
         let mut routes = Self {
@@ -95,7 +95,7 @@ impl RouteTable {
         let mut metadata = Metadata::default();
         let mut chapters = Vec::new();
         for dialect in dialects {
-            dialect.describe(config, &mut metadata);
+            dialect.describe(context, &mut metadata);
             chapters.push(dialect.chapter(context)?);
         }
         let has_alias = metadata.top.contains_key("authorization_endpoint") && config.oauth().openid_configuration;

@@ -8,11 +8,11 @@ use http::{
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
-    ending::Endings,
     policy::Demand,
     principal::{Principal, remove_principal},
     refusal::Refusals,
     response::Forwarded,
+    session_end::Endings,
 };
 use crate::{
     Config,

@@ -90,7 +90,6 @@
 //! routing, a guard's rule depends on the handler that will run, not on the spelling of a URL.
 
 mod check;
-mod ending;
 mod future;
 mod grpc;
 mod layer;
@@ -99,12 +98,12 @@ mod principal;
 mod refusal;
 mod response;
 mod service;
+mod session_end;
 
 pub use crate::http::GuardBody;
 #[cfg(feature = "mcp")]
 pub(crate) use check::LateCheck;
 pub(crate) use check::{Parts, Shared};
-pub use ending::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
@@ -113,3 +112,4 @@ pub use principal::{AgentSession, Owner};
 pub(crate) use principal::{NO_GUARD, is_guarded};
 pub use refusal::Refusal;
 pub use service::Guard;
+pub use session_end::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};

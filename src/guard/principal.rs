@@ -47,7 +47,8 @@ pub(crate) fn is_guarded(extensions: &Extensions) -> bool {
 /// The text of the error for a handler that takes the caller where no guard inserts one.
 #[cfg(any(feature = "axum", feature = "tonic"))]
 pub(crate) const NO_GUARD: &str = "this handler takes the caller, but no guard in front of it inserts one: add \
-    `.layer(auth.require(…))` or `.layer(auth.owner_only())` to its route, without `without_principal()`";
+    `.layer(auth.require(…))`, `.layer(auth.optional())` or `.layer(auth.owner_only())` to its route, without \
+    `without_principal()`";
 
 /// The caller of a request that a guard forwards.
 pub(super) enum Principal {

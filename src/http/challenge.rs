@@ -107,7 +107,7 @@ impl Challenge {
 #[non_exhaustive]
 pub struct ChallengeError;
 
-crate::types::chain::debug_as_text!(ChallengeError);
+crate::types::error_chain::debug_as_text!(ChallengeError);
 
 struct Cursor<'a>(&'a str);
 

@@ -300,7 +300,8 @@ impl McpLayer {
     /// the scopes of all its messages.
     ///
     /// A body is read into memory, up to [a limit](McpBodyLayer::limit) and within [a time](McpBodyLayer::time). It
-    /// requires a Tokio runtime with time enabled.
+    /// requires a Tokio runtime with time enabled. A request that is refused by its body counts twice in
+    /// [metrics](crate::observe): as one that passed the guard, and as refused.
     pub fn read_bodies(self) -> McpBodyLayer {
         let guard = self.guard.with_policy(rules::policy(Arc::clone(&self.rules), true));
         let reader = Reader { rules: self.rules, check: guard.late_check(), limit: LIMIT, time: TIME };

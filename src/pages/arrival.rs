@@ -9,11 +9,13 @@ use super::{
 };
 use crate::{
     endpoints::{Arrival, Dialect, Turned},
-    http::Reply,
+    http::{Reply, jitter, retry_after},
 };
 
 /// The parameter that holds the query during a sign-in.
 const PARAMETER: &str = "again";
+/// `Retry-After` in seconds, if the service is too busy to tell who asks.
+const WAIT: u64 = 30;
 
 /// Receives a browser that brings a request for access, and sends it on to the approval page.
 ///
@@ -27,15 +29,18 @@ pub(super) async fn answer(
 ) -> Result<Reply, PageError> {
     let context = &pages.context;
     let query = query_of(request.uri().query().unwrap_or_default());
-    let Arrival { request: asked, grant } = match dialect.arrive(context, &query).await {
+    let browser = context.client_address(request);
+    let Arrival { request: asked, grant } = match dialect.arrive(context, &query, browser).await {
         Ok(arrival) => arrival,
         Err(Turned::Url(url)) => return pages.see_other(&url),
+        Err(Turned::Failed(error)) => return Err(error.into()),
         Err(Turned::Page(text)) => return refuse(pages, &text),
+        Err(Turned::Later(text)) => return delay(pages, &text),
     };
     let return_to = format!("{}?{PARAMETER}={}", context.config.path(path), BASE64URL_NOPAD.encode(query.as_bytes()));
     let human = pages.human(request, return_to).await?;
     let key = FormKey::of(pages, request.headers())?;
-    let asked = asked.address(context.client_address(request));
+    let asked = asked.address(browser);
     let mut reply = match context.ceremony.request_code(asked, grant.clone(), key.approver(&human)).await {
         Ok(authorization) => {
             pages.see_other(&context.config.path(&format!("{}{}", dialect.approval_path(), authorization.id)))?
@@ -61,4 +66,12 @@ fn refuse(pages: &Pages, text: &str) -> Result<Reply, PageError> {
         .line(format!("It sent you here with a link that this service refuses: {text}."))
         .line("Nothing was given, and nothing was sent to the app. Start again from the app, or tell its makers.");
     pages.show(StatusCode::BAD_REQUEST, &message)
+}
+
+fn delay(pages: &Pages, text: &str) -> Result<Reply, PageError> {
+    let message = Message::new(Tone::Neutral, "This can’t be shown right now")
+        .line(format!("The service is busy: {text}. Try again in a minute."));
+    let mut reply = pages.show(StatusCode::SERVICE_UNAVAILABLE, &message)?;
+    retry_after(&mut reply, WAIT + jitter(pages.context.ceremony.now()));
+    Ok(reply)
 }

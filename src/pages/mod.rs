@@ -8,7 +8,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::LOCATION};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{LOCATION, REFRESH},
+};
 use minijinja::{Value, context};
 
 use crate::{
@@ -174,11 +177,34 @@ impl Pages {
         Ok(reply)
     }
 
+    /// Sends the browser on to `link`, without a redirect: by a page with a `Refresh` header.
+    ///
+    /// A browser applies `form-action` of the content security policy to all redirects after a form. It can't list where
+    /// the host's own sign-in redirects to, nor an IPv6 address.
+    fn go_on(&self, message: Message, link: Link) -> Result<Reply, PageError> {
+        let refresh = HeaderValue::try_from(format!("0;url={}", link.href));
+        let mut reply = self.show(StatusCode::OK, &message.link(link))?;
+        if let Ok(refresh) = refresh {
+            reply.headers_mut().insert(REFRESH, refresh);
+        }
+        Ok(reply)
+    }
+
+    /// Sends the browser to the host's sign-in.
+    fn sign_in(&self, method: &Method, url: String) -> Result<Reply, PageError> {
+        if *method != Method::POST {
+            return self.see_other(&url);
+        }
+        let message = Message::new(Tone::Neutral, "Sign in to go on").line("You are being sent to the sign-in.");
+        self.go_on(message, Link { href: url, text: "Sign in" })
+    }
+
     fn refuse(&self, error: &PageError, request: &Request<Bytes>, kind: Kind) -> Reply {
+        let accounts = &self.context.accounts;
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
-            PageError::SignedOut { return_to } => self.see_other(&self.context.accounts.login_url(return_to)),
-            PageError::StepUp { return_to } => self.see_other(&self.context.accounts.step_up_url(return_to)),
+            PageError::SignedOut { return_to } => self.sign_in(request.method(), accounts.login_url(return_to)),
+            PageError::StepUp { return_to } => self.sign_in(request.method(), accounts.step_up_url(return_to)),
             PageError::AgentCredential => self.show(
                 StatusCode::BAD_REQUEST,
                 &Message::new(Tone::Bad, "This page is for people")

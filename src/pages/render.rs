@@ -12,7 +12,7 @@ use super::{PageError, bare};
 use crate::{
     Config,
     config::origin_of,
-    documents::auth_md,
+    documents::template,
     http::Reply,
     types::random::{Random, push_base62},
 };
@@ -107,7 +107,7 @@ impl Message {
 
 impl Renderer {
     pub(super) fn new(config: &Config) -> Result<Self, minijinja::Error> {
-        let mut environment = auth_md::environment()?;
+        let mut environment = template::environment()?;
         for (name, source) in [
             ("base.html", include_str!("templates/base.html")),
             ("style.css", include_str!("templates/style.css")),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::{RefreshToken, StoreError, StoreErrorKind, StoredSession};
 use crate::types::{
     authorization::{Account, AuthorizationRequest, Client, Decision, Flow, Lookup},
+    client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     scope::ScopeSet,
@@ -66,6 +67,8 @@ pub(super) const SESSION: [&str; 24] = [
     "refresh_expires_at",
     "last_use_address",
 ];
+
+pub(super) const CLIENT: [&str; 4] = ["id", "metadata", "created_at", "used_at"];
 
 /// The first columns of a session: the only ones that a token check reads.
 pub(super) const CHECKED: &[&str] = SESSION.split_at(11).0;
@@ -162,6 +165,11 @@ impl Values {
             .text(source(new).as_deref())
     }
 
+    /// The columns of [`CLIENT`].
+    pub(super) fn registered_client(new: &RegisteredClient) -> Self {
+        Self::default().text(new.id.as_str()).text(&*new.metadata).instant(new.created_at).instant(new.used_at)
+    }
+
     /// The columns of [`SESSION`].
     pub(super) fn session(new: &SessionRecord) -> Self {
         let session = &new.session;
@@ -238,6 +246,16 @@ pub(super) fn authorization(row: &impl Row) -> Result<AuthorizationRequest, Stor
         decision: fields.decision()?,
         failed_attempts: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
     })
+}
+
+/// The columns of [`CLIENT`].
+pub(super) fn registered_client(row: &impl Row) -> Result<RegisteredClient, StoreError> {
+    let mut fields = Fields::new(row, &CLIENT);
+    let id = fields.parse(client_id)?;
+    let metadata = fields.text()?;
+    let mut client = RegisteredClient::new(id, metadata, fields.instant()?);
+    client.used_at = fields.optional_instant()?;
+    Ok(client)
 }
 
 /// Reads the columns of [`CHECKED`]. The caller's query excludes revoked sessions.

@@ -6,17 +6,20 @@ use std::{
 
 use ipnet::IpNet;
 
+mod clients;
 mod table;
 
-use self::table::Table;
+use self::{clients::Clients, table::Table};
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps,
-    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
+    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
+    DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore,
+    SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
+    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
@@ -41,6 +44,7 @@ struct Memory {
     tables: RwLock<Tables>,
     /// Every session that is not revoked, by access token. Written under the lock of `tables`, and read without it.
     access: Arc<Table>,
+    clients: RwLock<Clients>,
     notices: Notices,
 }
 
@@ -50,7 +54,8 @@ impl MemoryStore {
     pub fn new() -> Self {
         let access = Arc::new(Table::default());
         let tables = Tables { access: Arc::clone(&access), ..Tables::default() };
-        Self(Arc::new(Memory { tables: RwLock::new(tables), access, notices: Notices::new() }))
+        let clients = RwLock::default();
+        Self(Arc::new(Memory { tables: RwLock::new(tables), access, clients, notices: Notices::new() }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -60,6 +65,10 @@ impl MemoryStore {
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
         self.0.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clients(&self) -> RwLockWriteGuard<'_, Clients> {
+        self.0.clients.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -350,9 +359,9 @@ impl Tables {
         true
     }
 
-    fn record_use(&mut self, id: &SessionId, new: Use) {
+    fn record_use(&mut self, id: &SessionId, new: Use, now: Timestamp) {
         let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
-        if record.last_use.is_some_and(|old| old.at >= new.at) {
+        if record.last_use.is_some_and(|old| old.at >= new.at && old.at <= now.after(CLOCK_SKEW)) {
             return;
         }
         record.last_use = Some(new);
@@ -494,10 +503,10 @@ impl SessionRecordStore for MemoryStore {
         self.0.notices.announce_revocation(target, async { Ok(self.write().revoke(target, by, at)) }).await
     }
 
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+    async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {
         let mut tables = self.write();
         for (id, new) in uses {
-            tables.record_use(id, *new);
+            tables.record_use(id, *new, at);
         }
         Ok(())
     }
@@ -519,5 +528,27 @@ impl HousekeepingStore for MemoryStore {
         let mut tables = self.write();
         let more = tables.forget_authorizations(cutoff.authorizations, limit);
         Ok(tables.forget_sessions(cutoff.sessions, limit) || more)
+    }
+}
+
+impl ClientStore for MemoryStore {
+    async fn create_client(
+        &self,
+        new: &RegisteredClient,
+        most_unused: Option<u32>,
+    ) -> Result<ClientCreation, StoreError> {
+        Ok(self.clients().create(new, most_unused))
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<RegisteredClient>, StoreError> {
+        Ok(self.0.clients.read().unwrap_or_else(PoisonError::into_inner).find(id))
+    }
+
+    async fn use_client(&self, id: &ClientId, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.clients().note_use(id, at))
+    }
+
+    async fn forget_clients(&self, cutoff: &ClientCutoff, limit: usize) -> Result<bool, StoreError> {
+        Ok(self.clients().forget(cutoff, limit))
     }
 }

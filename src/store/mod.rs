@@ -2,6 +2,7 @@
 //!
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
+//! * A service that stores OAuth clients that register themselves needs a [`ClientStore`] too.
 //!
 #![doc = include_str!("../../docs/stores.md")]
 //!
@@ -65,13 +66,18 @@ pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use traits::{
-    AuthorizationStore, CeremonyStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore, SessionStore,
+    AuthorizationStore, CeremonyStore, ClientStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore,
+    SessionStore,
 };
 pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 
 /// How long an expired authorization request is stored. Until then the agent and the human can query its outcome. All
 /// other data, too, is kept at least this long after its end, so that a node whose clock is ahead deletes nothing live.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// How far apart the clocks of nodes may be. A recorded last use that is later than now by more than this was dated by a
+/// wrong clock, and gives way to an earlier one.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The most unopened authorization requests that give way to a new one. One does, unless several were created at the
 /// same time or the cap was lowered.
@@ -157,6 +163,36 @@ pub enum Creation {
     Full,
 }
 
+/// The result of storing a client.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ClientCreation {
+    /// The client was stored.
+    Created,
+    /// Its id already exists; nothing changed.
+    Conflict,
+    /// There are too many clients that have never been used; nothing changed.
+    Full,
+}
+
+/// The instants up to which clients may be deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClientCutoff {
+    /// Applies to clients that have never been used and registered at this instant or before.
+    pub unused: Timestamp,
+    /// Applies to clients that were last used at this instant or before.
+    pub used: Timestamp,
+}
+
+impl ClientCutoff {
+    /// Uses these instants for clients that have never been used, and for those that have.
+    #[must_use]
+    pub const fn new(unused: Timestamp, used: Timestamp) -> Self {
+        Self { unused, used }
+    }
+}
+
 /// The target of a revocation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -181,7 +217,7 @@ pub struct StoreError {
     in_doubt: bool,
 }
 
-crate::types::chain::debug_as_text!(StoreError);
+crate::types::error_chain::debug_as_text!(StoreError);
 
 /// Why a store failed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -10,15 +10,17 @@ use sqlx::{
 };
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError, StoredSession,
+    AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError,
+    StoredSession,
     columns::{Row, Value, Values},
     sql::{self, Engine, Statements, Syntax, sql_store},
     traits::with_store_traits,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
@@ -131,13 +133,12 @@ impl Engine for PostgresStore {
         read(|| self.connections.for_ceremony(), sql, values).await
     }
 
-    /// Retries on another connection if the server was read-only, because nothing has been done then.
+    /// Runs in a transaction, which bounds how long the statement waits for locks.
     async fn write(&self, sql: &Arc<str>, values: Values) -> Result<Vec<PgRow>, StoreError> {
-        match once(self.connections.for_ceremony(), sql, values.clone()).await {
-            Err(error) if error::is_read_only(&error) => once(self.connections.for_ceremony(), sql, values).await,
-            answer => answer,
-        }
-        .map_err(error::failed)
+        let mut transaction = Engine::begin(self).await?;
+        let rows = Self::run(&mut transaction, sql, values).await?;
+        Self::commit(transaction).await?;
+        Ok(rows)
     }
 
     /// Retries on another connection if the first was lost or its server read-only: nothing has been done yet.

@@ -6,18 +6,19 @@ use std::{
 use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps,
-    Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
-    StoredSession, Subscriber,
-    columns::{self, AUTHORIZATION, Row, SESSION, Values},
+    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
+    DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps, Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore,
+    SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
+    columns::{self, AUTHORIZATION, CLIENT, Row, SESSION, Values},
 };
 use crate::types::{
     authorization::{
         Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
         Transition,
     },
+    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
@@ -113,17 +114,28 @@ impl RedisStore {
         .map_err(error::failed)
     }
 
-    /// Runs a script. Tries once more only if the server has refused it, and so changed nothing.
+    /// Runs a script, and waits for the replicas. Tries once more only if the server has refused it, and so changed
+    /// nothing.
     async fn write<T: FromRedisValue>(&self, script: &redis::Script, arguments: Arguments) -> Result<T, StoreError> {
-        let answer = match self.once(&self.ceremony, script, &arguments).await {
-            Err(error) if error::is_refused(&error) => self.once(&self.ceremony, script, &arguments).await,
+        match self.write_once(script, &arguments).await {
+            Err(error) if error::is_refused(&error) => self.write_once(script, &arguments).await,
             answer => answer,
-        };
-        let answer = answer.map_err(error::failed)?;
-        if self.replicas > 0 {
-            self.wait_for_replicas().await?;
         }
-        Ok(answer)
+        .map_err(error::failed)?
+    }
+
+    async fn write_once<T: FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        arguments: &Arguments,
+    ) -> RedisResult<Result<T, StoreError>> {
+        if self.replicas == 0 {
+            return self.once(&self.ceremony, script, arguments).await.map(Ok);
+        }
+        let call = self.call(script, arguments);
+        let (answer, reached) = self.left_if_refused(self.ceremony.invoke_and_wait(&call, self.replicas).await)?;
+        let enough = reached >= self.replicas;
+        Ok(if enough { Ok(answer) } else { Err(error::too_few_replicas(reached)) })
     }
 
     async fn once<T: FromRedisValue>(
@@ -132,25 +144,23 @@ impl RedisStore {
         script: &redis::Script,
         arguments: &Arguments,
     ) -> RedisResult<T> {
+        self.left_if_refused(connection.invoke(&self.call(script, arguments)).await)
+    }
+
+    fn call<'s>(&self, script: &'s redis::Script, arguments: &Arguments) -> redis::ScriptInvocation<'s> {
         let mut call = script.key(&*self.base);
         for argument in &arguments.0 {
             call.arg(argument.as_slice());
         }
-        let answer = connection.invoke(&call).await;
+        call
+    }
+
+    fn left_if_refused<T>(&self, answer: RedisResult<T>) -> RedisResult<T> {
         if answer.as_ref().is_err_and(error::is_refused) {
             self.checks.leave_server()?;
             self.ceremony.leave_server()?;
         }
         answer
-    }
-
-    /// Waits until the replicas have all writes of this connection (<https://redis.io/docs/latest/commands/wait/>).
-    async fn wait_for_replicas(&self) -> Result<(), StoreError> {
-        const PATIENCE_MILLIS: u32 = 2_000;
-        let mut wait = cmd("WAIT");
-        let reached: u8 =
-            self.ceremony.run(wait.arg(self.replicas).arg(PATIENCE_MILLIS)).await.map_err(error::failed)?;
-        if reached >= self.replicas { Ok(()) } else { Err(error::too_few_replicas(reached)) }
     }
 }
 
@@ -329,9 +339,10 @@ impl SessionRecordStore for RedisStore {
         self.listener.notices.announce_revocation(target, revoking).await
     }
 
-    async fn record_uses(&self, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+    async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {
         for some in uses.chunks(USES_AT_ONCE) {
-            let arguments = some.iter().fold(Arguments::new(), |arguments, (id, last)| {
+            let latest = Arguments::new().instant(at.after(CLOCK_SKEW));
+            let arguments = some.iter().fold(latest, |arguments, (id, last)| {
                 let address = last.address.map(|address| address.to_string()).unwrap_or_default();
                 arguments.text(id.as_str()).instant(last.at).text(&address)
             });
@@ -380,6 +391,44 @@ impl HousekeepingStore for RedisStore {
     async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {
         let (seconds, micros): (i64, i64) = self.ceremony.run(&cmd("TIME")).await.map_err(error::failed)?;
         Ok(Some(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000))))
+    }
+}
+
+impl ClientStore for RedisStore {
+    async fn create_client(
+        &self,
+        new: &RegisteredClient,
+        most_unused: Option<u32>,
+    ) -> Result<ClientCreation, StoreError> {
+        let arguments = Arguments::new()
+            .text(new.id.as_str())
+            .instant(new.created_at)
+            .values(Values::default().instant(new.used_at))
+            .text(&most_unused.map(|most| most.to_string()).unwrap_or_default())
+            .columns(&CLIENT, Values::registered_client(new));
+        let answer: String = self.write(&self.scripts.create_client, arguments).await?;
+        match answer.as_str() {
+            "created" => Ok(ClientCreation::Created),
+            "conflict" => Ok(ClientCreation::Conflict),
+            "full" => Ok(ClientCreation::Full),
+            _ => Err(error::unreadable()),
+        }
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<RegisteredClient>, StoreError> {
+        let cells: Cells = self.read(&self.scripts.find_client, Arguments::new().text(id.as_str())).await?;
+        let found = Some(cells).filter(|cells| cells.iter().any(Option::is_some));
+        found.map(|cells| columns::registered_client(&cells)).transpose()
+    }
+
+    async fn use_client(&self, id: &ClientId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write(&self.scripts.use_client, Arguments::new().text(id.as_str()).instant(at)).await
+    }
+
+    async fn forget_clients(&self, cutoff: &ClientCutoff, limit: usize) -> Result<bool, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let arguments = Arguments::new().instant(cutoff.unused).instant(cutoff.used).integer(limit);
+        self.write(&self.scripts.forget_clients, arguments).await
     }
 }
 

@@ -11,15 +11,17 @@ use sqlx::{
 };
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError, StoredSession,
+    AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError,
+    StoredSession,
     columns::{Row, Value, Values},
     sql::{self, Engine, Statements, Syntax, sql_store},
     traits::with_store_traits,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, SessionId},
+    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };

@@ -12,13 +12,17 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{AuthorizationKey, Creation, Cutoff, PendingCaps, RevokeTarget, StoreError, StoreErrorKind, Subscriber};
+use super::{
+    AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, PendingCaps, RevokeTarget, StoreError,
+    StoreErrorKind, Subscriber,
+};
 use crate::{
     observe,
     types::{
         authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        client::RegisteredClient,
         clock::Timestamp,
-        id::{AccountId, AuthorizationRequestId, SessionId},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
@@ -209,11 +213,12 @@ store_traits! { $
         /// When it is unknown whether the revocation was applied. The caller responds with 503, never 200.
         write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
 
-        /// Persists last uses. An older use never replaces a newer one.
+        /// Persists last uses. An older use never replaces a newer one, unless that one is later than `at` by more than
+        /// [`CLOCK_SKEW`](super::CLOCK_SKEW).
         ///
         /// # Errors
         /// When the uses could not be written.
-        write record_uses(uses: &'a [(SessionId, Use)]) -> ();
+        write record_uses(uses: &'a [(SessionId, Use)], at: Timestamp) -> ();
     }
 
     /// Stores refresh tokens, current and used up.
@@ -253,6 +258,37 @@ store_traits! { $
         /// # Errors
         /// When the server can't be asked. Nothing is deleted then.
         read server_time() -> Option<Timestamp> = None;
+    }
+
+    /// Stores OAuth clients that registered themselves (RFC 7591). A service needs it only if it offers registration and
+    /// stores the clients. No call costs more when there are more clients.
+    ClientStore as DynClientStore {
+        /// Stores a new client, if its id is unused. If it has never been used, fewer than `most_unused` such clients
+        /// must be stored; `None` means no cap. Counting and inserting are one atomic step, so the cap is exact.
+        ///
+        /// # Errors
+        /// When it is unknown whether the client was stored.
+        write create_client(new: &'a RegisteredClient, most_unused: Option<u32>) -> ClientCreation;
+
+        /// Returns the client of that id.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read find_client(id: &'a ClientId) -> Option<RegisteredClient>;
+
+        /// Records that the client was used at `at`. An older use never replaces a newer one. Returns whether the client
+        /// is stored.
+        ///
+        /// # Errors
+        /// When it is unknown whether the use was recorded.
+        write use_client(id: &'a ClientId, at: Timestamp) -> bool;
+
+        /// Deletes at most `limit` clients that have never been used, and as many that have, by `cutoff`. Returns whether
+        /// there may be more.
+        ///
+        /// # Errors
+        /// When it is unknown whether the clients were deleted.
+        write forget_clients(cutoff: &'a ClientCutoff, limit: usize) -> bool;
     }
 }
 

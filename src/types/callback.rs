@@ -132,7 +132,7 @@ pub enum CallbackError {
     Reserved,
 }
 
-crate::types::chain::debug_as_text!(CallbackError);
+crate::types::error_chain::debug_as_text!(CallbackError);
 
 /// The URL with these parameters appended to its query once each, percent-encoded.
 pub(crate) fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> String {

@@ -10,9 +10,13 @@
 //! # Ok::<(), tower_agent_auth::types::random::RandomError>(())
 //! ```
 
-use std::{fmt, net::Ipv6Addr, str, sync::Arc};
+use std::{fmt, str, sync::Arc};
 
-use super::random::{Random, RandomError, push_base62};
+use super::{
+    callback::host_of,
+    random::{Random, RandomError, push_base62},
+    redirect_uri::{RedirectUri, Schemes},
+};
 
 /// Base62 characters of randomness in an identifier: 22 × log2(62) = 131 bits.
 const RANDOM_LENGTH: usize = 22;
@@ -119,7 +123,7 @@ impl fmt::Display for AccountId {
 #[non_exhaustive]
 pub struct AccountIdError;
 
-crate::types::chain::debug_as_text!(AccountIdError);
+crate::types::error_chain::debug_as_text!(AccountIdError);
 
 /// The identifier of an OAuth client (RFC 6749 section 2.2): 1 to 2048 bytes of visible ASCII. It is compared byte for
 /// byte.
@@ -145,36 +149,43 @@ impl ClientId {
         if fits { Ok(Self(text.into())) } else { Err(ClientIdError) }
     }
 
+    /// Generates the identifier of a client that registers itself: `client_` and 22 base62 characters, of which 131 bits
+    /// are random.
+    ///
+    /// # Errors
+    /// When `random` fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomError> {
+        let mut text = String::from("client_");
+        push_base62(&mut text, RANDOM_LENGTH, random)?;
+        Ok(Self(text.into()))
+    }
+
     /// The identifier as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The host of the client's metadata document, if the identifier is the URL of one: `https`, a host and a path,
-    /// without user, password and fragment. `None` for any other identifier, and for a host in an unusual spelling.
-    ///
-    /// Whether the document says so too, and whether the client is who it claims to be, is not known here.
-    #[must_use]
-    pub fn metadata_host(&self) -> Option<&str> {
-        let (authority, path) = self.0.strip_prefix("https://")?.split_once('/')?;
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
-        let fits = is_host(host) && port.is_none_or(is_port) && !path.contains('#');
-        fits.then_some(host)
-    }
 }
 
-fn is_host(host: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => host.len() <= 253 && host.split('.').all(is_label),
+impl ClientId {
+    /// The host of the client's metadata document, if the identifier is the URL of one
+    /// (draft-ietf-oauth-client-id-metadata-document section 3): `https`, a plain host and a path, at most 512 bytes.
+    /// There is no query, fragment, user name or dot segment. The host is in lower case.
+    ///
+    /// ```
+    /// use tower_agent_auth::types::id::ClientId;
+    ///
+    /// assert_eq!(ClientId::new("https://app.example.com/client.json")?.metadata_host(), Some("app.example.com"));
+    /// assert_eq!(ClientId::new("https://app.example.com/")?.metadata_host(), None);
+    /// # Ok::<(), tower_agent_auth::types::id::ClientIdError>(())
+    /// ```
+    #[must_use]
+    pub fn metadata_host(&self) -> Option<&str> {
+        let (_, path) = self.0.strip_prefix("https://")?.split_once('/')?;
+        // A URL parser removes dot segments, also those in percent-encoding (WHATWG URL section 4.4).
+        let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+        let fits = !path.is_empty() && !self.0.contains('?') && !path.split('/').any(is_dots);
+        (fits && RedirectUri::parse(&self.0, Schemes::Web).is_ok()).then(|| host_of(&self.0))
     }
 }
 
@@ -190,11 +201,13 @@ impl fmt::Display for ClientId {
 #[non_exhaustive]
 pub struct ClientIdError;
 
-crate::types::chain::debug_as_text!(ClientIdError);
+crate::types::error_chain::debug_as_text!(ClientIdError);
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -211,35 +224,67 @@ mod tests {
         assert_eq!((format!("{id:?}"), id.to_string()), ("ClientId(\"agent-7\")".into(), "agent-7".into()));
     }
 
+    fn host(id: &str) -> Option<String> {
+        ClientId::new(id).unwrap().metadata_host().map(str::to_owned)
+    }
+
     #[test]
-    fn the_host_of_a_metadata_document_is_the_one_that_is_asked_for_it() {
-        for (id, host) in [
-            ("https://agent.example/client.json", Some("agent.example")),
-            ("https://agent.example/", Some("agent.example")),
-            ("https://Agent.Example:8443/c?x=1", Some("Agent.Example")),
+    fn ci1_the_url_of_a_metadata_document_is_https_with_a_path_and_one_spelling() {
+        for (id, expected) in [
+            ("https://claude.ai/oauth/claude-code-client-metadata", Some("claude.ai")),
+            ("https://chatgpt.com/oauth/codex/client.json", Some("chatgpt.com")),
+            ("https://github.com/copilot/cli/client-metadata.json", Some("github.com")),
+            ("https://app.example.com:8443/client", Some("app.example.com")),
             ("https://xn--exmple-cua.com/c", Some("xn--exmple-cua.com")),
-            ("https://[2001:db8::7]:8443/c", Some("[2001:db8::7]")),
-            ("https://[::1]/c", Some("[::1]")),
-            ("https://agent.example", None),
-            ("https://agent.example?/c", None),
-            ("https://agent.example#/c", None),
-            ("https://agent.example/c#x", None),
-            ("https://good.example@evil.example/c", None),
+            ("https://192.0.2.1/c", Some("192.0.2.1")),
+            ("https://app.example.com//c/", Some("app.example.com")),
+            ("https://app.example.com/...", Some("app.example.com")),
+            ("https://app.example.com", None),
+            ("https://app.example.com/", None),
+            ("https://app.example.com?/c", None),
+            ("https://app.example.com/c?x=1", None),
+            ("https://app.example.com/c?", None),
+            ("https://app.example.com/c#x", None),
+            ("https://app.example.com#/c", None),
+            ("https://app.example.com/.", None),
+            ("https://app.example.com/a/../c", None),
+            ("https://app.example.com/a/%2e%2E/c", None),
+            ("https://app.example.com/a/.%2e", None),
+            ("https://app.example.com/%2e/c", None),
+            ("https://ada@app.example.com/c", None),
             ("https://good.example:x@evil.example/c", None),
             ("https://good.example\\@evil.example/c", None),
-            ("https://good.example%2fevil.example/c", None),
-            ("https://agent.example:/c", None),
-            ("https://agent.example:99999/c", None),
-            ("https://agent.example:+44/c", None),
-            ("https://agent..example/c", None),
-            ("https://.agent.example/c", None),
-            ("https://[agent.example]/c", None),
+            ("https://App.example.com/c", None),
+            ("https://app..example.com/c", None),
+            ("https://.example.com/c", None),
+            ("https://app.example.com./c", None),
+            ("https://app.example.com:/c", None),
+            ("https://app.example.com:0/c", None),
+            ("https://app.example.com:99999/c", None),
+            ("https://127.1/c", None),
+            ("https://2130706433/c", None),
+            ("https://[::1]/c", None),
             ("https:///c", None),
-            ("HTTPS://agent.example/c", None),
-            ("http://agent.example/c", None),
+            ("HTTPS://app.example.com/c", None),
+            ("http://app.example.com/c", None),
+            ("http://127.0.0.1/c", None),
             ("agent-7", None),
         ] {
-            assert_eq!(ClientId::new(id).unwrap().metadata_host(), host, "{id}");
+            assert_eq!(host(id).as_deref(), expected, "{id}");
+        }
+        assert_eq!(host(&format!("https://app.example.com/{}", "a".repeat(500))), None);
+    }
+
+    proptest! {
+        /// What an HTTP client reads of the URL is what the human and the trust policy see.
+        #[test]
+        fn ci1_the_host_is_the_one_that_is_asked(id in "https://[a-z0-9.:@/%2eE\\\\?#\\[\\]-]{1,40}") {
+            if let Some(host) = host(&id) {
+                let uri: http::Uri = id.parse().unwrap();
+                prop_assert_eq!(uri.host(), Some(&*host));
+                prop_assert!(uri.path().len() > 1 && uri.query().is_none());
+                prop_assert!(!uri.authority().unwrap().as_str().contains('@'));
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | [`authorization`] | an agent's request for access and its state machine |
 //! | [`redirect_uri`] | where a browser takes an OAuth client's authorization code |
 //! | [`session`] | the result of a redeemed authorization request |
+//! | [`client`] | an OAuth client that registered itself |
 //!
 //! ```
 //! use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};
@@ -25,8 +26,9 @@
 
 pub mod authorization;
 pub mod callback;
-pub(crate) mod chain;
+pub mod client;
 pub mod clock;
+pub(crate) mod error_chain;
 pub mod id;
 pub mod pkce;
 pub mod random;

@@ -37,7 +37,7 @@ impl Random for OsRandom {
 #[non_exhaustive]
 pub struct RandomError;
 
-crate::types::chain::debug_as_text!(RandomError);
+crate::types::error_chain::debug_as_text!(RandomError);
 
 pub(crate) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

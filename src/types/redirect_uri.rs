@@ -188,7 +188,7 @@ pub enum RedirectUriError {
     Reserved,
 }
 
-crate::types::chain::debug_as_text!(RedirectUriError);
+crate::types::error_chain::debug_as_text!(RedirectUriError);
 
 /// A loopback URI without its port.
 #[derive(Eq, PartialEq)]

@@ -57,7 +57,7 @@ impl fmt::Display for Scope {
 #[non_exhaustive]
 pub struct ScopeError;
 
-crate::types::chain::debug_as_text!(ScopeError);
+crate::types::error_chain::debug_as_text!(ScopeError);
 
 /// A set of scopes, in the order of their names. Cheap to clone.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]

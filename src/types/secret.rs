@@ -248,7 +248,7 @@ impl Random for Derived {
 #[non_exhaustive]
 pub struct PrefixError;
 
-crate::types::chain::debug_as_text!(PrefixError);
+crate::types::error_chain::debug_as_text!(PrefixError);
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LENGTH] {
     let mut rest = crc32fast::hash(bytes);

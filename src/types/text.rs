@@ -130,7 +130,7 @@ pub enum TextError {
     StackedMarks,
 }
 
-crate::types::chain::debug_as_text!(TextError);
+crate::types::error_chain::debug_as_text!(TextError);
 
 fn check(text: &str) -> Result<(), TextError> {
     if text.len() > MAX_BYTES || text.graphemes(true).count() > MAX_CHARACTERS {

@@ -6,10 +6,21 @@ use std::{
     time::Duration,
 };
 
+use axum::{Router, http::request::Parts, response::Redirect, routing::get};
 use fantoccini::Locator;
 use serde_json::{Value, json};
+use tower_agent_auth::{
+    AgentAuth, Config,
+    accounts::{Accounts, AccountsError, SignedIn, cookie},
+    store::MemoryStore,
+    types::{
+        authorization::Account,
+        clock::{Clock as _, SystemClock, Timestamp},
+        id::AccountId,
+    },
+};
 
-use super::harness::{AgentProcess, Answer, Browser, Demo, Folder, Http};
+use super::harness::{AgentAt, AgentProcess, Answer, Browser, Demo, Folder, Http};
 
 /// The command line of an agent that logs in by that mode, with a credential of its own.
 fn arguments(demo: &Demo, folder: &Folder, mode: &str) -> Vec<String> {
@@ -340,5 +351,74 @@ async fn a_page_reaches_no_other_port_than_the_callback() {
     assert!(request.starts_with("GET /cb?x=y&request_id=reg_"), "{request}");
     assert!(request.contains("&state=a%20b%26c&iss=http%3A%2F%2Flocalhost"), "{request}");
     assert!(!request.to_ascii_lowercase().contains("referer:"), "{request}");
+    human.close().await;
+}
+
+/// A host whose own path redirects to a sign-in at another origin. The cookie `user=NAME` signs NAME in, and `old=1` says
+/// that this was long ago.
+struct SignInElsewhere;
+
+impl Accounts for SignInElsewhere {
+    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+        let Some(name) = cookie(&request.headers, "user") else { return Ok(None) };
+        let account = Account::new(AccountId::new(name).map_err(AccountsError::new)?, name);
+        let is_old = cookie(&request.headers, "old").is_some();
+        let since = if is_old { Timestamp::from_millis(0) } else { SystemClock::new().now() };
+        Ok(Some(SignedIn::new(account, name).since(since)))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        format!("/sign-in?next={return_to}")
+    }
+
+    fn switch_account_url(&self, return_to: &str) -> Option<String> {
+        Some(self.login_url(return_to))
+    }
+
+    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+        Ok(true)
+    }
+}
+
+/// Where browsers apply `form-action` to redirects after a form, the policy of our page can't know that other origin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_a9_a_sign_in_at_another_origin_is_reached_from_each_form() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("http://localhost:{port}");
+    let config = Config::builder()
+        .resource(&url)
+        .name("Example")
+        .scope("projects:read", "See your projects", |scope| scope.by_default())
+        .lifetimes(|lifetimes| lifetimes.sign_in = Some(Duration::from_secs(600)))
+        .no_limits();
+    let auth = AgentAuth::builder(config.build().unwrap()).sessions(MemoryStore::new()).accounts(SignInElsewhere);
+    let auth = auth.build().unwrap();
+    let elsewhere = format!("http://127.0.0.1:{port}/elsewhere");
+    let app = Router::new()
+        .route("/sign-in", get(async move || Redirect::to(&elsewhere)))
+        .route("/elsewhere", get(async || "This is the sign-in of another origin."))
+        .layer(auth.endpoints());
+    tokio::spawn(async { axum::serve(listener, app).await });
+
+    let human = Browser::open().await;
+    // Another account, a sign-in that has become too old, and one that has ended.
+    for (button, cookie) in [("switch", ""), ("approve", "old=1; path=/"), ("approve", "user=; max-age=0; path=/")] {
+        let agent = AgentAt::new(&url);
+        let pending = tokio::task::spawn_blocking(move || agent.register(&["projects:read"], "Agent")).await.unwrap();
+        human.goto(&format!("{url}/elsewhere")).await;
+        human.client.delete_all_cookies().await.unwrap();
+        human.run("document.cookie = 'user=ada; path=/'").await;
+        human.goto(&pending.claim_url).await;
+        human.reads("asks for access").await;
+        if !cookie.is_empty() {
+            human.run(&format!("document.cookie = '{cookie}'")).await;
+        }
+        human.wakes_up().await;
+        human.click(&format!("button[value={button}]")).await;
+        human.reads("This is the sign-in of another origin").await;
+        assert_eq!(human.client.current_url().await.unwrap().host_str(), Some("127.0.0.1"));
+    }
+    human.assert_quiet_console();
     human.close().await;
 }

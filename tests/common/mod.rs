@@ -23,9 +23,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_agent_auth::{
-    AgentAuth, Config, ConfigBuilder,
+    AgentAuth, AgentAuthBuilder, Config, ConfigBuilder,
     accounts::{Accounts, AccountsError, SignedIn, cookie},
     audit::{AuditSink, Event},
+    client_metadata::Fetch,
     guard::{AgentSession, Owner},
     store::{
         AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, MemoryStore, PendingCaps,
@@ -87,12 +88,18 @@ impl Service {
 
     /// A node with a clock of its own.
     pub fn at(config: ConfigBuilder, store: TestStore, clock: ManualClock) -> Self {
-        Self::made_of(config, store, clock.clone(), clock)
+        Self::made_of(config, store, clock.clone(), clock, |builder| builder)
+    }
+
+    /// A service that fetches the metadata documents of clients.
+    pub fn fetching(config: ConfigBuilder, fetcher: impl Fetch) -> Self {
+        let (store, clock) = (TestStore::default(), ManualClock::at(START));
+        Self::made_of(config, store, clock.clone(), clock, |builder| builder.client_metadata(fetcher))
     }
 
     /// A service by any clock. `clock` of the result is not that one, and stands still.
     pub fn by(config: ConfigBuilder, store: TestStore, clock: impl Clock) -> Self {
-        Self::made_of(config, store, ManualClock::at(START), clock)
+        Self::made_of(config, store, ManualClock::at(START), clock, |builder| builder)
     }
 
     /// Another one over the same store, with the same clock.
@@ -100,16 +107,21 @@ impl Service {
         Self::at(config, self.store.clone(), self.clock.clone())
     }
 
-    fn made_of(config: ConfigBuilder, store: TestStore, clock: ManualClock, shown: impl Clock) -> Self {
+    fn made_of(
+        config: ConfigBuilder,
+        store: TestStore,
+        clock: ManualClock,
+        shown: impl Clock,
+        with: impl FnOnce(AgentAuthBuilder) -> AgentAuthBuilder,
+    ) -> Self {
         let accounts = TestAccounts::default();
         let audit = Audit::default();
-        let auth = AgentAuth::builder(config.build().unwrap())
+        let builder = AgentAuth::builder(config.build().unwrap())
             .sessions(store.clone())
             .accounts(accounts.clone())
             .clock(shown)
-            .audit(audit.clone())
-            .build()
-            .unwrap();
+            .audit(audit.clone());
+        let auth = with(builder).build().unwrap();
         let handled = Arc::new(AtomicUsize::new(0));
         let app = app(&auth, &handled);
         Self { auth, app, clock, store, accounts, audit, handled }
@@ -271,6 +283,14 @@ impl Answer {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert_eq!(values.len(), 1, "{name} in {:?}", self.headers);
         values[0].to_str().unwrap()
+    }
+
+    /// Where a page sends the browser on to by itself.
+    pub fn goes_on_to(&self) -> &str {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        let url = self.header("refresh").strip_prefix("0;url=").unwrap();
+        assert!(self.text.contains("<a "), "a link for whoever is not sent on: {}", self.text);
+        url
     }
 
     pub fn error(&self) -> &str {
@@ -515,7 +535,7 @@ steps! {
         false sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
         false list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
         true revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
-        true record_uses(uses: &[(SessionId, Use)]) -> ();
+        true record_uses(uses: &[(SessionId, Use)], at: Timestamp) -> ();
     }
     RefreshTokenStore {
         false find_refresh(refresh: &Digest<Refresh>) -> Option<RefreshTokenState>;

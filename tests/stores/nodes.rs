@@ -43,7 +43,7 @@ impl Everything {
         assert!(apply(store, &revoked, Transition::Revoke).await);
         let live = session(store, "alice").await;
         let last = Use::new(after(7), Some("192.0.2.9".parse().unwrap()));
-        store.record_uses(&[(live.session.session.id.clone(), last)]).await.unwrap();
+        store.record_uses(&[(live.session.session.id.clone(), last)], last.at).await.unwrap();
         let ended = session(store, "alice").await;
         let target = RevokeTarget::Access(ended.session.session.access);
         store.revoke(&target, RevokedBy::Human, after(8)).await.unwrap();

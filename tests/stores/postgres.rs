@@ -1,18 +1,24 @@
 //! What the PostgreSQL store promises beyond the contract.
 
-use std::{error::Error, time::Duration};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions, query_scalar, raw_sql};
 use tower_agent_auth::{
     store::{
-        AuthorizationKey, AuthorizationStore, PendingCaps, PostgresOptions, PostgresStore, RefreshTokenStore,
-        RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+        AuthorizationKey, AuthorizationStore, Cutoff, HousekeepingStore, PendingCaps, PostgresOptions, PostgresStore,
+        RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
         conformance::fixtures::{
             account, after, apply, approved, authorization, deny, digest, find, is_live, listed, opened, session,
             session_of, with_lookup,
         },
     },
-    types::session::RevokedBy,
+    types::{
+        authorization::{State, Transition},
+        session::RevokedBy,
+    },
 };
 
 use crate::{
@@ -181,8 +187,7 @@ async fn r92_a_row_that_somebody_locks_holds_up_only_who_needs_it() {
     let mut beside = schema.beside().await;
     let lock = format!("BEGIN; SELECT * FROM authorization_requests WHERE id = '{}' FOR UPDATE", approved.id);
     sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut beside).await.unwrap();
-    let revoking =
-        store.transition(&approved.id, &tower_agent_auth::types::authorization::Transition::Revoke, after(2));
+    let revoking = store.transition(&approved.id, &Transition::Revoke, after(2));
     assert!(tokio::time::timeout(Duration::from_millis(300), revoking).await.is_err());
     assert!(is_live(&store, &other).await);
     let before = find(&store, &approved).await;
@@ -343,6 +348,74 @@ async fn d1_a_silent_transaction_does_not_hold_its_locks_for_long() {
     assert!(redeemed.expect("long before TCP gives the connection up").unwrap());
     redeeming.abort();
     assert!(is_live(&here, &new).await && !is_live(&here, &lost).await);
+}
+
+/// A foreign transaction locks the tables. Half of the calls are dropped, as by a deadline, and half are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn d1_what_waits_for_a_foreign_lock_ends_on_the_server_too() {
+    let schema = Schema::new();
+    let url = with_parameter(&postgres_url(), &format!("application_name={}", schema.0));
+    let store = PostgresOptions::new().schema(&schema.0).connect(&url).await.unwrap();
+    let pool = PgPoolOptions::new().connect(&url).await.unwrap();
+    let in_a_pool = PostgresOptions::new().schema(&schema.0).over(pool).await.unwrap();
+    let (new, waiting) = (session(&store, "alice").await, approved(&store, "alice").await);
+    let mut beside = schema.beside().await;
+    let lock = "BEGIN; LOCK TABLE authorization_requests, sessions, refresh_tokens IN ACCESS EXCLUSIVE MODE";
+    raw_sql(lock).execute(&mut beside).await.unwrap();
+
+    let begun = Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    for is_dropped in [true, false] {
+        for store in [&store, &in_a_pool] {
+            for call in 0..5 {
+                let (store, new, waiting) = (store.clone(), new.clone(), waiting.clone());
+                let target = RevokeTarget::Access(new.session.session.access);
+                let answer = async move {
+                    match call {
+                        0 => store.redeem(&session_of(&waiting, "alice"), after(2)).await.map(drop),
+                        1 => store.transition(&waiting.id, &Transition::Revoke, after(2)).await.map(drop),
+                        2 => store.revoke(&target, RevokedBy::Human, after(2)).await.map(drop),
+                        3 => {
+                            let new = with_lookup(&authorization());
+                            store.create_authorization(&new, PendingCaps::NONE).await.map(drop)
+                        }
+                        _ => store.forget(&Cutoff::at(after(2)), 10).await.map(drop),
+                    }
+                };
+                let patience = if is_dropped { Duration::from_millis(700) } else { Duration::from_secs(30) };
+                calls.spawn(async move { (is_dropped, tokio::time::timeout(patience, answer).await) });
+            }
+        }
+        let (store, access) = (store.clone(), new.session.session.access);
+        calls.spawn(async move {
+            let answer = async move { store.find_session(&access).await.map(drop) };
+            let patience = if is_dropped { Duration::from_millis(700) } else { Duration::from_secs(30) };
+            (is_dropped, tokio::time::timeout(patience, answer).await)
+        });
+    }
+    for (is_dropped, answer) in calls.join_all().await {
+        match answer {
+            Err(_) => assert!(is_dropped, "it ends without its caller"),
+            Ok(answer) => assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Unavailable),
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+
+    // The statements of dropped calls end as late as those of the others.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1";
+    let mut observer = schema.beside().await;
+    let waiting_backends = query_scalar::<_, i64>(waits).bind(&schema.0).fetch_one(&mut observer).await.unwrap();
+    assert_eq!(waiting_backends, 0);
+
+    raw_sql("ROLLBACK").execute(&mut beside).await.unwrap();
+    let released = Instant::now();
+    for store in [&store, &in_a_pool] {
+        assert!(is_live(store, &new).await, "nothing of the calls that failed was done");
+        session(store, "bob").await;
+    }
+    assert_eq!(find(&store, &waiting).await.state_at(after(2)), State::Approved);
+    assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
 }
 
 /// Ceremony calls in flight, all of them waiting, on the store's own pool and on the service's.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
@@ -25,6 +25,7 @@ use crate::places::{Place, Prefix, Schema, postgres_url, redis_url};
 enum Fate {
     Pass,
     Silence,
+    Cut,
     Close,
 }
 
@@ -52,6 +53,11 @@ impl Proxy {
     /// Leaves all connections open, and passes nothing on.
     pub(crate) fn silence(&self) {
         self.fate.send_replace(Fate::Silence);
+    }
+
+    /// Closes each connection on which two calls wait, when the first has its response.
+    pub(crate) fn cut_before_the_second_response(&self) {
+        self.fate.send_replace(Fate::Cut);
     }
 
     /// Closes all connections, and waits until they are.
@@ -85,11 +91,24 @@ async fn accept(listener: TcpListener, upstream: Arc<AtomicU16>, fate: watch::Se
             tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => {}
                 _ = fate.changed() => {
+                    if matches!(*fate.borrow(), Fate::Cut) {
+                        return cut(&mut client, &mut server).await;
+                    }
                     while matches!(*fate.borrow_and_update(), Fate::Silence) && fate.changed().await.is_ok() {}
                 }
             }
         });
     }
+}
+
+/// Passes on the first request, and its response once there is a second request.
+async fn cut(client: &mut TcpStream, server: &mut TcpStream) {
+    let mut bytes = [0; 65_536];
+    let Ok(length @ 1..) = client.read(&mut bytes).await else { return };
+    server.write_all(&bytes[..length]).await.ok();
+    let Ok(1..) = client.read(&mut bytes).await else { return };
+    let Ok(length @ 1..) = server.read(&mut bytes).await else { return };
+    client.write_all(&bytes[..length]).await.ok();
 }
 
 const HOST: &str = "127.0.0.1:";

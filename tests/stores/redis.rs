@@ -20,7 +20,7 @@ use tower_agent_auth::{
     },
     types::{
         authorization::{State, Transition},
-        session::RevokedBy,
+        session::{NewSession, RevokedBy},
     },
 };
 
@@ -152,6 +152,37 @@ async fn r96_a_change_that_too_few_replicas_have_is_not_acknowledged() {
     assert!(cause(&error).contains("only 0 replicas"), "{}", cause(&error));
 }
 
+/// The connection is lost between the response to a write and the response to its `WAIT`. Another call notices that first,
+/// so that there is a new connection. It leads to another server, whose replicas don't have the write.
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn r96_a_change_is_not_acknowledged_by_the_replicas_of_another_connection() {
+    let (primary, replica) = (Server::start(), Server::start());
+    replica.follow(&primary);
+    let (other, its_replica) = (Server::start(), Server::start());
+    its_replica.follow(&other);
+    let proxy = Proxy::to(primary.port).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port());
+    let store = RedisOptions::new().replicas(1).connect(&url).await.unwrap();
+    let (first, second) = (session(&store, "alice").await, session(&store, "alice").await);
+    let revoke = async |new: &NewSession| {
+        store.revoke(&RevokeTarget::Access(new.session.session.access), RevokedBy::Human, after(3)).await
+    };
+    revoke(&first).await.expect("a replica that responds");
+
+    replica.signal("STOP");
+    proxy.redirect(other.port);
+    proxy.cut_before_the_second_response();
+    let (mut writing, mut reading) =
+        (Box::pin(revoke(&second)), Box::pin(store.find_record(&first.session.session.id)));
+    let sent = tokio::time::timeout(Duration::from_millis(50), writing.as_mut()).await;
+    assert!(sent.is_err(), "its response waits for a second call");
+    let (read, written) = tokio::join!(biased; reading.as_mut(), writing.as_mut());
+    replica.signal("CONT");
+    assert!(read.unwrap().is_none(), "a read is tried once more, and the other server has nothing");
+    assert_eq!(written.unwrap_err().kind(), StoreErrorKind::Unavailable);
+}
+
 #[tokio::test]
 #[ignore = "needs Redis: `cargo xtask servers` starts one"]
 async fn r91_a_value_that_makes_no_sense_is_an_error_and_not_absent() {
@@ -258,6 +289,11 @@ impl Server {
             assert!(began.elapsed() < Duration::from_secs(30), "the replica does not follow");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
+        assert!(sent.unwrap().success());
     }
 
     fn lead(&self) {
@@ -423,6 +459,47 @@ async fn d7_without_the_right_to_info_or_config_the_store_opens_and_warns() {
         assert!(unchecked(&open().await).iter().all(|warning| !warnings.contains(warning)), "the remedy is right");
         drop_user(&name);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: `cargo xtask servers` starts one"]
+async fn d2_without_the_rights_that_show_a_replica_the_store_is_refused_with_the_remedy() {
+    let prefix = Prefix::new();
+    drop(prefix.open().await);
+    let name = format!("{}_user", prefix.0);
+    let keys = format!("~{}", prefix.key("*"));
+    let except = format!("~{}", prefix.key("[^n]*"));
+    for rules in [
+        &[keys.as_str(), "&*", "+@all", "-del"][..],
+        &[keys.as_str(), "&*", "+@all", "-setrange"],
+        &[keys.as_str(), "&*", "+@all", "-@write"],
+        &[except.as_str(), "&*", "+@all"],
+        &[except.as_str(), "&*", "+@all", "-@write"],
+        &["~*", "&*", "+@all", "-@scripting"],
+    ] {
+        let url = user(&name, rules);
+        let mut remedies = 0;
+        while let Err(error) = RedisOptions::new().prefix(&prefix.0).connect(&url).await {
+            assert_eq!(error.kind(), StoreErrorKind::Other, "{rules:?}: {error:?}");
+            remedies += 1;
+            assert!(remedies <= 2, "the remedy is right for {rules:?}: {error:?}");
+            let text = cause(&error);
+            let (_, command) = text.rsplit_once("run ").unwrap();
+            let mut words = command.split(' ');
+            cmd(words.next().unwrap()).arg(words.collect::<Vec<_>>()).exec(&mut Prefix::beside()).unwrap();
+        }
+        assert!(remedies > 0, "{rules:?}");
+    }
+
+    // If the right is lost later, nothing is read any more.
+    let url = user(&name, &[&keys, "&*", "+@all"]);
+    let store = RedisOptions::new().prefix(&prefix.0).connect(&url).await.unwrap();
+    let new = session(&store, "alice").await;
+    cmd("ACL").arg(&["SETUSER", &name, "-del"]).exec(&mut Prefix::beside()).unwrap();
+    assert_eq!(store.find_session(&new.session.session.access).await.unwrap_err().kind(), StoreErrorKind::Other);
+    cmd("ACL").arg(&["SETUSER", &name, "+del"]).exec(&mut Prefix::beside()).unwrap();
+    assert!(is_live(&store, &new).await);
+    drop_user(&name);
 }
 
 #[tokio::test]

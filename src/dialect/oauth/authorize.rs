@@ -1,9 +1,12 @@
+use std::net::IpAddr;
+
 use super::{
-    clients::{self, KnownClient},
+    clients::{self, KnownClient, NotFound},
     parameters::{InvalidTarget, Parameters, Repeated},
 };
 use crate::{
     ceremony::{self, CeremonyError, CodeGrant},
+    client_metadata::Failure,
     config::Resource,
     endpoints::{Arrival, Context, Turned},
     types::{pkce::CodeChallenge, redirect_uri::RedirectUri, scope::Scope},
@@ -18,9 +21,9 @@ pub(super) const IGNORED: [&str; 2] = ["offline_access", "openid"];
 ///
 /// Until the client and its redirect URI are proven, an error is shown to the human. From then on it is taken to the
 /// client. [`Proven`] is the difference.
-pub(super) async fn read(context: &Context, query: &str) -> Result<Arrival, Turned> {
+pub(super) async fn read(context: &Context, query: &str, browser: Option<IpAddr>) -> Result<Arrival, Turned> {
     let parameters = Parameters::read(query.as_bytes());
-    let proven = Proven::of(context, query, &parameters)?;
+    let proven = Proven::of(context, query, &parameters, browser).await?;
     proven.read(context, &parameters).map_err(|error| proven.turn(context, &error))
 }
 
@@ -60,7 +63,12 @@ impl From<InvalidTarget> for Answer {
 }
 
 impl Proven {
-    fn of(context: &Context, query: &str, parameters: &Parameters<'_>) -> Result<Self, Turned> {
+    async fn of(
+        context: &Context,
+        query: &str,
+        parameters: &Parameters<'_>,
+        browser: Option<IpAddr>,
+    ) -> Result<Self, Turned> {
         let shown = |text: &str| Turned::Page(text.to_owned());
         let repeated = |repeated: Repeated| Turned::Page(format!("the link has {}", repeated.text()));
         if query.len() > LONGEST {
@@ -68,8 +76,13 @@ impl Proven {
         }
         let id = parameters.one("client_id").map_err(repeated)?;
         let id = id.ok_or_else(|| shown("the link does not say which app asks: `client_id` is missing"))?;
-        let client = clients::find(&context.config, id).ok_or_else(|| {
-            shown("the service does not know the app that asks (`client_id`); it has to register again")
+        let client = clients::find(context, id, browser).await.map_err(|not_found| match not_found {
+            NotFound::Unknown => {
+                shown("the service does not know the app that asks (`client_id`); it has to register again")
+            }
+            NotFound::Ceremony(error) => Turned::Failed(error),
+            NotFound::Document(Failure::TooMany) => Turned::Later("too many apps are being looked up".into()),
+            NotFound::Document(failure) => Turned::Page(format!("the app can't be identified: {failure}")),
         })?;
         let uri = parameters.one("redirect_uri").map_err(repeated)?;
         let uri = uri.ok_or_else(|| shown("the link does not say where the app waits: `redirect_uri` is missing"))?;

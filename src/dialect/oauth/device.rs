@@ -2,7 +2,12 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::{DEVICE, authorize, parameters::Parameters, token};
+use super::{
+    DEVICE, authorize,
+    clients::{self, NotFound},
+    parameters::Parameters,
+    token,
+};
 use crate::{
     ceremony,
     dialect::fields::Refused,
@@ -17,7 +22,13 @@ pub(super) const USER_CODE: &str = "user_code";
 pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     token::check_form(request)?;
     let parameters = Parameters::read(request.body());
-    let client = token::client(context, request, &parameters)?;
+    let id = token::client(context, request, &parameters).await?;
+    let client = clients::find(context, id.as_str(), context.client_address(request)).await;
+    let client = client.map_err(|not_found| match not_found {
+        NotFound::Unknown => token::invalid_client("the client is unknown; register again"),
+        NotFound::Document(failure) => token::invalid_client(&format!("the client can't be identified: {failure}")),
+        NotFound::Ceremony(error) => error.into(),
+    })?;
     let resource = parameters.resource(&context.config)?.unwrap_or_else(|| context.config.default_resource());
     let scope = parameters.one("scope").map_err(token::repeated)?;
     let scopes = authorize::scopes(context, resource, scope)

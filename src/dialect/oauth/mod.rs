@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -71,8 +71,8 @@ impl Dialect for OAuthDialect {
         Some(AUTHORIZE)
     }
 
-    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
-        Box::pin(authorize::read(context, query))
+    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str, browser: Option<IpAddr>) -> Arriving<'a> {
+        Box::pin(authorize::read(context, query, browser))
     }
 
     fn code_entry(&self, config: &Config) -> Option<CodeEntry> {
@@ -108,7 +108,8 @@ impl Dialect for OAuthDialect {
         }
     }
 
-    fn describe(&self, config: &Config, metadata: &mut Metadata) {
+    fn describe(&self, context: &Context, metadata: &mut Metadata) {
+        let config = &context.config;
         let top = &mut metadata.top;
         top.insert("authorization_endpoint".into(), json!(config.url(AUTHORIZE)));
         top.insert("token_endpoint".into(), json!(config.url(TOKEN)));
@@ -131,6 +132,9 @@ impl Dialect for OAuthDialect {
         top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
         top.insert("code_challenge_methods_supported".into(), json!(["S256"]));
         top.insert("authorization_response_iss_parameter_supported".into(), json!(true));
+        if context.client_metadata.is_some() {
+            top.insert("client_id_metadata_document_supported".into(), json!(true));
+        }
     }
 
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {
@@ -140,6 +144,7 @@ impl Dialect for OAuthDialect {
             context! {
                 authorize => config.url(AUTHORIZE),
                 token => config.url(TOKEN),
+                documents => context.client_metadata.is_some(),
                 register => config.oauth().registration.then(|| config.url(REGISTER)),
                 metadata => format!("{}{}", config.origin(), config.authorization_server_path()),
             },
@@ -193,7 +198,7 @@ impl Endpoint for Call {
         Box::pin(async move {
             let answered: Result<Reply, Refused> = match verb {
                 Verb::Token => token::answer(&context, &request).await,
-                Verb::Register => register::answer(&context, &request),
+                Verb::Register => register::answer(&context, &request).await,
                 Verb::Device => device::answer(&context, &request).await,
                 Verb::Introspect => introspect::answer(&context, &request).await,
                 Verb::Revoke => revoke::answer(&context, &request).await,

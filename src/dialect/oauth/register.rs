@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::{clients::dynamic_id, grant_types, token::DEVICE_CODE};
+use super::{clients, grant_types, token::DEVICE_CODE};
 use crate::{
     dialect::fields::{Fields, Refused},
     endpoints::Context,
@@ -15,12 +15,12 @@ const MOST: usize = 20;
 
 /// Registers a client (RFC 7591 section 3). Every client gets the same: no secret, and the code and refresh grants,
 /// whatever it asks for (section 2). Unknown members are ignored.
-pub(super) fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body()).map_err(metadata)?;
     let redirect_uris = redirect_uris(context, &fields)?;
     let name = name(&fields, &redirect_uris)?;
-    let id = dynamic_id(&name, &redirect_uris)
-        .ok_or_else(|| invalid("`client_name` and `redirect_uris` are too long together; shorten them"))?;
+    let id = clients::register(context, &name, &redirect_uris).await?;
+    let id = id.ok_or_else(|| invalid("`client_name` and `redirect_uris` are too long together; shorten them"))?;
     let mut body = json!({
         "client_id": id.as_str(),
         "client_id_issued_at": context.ceremony.now().as_millis() / 1_000,

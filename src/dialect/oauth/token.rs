@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::{
-    clients::{self, KnownClient},
+    clients,
     parameters::{InvalidTarget, Parameters, Repeated},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     },
     endpoints::Context,
     http::{Reply, error_reply, jitter, json_reply, retry_after, unavailable},
+    types::id::ClientId,
 };
 
 pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
@@ -42,19 +43,22 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         }
         None => return Err(invalid("`grant_type` is required")),
     };
+    if let Some(client) = &issued.record.client.id {
+        clients::note_use(context, client).await;
+    }
     Ok(tokens(context, &issued))
 }
 
 /// Redeems an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
 async fn code(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
-    let client = client(context, request, parameters)?;
+    let client = client(context, request, parameters).await?;
     let resource = parameters.resource(&context.config)?.map(Resource::id);
     let code = required(parameters, "code")?;
     let verifier = required(parameters, "code_verifier")?;
     if verifier.len() < 43 {
         return Err(invalid("`code_verifier` must have 43 to 128 characters"));
     }
-    let mut presented = CodeRedemption::new(code, &client.id, verifier);
+    let mut presented = CodeRedemption::new(code, &client, verifier);
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
     presented.resource = resource;
     Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
@@ -62,15 +66,15 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
 
 /// Polls with a device code, and redeems it (RFC 8628 section 3.4).
 async fn device(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
-    let client = client(context, request, parameters)?;
+    let client = client(context, request, parameters).await?;
     let resource = parameters.resource(&context.config)?.map(Resource::id);
     let (device_code, redeemer) = (required(parameters, "device_code")?, context.redeemer(request));
-    Ok(context.ceremony.redeem_device(device_code, &client.id, resource, &redeemer).await?)
+    Ok(context.ceremony.redeem_device(device_code, &client, resource, &redeemer).await?)
 }
 
 /// Refreshes a session (RFC 6749 section 6).
 async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
-    let client = client(context, request, parameters)?;
+    let client = client(context, request, parameters).await?;
     let resource = parameters.resource(&context.config)?.map(Resource::id);
     let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
     let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
@@ -78,7 +82,7 @@ async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Param
         token: required(parameters, "refresh_token")?,
         scopes: scopes.map(str::to_owned).collect(),
         resource,
-        client: Some(&client.id),
+        client: Some(&client),
     };
     Ok(context.ceremony.refresh(&asked).await?)
 }
@@ -112,11 +116,11 @@ pub(super) fn check_form(request: &Request<Bytes>) -> Result<(), Refused> {
 }
 
 /// The client that a request names: by `client_id`, or as the user of Basic credentials without a password.
-pub(super) fn optional_client(
+pub(super) async fn optional_client(
     context: &Context,
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
-) -> Result<Option<KnownClient>, Refused> {
+) -> Result<Option<ClientId>, Refused> {
     let named = parameters.one("client_id").map_err(repeated)?;
     if parameters.one("client_secret").map_err(repeated)?.is_some() {
         return Err(invalid_client("clients have no secret here; leave `client_secret` out"));
@@ -130,18 +134,18 @@ pub(super) fn optional_client(
         return Err(invalid("`client_id` must be the user name in `Authorization`, or be left out"));
     }
     let Some(id) = named.or(basic.as_deref()) else { return Ok(None) };
-    match clients::find(&context.config, id) {
-        Some(client) => Ok(Some(client)),
+    match clients::known_id(context, id).await? {
+        Some(id) => Ok(Some(id)),
         None => Err(invalid_client("the client is unknown; register again")),
     }
 }
 
-pub(super) fn client(
+pub(super) async fn client(
     context: &Context,
     request: &Request<Bytes>,
     parameters: &Parameters<'_>,
-) -> Result<KnownClient, Refused> {
-    let client = optional_client(context, request, parameters)?;
+) -> Result<ClientId, Refused> {
+    let client = optional_client(context, request, parameters).await?;
     client.ok_or_else(|| invalid_client("`client_id` is required"))
 }
 
@@ -203,7 +207,7 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
     let code = match error {
         CeremonyError::UnknownScope { .. } | CeremonyError::NoScope { .. } => "invalid_scope",
         CeremonyError::InvalidTarget => "invalid_target",
-        CeremonyError::TooManyFromSource | CeremonyError::TooManyPending => {
+        CeremonyError::TooManyFromSource | CeremonyError::TooManyPending | CeremonyError::TooManyClients => {
             let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", &error.to_string());
             retry_after(&mut reply, busy(context));
             return reply;

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    store::{AuthorizationKey, CeremonyStore, Creation, Cutoff, PendingCaps, RevokeTarget, StoreErrorKind},
+    store::{AuthorizationKey, CLOCK_SKEW, CeremonyStore, Creation, Cutoff, PendingCaps, RevokeTarget, StoreErrorKind},
     types::{
         authorization::{
             Account, Approval, AuthorizationRequest, Decision, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest,
@@ -14,7 +14,7 @@ use crate::{
         random::OsRandom,
         scope::ScopeSet,
         secret::{Access, Digest, Refresh},
-        session::{NewSession, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
+        session::{NewSession, Revocation, RevokedBy, Rotation, SessionRecord, Use},
     },
 };
 
@@ -75,7 +75,7 @@ pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyS
         assert_eq!(revoke(&store, target).await, []);
     }
     let last = Use { at: after(1), address: None };
-    store.record_uses(&[(never.session.session.id.clone(), last)]).await.unwrap();
+    store.record_uses(&[(never.session.session.id.clone(), last)], last.at).await.unwrap();
     assert!(!store.forget(&Cutoff::at(after(1)), 9).await.unwrap());
 }
 
@@ -494,7 +494,7 @@ pub async fn r45_a_request_is_redeemed_once(store: impl CeremonyStore) {
     assert_eq!(listed(&store, "alice").await, [first.session]);
 }
 
-async fn revoke(store: &impl CeremonyStore, target: RevokeTarget) -> Vec<SessionId> {
+pub(super) async fn revoke(store: &impl CeremonyStore, target: RevokeTarget) -> Vec<SessionId> {
     let mut ended = store.revoke(&target, RevokedBy::Human, after(5)).await.unwrap();
     ended.sort();
     ended
@@ -660,7 +660,7 @@ pub async fn the_later_use_stands(store: impl CeremonyStore) {
     };
     let record = async |uses: &[(&NewSession, Use)]| {
         let uses: Vec<_> = uses.iter().map(|(new, last)| (new.session.session.id.clone(), *last)).collect();
-        store.record_uses(&uses).await.unwrap();
+        store.record_uses(&uses, after(99)).await.unwrap();
         store.find_record(&one.session.session.id).await.unwrap().unwrap().last_use
     };
 
@@ -681,12 +681,30 @@ pub async fn the_later_use_stands(store: impl CeremonyStore) {
     assert_eq!(listed(&store, "alice").await[0].last_use, Some(used(99, None)));
 }
 
+/// By a clock that is ahead, which has been corrected since.
+pub async fn c1_a_last_use_that_is_dated_ahead_gives_way(store: impl CeremonyStore) {
+    let new = session(&store, "alice").await;
+    let id = new.session.session.id.clone();
+    let skew = i64::try_from(CLOCK_SKEW.as_millis()).unwrap();
+    let record = async |used_at: i64, now: i64| {
+        store.record_uses(&[(id.clone(), Use::new(after(used_at), None))], after(now)).await.unwrap();
+        store.find_record(&id).await.unwrap().unwrap().last_use.unwrap().at
+    };
+    let ahead = 400 * 86_400_000;
+    assert_eq!(record(ahead, ahead).await, after(ahead));
+    assert_eq!(record(20, 25).await, after(20), "the wrong date gives way");
+    assert_eq!(record(10, 25).await, after(20));
+    assert_eq!(record(20 + skew, 20 + skew).await, after(20 + skew), "another node may be ahead");
+    assert_eq!(record(15, 20).await, after(20 + skew), "by as much");
+    assert_eq!(record(15, 19).await, after(15), "and not by more");
+}
+
 pub async fn a_use_that_is_written_down_is_noted_where_its_session_is_found(store: impl CeremonyStore) {
     let (used, unused) = (session(&store, "alice").await, session(&store, "alice").await);
     let found = async |access| store.find_session(&access).await.unwrap().unwrap();
     let access = used.session.session.access;
     found(access).await;
-    store.record_uses(&[(used.session.session.id.clone(), Use::new(after(10), None))]).await.unwrap();
+    store.record_uses(&[(used.session.session.id.clone(), Use::new(after(10), None))], after(10)).await.unwrap();
     assert!(!found(access).await.note_use(after(60_009)), "a use is noted once a minute");
     let second = rotation(used.refresh, 20);
     assert!(store.rotate(&second, after(20)).await.unwrap().is_some());
@@ -701,7 +719,7 @@ pub async fn a_session_and_its_record_agree(store: impl CeremonyStore) {
     assert_eq!((record.session.access, record.last_use), (new.session.session.access, None));
     assert!(record.is_good(&record.session.resource, after(30)));
     let last = Use { at: after(10), address: Some("192.0.2.1".parse().unwrap()) };
-    store.record_uses(&[(new.session.session.id.clone(), last)]).await.unwrap();
+    store.record_uses(&[(new.session.session.id.clone(), last)], last.at).await.unwrap();
     assert_eq!(agreed(&store, &new, new.refresh).await.last_use, Some(last));
     let second = Rotation { scopes: scopes("a"), ..rotation(new.refresh, 20) };
     assert!(store.rotate(&second, after(20)).await.unwrap().is_some());
@@ -878,94 +896,6 @@ pub async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
     assert!(!apply(&store, &new, Transition::FailedAttempt).await);
     assert!(!store.redeem(&session_of(&new, "alice"), after(2)).await.unwrap());
     assert_eq!(find(&store, &new).await.state_at(after(10 * LIFE)), State::Locked);
-}
-
-pub async fn r75_a_refresh_gives_new_secrets_and_ends_the_old_ones(store: impl CeremonyStore) {
-    let first = session(&store, "alice").await;
-    let mut current = first.refresh;
-    let mut secrets = vec![(first.session.session.access, first.refresh)];
-    for step in 1..=3 {
-        let new = Rotation { scopes: scopes(if step == 2 { "a" } else { "a b" }), ..rotation(current, step) };
-        assert!(store.rotate(&new, after(step)).await.unwrap().is_some());
-        let found = store.find_session(&new.access).await.unwrap().unwrap();
-        let session = Session {
-            access: new.access,
-            scopes: new.scopes.clone(),
-            expires_at: new.expires_at,
-            ..Session::clone(&first.session.session)
-        };
-        let expected = SessionRecord {
-            session: Arc::new(session),
-            refresh_expires_at: new.refresh_expires_at,
-            ..first.session.clone()
-        };
-        assert_eq!(found, expected.session);
-        assert_eq!(listed(&store, "alice").await, std::slice::from_ref(&expected));
-        assert_eq!(store.find_record(&expected.session.id).await.unwrap().as_ref(), Some(&expected));
-        secrets.push((new.access, new.refresh));
-        for (age, (access, refresh)) in secrets.iter().rev().enumerate() {
-            assert_eq!(store.find_session(access).await.unwrap().is_some(), age == 0);
-            let known = store.find_refresh(refresh).await.unwrap().unwrap();
-            assert_eq!((known.age, &known.session), (age as u64, &expected));
-            assert_eq!(known.last, Some(Refreshed::new(after(step), new.salt)));
-        }
-        current = new.refresh;
-    }
-    assert!(store.find_refresh(&digest()).await.unwrap().is_none());
-    let unused = session(&store, "alice").await;
-    let known = store.find_refresh(&unused.refresh).await.unwrap().unwrap();
-    assert_eq!((known.age, known.last), (0, None));
-}
-
-pub async fn r75_only_the_current_refresh_token_of_a_live_session_refreshes(store: impl CeremonyStore) {
-    let one = session(&store, "alice").await;
-    assert!(store.rotate(&rotation(digest(), 3), after(3)).await.unwrap().is_none(), "unknown");
-    let end = one.session.refresh_expires_at.as_millis() - after(0).as_millis();
-    assert!(store.rotate(&rotation(one.refresh, 3), after(end)).await.unwrap().is_none(), "expired at this instant");
-    let second = rotation(one.refresh, 3);
-    assert!(store.rotate(&second, after(3)).await.unwrap().is_some());
-    assert!(store.rotate(&rotation(one.refresh, 4), after(4)).await.unwrap().is_none(), "used up");
-    assert!(store.find_session(&second.access).await.unwrap().is_some(), "and nothing changed");
-    revoke(&store, RevokeTarget::Session(one.session.session.id.clone(), account("alice").id)).await;
-    assert!(store.rotate(&rotation(second.refresh, 5), after(5)).await.unwrap().is_none(), "revoked");
-    let known = store.find_refresh(&second.refresh).await.unwrap().unwrap();
-    assert!(known.session.revoked.is_some(), "what has ended is still known");
-}
-
-pub async fn r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing(store: impl CeremonyStore) {
-    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
-    let used = rotation(other.refresh, 3);
-    assert!(store.rotate(&used, after(3)).await.unwrap().is_some());
-    let ended = session(&store, "alice").await;
-    revoke(&store, RevokeTarget::Access(ended.session.session.access)).await;
-    for clash in [
-        Rotation { access: used.access, ..rotation(one.refresh, 4) },
-        Rotation { access: ended.session.session.access, ..rotation(one.refresh, 4) },
-        Rotation { refresh: used.refresh, ..rotation(one.refresh, 4) },
-        Rotation { refresh: other.refresh, ..rotation(one.refresh, 4) },
-        Rotation { refresh: one.refresh, ..rotation(one.refresh, 4) },
-    ] {
-        let error = store.rotate(&clash, after(4)).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Conflict);
-        assert_eq!(
-            store.find_session(&one.session.session.access).await.unwrap().as_deref(),
-            Some(&*one.session.session)
-        );
-        assert!(store.find_session(&used.access).await.unwrap().is_some());
-        assert_eq!(store.find_refresh(&one.refresh).await.unwrap().unwrap().age, 0);
-    }
-}
-
-pub async fn r80_a_used_refresh_token_revokes_what_became_of_it(store: impl CeremonyStore) {
-    let one = session(&store, "alice").await;
-    let second = rotation(one.refresh, 3);
-    assert!(store.rotate(&second, after(3)).await.unwrap().is_some());
-    assert!(
-        revoke(&store, RevokeTarget::Access(one.session.session.access)).await.is_empty(),
-        "a dead access token names nothing"
-    );
-    assert_eq!(revoke(&store, RevokeTarget::Refresh(one.refresh)).await, std::slice::from_ref(&one.session.session.id));
-    assert!(store.find_session(&second.access).await.unwrap().is_none());
 }
 
 pub async fn r99_hostile_text_comes_back_as_it_was(store: impl CeremonyStore) {

@@ -22,7 +22,7 @@ use crate::{
 const MOST_POLLS: usize = 200;
 
 /// Polls `future` at most `polls` times and drops it. If `hastily`, it does not wait for a wake-up before the drop.
-async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
+pub(super) async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = polls;
     poll_fn(|context| {
@@ -40,7 +40,7 @@ async fn dropped_after<F: Future>(future: F, polls: usize, hastily: bool) -> Opt
 }
 
 /// Drops a call at every possible point. `check` returns whether the call had completed.
-async fn at_every_point(check: impl AsyncFn(usize, bool) -> bool) {
+pub(super) async fn at_every_point(check: impl AsyncFn(usize, bool) -> bool) {
     for hastily in [false, true] {
         let mut ended = false;
         for polls in 0..MOST_POLLS {

@@ -48,13 +48,14 @@ use std::{
 
 use crate::{
     store::{
-        AuthorizationKey, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore, StoreError, Subscriber,
-        traits::with_store_traits,
+        AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, PendingCaps, RevokeTarget, SessionStore,
+        StoreError, Subscriber, traits::with_store_traits,
     },
     types::{
         authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        client::RegisteredClient,
         clock::Timestamp,
-        id::{AccountId, AuthorizationRequestId, SessionId},
+        id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     },
@@ -69,6 +70,8 @@ use tokio::{runtime::Handle, task::block_in_place};
 use crate::types::random::{OsRandom, Random as _};
 
 #[doc(hidden)]
+pub mod clients;
+#[doc(hidden)]
 pub mod contract;
 #[doc(hidden)]
 pub mod dropped;
@@ -78,6 +81,8 @@ pub mod fixtures;
 pub mod model;
 #[doc(hidden)]
 pub mod races;
+#[doc(hidden)]
+pub mod refresh;
 
 /// Generates one test for each promise of the store contract. See [`store::conformance`](crate::store::conformance).
 #[macro_export]
@@ -116,16 +121,13 @@ macro_rules! store_conformance {
                 an_expired_session_can_be_revoked
                 sessions_are_listed_newest_first_page_by_page
                 the_later_use_stands
+                c1_a_last_use_that_is_dated_ahead_gives_way
                 a_use_that_is_written_down_is_noted_where_its_session_is_found
                 a_session_and_its_record_agree
                 a_flow_that_no_store_knows_is_kept_found_and_replaced
                 r98_an_approval_with_a_known_lookup_is_a_conflict_and_changes_nothing
                 r45_a_request_that_may_be_redeemed_again_becomes_several_sessions
                 r49_the_fifth_wrong_code_locks
-                r75_a_refresh_gives_new_secrets_and_ends_the_old_ones
-                r75_only_the_current_refresh_token_of_a_live_session_refreshes
-                r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
-                r80_a_used_refresh_token_revokes_what_became_of_it
                 c1_creating_a_request_deletes_nothing_whatever_its_date
                 r99_what_is_over_is_forgotten_a_few_at_a_time
                 r99_a_used_refresh_token_is_forgotten_when_its_own_time_was_over
@@ -138,6 +140,11 @@ macro_rules! store_conformance {
                 r93_a_dropped_refresh_is_whole_or_nothing;
             model:
                 r44_random_traces_agree_with_the_model;
+            refresh:
+                r75_a_refresh_gives_new_secrets_and_ends_the_old_ones
+                r75_only_the_current_refresh_token_of_a_live_session_refreshes
+                r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
+                r80_a_used_refresh_token_revokes_what_became_of_it;
             races:
                 r45_one_winner_of_64_racing_redeems
                 r45_one_winner_of_64_racing_redeems_of_one_session
@@ -164,6 +171,35 @@ macro_rules! store_conformance {
         $(#[$attribute])*
         fn $promise() {
             $crate::store::conformance::run($fresh, $crate::store::conformance::$module::$promise)
+        }
+    };
+}
+
+/// Generates one test for each promise of a [`ClientStore`](crate::store::ClientStore), as
+/// [`store_conformance!`](crate::store_conformance) does for the other traits.
+///
+/// ```
+/// # async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) { Default::default() }
+/// tower_agent_auth::client_store_conformance!(fresh);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! client_store_conformance {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
+        $crate::store_conformance! { @ $fresh, { $(#[$attribute])* };
+            clients:
+                r91_a_client_that_is_unknown_is_an_answer_and_no_error
+                r98_a_client_is_stored_once_and_never_overwritten
+                r99_hostile_ids_and_metadata_come_back_as_they_were
+                the_later_use_of_a_client_stands
+                a_cap_counts_the_clients_that_have_never_been_used
+                r99_clients_are_forgotten_by_their_last_use_a_few_at_a_time
+                r93_a_dropped_creation_of_a_client_is_whole_or_nothing
+                r93_a_dropped_first_use_is_whole_or_nothing
+                r98_one_winner_of_64_racing_creations_of_a_client
+                racing_creations_of_clients_stay_within_the_cap
+                racing_uses_and_deletions_of_clients_leave_the_count_right
+                random_traces_of_clients_agree_with_the_model;
         }
     };
 }

@@ -16,10 +16,10 @@ use super::fixtures::{
     release, rotation, scopes, session, session_of, with_lookup,
 };
 
-const RACERS: usize = 64;
+pub(super) const RACERS: usize = 64;
 
 /// Starts the futures together and returns their outputs.
-async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(super) async fn race<F>(racers: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
@@ -368,7 +368,7 @@ pub async fn racing_uses_and_revocations_do_not_wait_for_each_other_in_a_circle(
                 }
                 let last = Use::new(after(10 + i64::try_from(racer).unwrap()), None);
                 let uses: Vec<_> = ids.into_iter().map(|id| (id, last)).collect();
-                store.record_uses(&uses).await.unwrap();
+                store.record_uses(&uses, after(99)).await.unwrap();
                 0
             }
         });

@@ -35,9 +35,16 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Begins a transaction and returns whether it is read-only.
 ///
 /// At READ COMMITTED, a write that waited for a row evaluates its conditions on the new version of the row. The server
-/// ends a transaction whose client is silent, because its locks would stop other nodes.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-    SET LOCAL idle_in_transaction_session_timeout = '3s'; SHOW transaction_read_only";
+/// ends a transaction whose client is silent, because its locks would stop other nodes. It also ends a statement that
+/// waits: a backend that waits for a lock does not notice that its client is gone. The lock timeout is shorter than the
+/// default deadline of a write, so that the caller gets the server's error. A statement may wait for several locks.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '4s'; \
+    SET LOCAL statement_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '3s'; \
+    SHOW transaction_read_only";
+
+/// Bounds the statements outside of transactions, which only read. They wait only for a lock on a whole table. The lock
+/// timeout is shorter than the default deadline of a read.
+pub(super) const BOUND_READS: &str = "SET lock_timeout = '1500ms'; SET statement_timeout = '5s'";
 
 /// The pool, shared by token checks and the ceremony.
 #[derive(Clone)]

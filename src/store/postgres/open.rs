@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     super::{StoreError, StoreErrorKind},
     PostgresStore,
-    connections::{Connections, Health, IDLE, PATIENCE},
+    connections::{BOUND_READS, Connections, Health, IDLE, PATIENCE},
     error,
 };
 
@@ -20,7 +20,7 @@ use super::{
 const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
-    include_str!("../migrations/postgres/0003_client_ids.sql"),
+    include_str!("../migrations/postgres/0003_clients.sql"),
 ];
 
 /// The options of a PostgreSQL connection.
@@ -92,6 +92,9 @@ impl PostgresOptions {
             .max_connections(self.connections)
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move { raw_sql(BOUND_READS).execute(connection).await.map(drop) })
+            })
             .before_acquire(move |connection, metadata| {
                 let health = Arc::clone(&tests);
                 Box::pin(async move { Ok(metadata.idle_for < IDLE || health.test(connection).await) })
@@ -103,6 +106,9 @@ impl PostgresOptions {
     /// Like [`connect`](Self::connect), over an existing pool. Ceremony calls leave a third of its connections to token
     /// checks. After a failure, the store closes the idle connections of the pool. A pooler that shares one connection
     /// among transactions must support prepared statements. If there is a cache on top, it must also support `LISTEN`.
+    ///
+    /// Set `lock_timeout` to at most 2 seconds on the connections of the pool, or for their role. The store leaves the
+    /// settings of an existing pool as they are. It sets timeouts in its own transactions, but its reads have none.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
@@ -208,6 +214,11 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), Stor
         return Ok(());
     }
     let mut transaction = connection.begin().await.map_err(error::failed)?;
+    // A migration takes its time, and so does another node's.
+    raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+        .execute(&mut *transaction)
+        .await
+        .map_err(error::failed)?;
     take_turn(&mut transaction, &format!("{schema}.migrations")).await.map_err(error::failed)?;
     // Another node may have migrated the schema meanwhile.
     let done = done(&mut transaction, schema).await?;

@@ -23,6 +23,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A connection younger than this is not replaced because its server refuses calls. Another would lead there too.
 const YOUNG: Duration = Duration::from_millis(100);
 
+/// How long a write waits for replicas.
+const REPLICATION: Duration = Duration::from_secs(2);
+
 /// How long a test may take.
 const TEST: Duration = Duration::from_millis(500);
 
@@ -60,6 +63,32 @@ impl Connection {
     pub(super) async fn invoke<T: FromRedisValue>(&self, script: &redis::ScriptInvocation<'_>) -> RedisResult<T> {
         let line = self.tested().await?;
         let answer = script.invoke_async(&mut line.manager.clone()).await;
+        self.received(&line, answer)
+    }
+
+    /// Runs a script, and waits until `replicas` replicas have what it wrote. Returns how many have it.
+    ///
+    /// `WAIT` counts the replicas that have the writes of its own connection. Another connection may lead to another
+    /// server. So both are sent as one pipeline (<https://redis.io/docs/latest/commands/wait/>).
+    pub(super) async fn invoke_and_wait<T: FromRedisValue>(
+        &self,
+        script: &redis::ScriptInvocation<'_>,
+        replicas: u8,
+    ) -> RedisResult<(T, u8)> {
+        let line = self.tested().await?;
+        let mut both = redis::pipe();
+        both.ignore_errors().invoke_script(script).cmd("WAIT").arg(replicas).arg(REPLICATION.as_millis() as u64);
+        let mut manager = line.manager.clone();
+        let answer = async {
+            let (answer, reached) = both.query_async::<(RedisResult<T>, RedisResult<u8>)>(&mut manager).await?;
+            if !answer.as_ref().is_err_and(error::is_unknown_script) {
+                return Ok((answer?, reached?));
+            }
+            script.load_async(&mut manager).await?;
+            let (answer, reached) = both.query_async::<(RedisResult<T>, RedisResult<u8>)>(&mut manager).await?;
+            Ok((answer?, reached?))
+        };
+        let answer = answer.await;
         self.received(&line, answer)
     }
 

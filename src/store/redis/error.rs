@@ -42,6 +42,11 @@ pub(super) fn is_refused(error: &RedisError) -> bool {
     }
 }
 
+/// Whether the server does not have the script whose digest it was sent.
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoScript))
+}
+
 /// Whether the user lacks the right to a command or channel, or the server has renamed the command.
 pub(super) fn is_forbidden(error: &RedisError) -> bool {
     match error.kind() {
@@ -51,6 +56,12 @@ pub(super) fn is_forbidden(error: &RedisError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether an error that [`is_forbidden`] is about keys, and not about a command. Each version of Redis says it otherwise.
+pub(super) fn is_about_keys(error: &RedisError) -> bool {
+    let text = error.detail().unwrap_or_default();
+    ["of the keys", "access a key", "' key"].iter().any(|known| text.contains(known))
 }
 
 fn kind(error: &RedisError) -> StoreErrorKind {

@@ -77,7 +77,8 @@ impl RedisOptions {
     /// * [`Unavailable`](StoreErrorKind::Unavailable) when the server can't be reached, or is a replica;
     /// * [`Corrupt`](StoreErrorKind::Corrupt) when the stored data was written by a newer version of this crate, or by
     ///   another application;
-    /// * [`Other`](StoreErrorKind::Other) when the URL or the prefix is invalid, or the user lacks a right.
+    /// * [`Other`](StoreErrorKind::Other) when the URL or the prefix is invalid, or the user lacks a right: without `DEL`
+    ///   and `SETRANGE` a replica is not noticed.
     pub async fn connect(self, url: &str) -> Result<RedisStore, StoreError> {
         let client = Client::open(url).map_err(|_| StoreError::because(StoreErrorKind::Other, Refused::Url))?;
         let settings = client.get_connection_info().tcp_settings().clone().set_nodelay(true);
@@ -174,16 +175,43 @@ pub enum RedisWarning {
     },
 }
 
-/// Refuses a replica.
+/// Refuses a replica, and a user for whom scripts would not notice one.
 async fn check_role(store: &RedisStore) -> Result<(), StoreError> {
     let nobody = Arguments::new().bytes(&[0; 32]);
     match store.once::<Option<Cells>>(&store.checks, &store.scripts.find_session, &nobody).await {
         Err(error) if error::is_refused(&error) => {
             let refused = if error.code() == Some("READONLY") { Refused::Replica } else { Refused::NotReady };
-            Err(StoreError::because(StoreErrorKind::Unavailable, refused))
+            return Err(StoreError::because(StoreErrorKind::Unavailable, refused));
+        }
+        answer => check_rights(store, answer)?,
+    };
+    let mut set = cmd("SETRANGE");
+    match store.ceremony.run::<redis::Value>(set.arg(format!("{}nothing", store.base)).arg(0).arg("")).await {
+        // It changes nothing. A store opens even if memory is full.
+        Err(error) if error::is_of_server(&error) && !error::is_forbidden(&error) => Ok(()),
+        answer => check_rights(store, answer),
+    }
+}
+
+/// Refuses a user without the rights by which scripts notice that they run on a replica.
+fn check_rights<T>(store: &RedisStore, answer: redis::RedisResult<T>) -> Result<(), StoreError> {
+    match answer {
+        Err(error) if error::is_forbidden(&error) => {
+            let (user, keys) = (user(store), format!("{}*", store.base));
+            let refused = if error::is_about_keys(&error) {
+                Refused::Keys { user, keys }
+            } else {
+                Refused::Commands { user, keys }
+            };
+            Err(StoreError::because(StoreErrorKind::Other, refused))
         }
         answer => answer.map(drop).map_err(error::failed),
     }
+}
+
+/// The user of the connections.
+fn user(store: &RedisStore) -> String {
+    store.client.get_connection_info().redis_settings().username().unwrap_or("default").to_owned()
 }
 
 async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
@@ -213,7 +241,7 @@ async fn migrate(store: &RedisStore) -> Result<(), StoreError> {
 }
 
 async fn check_settings(store: &RedisStore) -> Result<Vec<RedisWarning>, StoreError> {
-    let user = store.client.get_connection_info().redis_settings().username().unwrap_or("default").to_owned();
+    let user = user(store);
     let unchecked = |command| RedisWarning::Unchecked { command, user: user.clone() };
     let mut warnings = Vec::new();
     match allowed::<String>(store, &cmd("INFO")).await? {
@@ -277,6 +305,16 @@ enum Refused {
     Newer(u32),
     #[error("the server is a replica, which accepts no writes; write the address of the primary into the URL")]
     Replica,
+    #[error(
+        "the Redis user may not run scripts, DEL and SETRANGE on {keys}, so that a replica would not be noticed; \
+         run ACL SETUSER {user} +eval +evalsha +script|load +del +setrange"
+    )]
+    Commands { user: String, keys: String },
+    #[error(
+        "the Redis user may not use all keys {keys}, so that a replica would not be noticed; \
+         run ACL SETUSER {user} ~{keys}"
+    )]
+    Keys { user: String, keys: String },
     #[error("the server is starting or has lost its primary; try again later")]
     NotReady,
     #[error("the server did not answer in time")]

@@ -2,7 +2,7 @@
 
 use redis::Script;
 
-use super::super::columns::{AUTHORIZATION, CHECKED, SESSION, Value, Values};
+use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, SESSION, Value, Values};
 use crate::types::{authorization::Lookup, clock::Timestamp};
 
 /// Refuses to run on a replica. The argument is whether the script may store more than it deletes.
@@ -35,8 +35,8 @@ macro_rules! scripts {
 
 scripts! {
     guard!("false") => find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record
-        find_refresh list list_approved revoke forget;
-    guard!("true") => create redeem rotate record_uses import_authorization import_session migrate;
+        find_refresh list list_approved revoke forget find_client forget_clients;
+    guard!("true") => create redeem rotate record_uses import_authorization import_session migrate create_client use_client;
     // It depends on the transition, and a copy has one reader.
     "" => transition authorizations_after sessions_after refresh_tokens_of;
 }
@@ -47,10 +47,12 @@ fn names() -> String {
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
     format!(
         "local AUTHORIZATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}}}\n\
+         local CLIENT = {{{}}}\n\
          local ACCOUNT, REVOKED = {}, {}\n",
         quoted(&AUTHORIZATION),
         quoted(&SESSION),
         quoted(CHECKED),
+        quoted(&CLIENT),
         place("account_id"),
         place("revoked_at"),
     )

@@ -4,8 +4,8 @@
 use std::{future::Future, sync::Arc};
 
 use super::{
-    AuthorizationKey, Creation, Cutoff, DISPLACED_AT_ONCE, Notice, Notices, PendingCaps, RevokeTarget, StoreError,
-    StoreErrorKind, StoredSession,
+    AuthorizationKey, CLOCK_SKEW, Creation, Cutoff, DISPLACED_AT_ONCE, Notice, Notices, PendingCaps, RevokeTarget,
+    StoreError, StoreErrorKind, StoredSession,
     columns::{self, AUTHORIZATION, Row, SESSION, Values},
 };
 use crate::types::{
@@ -19,10 +19,12 @@ use crate::types::{
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
 };
 
+mod clients;
 mod statements;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests;
 
+pub(super) use clients::{create_client, find_client, forget_clients, use_client};
 pub(super) use statements::{Statements, Syntax};
 
 /// The number of requests just beyond the total cap that a creation reads, to let unopened ones of them give way. Each
@@ -437,7 +439,11 @@ async fn revoke_in_transaction<E: Engine>(
     ended.into_iter().collect()
 }
 
-pub(super) async fn record_uses<E: Engine>(engine: &E, uses: &[(SessionId, Use)]) -> Result<(), StoreError> {
+pub(super) async fn record_uses<E: Engine>(
+    engine: &E,
+    uses: &[(SessionId, Use)],
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let mut latest = std::collections::BTreeMap::<&SessionId, &Use>::new();
     for (id, new) in uses {
         let last = latest.entry(id).or_insert(new);
@@ -450,7 +456,8 @@ pub(super) async fn record_uses<E: Engine>(engine: &E, uses: &[(SessionId, Use)]
         serde_json::json!([id.as_str(), last.at.as_millis(), address])
     });
     let rows = serde_json::Value::from_iter(rows).to_string();
-    engine.write(&engine.statements().record_uses, Values::default().text(rows.as_str())).await?;
+    let values = Values::default().text(rows.as_str()).instant(at.after(CLOCK_SKEW));
+    engine.write(&engine.statements().record_uses, values).await?;
     engine.notices().send(&Notice::Used(uses.to_vec()));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::columns::{AUTHORIZATION, CHECKED, SESSION};
+use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, SESSION};
 
 /// The SQL that differs between engines.
 pub(in super::super) struct Syntax {
@@ -34,9 +34,13 @@ impl Syntax {
             .replace("{lookups}", &table("authorization_lookups"))
             .replace("{sessions}", &table("sessions"))
             .replace("{refresh_tokens}", &table("refresh_tokens"))
+            .replace("{clients}", &table("clients"))
+            .replace("{client_counts}", &table("client_counts"))
             .replace("{authorization}", &authorization)
             .replace("{session}", &session)
             .replace("{checked}", &checked)
+            .replace("{client}", &CLIENT.join(", "))
+            .replace("{client_values}", &numbers(CLIENT.len()))
             .replace("{authorization_values}", &numbers(AUTHORIZATION.len()))
             .replace("{session_values}", &numbers(SESSION.len()))
             .replace("{is_pending}", "coalesce(state, '') = 'pending' AND coalesce(expires_at, 0) > $2")
@@ -142,7 +146,7 @@ statements! {
         RETURNING id, generation";
     record_uses = "UPDATE {sessions} AS session SET last_use_at = use.at, last_use_address = use.address \
         FROM {uses} AS use \
-        WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at) AND session.seq IN \
+        WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at OR last_use_at > $2) AND session.seq IN \
         (SELECT seq FROM {sessions} WHERE id IN (SELECT id FROM {uses} AS use) ORDER BY seq {for_update})";
 
     end_by_access = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND access = $3 \
@@ -166,6 +170,19 @@ statements! {
         (SELECT seq FROM {sessions} WHERE refresh_expires_at <= $1 AND expires_at <= $1 \
             ORDER BY refresh_expires_at LIMIT $2 {skip_locked}) RETURNING id";
     server_time = "SELECT {server_time}";
+
+    find_client = "SELECT {client} FROM {clients} WHERE {on_primary} AND id = $1";
+    insert_client = "INSERT INTO {clients} ({client}) VALUES ({client_values}) ON CONFLICT DO NOTHING RETURNING id";
+    count_client = "UPDATE {client_counts} SET unused = unused + 1 WHERE id = 1 AND unused < $1 RETURNING unused";
+    discount_clients = "UPDATE {client_counts} SET unused = unused - $1 WHERE id = 1";
+    use_client = "UPDATE {clients} SET used_at = $2 WHERE id = $1 AND used_at < $2 RETURNING id";
+    use_client_first = "UPDATE {clients} SET used_at = $2 WHERE id = $1 AND used_at IS NULL RETURNING id";
+    forget_unused_clients = "DELETE FROM {clients} WHERE id IN \
+        (SELECT id FROM {clients} WHERE used_at IS NULL AND created_at <= $1 ORDER BY created_at LIMIT $2 {skip_locked}) \
+        RETURNING id";
+    forget_used_clients = "DELETE FROM {clients} WHERE id IN \
+        (SELECT id FROM {clients} WHERE used_at <= $1 ORDER BY used_at LIMIT $2 {skip_locked}) RETURNING id";
+
     forget_refresh_tokens = "DELETE FROM {refresh_tokens} WHERE refresh IN \
         (SELECT refresh FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session \
             WHERE token.ends_at <= $1 AND token.generation < session.generation LIMIT $2) RETURNING session";

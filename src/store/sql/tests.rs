@@ -1,4 +1,5 @@
-//! Creating an authorization request touches a fixed number of rows, however many are pending (fault D4).
+//! Creating an authorization request touches a fixed number of rows, however many are pending (fault D4). So does each
+//! call for registered clients, however many there are.
 
 use super::*;
 use crate::store::{PostgresOptions, SqliteStore};
@@ -15,7 +16,13 @@ fn fill(table: &str, hex: &str, series: &str) -> Arc<str> {
     .into()
 }
 
-/// The statements that create a request, with values as for a store that holds [`PENDING`] of them.
+/// Inserts as many clients that have never been used, from the same series.
+fn fill_clients(table: &str, series: &str) -> Arc<str> {
+    format!("{series} INSERT INTO {table} (id, metadata, created_at) SELECT 'client_' || i, '{{}}', {NOW} + i FROM n")
+        .into()
+}
+
+/// The statements that create a request, and those for clients, with values as for a store that holds [`PENDING`] of them.
 fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
     let now = || Timestamp::from_millis(NOW);
     let range = |first: &str, last: &str| Values::default().text(first).text(last).instant(now()).integer(320);
@@ -30,6 +37,15 @@ fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
             Values::default().integer(10).instant(now()).integer(BEYOND_CAP),
         ),
         ("give way", Arc::clone(&sql.give_way), Values::default().integer(1).instant(now())),
+        ("find a client", Arc::clone(&sql.find_client), Values::default().text("client_7")),
+        ("use a client", Arc::clone(&sql.use_client), Values::default().text("client_7").instant(now())),
+        ("first use", Arc::clone(&sql.use_client_first), Values::default().text("client_8").instant(now())),
+        (
+            "forget unused clients",
+            Arc::clone(&sql.forget_unused_clients),
+            Values::default().instant(Timestamp::from_millis(NOW + 50)).integer(100),
+        ),
+        ("forget used clients", Arc::clone(&sql.forget_used_clients), Values::default().instant(now()).integer(100)),
         (
             "forget",
             Arc::clone(&sql.forget_authorizations),
@@ -49,6 +65,7 @@ async fn d4_in_sqlite_no_statement_scans_the_pending_requests() {
     let store = SqliteStore::open(directory.join("sessions.db")).await.unwrap();
     let series = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {PENDING})");
     store.write(&fill("authorization_requests", "printf('%08x', i)", &series), Values::default()).await.unwrap();
+    store.write(&fill_clients("clients", &series), Values::default()).await.unwrap();
     for (name, sql, values) in statements(store.statements()) {
         let plan = store.read(&explain("EXPLAIN QUERY PLAN", &sql), values).await.unwrap();
         let steps: Vec<&str> = plan.iter().map(|row| row.text(3).unwrap().unwrap()).collect();
@@ -81,10 +98,12 @@ async fn d4_in_postgresql_no_statement_touches_many_rows() {
     let table = format!("\"{schema}\".authorization_requests");
     let run = async |sql: String| store.write(&sql.into(), Values::default()).await.unwrap();
     store.write(&fill(&table, "lpad(to_hex(i), 8, '0')", &series), Values::default()).await.unwrap();
-    // Without statistics of the table, and with them.
+    let clients = format!("\"{schema}\".clients");
+    store.write(&fill_clients(&clients, &series), Values::default()).await.unwrap();
+    // Without statistics of the tables, and with them.
     for analysed in [false, true] {
         if analysed {
-            run(format!("ANALYZE {table}")).await;
+            run(format!("ANALYZE {table}, {clients}")).await;
         }
         for (name, sql, values) in statements(store.statements()) {
             let explain = explain("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)", &sql);

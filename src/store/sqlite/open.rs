@@ -30,7 +30,7 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
     include_str!("../migrations/sqlite/0003_ends.sql"),
     include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
-    include_str!("../migrations/sqlite/0005_client_ids.sql"),
+    include_str!("../migrations/sqlite/0005_clients.sql"),
 ];
 /// The `PRAGMA application_id` that the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;

@@ -119,7 +119,8 @@ mod machine {
 /// * **A larger difference is a leap.** It is not followed at first. If the wall clock still differs by the same after
 ///   five minutes, the date is corrected, in one step. A leap that ends before that has no effect.
 /// * **Suspension** is no leap where the platform counts it; see [`MachineTime`]. Elsewhere, and when a virtual machine
-///   was paused, the date is late until the correction.
+///   was paused, the date is late until the correction. After a resume the date is late, too, until the next comparison:
+///   for up to 100 ms of use.
 ///
 /// So the date is wrong for five minutes at most after the wall clock was mended, and it runs backwards only by that
 /// correction. If the clock started with a wrong wall clock, its dates are wrong until five minutes after the mending.

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::{
     check,
@@ -10,6 +11,7 @@ use super::{
     demo::Demo,
     leak::Secrets,
     ledger::Ledger,
+    load::Load,
     node::{Fault, Node},
     pulse::Pulse,
     report::{Report, Rule},
@@ -23,6 +25,9 @@ use crate::{
 
 /// A service that takes longer to serve again is a violation.
 const READY: Duration = Duration::from_secs(5);
+
+/// How long the load goes on when the service is right again.
+const AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) struct Site {
     // Dropped in this order: processes before the files that they write.
@@ -81,6 +86,19 @@ impl Site {
         }
         self.world.nodes[index].comes();
         Ok(())
+    }
+
+    /// Lets the load go on with nothing forgiven, and ends the round. `checks` and `writes` are how long it took until
+    /// they were right again.
+    pub(crate) async fn check_after(&mut self, load: Load, checks: Duration, writes: Duration) -> Outcome<()> {
+        let report = &self.world.report;
+        report.took("token checks right again", checks);
+        report.took("writes right again", writes);
+        sleep(AFTER).await;
+        let claims = load.stop().await?;
+        let count = claims.len();
+        report.tell(&format!("checks right again after {checks:?}, writes after {writes:?}; {count} claims to check"));
+        self.check(claims).await
     }
 
     /// Checks the claims of a round, and keeps them for the end. It skips that for a service that is not right again.

@@ -16,6 +16,9 @@
 --   ends             zset    all sessions by their end
 --   used             zset    all used refresh tokens by their original end
 --   used:ID          set     those of one session
+--   client:ID        hash    a client that registered itself, by the names of its columns
+--   unused_clients   zset    those that have never been used by registration
+--   used_clients     zset    the others by their last use
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
 --   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
@@ -33,7 +36,8 @@ local function conflict()
 end
 
 -- Returns an error on a replica, which may not know the newest sessions and revocations. A replica refuses every write,
--- even one that changes nothing, as both of these. Other errors of it don't matter here.
+-- even one that changes nothing, as both of these. Without the right to them nobody knows, so that is an error too. Other
+-- errors of it don't matter here.
 --
 -- Redis checks its memory limit at the first write of a script only, and only for commands such as `SETRANGE`. What takes
 -- access away must work when memory is full, so its first write is `DEL`.
@@ -47,6 +51,12 @@ local function replica_error(may_grow)
     local text = type(refused) == 'table' and refused.err or ''
     if string.find(text, 'READONLY', 1, true) or string.find(text, 'stale replica', 1, true) then
         return redis.error_reply('READONLY this server is a replica')
+    end
+    -- Redis 6 and 7.0 say it in the second way, later versions in the third.
+    for _, denied in ipairs({'NOPERM', 'user executing the script', 'ACL failure'}) do
+        if string.find(text, denied, 1, true) then
+            return redis.error_reply('NOPERM ' .. text)
+        end
     end
     -- The first write of the script itself may be one that is allowed when memory is full, and all after it would be too.
     if may_grow and string.find(text, 'OOM', 1, true) then

@@ -28,8 +28,6 @@ use crate::{
 const PROCESSES: usize = 3;
 /// How long the old server goes on alone, as a read-only one.
 const ALONE: Duration = Duration::from_millis(700);
-/// How long the load then goes on, with nothing forgiven.
-const AFTER: Duration = Duration::from_millis(500);
 
 /// Two servers, of which one takes over from the other.
 enum Pair {
@@ -117,15 +115,8 @@ async fn round(setup: &Setup, site: &mut Site, proxy: &Proxy, pair: &mut Pair, n
     };
     let (recovered, ()) = tokio::join!(recovering, world.await_deadlines());
     let (checks, writes, ()) = recovered?;
-    world.report.took("token checks right again", checks);
-    world.report.took("writes right again", writes);
 
-    sleep(AFTER).await;
-    let claims = load.stop().await?;
-    let text =
-        format!("checks right again after {checks:?}, writes after {writes:?}; {} claims to check", claims.len());
-    world.report.tell(&text);
-    site.check(claims).await
+    site.check_after(load, checks, writes).await
 }
 
 impl Pair {

@@ -21,8 +21,6 @@ use crate::{
 };
 
 const FULL: Duration = Duration::from_secs(2);
-/// How long the load then goes on, with nothing forgiven.
-const AFTER: Duration = Duration::from_millis(500);
 /// More than PostgreSQL needs for its catalogues.
 const MEBIBYTES: usize = 128;
 
@@ -89,18 +87,10 @@ async fn round(setup: &Setup, site: &mut Site, store: &Store<'_>, mut dice: Dice
         world.report.took("a revoked token refused", revoked.refused_within(Duration::ZERO).await?);
     }
     store.empty().await?;
-    let recovered = tokio::try_join!(witness.steady(200, READ_DEADLINE), witness.steady_writes(WRITE_DEADLINE));
-    let (checks, writes) = recovered?;
-    world.report.took("token checks right again", checks);
-    world.report.took("writes right again", writes);
+    let (checks, writes) = tokio::try_join!(witness.steady(200, READ_DEADLINE), witness.steady_writes(WRITE_DEADLINE))?;
     world.end(store.fault());
 
-    sleep(AFTER).await;
-    let claims = load.stop().await?;
-    let text =
-        format!("checks right again after {checks:?}, writes after {writes:?}; {} claims to check", claims.len());
-    world.report.tell(&text);
-    site.check(claims).await
+    site.check_after(load, checks, writes).await
 }
 
 impl Store<'_> {

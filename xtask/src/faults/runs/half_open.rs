@@ -1,8 +1,6 @@
 //! All connections to the store go dead without a reset, as behind a firewall that drops their packets. New connections
 //! work, so the service must be right again within one deadline.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 
 use crate::{
@@ -23,9 +21,6 @@ use crate::{
         redis::{self, Redis},
     },
 };
-
-/// How long the load then goes on, with nothing forgiven.
-const AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn postgres(setup: &Setup) -> Outcome<bool> {
     let postgres = Postgres::start().await?;
@@ -70,13 +65,6 @@ async fn round(setup: &Setup, site: &mut Site, mut dice: Dice, silence: impl Fn(
         async { tokio::try_join!(witness.steady(200, READ_DEADLINE), witness.steady_writes(WRITE_DEADLINE)) };
     let (recovered, ()) = tokio::join!(recovering, world.await_deadlines());
     let (checks, writes) = recovered?;
-    world.report.took("token checks right again", checks);
-    world.report.took("writes right again", writes);
 
-    sleep(AFTER).await;
-    let claims = load.stop().await?;
-    let text =
-        format!("checks right again after {checks:?}, writes after {writes:?}; {} claims to check", claims.len());
-    world.report.tell(&text);
-    site.check(claims).await
+    site.check_after(load, checks, writes).await
 }

@@ -8,6 +8,7 @@ use crate::{
     accounts::DynAccounts,
     audit::{AuditSink, Event},
     ceremony::{self, Ceremony, CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
+    client_metadata::ClientMetadata,
     documents::Metadata,
     http::ClientAddresses,
     http::{Answering, Reply, error_reply, retry_after},
@@ -42,10 +43,10 @@ pub(crate) trait Dialect: Sync {
         None
     }
 
-    /// Reads the request for access in the query of a browser at the arrival path.
+    /// Reads the request for access in the query of a browser at the arrival path. `browser` is its address.
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask"))]
-    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str) -> Arriving<'a> {
-        let _ = (context, query);
+    fn arrive<'a>(&'a self, context: &'a Context, query: &'a str, browser: Option<IpAddr>) -> Arriving<'a> {
+        let _ = (context, query, browser);
         Box::pin(std::future::ready(Err(Turned::Page("this service takes no request for access here".into()))))
     }
 
@@ -81,7 +82,7 @@ pub(crate) trait Dialect: Sync {
     }
 
     /// Its part of the authorization server metadata.
-    fn describe(&self, config: &Config, metadata: &mut Metadata);
+    fn describe(&self, context: &Context, metadata: &mut Metadata);
 
     /// Its chapter of auth.md.
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error>;
@@ -109,8 +110,12 @@ pub(crate) struct Arrival {
 pub(crate) enum Turned {
     /// The client or its redirect URI is not proven. The human reads the text; nothing is sent anywhere.
     Page(String),
+    /// The service can't tell now. The human reads the text, and tries again later.
+    Later(String),
     /// The error is taken to the client, at this URL.
     Url(String),
+    /// The service itself failed.
+    Failed(CeremonyError),
 }
 
 pub(crate) type Arriving<'a> = Pin<Box<dyn Future<Output = Result<Arrival, Turned>> + Send + 'a>>;
@@ -186,6 +191,8 @@ pub(crate) struct Context {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) addresses: ClientAddresses,
     pub(crate) audit: Arc<dyn AuditSink>,
+    /// The clients whose ids are URLs of metadata documents, if the service takes such ids.
+    pub(crate) client_metadata: Option<ClientMetadata>,
 }
 
 impl Context {

@@ -29,7 +29,7 @@ macro_rules! debug_as_text {
     ($($error:ty),+) => {$(
         impl std::fmt::Debug for $error {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                $crate::types::chain::write_chain(self, f)
+                $crate::types::error_chain::write_chain(self, f)
             }
         }
     )+};

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Limits the requests per minute of each source, by rate class.
-pub(super) struct Rates {
+pub(super) struct RateLimits {
     addresses: ClientAddresses,
     authorizations: Option<Limiter<IpNet>>,
     polls: Option<Limiter<IpNet>>,
@@ -23,7 +23,7 @@ pub(super) struct Rates {
     pages: Option<Limiter<IpNet>>,
 }
 
-impl Rates {
+impl RateLimits {
     pub(super) fn new(config: &Config, addresses: ClientAddresses, clock: &Arc<dyn Clock>) -> Self {
         let rates = config.limits().rates;
         let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(Quota::per_minute(rate), clock));

@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Limits how often each agent polls, by elapsed time. The state is in this process's memory; losing it does no harm.
-pub(super) struct Pace {
+pub(super) struct Polling {
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// Polls by claim token (RFC 8628 section 3.5). One entry for each polled authorization request, until it expires.
@@ -49,7 +49,7 @@ struct Agent {
     expires_at: Duration,
 }
 
-impl Pace {
+impl Polling {
     pub(super) fn new(limits: Limits, clock: &Arc<dyn Clock>) -> Self {
         const FIVE: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
         let polls = Limiter::new(Quota::per_second(NonZeroU32::MIN).allow_burst(FIVE), clock);
@@ -92,6 +92,14 @@ impl Pace {
         Ok(agent.interval)
     }
 
+    /// Forgets the polls of authorization requests that are gone before their time.
+    pub(super) fn forget(&self, gone: &[AuthorizationRequestId]) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in gone {
+            asked.agents.remove(id);
+        }
+    }
+
     /// The current interval, without recording a poll.
     pub(super) fn interval(&self, id: &AuthorizationRequestId) -> Duration {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,5 +114,41 @@ impl Asked {
             self.agents.retain(|_, agent| agent.expires_at > now);
             self.sweep_at = self.agents.len() * 2;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Config,
+        types::{
+            authorization::{Client, Flow},
+            clock::{ManualClock, Timestamp},
+            random::OsRandom,
+            text::HumanText,
+        },
+    };
+
+    #[test]
+    fn polls_of_a_request_that_is_gone_are_forgotten() {
+        let config = Config::builder().resource("https://api.example.com").name("Example");
+        let config = config.scope("a", "A", |scope| scope).build().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_millis(0)));
+        let polling = Polling::new(config.limits(), &clock);
+        let new = || {
+            let id = AuthorizationRequestId::generate(&OsRandom).unwrap();
+            let (client, flow) = (Client::named(HumanText::new("Example").unwrap()), Flow::from_stored("{}"));
+            AuthorizationRequest::new(id, "r", client, flow, clock.now(), Timestamp::from_millis(600_000))
+        };
+        let (gone, stays) = (new(), new());
+        for request in [&gone, &stays] {
+            polling.ask(request).unwrap();
+            polling.ask(request).unwrap_err();
+        }
+        polling.forget(std::slice::from_ref(&gone.id));
+        assert_eq!(polling.asked.lock().unwrap().agents.keys().collect::<Vec<_>>(), [&stays.id]);
+        assert_eq!(polling.interval(&gone.id), config.limits().poll_interval);
+        assert!(polling.interval(&stays.id) > config.limits().poll_interval);
     }
 }
