@@ -302,33 +302,138 @@ fn f_logging_out_revokes_and_removes_the_credential() {
     assert!(std::fs::read_to_string(&file).unwrap().contains(&token));
 }
 
+/// Where a service has nothing but an OAuth server, the agent is an OAuth client, by code and by device code.
+#[test]
+fn the_agent_logs_in_as_an_oauth_client_where_there_is_nothing_else() {
+    let folder = Folder::new();
+    let built_in = include_str!("../examples/axum/agent-auth.toml");
+    let config = built_in.replace(r#"["agent_auth", "agent_sessions", "oauth"]"#, r#"["oauth"]"#);
+    let toml = folder.0.join("agent-auth.toml");
+    std::fs::write(&toml, config).unwrap();
+    let demo = Demo::start(&["--store", "memory", "--config", toml.to_str().unwrap()]);
+    let url = format!("{}/projects", demo.url);
+    let file = folder.0.join("credential.json");
+    let arguments = [url.as_str(), "--credential", file.to_str().unwrap()];
+    let human = Human::of(&demo);
+    for mode in [None, Some("detached")] {
+        let arguments: Vec<&str> =
+            arguments.into_iter().chain(mode.into_iter().flat_map(|mode| ["--mode", mode])).collect();
+        for decision in ["deny", "approve"] {
+            let mut agent = AgentProcess::start(&arguments);
+            let said = agent.link();
+            let link = match mode {
+                None => human.get(&said).location(),
+                Some(_) => human.type_code(&demo, &said),
+            };
+            let decided = human.decide(&link, decision);
+            if mode.is_none() {
+                // The browser takes the answer to the agent.
+                assert!(Http::new().get(&decided, None).status < 400);
+            }
+            let ended = agent.end();
+            if decision == "deny" {
+                assert_eq!((ended.code, ended.body.as_str()), (Some(3), ""), "{mode:?} {}", ended.said);
+                continue;
+            }
+            assert_eq!(ended.code, Some(0), "{mode:?} {}", ended.said);
+        }
+        let stored: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let token = stored[&demo.url]["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(Http::new().get(&url, Some(&token)).status, 200);
+
+        // What is no longer good is refreshed, without a human.
+        let spoilt = std::fs::read_to_string(&file).unwrap().replace(&token, "aas_x");
+        std::fs::write(&file, spoilt).unwrap();
+        let again = agent(&arguments);
+        assert_eq!(again.code, Some(0), "{}", again.said);
+        assert!(again.said.contains("was refreshed"), "{}", again.said);
+        let out = agent(&[url.as_str(), "--credential", file.to_str().unwrap(), "--log-out"]);
+        assert_eq!(out.code, Some(0), "{}", out.said);
+    }
+    let finish_code = agent(&[&arguments[..], &["--mode", "finish-code"]].concat());
+    assert_eq!(finish_code.code, Some(1), "{}", finish_code.said);
+}
+
+/// A human in a browser that runs no script: signed in at a demo.
+struct Human {
+    browser: ureq::Agent,
+    login: String,
+}
+
+/// A page, and the cookie that came with it.
+struct Page {
+    location: Option<String>,
+    cookie: Option<String>,
+    html: String,
+    base: String,
+}
+
+impl Page {
+    /// Where the browser is sent, as an absolute URL.
+    fn location(&self) -> String {
+        let location = self.location.as_ref().unwrap_or_else(|| panic!("{}", self.html));
+        if location.starts_with('/') { format!("{}{location}", self.base) } else { location.clone() }
+    }
+
+    fn csrf(&self) -> String {
+        self.html.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    }
+}
+
+impl Human {
+    fn of(demo: &Demo) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0);
+        let browser: ureq::Agent = config.build().into();
+        let form = [("email", "ada@example.com"), ("password", "any")];
+        let signed_in = Self::page(&demo.url, browser.post(format!("{}/login", demo.url)).send_form(form).unwrap());
+        Self { browser, login: signed_in.cookie.unwrap() }
+    }
+
+    fn page(url: &str, mut answer: ureq::http::Response<ureq::Body>) -> Page {
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (location, cookie) = (header("location"), header("set-cookie"));
+        let cookie = cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned());
+        let base = url.split('/').take(3).collect::<Vec<_>>().join("/");
+        Page { location, cookie, html: answer.body_mut().read_to_string().unwrap(), base }
+    }
+
+    /// Another program on this host has set a cookie that is no text.
+    fn cookies(&self, form: Option<&str>) -> ureq::http::HeaderValue {
+        let cookies = [&self.login, form.unwrap_or_default()].join("; ");
+        ureq::http::HeaderValue::from_bytes(&[b"odd=\xff; ", cookies.as_bytes()].concat()).unwrap()
+    }
+
+    fn get(&self, url: &str) -> Page {
+        let request = self.browser.get(url).header("cookie", self.cookies(None));
+        Self::page(url, request.header("authorization", "Basic eDp5").call().unwrap())
+    }
+
+    /// Types the code of a device. Answers the URL of the approval page.
+    fn type_code(&self, demo: &Demo, code: &str) -> String {
+        let url = format!("{}/oauth2/device", demo.url);
+        let page = self.get(&url);
+        let form = [("csrf", &*page.csrf()), ("code", code.trim())];
+        let request = self.browser.post(&url).header("cookie", self.cookies(page.cookie.as_deref()));
+        Self::page(&url, request.send_form(form).unwrap()).location()
+    }
+
+    /// Decides at an approval page. Answers where the browser is sent.
+    fn decide(&self, link: &str, decision: &str) -> String {
+        let page = self.get(link);
+        // Nobody has read the page before that.
+        std::thread::sleep(Duration::from_secs(1));
+        let form = [("csrf", &*page.csrf()), ("decision", decision), ("scope", "projects:read")];
+        let request = self.browser.post(link).header("cookie", self.cookies(page.cookie.as_deref()));
+        let decided = Self::page(link, request.send_form(form).unwrap());
+        decided.location()
+    }
+}
+
 /// Runs the agent, approves as its human would, and answers the access token that it stored.
 fn approved(demo: &Demo, arguments: [&str; 3]) -> String {
     let mut agent = AgentProcess::start(&arguments);
     let link = agent.link();
-    let browser: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
-    let cookie = |answer: &ureq::http::Response<ureq::Body>| {
-        answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
-    };
-    let signed_in = browser
-        .post(format!("{}/login", demo.url))
-        .send_form([("email", "ada@example.com"), ("password", "any")])
-        .unwrap();
-    let login = cookie(&signed_in);
-    // Another program on this host has set a cookie that is no text.
-    let odd =
-        |cookies: &str| ureq::http::HeaderValue::from_bytes(&[b"odd=\xff; ", cookies.as_bytes()].concat()).unwrap();
-    let mut page =
-        browser.get(&link).header("cookie", odd(&login)).header("authorization", "Basic eDp5").call().unwrap();
-    let form = cookie(&page);
-    let html = page.body_mut().read_to_string().unwrap();
-    let csrf = html.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    // Nobody has read the page before that.
-    std::thread::sleep(Duration::from_secs(1));
-    let approve = [("csrf", csrf), ("decision", "approve"), ("scope", "projects:read")];
-    let decided = browser.post(&link).header("cookie", odd(&format!("{login}; {form}"))).send_form(approve).unwrap();
-    assert_eq!(decided.status(), 303);
+    Human::of(demo).decide(&link, "approve");
     let ended = agent.end();
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     let body: serde_json::Value = serde_json::from_str(&ended.body).unwrap_or_else(|_| panic!("{}", ended.body));
