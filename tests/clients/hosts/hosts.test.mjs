@@ -4,14 +4,15 @@
 // make one.
 
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import { Human } from "../human.mjs";
-import { Program, SHORT, standInBrowser, startService } from "../service.mjs";
+import { Program, REPOSITORY, SHORT, standInBrowser, startService } from "../service.mjs";
 
 const BIN = fileURLToPath(new URL("node_modules/.bin", import.meta.url));
 const CODEX_TOOLS = fileURLToPath(new URL("codex_tools.mjs", import.meta.url));
@@ -76,17 +77,28 @@ const HOSTS = {
   },
 };
 
-let service, human;
+let folder, service, human;
 
 before(async () => {
-  service = await startService("mcp", ["--access-ttl", `${SHORT}s`]);
+  folder = await mkdtemp(join(tmpdir(), "tower-agent-auth-clients-"));
+  const config = join(folder, "agent-auth.toml");
+  await writeFile(config, await withoutMetadataDocuments());
+  service = await startService("mcp", ["--config", config, "--access-ttl", `${SHORT}s`]);
   human = await Human.start();
 });
 
 after(async () => {
   await human?.close();
   await service?.stop();
+  await rm(folder, { recursive: true, force: true });
 });
+
+/** The metadata documents of Codex and Claude Code are on the internet. Without it, all hosts register themselves. */
+async function withoutMetadataDocuments() {
+  const text = await readFile(join(REPOSITORY, "examples/mcp/agent-auth.toml"), "utf8");
+  assert.ok(text.includes("[oauth]\n"), "examples/mcp/agent-auth.toml has [oauth]");
+  return text.replace("[oauth]\n", "[oauth]\nmetadata_documents = false\n");
+}
 
 for (const [name, host] of Object.entries(HOSTS)) {
   const start = async (context) => {
