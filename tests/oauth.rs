@@ -740,6 +740,25 @@ async fn l7_a_client_revokes_its_own_tokens_only() {
 }
 
 #[tokio::test]
+async fn agents_of_other_dialects_revoke_at_the_endpoint_of_the_metadata_too() {
+    let service = Service::with(oauth());
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    let path = text(&metadata, "revocation_endpoint").strip_prefix(ORIGIN).unwrap().to_owned();
+    for in_body in [true, false] {
+        let access = service.token(&["projects:read"]).await;
+        let request = if in_body {
+            common::json_request(&path, &json!({ "token": access }).to_string())
+        } else {
+            bearer(Method::POST, &path, &access)
+        };
+        assert_eq!(service.send(request).await.status, StatusCode::OK, "{in_body}");
+        assert!(!works(&service, &access).await, "{in_body}");
+    }
+    let nothing = service.send(form(&path, &[])).await;
+    assert_eq!((nothing.status, nothing.error()), (StatusCode::BAD_REQUEST, "invalid_request"));
+}
+
+#[tokio::test]
 async fn l1_a_stranger_with_half_a_grant_ends_nothing() {
     let service = Service::with(oauth().no_limits());
     let login = Login::of(&service).await;
