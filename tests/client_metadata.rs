@@ -405,7 +405,7 @@ async fn ci6_a_document_is_cached_as_its_server_says_within_bounds() {
 }
 
 #[tokio::test]
-async fn ci6_l11_failures_are_not_cached_and_are_events_of_their_own() {
+async fn l11_failures_are_not_cached_and_are_events_of_their_own() {
     let documents = Documents::new();
     let service = Service::fetching(oauth(), Arc::clone(&documents));
     let mut wrong = document(CLIENT);

@@ -320,10 +320,9 @@ fn the_agent_logs_in_as_an_oauth_client_where_there_is_nothing_else() {
             arguments.into_iter().chain(mode.into_iter().flat_map(|mode| ["--mode", mode])).collect();
         for decision in ["deny", "approve"] {
             let mut agent = AgentProcess::start(&arguments);
-            let said = agent.link();
             let link = match mode {
-                None => human.get(&said).location(),
-                Some(_) => human.type_code(&demo, &said),
+                None => human.get(&agent.link()).location(),
+                Some(_) => human.type_code(&demo, &agent.says("-")),
             };
             let decided = human.decide(&link, decision);
             if mode.is_none() {

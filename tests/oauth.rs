@@ -125,8 +125,12 @@ async fn az5_errors_go_to_the_client_once_its_redirect_uri_is_proven() {
         (vec![("prompt", "none")], "interaction_required"),
         (vec![("scope", "projects:read"), ("scope", "projects:write")], "invalid_request"),
     ] {
-        for human in ["ada", ""] {
-            let answer = service.send(browse(human, &login.url(&changed))).await;
+        // Nobody is redirected before they have signed in: anybody can register a place.
+        let signed_out = service.get(&login.url(&changed)).await;
+        assert!(signed_out.header("location").starts_with("/login?next=/oauth2/authorize?again="), "{changed:?}");
+        let again = signed_out.header("location").strip_prefix("/login?next=").unwrap().to_owned();
+        for path in [again, login.url(&changed)] {
+            let answer = service.send(browse("ada", &path)).await;
             assert_eq!(answer.status, StatusCode::SEE_OTHER, "{changed:?} {}", answer.text);
             let sent_to = answer.header("location");
             assert!(sent_to.starts_with(&format!("{REDIRECT}?")), "{sent_to}");
@@ -618,7 +622,7 @@ async fn su1_a_step_up_shows_what_is_new_and_ends_no_other_session() {
     let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
     let form = Form { human: "ada".into(), csrf: String::new(), cookie };
     let page = service.send(browse_again(&form, arrived.header("location"))).await;
-    assert_eq!(page.text.matches("It has this already").count(), 2, "{}", page.text);
+    assert_eq!(page.text.matches("You gave this to an app of this name before").count(), 2, "{}", page.text);
     assert_eq!(page.text.matches(">New<").count(), 1);
     // Another account's page says nothing of it.
     let (_, other) = more.open(&service, "bob").await;
@@ -751,6 +755,25 @@ async fn l7_a_client_revokes_its_own_tokens_only() {
     let parameters = [("token", text(&tokens, "refresh_token")), ("token_type_hint", "access_token")];
     assert_eq!(service.send(form("/oauth2/revoke", &parameters)).await.status, StatusCode::OK);
     assert!(!works(&service, text(&tokens, "access_token")).await);
+}
+
+#[tokio::test]
+async fn agents_of_other_dialects_revoke_at_the_endpoint_of_the_metadata_too() {
+    let service = Service::with(oauth());
+    let metadata = service.get("/.well-known/oauth-authorization-server").await.json;
+    let path = text(&metadata, "revocation_endpoint").strip_prefix(ORIGIN).unwrap().to_owned();
+    for in_body in [true, false] {
+        let access = service.token(&["projects:read"]).await;
+        let request = if in_body {
+            common::json_request(&path, &json!({ "token": access }).to_string())
+        } else {
+            bearer(Method::POST, &path, &access)
+        };
+        assert_eq!(service.send(request).await.status, StatusCode::OK, "{in_body}");
+        assert!(!works(&service, &access).await, "{in_body}");
+    }
+    let nothing = service.send(form(&path, &[])).await;
+    assert_eq!((nothing.status, nothing.error()), (StatusCode::BAD_REQUEST, "invalid_request"));
 }
 
 #[tokio::test]
@@ -975,4 +998,111 @@ async fn l14_r117_r113_errors_are_shown_until_the_redirect_uri_is_proven_and_the
         assert_eq!(parameter(&login.decide(&service, "ada", &fields).await, "iss"), ORIGIN);
     }
     assert_eq!(service.store.writes(), 6, "the decisions: each creates, opens and decides a request");
+}
+
+#[tokio::test]
+async fn tk6_a_code_that_is_over_is_an_invalid_grant_whatever_became_of_the_request() {
+    for over in ["expired", "taken back", "inactive"] {
+        let service = Service::with(oauth());
+        let login = Login::of(&service).await;
+        let (path, form) = login.open(&service, "ada").await;
+        let approve = [("decision", "approve"), ("scope", "projects:read")];
+        let decided = service.send(form.post(&path, &approve)).await;
+        let code = parameter(decided.header("location"), "code");
+        match over {
+            "expired" => service.clock.advance(Duration::from_secs(61)),
+            "inactive" => service.accounts.inactive.lock().unwrap().push("acct_ada".into()),
+            _ => {
+                let taken = service.send(form.post(&path, &[("decision", "take_back")])).await;
+                assert_eq!(taken.status, StatusCode::SEE_OTHER, "{}", taken.text);
+            }
+        }
+        let answer = login.redeem(&service, &code, &[]).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, "invalid_grant"), "{over}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_that_starts_the_login_of_a_device_is_named() {
+    let service = Service::with(oauth());
+    let login = Login::of(&service).await;
+    let mut request = form("/oauth2/device_authorization", &[("client_id", &login.client)]);
+    request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+    request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+    let started = service.send(request).await.json;
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;
+    let page = service.send(browse_again(&browser, sent.header("location"))).await;
+    assert!(page.text.contains("Web page of https:&#x2f;&#x2f;evil.example"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn ru5_a_name_that_anybody_can_claim_is_not_shown_as_proven() {
+    use tower_agent_auth::config::OAuthClient;
+    let config = oauth().oauth(|oauth| {
+        oauth.clients.push(OAuthClient::new("cli", "Our CLI", &["http://127.0.0.1/callback"]));
+    });
+    let service = Service::with(config);
+    let login = Login { client: "cli".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let arrived = service.send(browse("ada", &login.url(&[]))).await;
+    let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+    let browser = Form { human: "ada".into(), csrf: String::new(), cookie };
+    let page = service.send(browse_again(&browser, arrived.header("location"))).await;
+    let said = "Says it is an app of <bdi>Example Analytics</bdi>. Any program on this computer can say so.";
+    assert!(page.text.contains(said) && !page.text.contains("Registered by"), "{}", page.text);
+    let started = start_device(&service, &login, &[]).await.json;
+    let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;
+    let page = service.send(browse_again(&browser, sent.header("location"))).await;
+    assert!(page.text.contains("Anybody can say so") && !page.text.contains("Registered by"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn a_redirect_that_the_configuration_has_dropped_gets_no_code() {
+    let config = || oauth().oauth(|oauth| oauth.redirect_hosts = vec!["app.example.com".into()]);
+    let service = Service::with(config());
+    let body = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+    let client = text(&service.post("/oauth2/register", &body).await.json, "client_id").to_owned();
+    let login = Login { client, state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    let arrived = service.send(browse("ada", &login.url(&[("redirect_uri", "https://app.example.com/cb")]))).await;
+    let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
+    let path = arrived.header("location").to_owned();
+    let browser = Form { human: "ada".into(), csrf: String::new(), cookie };
+    let page = service.send(browse_again(&browser, &path)).await;
+    let csrf = common::between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let later = service.again(oauth().oauth(|oauth| oauth.redirect_hosts = vec!["other.example.com".into()]));
+    let approve = [("decision", "approve"), ("scope", "projects:read")];
+    let answer = later.send(Form { csrf, ..browser }.post(&path, &approve)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    assert!(!answer.headers.contains_key("location"));
+}
+
+#[tokio::test]
+async fn ci13_a_full_store_of_clients_keeps_nobody_out() {
+    use tower_agent_auth::{
+        AgentAuth,
+        store::{ClientStore, MemoryStore},
+        types::{client::RegisteredClient, id::ClientId},
+    };
+    let mut service = Service::with(oauth().no_limits());
+    let clients = MemoryStore::new();
+    service.auth = AgentAuth::builder(oauth().no_limits().build().unwrap())
+        .sessions(service.store.clone())
+        .clients(clients.clone())
+        .accounts(service.accounts.clone())
+        .clock(service.clock.clone())
+        .build()
+        .unwrap();
+    service.app = common::app(&service.auth, &service.handled);
+    let stored = Login::of(&service).await;
+    assert!(stored.client.starts_with("client_"), "{}", stored.client);
+    assert!(works(&service, text(&stored.tokens(&service).await, "access_token")).await);
+    for number in 0..10_000 {
+        let id = ClientId::new(&format!("client_{number}")).unwrap();
+        clients.create_client(&RegisteredClient::new(id, "{}", common::START), None).await.unwrap();
+    }
+    let beyond = Login::of(&service).await;
+    assert!(beyond.client.starts_with("dyn_"), "{}", beyond.client);
+    let beyond = Login { verifier: "b".repeat(43), ..beyond };
+    assert!(works(&service, text(&beyond.tokens(&service).await, "access_token")).await);
+    let unknown = Login { client: "client_unknown".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
+    assert_eq!(unknown.redeem(&service, "aae_x", &[]).await.error(), "invalid_client");
 }

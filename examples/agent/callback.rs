@@ -111,7 +111,11 @@ fn answer(
     let fits = path == PATH && expected.iter().all(|(name, value)| one(name) == Some(value));
     match answers.iter().find_map(|name| Some((*name, one(name)?.clone()))).filter(|_| fits) {
         // Redirect away from the URL with the code, so that it does not stay in the browser's history.
-        Some(answer) => reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "").map(|()| Some(answer)),
+        Some(answer) => {
+            // A browser may follow the redirect before it has read all of the reply. What it brought counts.
+            let _ = reply(stream, "303 See Other", &format!("Location: {DONE}\r\n"), "");
+            Ok(Some(answer))
+        }
         None => reply(stream, "400 Bad Request", "", "This is not what your agent waits for.").map(|()| None),
     }
 }

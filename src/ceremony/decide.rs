@@ -7,14 +7,16 @@ use super::{
 use crate::{
     accounts::SignedIn,
     audit::Event,
+    config::OAuthClient,
     store::{StoreError, traits::is_late},
     types::{
         authorization::{
             Account, Approval, AuthorizationRequest, Client, Lookup, Opening, Release, State, Transition, source_of,
         },
-        callback::host_of,
+        callback::{CallbackError, host_of},
         clock::{SKEW, Timestamp},
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
+        redirect_uri::RedirectUri,
         scope::ScopeSet,
         secret::{Exchange, Finish, Kind, Prefix, Secret},
         session::SessionRecord,
@@ -356,6 +358,9 @@ impl Ceremony {
             // The callback was checked when access was requested. The configuration may have dropped its origin since.
             self.check_callback(callback.as_str())?;
         }
+        if let KnownFlow::AuthorizationCode { redirect_uri, .. } = flow {
+            self.check_redirect(authorization, redirect_uri)?;
+        }
         if !self.accounts.is_active(&account.id).await? {
             return Err(CeremonyError::Inactive);
         }
@@ -371,6 +376,18 @@ impl Ceremony {
             approval.lookups.push(Lookup::from(code.digest));
         }
         Ok((Transition::Approve(approval), event, code))
+    }
+
+    /// Checks by today's configuration that an answer may go to a redirect URI. It was checked when access was requested.
+    fn check_redirect(&self, authorization: &AuthorizationRequest, uri: &RedirectUri) -> Result<(), CallbackError> {
+        let oauth = self.config.oauth();
+        let id = authorization.client.id.as_ref().map(ClientId::as_str);
+        let is_ours = |client: &OAuthClient| Some(&*client.id) == id;
+        if !oauth.allows(uri) && !oauth.clients.iter().any(is_ours) {
+            return Err(CallbackError::NotAllowed);
+        }
+        let own = uri.is_loopback() && uri.host().is_some_and(|host| self.config.is_own_host(host));
+        if own && !oauth.redirect_to_own_host { Err(CallbackError::OwnHost) } else { Ok(()) }
     }
 
     /// Generates the code that the flow hands out at approval, and returns until when the agent can redeem. If only the

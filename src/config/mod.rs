@@ -486,7 +486,7 @@ pub struct Limits {
     pub pending_total: Option<u32>,
     /// The interval of status polls while the human decides.
     pub poll_interval: Duration,
-    /// Whether more frequent polls are refused with `slow_down`.
+    /// Whether more frequent polls are refused with `slow_down`, and an account's eleventh user code in a minute.
     pub enforce_poll_interval: bool,
     /// Requests per minute from one source, by rate class. `None` is no limit.
     pub rates: Rates,

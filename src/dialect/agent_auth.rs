@@ -225,7 +225,7 @@ async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
 }
 
 /// Revokes a token (RFC 7009). Once the store succeeds, the response is 200 for any token.
-async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+pub(super) async fn revoke(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let token = revoked_token(request)?;
     context.ceremony.revoke_token(&token, None).await?;
     let mut reply = Response::new(Bytes::new());

@@ -50,16 +50,21 @@ fn client_name(fields: &Fields) -> Result<HumanText, Refused> {
     }
 }
 
-/// The label of the session: the client's own, or the origin of a web page of another site, which its browser names. A
-/// visitor of such a page has the address that the page's requests have, so only the origin tells them who asks.
+/// The label of the session: the client's own, or that of a web page.
 fn label(context: &Context, headers: &HeaderMap, fields: &Fields) -> Result<Option<HumanText>, Refused> {
     let own = fields.human_text("label")?;
+    Ok(page_label(context, headers).or(own))
+}
+
+/// The label of a session that a web page of another site asks for: its origin, which the browser names. A visitor of
+/// such a page has the address that the page's requests have, so only the origin tells them who asks.
+fn page_label(context: &Context, headers: &HeaderMap) -> Option<HumanText> {
     if !context.is_cross_site(headers) {
-        return Ok(own);
+        return None;
     }
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).filter(|origin| *origin != "null");
     let named = origin.and_then(|origin| HumanText::new(&format!("Web page of {origin}")).ok());
-    Ok(named.or_else(|| HumanText::new("Web page of another site").ok()))
+    named.or_else(|| HumanText::new("Web page of another site").ok())
 }
 
 /// Refuses requests from web pages of other sites, where a cookie would authenticate them.

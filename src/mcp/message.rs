@@ -52,7 +52,9 @@ const PARAMS: [&str; 2] = ["name", "uri"];
 
 /// Notes a member. It must be new, and must not be a name that has a meaning in another case.
 fn note<E: serde::de::Error>(name: &str, known: &[&str], seen: &mut HashSet<String>) -> Result<(), E> {
-    if known.iter().any(|known| *known != name && known.eq_ignore_ascii_case(name)) {
+    // Some parsers fold case by Unicode, where a long s is an s.
+    let folded = name.to_uppercase();
+    if known.iter().any(|known| *known != name && known.to_uppercase() == folded) {
         return Err(E::custom(format_args!("write the member {name:?} in lower case")));
     }
     if seen.insert(name.to_owned()) {
@@ -219,6 +221,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","meth\u006fd":"tools/call"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"param\u017f":{"name":"b"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"METHOD":"tools/call","result":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":1}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,

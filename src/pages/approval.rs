@@ -22,7 +22,7 @@ use crate::{
     types::{
         authorization::{AuthorizationRequest, Client, State},
         clock::Timestamp,
-        id::{AuthorizationRequestId, ClientId},
+        id::AuthorizationRequestId,
         scope::{CatalogueEntry, Scope, ScopeSet},
         session::SessionState,
     },
@@ -285,14 +285,14 @@ impl Visit<'_> {
                 label => client.label.as_ref().map(ToString::to_string),
                 // The browser brought the request of an OAuth client, so its address says nothing of the client.
                 address => client.address.filter(|_| destination.is_none()).map(|address| address.to_string()),
-                published => published(client, destination),
-                registered => registered(pages, client),
+                known => known(pages, client, destination),
                 method => client.method.as_ref().map(ToString::to_string),
             },
             resource => pages.resource(&authorization.resource),
             warnings => said(&view.warnings, Warning::is_danger),
             remarks => said(&view.warnings, |warning| !warning.is_danger()),
             holds => !view.held.is_empty(),
+            held_by => if is_proven(destination) { "It has this already" } else { "You gave this to an app of this name before" },
             scopes => self.scopes(authorization, &view.held),
             lifetime => lifetime(pages),
             handover => handover(&view.flow, destination),
@@ -371,18 +371,19 @@ fn handover(flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
     text.into()
 }
 
-/// Who published the name of an OAuth client, if its metadata document was read. Only an answer that goes to a web host
-/// shows that the client is who it says: any program can wait on this computer.
-fn published(client: &Client, destination: Option<Destination<'_>>) -> Option<Value> {
-    let host = client.id.as_ref().and_then(ClientId::metadata_host)?;
-    let proven = destination.is_some_and(|place| place.host.is_some() && !place.is_loopback);
-    Some(context! { host, proven })
+/// What is known of an OAuth client: the service registered it, or its metadata document has this host.
+fn known(pages: &Pages, client: &Client, destination: Option<Destination<'_>>) -> Option<Value> {
+    let id = client.id.as_ref()?;
+    let is_registered = pages.context.config.oauth().clients.iter().any(|client| client.id == id.as_str());
+    let host = id.metadata_host();
+    let proven = is_proven(destination);
+    (is_registered || host.is_some()).then(|| context! { host, proven, from_here => destination.is_some() })
 }
 
-/// Whether the service registered this OAuth client itself.
-fn registered(pages: &Pages, client: &Client) -> bool {
-    let known = |id: &ClientId| pages.context.config.oauth().clients.iter().any(|client| client.id == id.as_str());
-    client.id.as_ref().is_some_and(known)
+/// Whether the client is who it says: only an answer that goes to a web host shows it. Any program can wait on this
+/// computer or claim an app's scheme, and anybody can start the login of a device.
+fn is_proven(destination: Option<Destination<'_>>) -> bool {
+    destination.is_some_and(|place| place.host.is_some() && !place.is_loopback)
 }
 
 fn said(warnings: &[Warning], which: impl Fn(Warning) -> bool) -> Vec<&'static str> {

@@ -30,15 +30,20 @@ pub(super) async fn answer(
     let context = &pages.context;
     let query = query_of(request.uri().query().unwrap_or_default());
     let browser = context.client_address(request);
-    let Arrival { request: asked, grant } = match dialect.arrive(context, &query, browser).await {
-        Ok(arrival) => arrival,
-        Err(Turned::Url(url)) => return pages.see_other(&url),
-        Err(Turned::Failed(error)) => return Err(error.into()),
+    let arrived = match dialect.arrive(context, &query, browser).await {
+        Ok(arrival) => Ok(arrival),
+        Err(Turned::Url(url)) => Err(url),
         Err(Turned::Page(text)) => return refuse(pages, &text),
         Err(Turned::Later(text)) => return delay(pages, &text),
+        Err(Turned::Failed(error)) => return Err(error.into()),
     };
+    // Nobody is redirected before they have signed in (RFC 9700 section 4.11.2): anybody can register a place.
     let return_to = format!("{}?{PARAMETER}={}", context.config.path(path), BASE64URL_NOPAD.encode(query.as_bytes()));
     let human = pages.human(request, return_to).await?;
+    let Arrival { request: asked, grant } = match arrived {
+        Ok(arrival) => arrival,
+        Err(url) => return pages.see_other(&url),
+    };
     let key = FormKey::of(pages, request.headers())?;
     let asked = asked.address(browser);
     let mut reply = match context.ceremony.request_code(asked, grant.clone(), key.approver(&human)).await {

@@ -469,8 +469,21 @@ impl AgentProcess {
             assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended without a link: {}", self.said);
             self.said.push_str(&line);
             let link = line.trim();
-            if link.starts_with("http://") && (link.contains("/approve/") || link.contains("/authorize/")) {
+            if link.starts_with("http://") && (link.contains("/approve/") || link.contains("/authorize")) {
                 return link.to_owned();
+            }
+        }
+    }
+
+    /// The next line of one word that has `part` in it: a code to type.
+    pub fn says(&mut self, part: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended without {part}: {}", self.said);
+            self.said.push_str(&line);
+            let word = line.trim();
+            if word.contains(part) && !word.contains(char::is_whitespace) {
+                return word.to_owned();
             }
         }
     }

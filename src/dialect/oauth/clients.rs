@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -111,17 +111,27 @@ pub(super) async fn register(
 ) -> Result<Option<ClientId>, CeremonyError> {
     let metadata = Metadata::of(name, redirect_uris);
     match context.ceremony.clients() {
-        Some(clients) => Ok(Some(clients.register(&metadata.to_text()).await?.id)),
+        Some(clients) => match clients.register(&metadata.to_text()).await {
+            // Whoever fills the store keeps nobody out: such an id needs no place in it.
+            Err(CeremonyError::TooManyClients) => Ok(metadata.to_id()),
+            registered => Ok(Some(registered?.id)),
+        },
         None => Ok(metadata.to_id()),
     }
 }
 
-/// Records that a client got tokens, so that its stored registration outlives them. A failure costs only that.
-pub(super) async fn note_use(context: &Context, id: &ClientId) {
-    let Some(clients) = context.ceremony.clients() else { return };
-    if let Err(error) = clients.note_use(id).await {
-        context.note_failure(&error);
+/// Records in a task that a client got tokens, so that its stored registration outlives them. A failure costs only that.
+pub(super) fn note_use(context: &Arc<Context>, id: &ClientId) {
+    if context.ceremony.clients().is_none() {
+        return;
     }
+    let (context, id) = (Arc::clone(context), id.clone());
+    tokio::spawn(async move {
+        let Some(clients) = context.ceremony.clients() else { return };
+        if let Err(error) = clients.note_use(&id).await {
+            context.note_failure(&error);
+        }
+    });
 }
 
 /// The id of a client that this service knows.

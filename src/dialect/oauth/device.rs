@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     ceremony,
-    dialect::fields::Refused,
+    client_metadata::Failure,
+    dialect::{fields::Refused, page_label},
     endpoints::Context,
     http::{Reply, json_reply},
 };
@@ -26,6 +27,10 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     let client = clients::find(context, id.as_str(), context.client_address(request)).await;
     let client = client.map_err(|not_found| match not_found {
         NotFound::Unknown => token::invalid_client("the client is unknown; register again"),
+        NotFound::Document(Failure::TooMany | Failure::Fetch(_)) => {
+            let text = "the client's metadata document can't be read right now; try again later";
+            Refused::Request(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text.into())
+        }
         NotFound::Document(failure) => token::invalid_client(&format!("the client can't be identified: {failure}")),
         NotFound::Ceremony(error) => error.into(),
     })?;
@@ -35,6 +40,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         .map_err(|authorize::Answer(code, text)| Refused::Request(StatusCode::BAD_REQUEST, code, text))?;
     let asked = ceremony::Request::by(client.name)
         .client_id(Some(client.id))
+        .label(page_label(context, request.headers()))
         .scopes(scopes)
         .resource(Some(resource.id().to_owned()))
         .address(context.client_address(request));

@@ -180,6 +180,8 @@ impl Endpoint for Call {
         Some(match self.verb {
             // Each of its callers asks for the agents of a whole service.
             Verb::Introspect => return None,
+            // A stored registration takes a place; another one costs nothing.
+            Verb::Register if self.context.ceremony.clients().is_some() => RateClass::AuthorizationRequest,
             Verb::Token | Verb::Register => RateClass::Poll,
             Verb::Device => RateClass::AuthorizationRequest,
             Verb::Revoke => RateClass::Revocation,

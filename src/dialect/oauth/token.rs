@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -30,7 +30,7 @@ pub(super) const REFRESH_TOKEN: &str = "refresh_token";
 pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// The token endpoint (RFC 6749 section 3.2).
-pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+pub(super) async fn answer(context: &Arc<Context>, request: &Request<Bytes>) -> Result<Reply, Refused> {
     check_form(request)?;
     let parameters = Parameters::read(request.body());
     let issued = match parameters.one("grant_type").map_err(repeated)? {
@@ -44,7 +44,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         None => return Err(invalid("`grant_type` is required")),
     };
     if let Some(client) = &issued.record.client.id {
-        clients::note_use(context, client).await;
+        clients::note_use(context, client);
     }
     Ok(tokens(context, &issued))
 }
@@ -61,7 +61,12 @@ async fn code(context: &Context, request: &Request<Bytes>, parameters: &Paramete
     let mut presented = CodeRedemption::new(code, &client, verifier);
     presented.redirect_uri = parameters.one("redirect_uri").map_err(repeated)?;
     presented.resource = resource;
-    Ok(context.ceremony.redeem_code(&presented, &context.redeemer(request)).await?)
+    let redeemed = context.ceremony.redeem_code(&presented, &context.redeemer(request)).await;
+    // Whatever became of the request, it is the code that is no longer good (RFC 6749 section 5.2).
+    redeemed.map_err(|error| match error {
+        CeremonyError::Expired | CeremonyError::Denied | CeremonyError::Revoked => CeremonyError::WrongCode.into(),
+        error => error.into(),
+    })
 }
 
 /// Polls with a device code, and redeems it (RFC 8628 section 3.4).
