@@ -232,8 +232,10 @@ fn check_authority(rest: &str) -> Result<(), RedirectUriError> {
     let (host, port) = authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon));
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let labels = host.split('.').all(|label| !label.is_empty() && label.bytes().all(plain));
-    // Browsers read a name whose last label is a number as an IPv4 address (WHATWG URL section 3.5).
-    let is_number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    // Browsers read a name whose last label is a number, decimal or hexadecimal, as an IPv4 address (WHATWG URL section
+    // 3.5).
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
     let known = !is_number || host.parse::<std::net::Ipv4Addr>().is_ok();
     if labels && known && (port.is_empty() || is_port(port)) { Ok(()) } else { Err(RedirectUriError::Authority) }
 }
@@ -320,6 +322,10 @@ mod tests {
             ("https://example..com/cb", Authority),
             ("https://example.com:0443/cb", Authority),
             ("https://0x7f.1/cb", Authority),
+            ("https://127.0.0x1/cb", Authority),
+            ("https://127.0.0.0x1:8443/cb", Authority),
+            ("https://0x7f000001/cb", Authority),
+            ("https://app.0x/cb", Authority),
             ("https:///cb", Authority),
             ("https://example.com/cb#f", Character),
             ("https://example.com/c b", Character),
