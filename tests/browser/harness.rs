@@ -251,6 +251,8 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
             "--window-size=1280,1100",
+            // A mouse, as a desktop has: newer versions see none on a machine without a screen.
+            "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
             &format!("--user-data-dir={}", profile.0.display()),
         ]
         .map(str::to_owned);

@@ -71,7 +71,15 @@ async fn r72_a_thousand_bogus_callbacks_do_not_stop_a_login() {
     human.open_as("ada@example.com", &link).await;
     human.reads("Your browser takes it to").await;
     let text = human.text().await;
-    let port: u16 = text.split("http://127.0.0.1:").nth(1).unwrap().split('.').next().unwrap().parse().unwrap();
+    let port: u16 = text
+        .split("http://127.0.0.1:")
+        .nth(1)
+        .unwrap()
+        .split(|next: char| !next.is_ascii_digit())
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let http = Http::new();
     let id = link.rsplit('/').next().unwrap();
     for index in 0..1_000 {
