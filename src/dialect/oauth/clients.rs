@@ -86,9 +86,9 @@ pub(super) async fn find(context: &Context, id: &str, browser: Option<IpAddr>) -
             let (name, redirect_uris) = (document.name.clone(), document.redirect_uris.clone());
             Ok(KnownClient { id, name, redirect_uris })
         }
-        _ => match registered(context, &id).await.map_err(NotFound::Ceremony)? {
+        _ => match local(&context.config, &id) {
             Some(client) => Ok(client),
-            None => local(&context.config, &id).ok_or(NotFound::Unknown),
+            None => registered(context, &id).await.map_err(NotFound::Ceremony)?.ok_or(NotFound::Unknown),
         },
     }
 }
@@ -144,7 +144,7 @@ pub(super) async fn known_id(context: &Context, id: &str) -> Result<Option<Clien
     let Ok(id) = ClientId::new(id) else { return Ok(None) };
     let is_known = match &context.client_metadata {
         Some(metadata) if is_url(&id) => metadata.check(&id).is_ok(),
-        _ => registered(context, &id).await?.is_some() || local(&context.config, &id).is_some(),
+        _ => local(&context.config, &id).is_some() || registered(context, &id).await?.is_some(),
     };
     Ok(is_known.then_some(id))
 }
@@ -154,7 +154,7 @@ fn is_url(id: &ClientId) -> bool {
     id.as_str().starts_with("https:")
 }
 
-/// Finds a client without asking another host.
+/// Finds a client without asking a store or another host.
 fn local(config: &Config, id: &ClientId) -> Option<KnownClient> {
     match id.as_str().strip_prefix(DYNAMIC) {
         Some(metadata) if config.oauth().registration => {

@@ -200,6 +200,9 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
             if status == StatusCode::UNAUTHORIZED && headers.contains_key(AUTHORIZATION) {
                 reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth2\""));
             }
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                retry_after(&mut reply, jitter(context.ceremony.now()));
+            }
             return reply;
         }
         Refused::SignedOut => CeremonyError::WrongCode,
@@ -209,32 +212,31 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
         context.note_failure(&error);
         return unavailable(jitter(context.ceremony.now()));
     }
-    let code = match error {
-        CeremonyError::UnknownScope { .. } | CeremonyError::NoScope { .. } => "invalid_scope",
-        CeremonyError::InvalidTarget => "invalid_target",
+    let (code, text): (_, Cow<'_, str>) = match error {
         CeremonyError::TooManyFromSource | CeremonyError::TooManyPending | CeremonyError::TooManyClients => {
             let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", &error.to_string());
             retry_after(&mut reply, busy(context));
             return reply;
         }
-        // RFC 8628 section 3.5.
-        CeremonyError::Pending { .. } => "authorization_pending",
-        CeremonyError::SlowDown { .. } => "slow_down",
-        CeremonyError::Denied | CeremonyError::Revoked => "access_denied",
-        CeremonyError::Expired => "expired_token",
-        _ => "invalid_grant",
-    };
-    let text = match error {
-        CeremonyError::WrongCode => "the code is unknown, expired or used, or not for this client and verifier".into(),
+        CeremonyError::NoScope { .. } => ("invalid_scope", error.to_string().into()),
         CeremonyError::UnknownScope { offered } => {
-            format!("`scope` has a scope that was not granted; granted are: {offered}")
+            let text = format!("`scope` has a scope that was not granted; granted are: {offered}");
+            ("invalid_scope", text.into())
         }
-        CeremonyError::InvalidTarget => "`resource` must be the resource that access was granted to".into(),
-        CeremonyError::UnknownClaim => "the device code is unknown, or not for this client".into(),
-        CeremonyError::AlreadyClaimed => "the code was redeemed before".into(),
-        CeremonyError::Denied | CeremonyError::Revoked => "the human denied the request".into(),
-        CeremonyError::Expired => "the request has expired; start again".into(),
-        error => error.to_string(),
+        CeremonyError::InvalidTarget => {
+            ("invalid_target", "`resource` must be the resource that access was granted to".into())
+        }
+        // RFC 8628 section 3.5.
+        CeremonyError::Pending { .. } => ("authorization_pending", error.to_string().into()),
+        CeremonyError::SlowDown { .. } => ("slow_down", error.to_string().into()),
+        CeremonyError::Denied | CeremonyError::Revoked => ("access_denied", "the human denied the request".into()),
+        CeremonyError::Expired => ("expired_token", "the request has expired; start again".into()),
+        CeremonyError::WrongCode => {
+            ("invalid_grant", "the code is unknown, expired or used, or not for this client and verifier".into())
+        }
+        CeremonyError::UnknownClaim => ("invalid_grant", "the device code is unknown, or not for this client".into()),
+        CeremonyError::AlreadyClaimed => ("invalid_grant", "the code was redeemed before".into()),
+        error => ("invalid_grant", error.to_string().into()),
     };
     error_reply(StatusCode::BAD_REQUEST, code, &text)
 }
