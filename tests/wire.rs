@@ -465,7 +465,6 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
         let again = login.url(&[("code_challenge", &challenge(VERIFIER))]);
         let again = again.split_once('?').unwrap().1;
         let secrets = [
-            // Whoever has a token may revoke it.
             ("<spare>", text(&spare, "access_token").to_owned()),
             ("<refresh>", text(&tokens, "refresh_token").to_owned()),
             ("<code>", code.clone()),
@@ -478,9 +477,13 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
             ("<server>", BASE64.encode(b"api:a secret of the API's own service")),
             ("<cookie>", "x=y".to_owned()),
         ];
+        // Whoever has a token may revoke it, in a body or as a bearer: only the spare session is shown there.
+        let mut revoking = secrets.clone();
+        revoking[1].1 = text(&spare, "refresh_token").to_owned();
         let before = service.audit.names().len();
         for (number, bent) in requests.iter().enumerate() {
-            let Some(request) = bent.request(&secrets) else { continue };
+            let secrets = if bent.path.0 == "/oauth2/revoke" { &revoking } else { &secrets };
+            let Some(request) = bent.request(secrets) else { continue };
             let shown = format!("{number}: {} {} {:?}", request.method(), request.uri(), request.headers());
             let answer = service.send(request).await;
             assert!(!answer.status.is_server_error(), "{} to {shown}", answer.status);
