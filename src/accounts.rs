@@ -59,6 +59,13 @@ pub trait Accounts: Send + Sync + 'static {
         None
     }
 
+    /// The language that the host's human has chosen, for the pages of this crate: a tag such as `de` (RFC 5646). If
+    /// `None`, the default, the browser's preference decides.
+    fn language(&self, request: &Parts) -> Option<String> {
+        let _ = request;
+        None
+    }
+
     /// Whether agents may still act for the account. Called when its human approves, and when a session is issued or
     /// refreshed.
     ///
@@ -91,6 +98,10 @@ impl<A: Accounts> Accounts for Arc<A> {
 
     fn switch_account_url(&self, return_to: &str) -> Option<String> {
         A::switch_account_url(self, return_to)
+    }
+
+    fn language(&self, request: &Parts) -> Option<String> {
+        A::language(self, request)
     }
 
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
@@ -214,6 +225,8 @@ pub(crate) trait DynAccounts: Send + Sync {
     fn step_up_url(&self, return_to: &str) -> String;
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages send a browser to sign in"))]
     fn switch_account_url(&self, return_to: &str) -> Option<String>;
+    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages speak a language"))]
+    fn language(&self, request: &Parts) -> Option<String>;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>>;
 }
@@ -233,6 +246,10 @@ impl<A: Accounts> DynAccounts for A {
 
     fn switch_account_url(&self, return_to: &str) -> Option<String> {
         Accounts::switch_account_url(self, return_to)
+    }
+
+    fn language(&self, request: &Parts) -> Option<String> {
+        Accounts::language(self, request)
     }
 
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {

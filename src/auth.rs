@@ -55,6 +55,8 @@ impl AgentAuth {
             audit: Arc::new(NoAudit),
             peer: None,
             fetch: None,
+            #[cfg(feature = "pages")]
+            pages: crate::pages::PageOptions::default(),
         }
     }
 
@@ -285,6 +287,8 @@ pub struct AgentAuthBuilder {
     audit: Arc<dyn AuditSink>,
     peer: Option<Arc<PeerAddress>>,
     fetch: Option<Arc<dyn DynFetch>>,
+    #[cfg(feature = "pages")]
+    pages: crate::pages::PageOptions,
 }
 
 impl AgentAuthBuilder {
@@ -383,12 +387,24 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Sets how the [pages](crate::pages) look and speak: their words, languages and templates.
+    #[cfg(feature = "pages")]
+    pub fn pages(
+        mut self,
+        options: impl FnOnce(crate::pages::PageOptions) -> crate::pages::PageOptions,
+    ) -> Self {
+        self.pages = options(self.pages);
+        self
+    }
+
     /// Builds the [`AgentAuth`].
     ///
     /// # Errors
-    /// When a part is missing, when two routes have the same path, or when a template can't be rendered.
+    /// When a part is missing, when two routes have the same path, or when words or templates can't be used.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer, fetch } = self;
+        #[cfg(feature = "pages")]
+        let options = self.pages.clone();
+        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer, fetch, .. } = self;
         let audit = observe::counted(audit);
         let checks = checks.or(store);
         let mut missing = Vec::new();
@@ -437,7 +453,7 @@ impl AgentAuthBuilder {
             let served = routes.serve_ceremony(&config, context, &dialects);
             served.map_err(|error| unusable("auth_md.template", "", &error))?;
             #[cfg(feature = "pages")]
-            crate::pages::serve(&mut routes, context, &dialects).map_err(|error| unusable("pages", "", &error))?;
+            crate::pages::serve(&mut routes, context, &dialects, options).map_err(|error| unusable("pages", "", &*error))?;
         }
         let conflicts = routes.conflicts();
         if !conflicts.is_empty() {

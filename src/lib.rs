@@ -104,7 +104,7 @@ mod http;
 pub mod mcp;
 pub mod observe;
 #[cfg(feature = "pages")]
-mod pages;
+pub mod pages;
 pub mod store;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]

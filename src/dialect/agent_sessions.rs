@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
@@ -193,7 +193,7 @@ impl Endpoint for Call {
         })
     }
 
-    fn too_many(&self, seconds: u64) -> Reply {
+    fn too_many(&self, seconds: u64, _: &HeaderMap) -> Reply {
         too_many(seconds)
     }
 

@@ -158,8 +158,9 @@ pub(crate) trait Endpoint: Send + Sync {
         None
     }
 
-    /// The response to a request over the rate limit.
-    fn too_many(&self, seconds: u64) -> Reply {
+    /// The response to a request with these headers that is over the rate limit.
+    fn too_many(&self, seconds: u64, headers: &HeaderMap) -> Reply {
+        let _ = headers;
         let text = format!("you ask too often; wait {seconds} seconds");
         let mut reply = error_reply(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &text);
         retry_after(&mut reply, seconds);

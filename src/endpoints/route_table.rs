@@ -172,7 +172,7 @@ impl RouteTable {
             return None;
         };
         let wait = self.rates.check(rate_class, address).err()?;
-        Some(endpoint.too_many(limiter::seconds(wait)))
+        Some(endpoint.too_many(limiter::seconds(wait), &request.headers))
     }
 
     /// Warns once that the limits by source have no effect.

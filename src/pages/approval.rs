@@ -3,28 +3,22 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Method, Request, StatusCode};
-use minijinja::{Value, context};
 
 use super::{
-    Kind, PageError, Pages,
-    csrf::FormKey,
-    finish,
-    form::Form,
-    render::{Action, Allowed, Link, Message, Tone},
-    sessions, words,
+    Action, ApprovalPage, AskedScope, Before, Group, Identity, Kind, Page, PageError, Pages, Requester, Switch, Tone,
+    csrf::FormKey, form::Fields, words::filled,
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{Approver, Ceremony, CeremonyError, Decided, Decision, KnownFlow, View, Warning},
+    ceremony::{Approver, Ceremony, CeremonyError, Decision, KnownFlow, View, Warning},
     config::origin_of,
     endpoints::{Destination, Dialect, Handover},
     http::Reply,
     types::{
-        authorization::{AuthorizationRequest, Client, State},
+        authorization::{AuthorizationRequest, Client, State, source_of},
         clock::Timestamp,
-        id::AuthorizationRequestId,
+        id::{AuthorizationRequestId, ClientId},
         scope::{CatalogueEntry, Scope, ScopeSet},
-        session::SessionState,
     },
 };
 
@@ -45,7 +39,7 @@ pub(super) async fn answer(
     let key = FormKey::of(pages, request.headers())?;
     let visit = Visit { pages, dialect, id, human, path, ticks, key, browser: pages.context.client_address(request) };
     if *request.method() == Method::POST {
-        return visit.receive(&Form::read(request)?).await;
+        return visit.receive(&Fields::read(request)?).await;
     }
     let shown = visit.show().await;
     let mut reply = shown.unwrap_or_else(|error| pages.refuse(&error, request, Kind::Approval(dialect)));
@@ -55,30 +49,32 @@ pub(super) async fn answer(
 }
 
 /// A human's visit to the page of one request.
-struct Visit<'a> {
-    pages: &'a Pages,
-    dialect: &'static dyn Dialect,
-    id: AuthorizationRequestId,
-    human: SignedIn,
+pub(super) struct Visit<'a> {
+    pub(super) pages: &'a Pages,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) id: AuthorizationRequestId,
+    pub(super) human: SignedIn,
     /// The path of the page.
-    path: String,
+    pub(super) path: String,
     ticks: Ticks,
-    key: FormKey,
+    pub(super) key: FormKey,
     /// The address of the browser.
     browser: Option<IpAddr>,
 }
 
 impl Visit<'_> {
-    fn ceremony(&self) -> &Ceremony {
+    pub(super) fn ceremony(&self) -> &Ceremony {
         &self.pages.context.ceremony
     }
 
-    fn approver(&self) -> Approver<'_> {
+    pub(super) fn approver(&self) -> Approver<'_> {
         self.key.approver(&self.human)
     }
 
-    fn token(&self) -> String {
-        self.key.token(&self.human, self.id.as_str(), self.ceremony().now())
+    /// A form of this page with one button.
+    pub(super) fn action(&self, decision: &'static str, text: &str) -> Action {
+        let form = self.pages.form(self.path.clone(), &self.key, &self.human, self.id.as_str());
+        Action { form, decision, fields: Vec::new(), text: self.pages.say(text, &[]) }
     }
 
     /// Where the human returns to after signing in again.
@@ -98,13 +94,11 @@ impl Visit<'_> {
                 self.pages.see_other(&self.pages.context.accounts.step_up_url(&self.return_to()))
             }
             State::Pending => self.ask(&view, None),
-            State::Approved => self.approved(&view),
-            State::Redeemed => self.collected(&view).await,
-            state => self.pages.show(status(state), &self.outcome(&view)),
+            _ => self.outcome(&view).await,
         }
     }
 
-    async fn receive(&self, form: &Form) -> Result<Reply, PageError> {
+    async fn receive(&self, form: &Fields) -> Result<Reply, PageError> {
         let shown_at = self.key.verify(&self.human, self.id.as_str(), form.one("csrf"))?;
         match form.one("decision") {
             Some("approve") if self.is_too_early(shown_at) => self.ask_again().await,
@@ -150,50 +144,18 @@ impl Visit<'_> {
 
     async fn ask_again(&self) -> Result<Reply, PageError> {
         let view = self.ceremony().view(&self.id, self.approver(), self.browser).await?;
-        let notice = "Approve was pressed before anybody could read this, so it did not count. Read, then press again.";
         match view.state {
-            State::Pending => self.ask(&view, Some(notice)),
+            State::Pending => self.ask(&view, Some(self.pages.say("too-early", &[]))),
             // Decided meanwhile, perhaps by another form.
             _ => self.pages.see_other(&self.path),
         }
     }
 
-    /// Shows an approved request: to the browser session that approved, with the code or the way back to the agent.
-    fn approved(&self, view: &View) -> Result<Reply, PageError> {
-        let code = self.ceremony().code_again(&view.authorization, &view.flow, self.approver())?;
-        let (authorization, flow) = (view.authorization.clone(), view.flow.clone());
-        let message = match self.dialect.hand_over(&self.pages.context, Decided { authorization, flow, code }) {
-            Handover::Code(code) => return finish::show(self.pages, view, &code, self.take_back()),
-            Handover::Url(url) => {
-                let link = Link { href: url, text: "Go back to your agent" };
-                let message = Message::new(Tone::Good, "Approved").line("Your agent waits for you. Go back to it.");
-                about(self.pages, message, &view.authorization).form(self.take_back()).link(link)
-            }
-            Handover::Page => self.outcome(view).form(self.take_back()),
-        };
-        self.pages.show(StatusCode::OK, &message)
-    }
-
-    /// The form that takes the approval back.
-    fn take_back(&self) -> Action {
-        Action { path: self.path.clone(), csrf: self.token(), decision: "take_back", text: "Take it back" }
-    }
-
     /// This browser opened the request while another account was signed in. It can release it.
     fn opened_for_another(&self) -> Result<Reply, PageError> {
-        let label = &self.human.account.label;
-        let message = Message::new(Tone::Neutral, "You opened this as another account")
-            .line(
-                "In this browser, the request was opened while another account was signed in. That account can decide.",
-            )
-            .line(format!("You can use {label} instead. Then only {label} can decide."))
-            .form(Action {
-                path: self.path.clone(),
-                csrf: self.token(),
-                decision: "release",
-                text: "Use this account instead",
-            });
-        self.pages.show(StatusCode::CONFLICT, &message)
+        let account = filled(&self.human.account.label);
+        let message = self.pages.message(Tone::Neutral, "opened-for-another", &[("account", account)]);
+        self.pages.show(StatusCode::CONFLICT, message.action(self.action("release", "use-this-account")))
     }
 }
 
@@ -210,7 +172,7 @@ impl Ticks {
         let catalogue = pages.context.config.catalogue();
         let known = |name: &str| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());
         if *request.method() == Method::POST {
-            let ticked = Form::read(request).map(|form| form.all("scope").filter_map(known).collect::<ScopeSet>());
+            let ticked = Fields::read(request).map(|form| form.all("scope").filter_map(known).collect::<ScopeSet>());
             return Self(ticked.ok().filter(|ticked| !ticked.is_empty()));
         }
         let query = request.uri().query().unwrap_or_default();
@@ -242,13 +204,8 @@ fn go_to(pages: &Pages, url: String, is_approved: bool) -> Result<Reply, PageErr
     if !is_ipv6(&url) {
         return pages.see_other(&url);
     }
-    let message = if is_approved {
-        Message::new(Tone::Good, "Approved")
-    } else {
-        Message::new(Tone::Neutral, "Denied").line("The agent gets no access, and is told so.")
-    };
-    let message = message.line("You are being sent back to your agent.");
-    pages.go_on(message, Link { href: url, text: "Go back to your agent" })
+    let (tone, id) = if is_approved { (Tone::Good, "going-back") } else { (Tone::Neutral, "going-back-denied") };
+    pages.go_on(pages.message(tone, id, &[]), pages.link(url, "go-to-agent"))
 }
 
 /// Whether the host is an IPv6 address, which a content security policy can't name (CSP level 3 section 2.3.1).
@@ -256,7 +213,7 @@ fn is_ipv6(url: &str) -> bool {
     origin_of(url).contains("://[")
 }
 
-fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
+fn ticked(form: &Fields) -> Result<ScopeSet, PageError> {
     let names: Vec<&str> = form.all("scope").collect();
     let scopes: Result<ScopeSet, _> = names.iter().map(|name| Scope::new(name)).collect();
     match scopes {
@@ -268,116 +225,117 @@ fn ticked(form: &Form) -> Result<ScopeSet, PageError> {
 
 impl Visit<'_> {
     /// Shows the request and asks for a decision.
-    fn ask(&self, view: &View, notice: Option<&str>) -> Result<Reply, PageError> {
+    fn ask(&self, view: &View, notice: Option<String>) -> Result<Reply, PageError> {
         let pages = self.pages;
+        let (context, words) = (&pages.context, &pages.words);
         let authorization = &view.authorization;
-        let client = &authorization.client;
         let now = self.ceremony().now();
         let destination = self.dialect.destination(&view.flow);
-        let switch = pages.context.accounts.switch_account_url(&self.path);
-        let content = context! {
-            account => context! { label => self.human.account.label.clone() },
-            can_release => view.can_release,
-            can_switch => switch.is_some(),
-            notice,
-            client => context! {
-                name => client.name.to_string(),
-                label => client.label.as_ref().map(ToString::to_string),
-                // The browser brought the request of an OAuth client, so its address says nothing of the client.
-                address => client.address.filter(|_| destination.is_none()).map(|address| address.to_string()),
-                known => known(pages, client, destination),
-                method => client.method.as_ref().map(ToString::to_string),
-            },
-            resource => pages.resource(&authorization.resource),
-            warnings => said(&view.warnings, Warning::is_danger),
-            remarks => said(&view.warnings, |warning| !warning.is_danger()),
-            holds => !view.held.is_empty(),
-            held_by => if is_proven(destination) { "It has this already" } else { "You gave this to an app of this name before" },
-            scopes => self.scopes(authorization, &view.held),
-            lifetime => lifetime(pages),
-            handover => handover(&view.flow, destination),
-            from_here => matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
-            user_code => match &view.flow {
+        let switch = match context.accounts.switch_account_url(&self.path) {
+            Some(_) => Switch::Button,
+            None => Switch::ByHand,
+        };
+        let lifetimes = context.config.lifetimes();
+        let refreshes = context.ceremony.refreshes();
+        let page = ApprovalPage {
+            form: pages.form(self.path.clone(), &self.key, &self.human, self.id.as_str()),
+            account: self.human.account.label.clone(),
+            switch: view.can_release.then_some(switch),
+            flow: view.flow.name(),
+            from_here: matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
+            check_phrase: None,
+            user_code: match &view.flow {
                 KnownFlow::Device { user_code } => Some(user_code.clone()),
                 _ => None,
             },
-            by_code => matches!(view.flow, KnownFlow::FinishCode { .. }),
-            owner_only => pages.context.config.owner_only().to_vec(),
-            asked => context! {
-                ago => words::ago(authorization.created_at, now),
-                at => words::time(authorization.created_at),
-            },
-            expires_in => words::about(authorization.expires_at.since(now)),
-            action => self.path.clone(),
-            csrf => self.token(),
-            sessions_url => pages.sessions_path(),
+            client: self.requester(&authorization.client, destination),
+            asked: pages.instant(authorization.created_at),
+            before: Before { any: true, count: 0, or_more: false, last_used: None },
+            resource: pages.resource(&authorization.resource),
+            handover: self.handover(&view.flow, destination),
+            warnings: view.warnings.iter().filter_map(|warning| warning_id(*warning)).map(|id| pages.say(id, &[])).collect(),
+            groups: self.groups(authorization, view),
+            has_unticked: false,
+            has_held: !view.held.is_empty(),
+            choices: Vec::new(),
+            at_most: words.span(if refreshes { lifetimes.session } else { lifetimes.access }),
+            unused: refreshes.then(|| words.span(lifetimes.refresh.min(lifetimes.session))),
+            never: context.config.owner_only().iter().map(|text| words.own("never", text, text).into_owned()).collect(),
+            expires_in: words.about(authorization.expires_at.since(now)),
+            sessions_url: pages.sessions_path(),
+            notice,
         };
         // The form may redirect to the agent.
-        let form_action = destination.map(|place| place.form_action).into_iter().filter(|url| !is_ipv6(url)).collect();
-        let allowed = Allowed { form_action, script: true };
-        let status = if notice.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        pages.renderer.page(&*pages.context.random, status, "approval.html", content, allowed)
+        let form_action: Vec<&str> =
+            destination.map(|place| place.form_action).into_iter().filter(|url| !is_ipv6(url)).collect();
+        let status = if page.notice.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        pages.page(status, &Page::Approval(Box::new(page)), &form_action)
     }
 
-    /// The requested scopes in the catalogue's order, each with its description and all that it gives.
-    fn scopes(&self, authorization: &AuthorizationRequest, held: &ScopeSet) -> Vec<Value> {
+    fn requester(&self, client: &Client, destination: Option<Destination<'_>>) -> Requester {
+        // The browser brought the request of an OAuth client, so its address says nothing of the client.
+        let address = client.address.filter(|_| destination.is_none());
+        let text = |address: IpAddr| address.to_canonical().to_string();
+        Requester {
+            name: client.name.to_string(),
+            reason: None,
+            label: client.label.as_ref().map(ToString::to_string),
+            method: client.method.as_ref().map(ToString::to_string),
+            identity: self.identity(client.id.as_ref(), destination),
+            address: address.map(text),
+            same_network: address.zip(self.browser).map(|(one, other)| source_of(one) == source_of(other)),
+            browser: self.browser.map(text),
+        }
+    }
+
+    /// What is known of an OAuth client: the service registered it, or its metadata document has this host.
+    fn identity(&self, id: Option<&ClientId>, destination: Option<Destination<'_>>) -> Option<Identity> {
+        let id = id?;
+        let registered = &self.pages.context.config.oauth().clients;
+        let host = id.metadata_host().map(ToString::to_string);
+        let is_known = host.is_some() || registered.iter().any(|client| client.id == id.as_str());
+        is_known.then(|| Identity { host, proven: is_proven(destination) })
+    }
+
+    /// The requested scopes in the catalogue's order, each with all that it gives.
+    fn groups(&self, authorization: &AuthorizationRequest, view: &View) -> Vec<Group> {
         let catalogue = self.pages.context.config.catalogue();
         let requested = catalogue.entries().iter().filter(|entry| authorization.requested.contains(&entry.scope));
-        let row = |entry: &CatalogueEntry| {
+        let asked = |entry: &CatalogueEntry| {
+            let scope = self.pages.scope(entry, false);
             let alone = ScopeSet::from_iter([entry.scope.clone()]);
             let gives = catalogue.given(&alone).filter(|given| given.scope != entry.scope);
-            let gives: Vec<Value> = gives.map(scope_value).collect();
             let givers = catalogue.givers(&entry.scope);
-            let givers =
-                givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
-            let givers: Vec<String> = givers.map(ToString::to_string).collect();
-            context! { checked => self.ticks.has(&entry.scope), held => held.contains(&entry.scope), gives, givers, ..scope_value(entry) }
-        };
-        requested.map(row).collect()
-    }
-}
-
-fn scope_value(entry: &CatalogueEntry) -> Value {
-    context! { name => entry.scope.to_string(), description => entry.description.clone() }
-}
-
-/// How long the session lasts, and what happens at its end.
-fn lifetime(pages: &Pages) -> Value {
-    let lifetimes = pages.context.config.lifetimes();
-    if !pages.context.ceremony.refreshes() {
-        return context! { at_most => words::span(lifetimes.access) };
-    }
-    context! { at_most => words::span(lifetimes.session), unused => words::span(lifetimes.refresh.min(lifetimes.session)) }
-}
-
-/// The text about how the agent gets its session after approval.
-fn handover(flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
-    if let Some(place) = destination {
-        return match place.host {
-            Some(_) if place.is_loopback => {
-                format!("Your browser takes it to {}, a program on this computer.", origin_of(place.form_action))
+            let givers = givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
+            AskedScope {
+                name: scope.name,
+                description: scope.description,
+                caution: None,
+                ticked: self.ticks.has(&entry.scope),
+                held: view.held.contains(&entry.scope),
+                gives: gives.map(|given| self.pages.scope(given, true)).collect(),
+                given_by: givers.map(ToString::to_string).collect(),
             }
-            Some(_) => format!("Your browser takes it to {}.", origin_of(place.form_action)),
-            None => format!("Your browser takes it to the app that opens {} links.", place.form_action),
         };
+        vec![Group { effect: "see", scopes: requested.map(asked).collect() }]
     }
-    let text = match flow {
-        KnownFlow::Detached { finish_code: true, .. } => {
-            "The agent collects its access by itself, or you take a code to it."
-        }
-        KnownFlow::FinishCode { .. } => "You take a code from this page to the agent.",
-        _ => "The agent collects its access by itself, from wherever it runs.",
-    };
-    text.into()
-}
 
-/// What is known of an OAuth client: the service registered it, or its metadata document has this host.
-fn known(pages: &Pages, client: &Client, destination: Option<Destination<'_>>) -> Option<Value> {
-    let id = client.id.as_ref()?;
-    let is_registered = pages.context.config.oauth().clients.iter().any(|client| client.id == id.as_str());
-    let host = id.metadata_host();
-    let proven = is_proven(destination);
-    (is_registered || host.is_some()).then(|| context! { host, proven, from_here => destination.is_some() })
+    /// How the agent gets its session after approval.
+    fn handover(&self, flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
+        let say = |id, arguments: &[_]| self.pages.say(id, arguments);
+        match destination {
+            Some(Destination { host: None, form_action, .. }) => say("handover-app", &[("scheme", filled(form_action))]),
+            Some(place) => {
+                let id = if place.is_loopback { "handover-program" } else { "handover-site" };
+                say(id, &[("place", filled(origin_of(place.form_action)))])
+            }
+            None => match flow {
+                KnownFlow::Detached { finish_code: true, .. } => say("handover-either", &[]),
+                KnownFlow::FinishCode { .. } => say("handover-code", &[]),
+                _ => say("handover-agent", &[]),
+            },
+        }
+    }
 }
 
 /// Whether the client is who it says: only an answer that goes to a web host shows it. Any program can wait on this
@@ -386,96 +344,11 @@ fn is_proven(destination: Option<Destination<'_>>) -> bool {
     destination.is_some_and(|place| place.host.is_some() && !place.is_loopback)
 }
 
-fn said(warnings: &[Warning], which: impl Fn(Warning) -> bool) -> Vec<&'static str> {
-    warnings.iter().filter(|warning| which(**warning)).map(|warning| warn(*warning)).collect()
-}
-
-const fn warn(warning: Warning) -> &'static str {
+/// The text of a warning, if it hints at a deception. The page shows the others as facts.
+const fn warning_id(warning: Warning) -> Option<&'static str> {
     match warning {
-        Warning::DeceptiveName => {
-            "The name has letters or quotation marks that look like others, as names do that imitate another. Read it letter by letter."
-        }
-        Warning::OfficialName => "The name sounds official. Anybody can choose such a name.",
-        Warning::FirstAgent => "You have never let an agent use this account.",
-        Warning::NewClient => "You have never let an agent of this name use this account.",
-        Warning::OtherAddress => {
-            "The request came from another network address than your browser’s. That is right for an agent that runs elsewhere, and wrong for one on this computer."
-        }
+        Warning::DeceptiveName => Some("warning-deceptive"),
+        Warning::OfficialName => Some("warning-official"),
+        Warning::FirstAgent | Warning::NewClient | Warning::OtherAddress => None,
     }
-}
-
-const fn status(state: State) -> StatusCode {
-    match state {
-        State::Expired => StatusCode::GONE,
-        _ => StatusCode::OK,
-    }
-}
-
-impl Visit<'_> {
-    /// Shows which client redeemed the request, from which address and when, with a form to revoke the session.
-    async fn collected(&self, view: &View) -> Result<Reply, PageError> {
-        let (pages, now) = (self.pages, self.ceremony().now());
-        let sessions = self.ceremony().sessions_of(&self.id).await?;
-        let Some(record) = sessions.first() else { return pages.show(StatusCode::OK, &self.outcome(view)) };
-        let content = context! {
-            client => record.client.name.to_string(),
-            granted => given(pages, &record.granted),
-            at => words::time(record.created_at),
-            ago => words::ago(record.created_at, now),
-            address => record.redeemer.address.map(|address| address.to_string()),
-            program => record.redeemer.program.as_ref().map(ToString::to_string),
-            active => record.state_at(now) == SessionState::Active,
-            session => record.session.id.to_string(),
-            csrf => self.key.token(&self.human, sessions::SUBJECT, now),
-            sessions_url => pages.sessions_path(),
-        };
-        let random = &*pages.context.random;
-        pages.renderer.page(random, StatusCode::OK, "collected.html", content, Allowed::default())
-    }
-
-    fn outcome(&self, view: &View) -> Message {
-        let message = match view.state {
-            State::Approved => Message::new(Tone::Good, "Approved")
-                .line(match &view.flow {
-                    KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. } => "The browser in which you approved leads back to the agent.",
-                    KnownFlow::FinishCode { .. } => {
-                        "The code for the agent is shown for a few minutes, and only in the browser in which you approved."
-                    }
-                    _ => "Go back to your agent. It collects its access by itself; you can close this page.",
-                })
-                .line("Until the agent has collected it, you can take it back here. Later, revoke it on the sessions page."),
-            State::Redeemed => Message::new(Tone::Good, "Approved, and collected").line("The agent has its access."),
-            State::Locked => Message::new(Tone::Bad, "This request is locked")
-                .line("Wrong codes were presented for it too often, so the agent got no access.")
-                .line("Somebody may have guessed. If you still want it, tell the agent to ask again."),
-            State::Denied => Message::new(Tone::Neutral, "Denied")
-                .line("The agent gets no access, and is told so. You can close this page."),
-            State::Revoked => Message::new(Tone::Neutral, "Taken back")
-                .line("The approval was taken back before the agent collected its access."),
-            State::Expired | State::Pending => Message::new(Tone::Neutral, "This request has expired").line(
-                "The time ran out, so the agent got no access. If you still want it, tell the agent to ask again.",
-            ),
-        };
-        let message = match view.state {
-            State::Expired => message,
-            _ => about(self.pages, message, &view.authorization),
-        };
-        message.link(self.pages.sessions_link())
-    }
-}
-
-/// Adds who got what.
-fn about(pages: &Pages, message: Message, authorization: &AuthorizationRequest) -> Message {
-    match authorization.granted() {
-        Some(granted) => {
-            message.fact("Agent", authorization.client.name.to_string()).fact("May", given(pages, granted))
-        }
-        None => message,
-    }
-}
-
-/// The names of all scopes that the granted ones give.
-fn given(pages: &Pages, granted: &ScopeSet) -> String {
-    let implied = pages.context.config.catalogue().given(granted).map(|entry| entry.scope.clone());
-    granted.iter().cloned().chain(implied).collect::<ScopeSet>().names().join(", ")
 }

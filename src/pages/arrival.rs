@@ -2,11 +2,7 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Request, StatusCode};
 
-use super::{
-    PageError, Pages,
-    csrf::FormKey,
-    render::{Message, Tone},
-};
+use super::{PageError, Pages, Tone, csrf::FormKey};
 use crate::{
     endpoints::{Arrival, Dialect, Turned},
     http::{Reply, jitter, retry_after},
@@ -30,15 +26,15 @@ pub(super) async fn answer(
     let context = &pages.context;
     let query = query_of(request.uri().query().unwrap_or_default());
     let browser = context.client_address(request);
+    // Nobody is redirected before they have signed in (RFC 9700 section 4.11.2): anybody can register a place.
+    let return_to = format!("{}?{PARAMETER}={}", context.config.path(path), BASE64URL_NOPAD.encode(query.as_bytes()));
     let arrived = match dialect.arrive(context, &query, browser).await {
         Ok(arrival) => Ok(arrival),
         Err(Turned::Url(url)) => Err(url),
         Err(Turned::Page(text)) => return refuse(pages, &text),
-        Err(Turned::Later(text)) => return delay(pages, &text),
+        Err(Turned::Later(text)) => return delay(pages, &text, return_to),
         Err(Turned::Failed(error)) => return Err(error.into()),
     };
-    // Nobody is redirected before they have signed in (RFC 9700 section 4.11.2): anybody can register a place.
-    let return_to = format!("{}?{PARAMETER}={}", context.config.path(path), BASE64URL_NOPAD.encode(query.as_bytes()));
     let human = pages.human(request, return_to).await?;
     let Arrival { request: asked, grant } = match arrived {
         Ok(arrival) => arrival,
@@ -66,17 +62,14 @@ fn query_of(query: &str) -> String {
     kept.and_then(|kept| String::from_utf8(kept).ok()).unwrap_or_else(|| query.to_owned())
 }
 
-fn refuse(pages: &Pages, text: &str) -> Result<Reply, PageError> {
-    let message = Message::new(Tone::Bad, "This app can’t be let in")
-        .line(format!("It sent you here with a link that this service refuses: {text}."))
-        .line("Nothing was given, and nothing was sent to the app. Start again from the app, or tell its makers.");
-    pages.show(StatusCode::BAD_REQUEST, &message)
+fn refuse(pages: &Pages, error: &str) -> Result<Reply, PageError> {
+    let message = pages.message(Tone::Bad, "app-refused", &[("error", error.into())]);
+    pages.show(StatusCode::BAD_REQUEST, message.link(pages.sessions_link()))
 }
 
-fn delay(pages: &Pages, text: &str) -> Result<Reply, PageError> {
-    let message = Message::new(Tone::Neutral, "This can’t be shown right now")
-        .line(format!("The service is busy: {text}. Try again in a minute."));
-    let mut reply = pages.show(StatusCode::SERVICE_UNAVAILABLE, &message)?;
+fn delay(pages: &Pages, error: &str, again: String) -> Result<Reply, PageError> {
+    let message = pages.message(Tone::Neutral, "busy", &[("error", error.into())]);
+    let mut reply = pages.show(StatusCode::SERVICE_UNAVAILABLE, message.link(pages.link(again, "try-again")))?;
     retry_after(&mut reply, WAIT + jitter(pages.context.ceremony.now()));
     Ok(reply)
 }

@@ -1,13 +1,7 @@
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use minijinja::context;
 
-use super::{
-    PageError, Pages,
-    csrf::FormKey,
-    form::Form,
-    render::{Allowed, Message, Tone},
-};
+use super::{CodeEntryPage, Page, PageError, Pages, Tone, csrf::FormKey, form::Fields};
 use crate::{
     ceremony::CeremonyError,
     endpoints::{CodeEntry, Dialect},
@@ -34,36 +28,29 @@ pub(super) async fn answer(
     };
     let human = pages.human(request, return_to).await?;
     let key = FormKey::of(pages, request.headers())?;
-    let show = |status, code: &str, notice: Option<&str>| {
-        let content = context! {
-            action => path.clone(),
-            csrf => key.token(&human, SUBJECT, pages.context.ceremony.now()),
-            account => context! { label => human.account.label.clone() },
-            field => FIELD,
-            code,
-            notice,
-        };
-        pages.renderer.page(&*pages.context.random, status, "code_entry.html", content, Allowed::default())
+    let show = |status, code: &str, notice: Option<String>| {
+        let form = pages.form(path.clone(), &key, &human, SUBJECT);
+        let page = CodeEntryPage { form, account: human.account.label.clone(), notice, code: code.to_owned() };
+        pages.page(status, &Page::CodeEntry(page), &[])
     };
     if *request.method() != Method::POST {
         let mut reply = show(StatusCode::OK, given.as_deref().unwrap_or_default(), None)?;
         key.keep(pages, &mut reply);
         return Ok(reply);
     }
-    let form = Form::read(request)?;
+    let form = Fields::read(request)?;
     key.verify(&human, SUBJECT, form.one("csrf"))?;
     let code = form.one(FIELD).unwrap_or_default();
     match pages.context.ceremony.find_user_code(&human.account.id, code).await {
         Ok(id) => pages.see_other(&pages.context.config.path(&format!("{}{id}", dialect.approval_path()))),
         Err(CeremonyError::UnknownAuthorization) => {
-            let notice = "No device waits with this code. Type what your device shows, or start again there.";
-            show(StatusCode::NOT_FOUND, code.get(..16).unwrap_or(code), Some(notice))
+            show(StatusCode::NOT_FOUND, code.get(..16).unwrap_or(code), Some(pages.say("code-unknown", &[])))
         }
         Err(CeremonyError::TooFast { wait }) => {
             let seconds = wait.as_secs() + 1;
-            let message = Message::new(Tone::Neutral, "Too many codes")
-                .line(format!("This account has tried too many codes. Try again in {seconds} seconds."));
-            let mut reply = pages.show(StatusCode::TOO_MANY_REQUESTS, &message)?;
+            let message = pages.message(Tone::Neutral, "too-many-codes", &[("seconds", seconds.into())]);
+            let message = message.link(pages.link(path.clone(), "try-again"));
+            let mut reply = pages.show(StatusCode::TOO_MANY_REQUESTS, message)?;
             crate::http::retry_after(&mut reply, seconds);
             Ok(reply)
         }

@@ -4,9 +4,9 @@ use http::{Request, header::CONTENT_TYPE};
 use super::PageError;
 
 /// The fields of a submitted form.
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct Fields(Vec<(String, String)>);
 
-impl Form {
+impl Fields {
     pub(super) fn read(request: &Request<Bytes>) -> Result<Self, PageError> {
         let media_type = request.headers().get(CONTENT_TYPE).and_then(|line| line.to_str().ok());
         let media_type = media_type.and_then(|line| line.split(';').next()).map(str::trim);

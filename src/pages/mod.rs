@@ -1,9 +1,29 @@
 //! The pages for humans: the approval page and the sessions page, rendered on the server. They need no script. Where
-//! script runs, the approval page disables its buttons once a form is sent, and the page with a finish code copies the
-//! code and detects when it was used.
+//! script runs, the approval page disables its buttons once a form is sent, and the page after a decision shows what
+//! becomes of it.
 //!
 //! Only the host's own sign-in authenticates a human here. A request with what could be an agent's credential is refused,
 //! even with a valid cookie. Other `Authorization` headers, such as the Basic credentials that a proxy forwards, pass.
+//!
+//! A service can have them in its own colours, words, languages and templates, or render them itself:
+//!
+//! ```
+//! use tower_agent_auth::pages::{Frame, Page, RenderPage};
+//! # use tower_agent_auth::AgentAuthBuilder;
+//!
+//! struct OurPages;
+//!
+//! impl RenderPage for OurPages {
+//!     fn render(&self, page: &Page, frame: &Frame) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
+//!         let Page::Message(message) = page else { return Ok(None) };
+//!         Ok(Some(format!("<!doctype html><html lang={}><title>{}</title>", frame.language, message.title)))
+//!     }
+//! }
+//!
+//! # fn build(builder: AgentAuthBuilder) -> AgentAuthBuilder {
+//! builder.pages(|pages| pages.words("en", "approve = Let it in").languages(["en"]).renderer(OurPages))
+//! # }
+//! ```
 
 use std::sync::Arc;
 
@@ -12,27 +32,36 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{LOCATION, REFRESH},
 };
-use minijinja::{Value, context};
 
 use crate::{
     accounts::{SignedIn, head_of},
     ceremony::CeremonyError,
-    config::Resource,
     endpoints::{CodeEntry, Context, Dialect, Endpoint, RateClass, RouteTable},
     http::{Answering, Reply, has_agent_credential},
+    types::{
+        clock::Timestamp,
+        scope::{CatalogueEntry, ScopeSet},
+    },
 };
 
 mod approval;
 mod arrival;
 mod code_entry;
 mod csrf;
-mod finish;
 mod form;
+mod options;
+mod outcome;
 mod render;
 mod sessions;
+mod view;
 mod words;
 
-use render::{Link, Message, Renderer, Tone};
+pub use options::{PageOptions, RenderPage};
+pub use view::*;
+
+use csrf::FormKey;
+use render::Renderer;
+use words::{Arguments, Words};
 
 static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
@@ -41,10 +70,11 @@ pub(crate) fn serve(
     routes: &mut RouteTable,
     context: &Arc<Context>,
     dialects: &[&'static dyn Dialect],
-) -> Result<(), minijinja::Error> {
+    options: PageOptions,
+) -> Result<(), Box<dyn std::error::Error>> {
     let config = &context.config;
-    let pages = Arc::new(Pages { context: Arc::clone(context), renderer: Renderer::new(config)? });
-    let page = |kind| Arc::new(Page { kind, pages: Arc::clone(&pages) });
+    let renderer = Arc::new(Renderer::new(config, options)?);
+    let page = |kind| Arc::new(Served { kind, context: Arc::clone(context), renderer: Arc::clone(&renderer) });
     let arriving = |path: &str| config.arriving_path(&config.path(path));
     for dialect in dialects {
         if let Some(path) = dialect.arrival_path() {
@@ -59,10 +89,11 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// The shared state of the pages.
+/// What renders the pages for one request.
 struct Pages {
     context: Arc<Context>,
-    renderer: Renderer,
+    renderer: Arc<Renderer>,
+    words: Arc<Words>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,12 +107,21 @@ enum Kind {
     Sessions,
 }
 
-struct Page {
+/// A page at its path.
+struct Served {
     kind: Kind,
-    pages: Arc<Pages>,
+    context: Arc<Context>,
+    renderer: Arc<Renderer>,
 }
 
-impl Endpoint for Page {
+impl Served {
+    fn pages(&self, chosen: Option<&str>, headers: &HeaderMap) -> Pages {
+        let words = self.renderer.words(chosen, headers);
+        Pages { context: Arc::clone(&self.context), renderer: Arc::clone(&self.renderer), words }
+    }
+}
+
+impl Endpoint for Served {
     fn methods(&self) -> &'static [Method] {
         match self.kind {
             Kind::Arrival(..) => &METHODS[..2],
@@ -93,17 +133,18 @@ impl Endpoint for Page {
         Some(RateClass::Page)
     }
 
-    fn too_many(&self, seconds: u64) -> Reply {
-        let message = Message::new(Tone::Neutral, "Too many requests")
-            .line(format!("Your network asks for these pages too often. Try again in {seconds} seconds."));
-        let shown = self.pages.show(StatusCode::TOO_MANY_REQUESTS, &message);
-        let mut reply = shown.unwrap_or_else(|_| self.pages.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
+    fn too_many(&self, seconds: u64, headers: &HeaderMap) -> Reply {
+        let pages = self.pages(None, headers);
+        let message = pages.message(Tone::Neutral, "too-many-requests", &[("seconds", seconds.into())]);
+        let shown = pages.show(StatusCode::TOO_MANY_REQUESTS, message);
+        let mut reply = shown.unwrap_or_else(|_| self.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
         crate::http::retry_after(&mut reply, seconds);
         reply
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {
-        let (kind, pages) = (self.kind, Arc::clone(&self.pages));
+        let chosen = self.context.accounts.language(&head_of(&request));
+        let (kind, pages) = (self.kind, self.pages(chosen.as_deref(), request.headers()));
         Box::pin(async move {
             let refused = match pages.check_channel(&request) {
                 Ok(()) if *request.method() == Method::HEAD => Ok(pages.renderer.empty(StatusCode::OK)),
@@ -136,8 +177,8 @@ enum PageError {
     Form(&'static str),
     /// The ceremony refused, or the service failed.
     Ceremony(CeremonyError),
-    /// A template failed to render.
-    Template(minijinja::Error),
+    /// The page can't be rendered.
+    Render(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl<E: Into<CeremonyError>> From<E> for PageError {
@@ -166,8 +207,26 @@ impl Pages {
         found.ok_or(PageError::SignedOut { return_to })
     }
 
-    fn show(&self, status: StatusCode, message: &Message) -> Result<Reply, PageError> {
-        self.renderer.message(&*self.context.random, status, message)
+    fn say(&self, id: &str, arguments: Arguments<'_>) -> String {
+        self.words.say(id, arguments)
+    }
+
+    /// A message page with the sentences of the message `id`.
+    fn message(&self, tone: Tone, id: &str, arguments: Arguments<'_>) -> MessagePage {
+        let (title, lines) = (self.say(id, &[]), self.words.sentences(id, arguments));
+        MessagePage { tone, title, lines, action: None, link: None }
+    }
+
+    fn link(&self, href: impl Into<String>, id: &str) -> Link {
+        Link { href: href.into(), text: self.say(id, &[]) }
+    }
+
+    fn show(&self, status: StatusCode, message: MessagePage) -> Result<Reply, PageError> {
+        self.page(status, &Page::Message(message), &[])
+    }
+
+    fn page(&self, status: StatusCode, page: &Page, form_action: &[&str]) -> Result<Reply, PageError> {
+        self.renderer.page(&self.words, &*self.context.random, status, page, form_action)
     }
 
     fn see_other(&self, location: &str) -> Result<Reply, PageError> {
@@ -181,9 +240,9 @@ impl Pages {
     ///
     /// A browser applies `form-action` of the content security policy to all redirects after a form. It can't list where
     /// the host's own sign-in redirects to, nor an IPv6 address.
-    fn go_on(&self, message: Message, link: Link) -> Result<Reply, PageError> {
+    fn go_on(&self, message: MessagePage, link: Link) -> Result<Reply, PageError> {
         let refresh = HeaderValue::try_from(format!("0;url={}", link.href));
-        let mut reply = self.show(StatusCode::OK, &message.link(link))?;
+        let mut reply = self.show(StatusCode::OK, message.link(link))?;
         if let Ok(refresh) = refresh {
             reply.headers_mut().insert(REFRESH, refresh);
         }
@@ -195,106 +254,67 @@ impl Pages {
         if *method != Method::POST {
             return self.see_other(&url);
         }
-        let message = Message::new(Tone::Neutral, "Sign in to go on").line("You are being sent to the sign-in.");
-        self.go_on(message, Link { href: url, text: "Sign in" })
+        self.go_on(self.message(Tone::Neutral, "sign-in-first", &[]), self.link(url, "sign-in"))
     }
 
     fn refuse(&self, error: &PageError, request: &Request<Bytes>, kind: Kind) -> Reply {
         let accounts = &self.context.accounts;
+        let again = || self.link(self.path_of(request, kind), "open-again");
         let reply = match error {
             PageError::Prefetch => Ok(self.renderer.empty(StatusCode::NO_CONTENT)),
             PageError::SignedOut { return_to } => self.sign_in(request.method(), accounts.login_url(return_to)),
             PageError::StepUp { return_to } => self.sign_in(request.method(), accounts.step_up_url(return_to)),
-            PageError::AgentCredential => self.show(
-                StatusCode::BAD_REQUEST,
-                &Message::new(Tone::Bad, "This page is for people")
-                    .line("The request carried an agent’s credential. Only the account's human can decide here, signed in with a browser."),
-            ),
-            PageError::Forged => self.show(
-                StatusCode::FORBIDDEN,
-                &Message::new(Tone::Bad, "That form is no longer good")
-                    .line("It was not sent from this page, or you have signed in again since it was loaded. This form changed nothing.")
-                    .line("Open the page again and decide there."),
-            ),
-            PageError::Form(problem) => self.show(
-                StatusCode::BAD_REQUEST,
-                &Message::new(Tone::Bad, "That form can’t be read").line(format!("It {problem}. This form changed nothing.")),
-            ),
+            PageError::AgentCredential => {
+                self.show(StatusCode::BAD_REQUEST, self.message(Tone::Bad, "for-people", &[]))
+            }
+            PageError::Forged => {
+                self.show(StatusCode::FORBIDDEN, self.message(Tone::Bad, "forged", &[]).link(again()))
+            }
+            PageError::Form(problem) => {
+                let message = self.message(Tone::Bad, "unreadable", &[("problem", (*problem).into())]);
+                self.show(StatusCode::BAD_REQUEST, message.link(again()))
+            }
             PageError::Ceremony(error) if error.is_unavailable() => self.unavailable(error, request, kind),
-            PageError::Ceremony(error) => self.refused_by_ceremony(error),
-            PageError::Template(error) => {
-                self.context.note_failure(error);
+            PageError::Ceremony(error) => self.refused_by_ceremony(error, again()),
+            PageError::Render(error) => {
+                self.context.note_failure(&**error);
                 Ok(self.renderer.empty(StatusCode::SERVICE_UNAVAILABLE))
             }
         };
         reply.unwrap_or_else(|_| self.renderer.empty(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    fn refused_by_ceremony(&self, error: &CeremonyError) -> Result<Reply, PageError> {
-        let (status, message) = match error {
-            CeremonyError::UnknownAuthorization => (
-                StatusCode::NOT_FOUND,
-                Message::new(Tone::Neutral, "There is nothing to decide here")
-                    .line("No request for access has this address. Check the link that your agent gave you."),
-            ),
-            CeremonyError::Expired => (
-                StatusCode::GONE,
-                Message::new(Tone::Neutral, "This request has expired").line(
-                    "The time ran out, so the agent got no access. If you still want it, tell the agent to ask again.",
-                ),
-            ),
-            CeremonyError::WrongAccount => (
-                StatusCode::CONFLICT,
-                Message::new(Tone::Bad, "This request belongs to another account")
-                    .line("It was opened from another account first, and only that account can decide about it.")
-                    .line(
-                        "Sign in as that account, or tell the agent to ask again and open the new link from this one.",
-                    ),
-            ),
-            CeremonyError::AlreadyDecided => (
-                StatusCode::CONFLICT,
-                Message::new(Tone::Neutral, "This was decided before")
-                    .line("A decision stands once it is made. What you gave can be taken back on the sessions page.")
-                    .link(self.sessions_link()),
-            ),
-            CeremonyError::Inactive => (
-                StatusCode::FORBIDDEN,
-                Message::new(Tone::Bad, "This account can’t give access")
-                    .line("The service says that no agent may act for it any more. Nothing was approved."),
-            ),
-            CeremonyError::Callback(_) => (
-                StatusCode::BAD_REQUEST,
-                Message::new(Tone::Bad, "Nothing was approved").line(
-                    "The service no longer sends anything to where this agent waits. Tell the agent to ask again.",
-                ),
-            ),
-            CeremonyError::NotRequested => (
-                StatusCode::BAD_REQUEST,
-                Message::new(Tone::Bad, "Nothing was approved")
-                    .line("Go back and tick at least one of the things that the agent asked for, or deny."),
-            ),
-            error => (
-                StatusCode::BAD_REQUEST,
-                Message::new(Tone::Bad, "That can’t be done").line(format!("The service says: {error}.")),
-            ),
+    fn refused_by_ceremony(&self, error: &CeremonyError, again: Link) -> Result<Reply, PageError> {
+        let (status, tone, id, link) = match error {
+            CeremonyError::UnknownAuthorization => {
+                (StatusCode::NOT_FOUND, Tone::Neutral, "unknown-request", self.sessions_link())
+            }
+            CeremonyError::Expired => (StatusCode::GONE, Tone::Neutral, "expired", self.sessions_link()),
+            CeremonyError::WrongAccount => (StatusCode::CONFLICT, Tone::Bad, "wrong-account", again),
+            CeremonyError::AlreadyDecided => {
+                (StatusCode::CONFLICT, Tone::Neutral, "already-decided", self.sessions_link())
+            }
+            CeremonyError::Inactive => (StatusCode::FORBIDDEN, Tone::Bad, "inactive", self.sessions_link()),
+            CeremonyError::Callback(_) => {
+                (StatusCode::BAD_REQUEST, Tone::Bad, "callback-refused", self.sessions_link())
+            }
+            CeremonyError::NotRequested => (StatusCode::BAD_REQUEST, Tone::Bad, "nothing-ticked", again),
+            _ => (StatusCode::BAD_REQUEST, Tone::Bad, "not-possible", again),
         };
-        self.show(status, &message)
+        self.show(status, self.message(tone, id, &[("error", error.to_string().into())]).link(link))
     }
 
     /// The service itself failed. The page never says that nothing was changed: the same form may have been sent twice,
     /// and the other one taken. After a write whose outcome is unknown, it leads to what is stored now.
     fn unavailable(&self, error: &CeremonyError, request: &Request<Bytes>, kind: Kind) -> Result<Reply, PageError> {
         self.context.note_failure(error);
+        let path = self.path_of(request, kind);
         let message = if *request.method() == Method::POST && error.may_have_changed() {
-            Message::new(Tone::Neutral, "We can’t tell whether this was saved")
-                .line("The service lost touch with its store while it saved what you chose. It may be saved, or not.")
-                .line("Look in a few seconds what stands. Sending the same form again does no harm.")
-                .link(Link { href: self.path_of(request, kind), text: "See what stands" })
+            self.message(Tone::Neutral, "outcome-unknown", &[]).link(self.link(path, "see-what-stands"))
         } else {
-            Message::new(Tone::Neutral, "This can’t be shown right now")
-                .line("The service could not look it up. Try again in a few seconds.")
+            self.message(Tone::Neutral, "unavailable", &[]).link(self.link(path, "try-again"))
         };
-        let mut reply = self.show(StatusCode::SERVICE_UNAVAILABLE, &message)?;
+        let mut reply = self.show(StatusCode::SERVICE_UNAVAILABLE, message)?;
         crate::http::retry_after(&mut reply, crate::http::jitter(self.context.ceremony.now()));
         Ok(reply)
     }
@@ -313,19 +333,60 @@ impl Pages {
     }
 
     fn sessions_link(&self) -> Link {
-        Link { href: self.sessions_path(), text: "See all sessions" }
+        self.link(self.sessions_path(), "see-sessions")
+    }
+
+    /// A form of this page for this human in this browser.
+    fn form(&self, action: String, key: &FormKey, human: &SignedIn, subject: &str) -> Form {
+        Form { action, seal: key.token(human, subject, self.context.ceremony.now()) }
+    }
+
+    fn instant(&self, instant: Timestamp) -> Instant {
+        let (at, now) = (instant.to_string(), self.context.ceremony.now());
+        let text = format!("{} UTC", at.get(..16).unwrap_or(&at).replace('T', " "));
+        Instant { at, text, ago: (instant <= now).then(|| self.words.ago(instant, now)) }
+    }
+
+    fn fact(&self, term: &str, detail: impl Into<String>) -> Fact {
+        Fact { term: self.say(term, &[]), detail: detail.into(), instant: None }
     }
 
     /// The name and the identifier of a resource, if there are several; of one that the configuration no longer has, the
     /// identifier alone.
-    fn resource(&self, id: &str) -> Option<Value> {
+    fn resource(&self, id: &str) -> Option<ResourceName> {
         let config = &self.context.config;
-        let several = config.resources().len() > 1;
-        several.then(|| context! { id, name => config.resource_with_id(id).map(Resource::name) })
+        let name = || config.resource_with_id(id).map(|resource| resource.name().to_owned());
+        (config.resources().len() > 1).then(|| ResourceName { id: id.to_owned(), name: name() })
     }
 
     fn sessions_path(&self) -> String {
         self.context.config.path(self.context.config.sessions_path())
+    }
+
+    /// The granted scopes, then those that they imply, each with its description.
+    fn given(&self, granted: &ScopeSet) -> Vec<GivenScope> {
+        let catalogue = self.context.config.catalogue();
+        let own = granted.iter().map(|scope| match catalogue.find(scope) {
+            Some(entry) => self.scope(entry, false),
+            None => GivenScope { name: scope.to_string(), description: String::new(), implied: false },
+        });
+        let implied = catalogue.given(granted).filter(|entry| !granted.contains(&entry.scope));
+        own.chain(implied.map(|entry| self.scope(entry, true))).collect()
+    }
+
+    fn scope(&self, entry: &CatalogueEntry, implied: bool) -> GivenScope {
+        let description = self.words.own("scope", entry.scope.as_str(), &entry.description).into_owned();
+        GivenScope { name: entry.scope.to_string(), description, implied }
+    }
+}
+
+impl MessagePage {
+    fn link(self, link: Link) -> Self {
+        Self { link: Some(link), ..self }
+    }
+
+    fn action(self, action: Action) -> Self {
+        Self { action: Some(action), ..self }
     }
 }
 

@@ -2,9 +2,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use minijinja::{Value, context};
 
-use super::{PageError, Pages, csrf::FormKey, form::Form, render::Allowed, words};
+use super::{Page, PageError, Pages, SessionEntry, SessionsPage, WaitingEntry, csrf::FormKey, form::Fields};
 use crate::{
     accounts::SignedIn,
     http::Reply,
@@ -12,7 +11,6 @@ use crate::{
         authorization::AuthorizationRequest,
         clock::Timestamp,
         id::{AuthorizationRequestId, ClientId, SessionId},
-        scope::ScopeSet,
         session::{RevokedBy, SessionRecord, SessionState},
     },
 };
@@ -41,29 +39,25 @@ pub(super) async fn answer(pages: &Pages, request: &Request<Bytes>) -> Result<Re
         None => pages.context.ceremony.uncollected(&human.account.id).await?,
         Some(_) => Vec::new(),
     };
-    let active = page.sessions.iter().filter(|session| session.state_at(now) == SessionState::Active).count();
-    let content = context! {
-        account => context! { label => human.account.label.clone() },
-        sessions => page.sessions.iter().map(|session| show(pages, session, now)).collect::<Vec<Value>>(),
-        waiting => waiting.iter().map(|request| show_waiting(pages, request)).collect::<Vec<Value>>(),
-        notice => field("done").zip(field("proof")).and_then(|(done, proof)| {
+    let shown = SessionsPage {
+        form: pages.form(path.clone(), &key, &human, SUBJECT),
+        account: human.account.label.clone(),
+        notice: field("done").zip(field("proof")).and_then(|(done, proof)| {
             // Only this service makes the proof, and only for what it has just done for this human.
             let done_at = key.verify(&human, &subject_of(&done), Some(&*proof)).ok()?;
-            if now < done_at.after(NOTICE) { notice(&done) } else { None }
+            if now < done_at.after(NOTICE) { notice(&done).map(|id| pages.say(id, &[])) } else { None }
         }),
-        active_count => active,
-        csrf => key.token(&human, SUBJECT, now),
-        next_url => page.next.map(|next| format!("{path}?after={next}")),
-        action => path,
+        waiting: waiting.iter().map(|request| waiting_entry(pages, request)).collect(),
+        sessions: page.sessions.iter().map(|session| entry(pages, session, now)).collect(),
+        next_url: page.next.map(|next| format!("{path}?after={next}")),
     };
-    let random = &*pages.context.random;
-    let mut reply = pages.renderer.page(random, StatusCode::OK, "sessions.html", content, Allowed::default())?;
+    let mut reply = pages.page(StatusCode::OK, &Page::Sessions(Box::new(shown)), &[])?;
     key.keep(pages, &mut reply);
     Ok(reply)
 }
 
 async fn revoke(pages: &Pages, request: &Request<Bytes>, human: &SignedIn) -> Result<Reply, PageError> {
-    let form = Form::read(request)?;
+    let form = Fields::read(request)?;
     let key = FormKey::of(pages, request.headers())?;
     key.verify(human, SUBJECT, form.one("csrf"))?;
     let account = &human.account.id;
@@ -97,71 +91,57 @@ fn subject_of(done: &str) -> String {
 
 fn notice(done: &str) -> Option<&'static str> {
     match done {
-        "revoked" => Some("Session revoked. Its next call is refused."),
-        "revoked_all" => Some("All sessions revoked. Their next calls are refused."),
-        "taken_back" => Some("Taken back. The agent gets no access."),
-        "gone" => Some("That had ended already."),
+        "revoked" => Some("done-revoked"),
+        "revoked_all" => Some("done-revoked-all"),
+        "taken_back" => Some("done-taken-back"),
+        "gone" => Some("done-gone"),
         _ => None,
     }
 }
 
 const fn ended_by(by: RevokedBy) -> &'static str {
     match by {
-        RevokedBy::Agent => "the agent itself",
-        RevokedBy::Human => "you",
-        RevokedBy::Service => "the service, because the account is not active",
-        RevokedBy::Reuse => "the service, because a secret was used twice: it may have been stolen",
+        RevokedBy::Agent => "by-agent",
+        RevokedBy::Human => "by-human",
+        RevokedBy::Service => "by-service",
+        RevokedBy::Reuse => "by-reuse",
     }
 }
 
-/// An approved request that no agent has collected.
-fn show_waiting(pages: &Pages, request: &AuthorizationRequest) -> Value {
-    context! {
-        id => request.id.to_string(),
-        client => request.client.name.to_string(),
-        host => request.client.id.as_ref().and_then(ClientId::metadata_host),
-        label => request.client.label.as_ref().map(ToString::to_string),
-        scopes => request.granted().map(|granted| scopes(pages, granted)).unwrap_or_default(),
-        resource => pages.resource(&request.resource),
-        asked => words::time(request.created_at),
-        expires => words::time(request.expires_at),
-        address => request.client.address.map(|address| address.to_string()),
+fn waiting_entry(pages: &Pages, request: &AuthorizationRequest) -> WaitingEntry {
+    let client = &request.client;
+    WaitingEntry {
+        id: request.id.to_string(),
+        client: client.name.to_string(),
+        host: client.id.as_ref().and_then(ClientId::metadata_host).map(ToString::to_string),
+        label: client.label.as_ref().map(ToString::to_string),
+        scopes: request.granted().map(|granted| pages.given(granted)).unwrap_or_default(),
+        resource: pages.resource(&request.resource),
+        asked: pages.instant(request.created_at),
+        expires: pages.instant(request.expires_at),
+        address: client.address.map(|address| address.to_string()),
     }
 }
 
-/// The granted scopes, then those that they imply, each with its description.
-fn scopes(pages: &Pages, granted: &ScopeSet) -> Vec<Value> {
-    let catalogue = pages.context.config.catalogue();
-    let granted_ones = granted.iter().map(|scope| {
-        let description = catalogue.find(scope).map(|entry| entry.description.clone()).unwrap_or_default();
-        context! { name => scope.to_string(), description }
-    });
-    let implied = catalogue.given(granted).filter(|entry| !granted.contains(&entry.scope)).map(|entry| {
-        context! { name => entry.scope.to_string(), description => entry.description.clone(), implied => true }
-    });
-    granted_ones.chain(implied).collect()
-}
-
-fn show(pages: &Pages, session: &SessionRecord, now: Timestamp) -> Value {
-    let state = session.state_at(now);
-    let address = session.last_use.and_then(|last| last.address).or(session.client.address);
-    context! {
-        id => session.session.id.to_string(),
-        client => session.client.name.to_string(),
-        host => session.client.id.as_ref().and_then(ClientId::metadata_host),
-        label => session.client.label.as_ref().map(ToString::to_string),
-        scopes => scopes(pages, &session.granted),
-        resource => pages.resource(&session.session.resource),
-        created => words::time(session.created_at),
-        last_used => session.last_use.map_or_else(|| "never".into(), |last| words::time(last.at)),
-        address => address.map(|address| address.to_string()),
-        expires => words::time(session.ends_at()),
-        state => match state {
+fn entry(pages: &Pages, session: &SessionRecord, now: Timestamp) -> SessionEntry {
+    let client = &session.client;
+    let address = session.last_use.and_then(|last| last.address).or(client.address);
+    SessionEntry {
+        id: session.session.id.to_string(),
+        client: client.name.to_string(),
+        host: client.id.as_ref().and_then(ClientId::metadata_host).map(ToString::to_string),
+        label: client.label.as_ref().map(ToString::to_string),
+        scopes: pages.given(&session.granted),
+        resource: pages.resource(&session.session.resource),
+        created: pages.instant(session.created_at),
+        last_used: session.last_use.map(|last| pages.instant(last.at)),
+        address: address.map(|address| address.to_string()),
+        expires: pages.instant(session.ends_at()),
+        state: match session.state_at(now) {
             SessionState::Active => "active",
             SessionState::Expired => "expired",
             SessionState::Revoked => "revoked",
         },
-        ended_by => session.revoked.map(|revoked| ended_by(revoked.by)),
-        revocable => state == SessionState::Active,
+        ended_by: session.revoked.map(|revoked| pages.say(ended_by(revoked.by), &[])),
     }
 }

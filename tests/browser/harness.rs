@@ -278,7 +278,7 @@ impl Browser {
 
     /// Everything that a human reads on the page.
     pub async fn text(&self) -> String {
-        self.client.find(Locator::Css("body")).await.unwrap().text().await.unwrap()
+        plain(&self.client.find(Locator::Css("body")).await.unwrap().text().await.unwrap())
     }
 
     /// Waits until the page says something.
@@ -287,7 +287,7 @@ impl Browser {
         loop {
             // While the browser is between two pages there may be no body.
             let text = match self.client.find(Locator::Css("body")).await {
-                Ok(body) => body.text().await.unwrap_or_default(),
+                Ok(body) => plain(&body.text().await.unwrap_or_default()),
                 Err(_) => String::new(),
             };
             if text.contains(words) {
@@ -336,7 +336,7 @@ impl Browser {
     /// The whole approval of everything that is asked for.
     pub async fn approve_as(&self, email: &str, url: &str) {
         self.open_as(email, url).await;
-        self.reads("asks for access").await;
+        self.reads("Let this agent use").await;
         self.approve().await;
         self.reads("Approved").await;
     }
@@ -517,4 +517,9 @@ impl Drop for AgentProcess {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The text of a page without the invisible characters that isolate what is filled in.
+fn plain(text: &str) -> String {
+    text.replace(['\u{2068}', '\u{2069}'], "")
 }

@@ -281,6 +281,8 @@ impl Answer {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
+        // Pages isolate what is filled in.
+        let text = text.replace(['\u{2068}', '\u{2069}'], "");
         let json = serde_json::from_str(&text).unwrap_or_default();
         Self { status: parts.status, headers: parts.headers, text, json }
     }

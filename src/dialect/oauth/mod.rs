@@ -1,7 +1,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use minijinja::context;
 use serde_json::json;
 
@@ -188,7 +188,7 @@ impl Endpoint for Call {
         })
     }
 
-    fn too_many(&self, seconds: u64) -> Reply {
+    fn too_many(&self, seconds: u64, _: &HeaderMap) -> Reply {
         let text = format!("you ask too often; wait {seconds} seconds");
         let mut reply = error_reply(http::StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", &text);
         retry_after(&mut reply, seconds);

@@ -1,0 +1,34 @@
+(() => {
+  const said = document.getElementById("said");
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", async () => {
+      const source = document.getElementById(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+        said.textContent = said.dataset.copied;
+      } catch {
+        getSelection().selectAllChildren(document.getElementById("code"));
+        said.textContent = said.dataset.refused;
+      }
+    });
+  }
+  const shown = document.querySelector("[data-live]");
+  if (!shown) return;
+  // The page is shown anew once its state has changed. It asks less often as time passes.
+  let wait = 2000;
+  const look = async () => {
+    try {
+      const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
+      if (answer.ok || answer.status === 410) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const now = page.querySelector("[data-state]");
+        if (now && now.dataset.state !== shown.dataset.state) return location.reload();
+      }
+    } catch {
+      // Offline, or signed out: the page stays as it is.
+    }
+    wait = Math.min(wait * 1.25, 15000);
+    setTimeout(look, wait);
+  };
+  setTimeout(look, wait);
+})();

@@ -1,0 +1,471 @@
+use std::fmt;
+
+use serde::Serialize;
+
+/// A page, with everything that it shows. A template gets the fields of the struct inside, and those of [`Frame`].
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+#[serde(untagged)]
+pub enum Page {
+    /// The page on which a human decides about an agent's request. Template `approval.html`.
+    Approval(Box<ApprovalPage>),
+    /// What became of a request, at the same URL. Template `outcome.html`.
+    Outcome(Box<OutcomePage>),
+    /// The sessions of the account. Template `sessions.html`.
+    Sessions(Box<SessionsPage>),
+    /// The page for the code that a device shows. Template `code_entry.html`.
+    CodeEntry(CodeEntryPage),
+    /// Something that stands in the way, and what to do about it. Template `message.html`.
+    Message(MessagePage),
+}
+
+impl Page {
+    pub(super) const fn template(&self) -> &'static str {
+        match self {
+            Self::Approval(_) => "approval.html",
+            Self::Outcome(_) => "outcome.html",
+            Self::Sessions(_) => "sessions.html",
+            Self::CodeEntry(_) => "code_entry.html",
+            Self::Message(_) => "message.html",
+        }
+    }
+}
+
+/// What all pages have.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The service.
+    pub service: Service,
+    /// The language of the page: a tag such as `en` (RFC 5646).
+    pub language: String,
+    /// The base direction of its text: `ltr` or `rtl`.
+    pub direction: &'static str,
+    /// The value of the `nonce` attribute that a `<style>` or `<script>` of the page needs. Nothing else may have styles or
+    /// scripts: the content security policy forbids it.
+    pub nonce: String,
+}
+
+/// The service that the pages belong to.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The URL of its logo.
+    pub logo: Option<String>,
+    /// The URL of its logo on a dark ground.
+    pub logo_dark: Option<String>,
+    /// The URL of its icon.
+    pub favicon: Option<String>,
+    /// The URL of its documentation.
+    pub documentation: Option<String>,
+    /// The URL of its terms.
+    pub terms: Option<String>,
+    /// The URL of its policy.
+    pub policy: Option<String>,
+    /// How to reach it: an `https` or a `mailto` URL.
+    pub contact: Option<String>,
+}
+
+/// A form to send. Its method is POST.
+///
+/// Write the seal into the form: `<input type="hidden" name="csrf" value="…">`. A form without it is refused.
+#[derive(Clone, Serialize)]
+#[non_exhaustive]
+pub struct Form {
+    /// Where to send it: the value of the `action` attribute.
+    pub action: String,
+    /// What proves that the form comes from this page, for this human in this browser: the value of the field `csrf`.
+    pub seal: String,
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Form").field("action", &self.action).finish_non_exhaustive()
+    }
+}
+
+/// A form with one button: `<button name="decision" value="…">`.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Action {
+    /// The form.
+    #[serde(flatten)]
+    pub form: Form,
+    /// The value of the button.
+    pub decision: &'static str,
+    /// Further fields of the form, by name.
+    pub fields: Vec<(&'static str, String)>,
+    /// The text of the button.
+    pub text: String,
+}
+
+/// A link.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Link {
+    /// Where it leads.
+    pub href: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// An instant.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Instant {
+    /// In RFC 3339: `2026-11-24T01:10:00Z`.
+    pub at: String,
+    /// To the minute: `2026-11-24 01:10 UTC`.
+    pub text: String,
+    /// How long ago it was, in words. An instant that is ahead has none.
+    pub ago: Option<String>,
+}
+
+/// The approval page. All names are from outside and nobody has checked them, but for [`Identity`].
+///
+/// The form has the fields `csrf` (the seal), `scope` (once for each scope that is ticked), `lasting` (the chosen
+/// [`Choice`]) and `decision`: `approve`, `deny`, or `switch` for another account.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ApprovalPage {
+    /// The form.
+    pub form: Form,
+    /// The signed-in account.
+    pub account: String,
+    /// What to say first, if the page answers a form that did not count.
+    pub notice: Option<String>,
+    /// How another account can be used; `None` if this browser did not open the request.
+    pub switch: Option<Switch>,
+    /// How the agent gets its access: `claim`, `browser`, `finish_code`, `detached`,
+    /// `authorization_code` or `device`.
+    pub flow: &'static str,
+    /// Whether the agent runs on this computer, by what its flow requires.
+    pub from_here: bool,
+    /// The phrase that the agent shows as well.
+    pub check_phrase: Option<String>,
+    /// The code that the device shows as well.
+    pub user_code: Option<String>,
+    /// Who asks.
+    pub client: Requester,
+    /// When it asked.
+    pub asked: Instant,
+    /// What this account gave to clients of this name before.
+    pub before: Before,
+    /// What access is asked to, if there are several resources.
+    pub resource: Option<ResourceName>,
+    /// Where the access goes once it is approved.
+    pub handover: String,
+    /// What hints at a deception.
+    pub warnings: Vec<String>,
+    /// The requested scopes, by effect. No group is empty.
+    pub groups: Vec<Group>,
+    /// Whether some scopes are unticked because the client is new to the account.
+    pub has_unticked: bool,
+    /// Whether the client holds some of the scopes already.
+    pub has_held: bool,
+    /// How long the access can last, to choose from. The first one is not always the proposed one. Empty: no choice.
+    pub choices: Vec<Choice>,
+    /// How long the access lasts at most, if nothing else is chosen.
+    pub at_most: String,
+    /// After how much time without use it ends sooner.
+    pub unused: Option<String>,
+    /// What no agent can ever reach.
+    pub never: Vec<String>,
+    /// How long the human has to decide.
+    pub expires_in: String,
+    /// The URL of the sessions page.
+    pub sessions_url: String,
+}
+
+/// How another account can be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// By a button of the form, `decision=switch`.
+    Button,
+    /// By signing out and in; the host has no URL for it.
+    ByHand,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Requester {
+    /// The name that it gives itself.
+    pub name: String,
+    /// What it wants to do, in its own words.
+    pub reason: Option<String>,
+    /// Its label for the session.
+    pub label: Option<String>,
+    /// How it would like its human to sign in.
+    pub method: Option<String>,
+    /// What is known of it beside its own words.
+    pub identity: Option<Identity>,
+    /// The address that it asked from, if that is not the browser's.
+    pub address: Option<String>,
+    /// Whether that address is in the browser's network; `None` if an address is unknown.
+    pub same_network: Option<bool>,
+    /// The browser's address.
+    pub browser: Option<String>,
+}
+
+/// What is known of an OAuth client.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The host of its metadata document; `None` if the service registered it.
+    pub host: Option<String>,
+    /// Whether it is proven: the access goes to a web host that belongs to it. If not, any program could say so.
+    pub proven: bool,
+}
+
+/// What the account gave before.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Before {
+    /// Whether it let any agent in.
+    pub any: bool,
+    /// How many sessions it gave to a client of this name.
+    pub count: usize,
+    /// Whether there may be more.
+    pub or_more: bool,
+    /// How long ago one of them was last used, in words.
+    pub last_used: Option<String>,
+}
+
+/// A resource.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ResourceName {
+    /// Its identifier (RFC 9728 section 2).
+    pub id: String,
+    /// Its name, if the configuration has it.
+    pub name: Option<String>,
+}
+
+/// The requested scopes of one effect.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Group {
+    /// `see`, `change` or `spend`.
+    pub effect: &'static str,
+    /// The scopes, in the order of the catalogue.
+    pub scopes: Vec<AskedScope>,
+}
+
+/// A requested scope.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct AskedScope {
+    /// The scope.
+    pub name: String,
+    /// What it allows.
+    pub description: String,
+    /// What to be careful about.
+    pub caution: Option<String>,
+    /// Whether it is ticked at first.
+    pub ticked: bool,
+    /// Whether this client, or one of its name, has it already.
+    pub held: bool,
+    /// The scopes that it gives as well.
+    pub gives: Vec<GivenScope>,
+    /// The requested scopes that give it as well.
+    pub given_by: Vec<String>,
+}
+
+/// A scope that another one gives as well.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct GivenScope {
+    /// The scope.
+    pub name: String,
+    /// What it allows.
+    pub description: String,
+    /// Whether it was granted itself, too.
+    pub implied: bool,
+}
+
+/// A duration to choose.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Choice {
+    /// The value of the field `lasting`: seconds.
+    pub seconds: u64,
+    /// In words.
+    pub text: String,
+    /// Whether it is chosen at first.
+    pub chosen: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct OutcomePage {
+    /// `approved`, `collected`, `used`, `ended`, `denied`, `taken_back`, `locked` or `expired`.
+    pub state: &'static str,
+    /// The tone: `good`, `neutral` or `bad`.
+    pub tone: Tone,
+    /// The first sentence.
+    pub title: String,
+    /// Further sentences.
+    pub lines: Vec<String>,
+    /// The code to take to the agent.
+    pub code: Option<FinishCode>,
+    /// Terms and their details.
+    pub facts: Vec<Fact>,
+    /// What takes the access back.
+    pub action: Option<Action>,
+    /// Where to go on.
+    pub links: Vec<Link>,
+    /// The path of this page.
+    pub path: String,
+    /// Whether something may still change. Our script looks again every few seconds, and shows the page anew once the
+    /// attribute `data-state` of the new one differs.
+    pub live: bool,
+}
+
+/// A code to take to the agent.
+#[derive(Clone, Serialize)]
+#[non_exhaustive]
+pub struct FinishCode {
+    /// The code.
+    pub code: String,
+    /// A message to the agent with the code.
+    pub message: String,
+}
+
+impl fmt::Debug for FinishCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FinishCode").finish_non_exhaustive()
+    }
+}
+
+/// A term and its detail.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Fact {
+    /// The term.
+    pub term: String,
+    /// The detail.
+    pub detail: String,
+    /// The instant that the detail is, if it is one.
+    pub instant: Option<Instant>,
+}
+
+/// The tone of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    /// It went as it should.
+    Good,
+    /// Neither.
+    Neutral,
+    /// Something is wrong.
+    Bad,
+}
+
+/// Something that stands in the way, and what to do about it.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MessagePage {
+    /// The tone.
+    pub tone: Tone,
+    /// The first sentence.
+    pub title: String,
+    /// Further sentences.
+    pub lines: Vec<String>,
+    /// A form with one button.
+    pub action: Option<Action>,
+    /// Where to go on.
+    pub link: Option<Link>,
+}
+
+/// The page for the code that a device shows. The form has the fields `csrf` and `code`.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CodeEntryPage {
+    /// The form.
+    pub form: Form,
+    /// The signed-in account.
+    pub account: String,
+    /// What to say first.
+    pub notice: Option<String>,
+    /// The code in the link, or the one that was typed.
+    pub code: String,
+}
+
+/// The sessions of an account.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SessionsPage {
+    /// The form for each button.
+    pub form: Form,
+    /// The signed-in account.
+    pub account: String,
+    /// What was just done.
+    pub notice: Option<String>,
+    /// What was approved and not collected.
+    pub waiting: Vec<WaitingEntry>,
+    /// The sessions.
+    pub sessions: Vec<SessionEntry>,
+    /// The URL of the next page.
+    pub next_url: Option<String>,
+}
+
+/// An approval that no agent has collected. To take it back: the fields `request` and `decision=take_back`.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct WaitingEntry {
+    /// The authorization request.
+    pub id: String,
+    /// The name that the client gave itself.
+    pub client: String,
+    /// The host of its metadata document.
+    pub host: Option<String>,
+    /// Its label for the session.
+    pub label: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<GivenScope>,
+    /// Where, if there are several resources.
+    pub resource: Option<ResourceName>,
+    /// When it asked.
+    pub asked: Instant,
+    /// Until when it can collect the access.
+    pub expires: Instant,
+    /// The address that it asked from.
+    pub address: Option<String>,
+}
+
+/// A session. To revoke it: the fields `session` and `decision=revoke`.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SessionEntry {
+    /// The session.
+    pub id: String,
+    /// The name that the client gave itself.
+    pub client: String,
+    /// The host of its metadata document.
+    pub host: Option<String>,
+    /// Its label for the session.
+    pub label: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<GivenScope>,
+    /// Where, if there are several resources.
+    pub resource: Option<ResourceName>,
+    /// When the agent collected it.
+    pub created: Instant,
+    /// When it was last used.
+    pub last_used: Option<Instant>,
+    /// The address of the last use, or of the request.
+    pub address: Option<String>,
+    /// When it ends, or ended.
+    pub expires: Instant,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
+    /// Who revoked it, in words.
+    pub ended_by: Option<String>,
+}
