@@ -186,6 +186,7 @@ async fn live_browser_login_as_the_command_line_does_it() {
         started.json,
         json!({
             "ok": true, "auth_request_id": id, "authorize_url": format!("{ORIGIN}/agent-sessions/authorize/{id}"),
+            "check_phrase": started.json["check_phrase"],
             "poll_token": started.json["poll_token"], "mode": "interactive", "expires_at": expires_at,
             "scopes": ["analytics:read", "projects:read", "projects:write"],
         })

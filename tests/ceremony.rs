@@ -49,6 +49,7 @@ async fn the_wire_is_the_one_that_is_published() {
         json!({
             "registration_id": id, "registration_type": "user_claimed", "status": "pending",
             "claim_url": format!("{ORIGIN}/agent/auth/approve/{id}"), "claim_token": claim_token,
+            "check_phrase": registered.json["check_phrase"],
             "claim_token_expires": "2026-11-24T01:20:00Z", "expires_in": 600, "interval": 5,
             "scopes": ["analytics:read", "projects:read"],
         })

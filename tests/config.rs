@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use tower_agent_auth::{
     Config, ConfigBuilder, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore,
+    types::scope::Effect,
 };
 
 mod common;
@@ -35,6 +36,8 @@ default = true
 name = "experiments:write"
 description = "Change your experiments"
 implies = ["experiments:read"]
+effect = "change"
+caution = "Visitors notice"
 
 [lifetimes]
 authorization_request = "5m"
@@ -104,7 +107,9 @@ fn toml_json_and_the_builder_say_the_same() {
         .trusted_proxy("10.0.0.0/8")
         .trusted_proxy("::1")
         .scope("experiments:read", "See your experiments", |scope| scope.by_default())
-        .scope("experiments:write", "Change your experiments", |scope| scope.implies("experiments:read"))
+        .scope("experiments:write", "Change your experiments", |scope| {
+            scope.implies("experiments:read").effect(Effect::Change).caution("Visitors notice")
+        })
         .lifetimes(|lifetimes| lifetimes.authorization_request = Duration::from_secs(300))
         .lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(900))
         .dialects(&[Dialect::AgentAuth])
@@ -227,6 +232,49 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         (dialect.value.as_str(), dialect.remedy.as_str()),
         ("telepathy", "is not a dialect of this version; there is: agent_auth, agent_sessions, oauth")
     );
+}
+
+#[test]
+fn a_scope_says_its_effect_and_a_caution() {
+    let scopes =
+        |scopes: &str| Config::from_toml(&format!("resource = 'https://api.example.com'\nname = 'x'\n{scopes}"));
+    let problem = |text: &str| {
+        let error = scopes(text).unwrap_err();
+        assert_eq!(error.problems().len(), 1, "{error}");
+        (error.problems()[0].field.clone(), error.problems()[0].remedy.clone())
+    };
+    let whole = scopes(
+        "[[scopes]]\nname = 'read'\ndescription = 'r'\n\n[[scopes]]\nname = 'pay'\ndescription = 'p'\n\
+         effect = 'spend'\ncaution = 'Costs money'",
+    );
+    let whole = whole.unwrap();
+    let entries = whole.catalogue().entries();
+    assert_eq!((entries[0].effect, entries[0].caution.as_deref()), (Effect::See, None));
+    assert_eq!((entries[1].effect, entries[1].caution.as_deref()), (Effect::Spend, Some("Costs money")));
+
+    let one = |line: &str| problem(&format!("[[scopes]]\nname = 'a'\ndescription = 'A'\n{line}"));
+    for (line, field) in [
+        ("effect = 'see '", "scopes[0].effect"),
+        ("effect = 'Change'", "scopes[0].effect"),
+        ("effect = 'write'", "scopes[0].effect"),
+        ("effect = ''", "scopes[0].effect"),
+        ("effect = 1", "scopes[0].effect"),
+        ("caution = ''", "scopes[0].caution"),
+        ("caution = ' '", "scopes[0].caution"),
+        ("caution = 'a<b>'", "scopes[0].caution"),
+        ("caution = \"a\\u001b[2J\"", "scopes[0].caution"),
+        (&format!("caution = '{}'", "x".repeat(65)), "scopes[0].caution"),
+    ] {
+        assert_eq!(one(line).0, field, "{line}");
+    }
+    assert!(one("effect = 'write'").1.contains("see, change, spend"));
+
+    // A scope must not stand in a group that hides what it gives.
+    let (field, remedy) = problem(
+        "[[scopes]]\nname = 'a'\ndescription = 'A'\nimplies = ['b']\n\n[[scopes]]\nname = 'b'\ndescription = 'B'\n\
+         implies = ['c']\neffect = 'spend'\n\n[[scopes]]\nname = 'c'\ndescription = 'C'\neffect = 'change'",
+    );
+    assert_eq!((&*field, remedy.contains("spend at least: the scope gives b")), ("scopes[0].effect", true), "{remedy}");
 }
 
 #[test]

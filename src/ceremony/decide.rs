@@ -16,6 +16,7 @@ use crate::{
         callback::{CallbackError, host_of},
         clock::{SKEW, Timestamp},
         id::{AuthorizationRequestId, ClientId},
+        phrase::CheckPhrase,
         redirect_uri::RedirectUri,
         scope::ScopeSet,
         secret::{Exchange, Finish, Kind, Prefix, Secret},
@@ -54,6 +55,25 @@ pub struct View {
     pub held: ScopeSet,
     /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
     pub can_release: bool,
+    proposed: ScopeSet,
+}
+
+impl View {
+    /// The phrase that the agent shows its human. The page shows the same, to be compared.
+    #[must_use]
+    pub fn check_phrase(&self) -> CheckPhrase {
+        self.authorization.check_phrase()
+    }
+
+    /// The scopes to tick at first, while the request is pending: those requested, but none that is
+    /// [risky](crate::types::scope::Catalogue::is_risky) if the account has had no session of this client before. If all
+    /// are, none is ticked, and the human has to choose.
+    ///
+    /// A client is known again by its id. Without one, by its name and kind, which anybody can claim.
+    #[must_use]
+    pub const fn proposed(&self) -> &ScopeSet {
+        &self.proposed
+    }
 }
 
 /// A reason for the human to check an authorization request with extra care.
@@ -135,15 +155,16 @@ impl Ceremony {
         }
         self.check_account(&authorization, account)?;
         let mut warnings = self.warnings(&authorization.client, browser);
-        let mut held = ScopeSet::default();
+        let (mut held, mut proposed) = (ScopeSet::default(), ScopeSet::default());
         if authorization.state_at(now) == State::Pending {
             let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
             warnings.extend(novelty(&authorization.client, &sessions));
             held = self.held(&authorization, &sessions);
+            proposed = self.proposed(&authorization, &sessions);
         }
         let flow = KnownFlow::of(&authorization)?;
         let can_release = self.releasable(&authorization, &approver)?.is_some();
-        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, held, can_release })
+        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, held, can_release, proposed })
     }
 
     /// Whether the browser of this human can release a request, be it bound to their account or to another: it is
@@ -436,6 +457,18 @@ impl Ceremony {
         let of_client = sessions.iter().filter(|record| id.is_some() && record.client.id == *id);
         let active = of_client.filter(|record| record.is_alive(&authorization.resource, now));
         active.flat_map(|record| record.granted.iter().cloned()).collect()
+    }
+
+    fn proposed(&self, authorization: &AuthorizationRequest, sessions: &[SessionRecord]) -> ScopeSet {
+        let (client, catalogue) = (&authorization.client, self.config.catalogue());
+        let is_same = |known: &Client| match (&client.id, &known.id) {
+            (None, None) => known.name == client.name && known.kind == client.kind,
+            (id, known) => id == known,
+        };
+        let is_known = sessions.iter().any(|record| is_same(&record.client));
+        // No page says what a scope gives that the catalogue has no more.
+        let offered = authorization.requested.iter().filter(|scope| catalogue.find(scope).is_some());
+        offered.filter(|scope| is_known || !catalogue.is_risky(scope)).cloned().collect()
     }
 
     fn warnings(&self, client: &Client, browser: Option<IpAddr>) -> Vec<Warning> {

@@ -10,6 +10,7 @@ use crate::{
         authorization::{Account, AuthorizationRequest, State, Transition},
         callback::{Callback, CallbackError},
         id::AuthorizationRequestId,
+        phrase::CheckPhrase,
         pkce::CodeChallenge,
         secret::{Exchange, Poll, Secret},
     },
@@ -55,6 +56,14 @@ pub struct LoginRequested {
     pub authorization: AuthorizationRequest,
     /// The token that the agent polls with. It is returned only here.
     pub poll_token: Secret<Poll>,
+}
+
+impl LoginRequested {
+    /// The phrase that the agent shows its human beside the link. The approval page shows the same.
+    #[must_use]
+    pub fn check_phrase(&self) -> CheckPhrase {
+        self.authorization.check_phrase()
+    }
 }
 
 /// The status of a login, for an agent that polls with its poll token.

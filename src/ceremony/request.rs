@@ -11,6 +11,7 @@ use crate::{
     types::{
         authorization::{AuthorizationRequest, Client, Lookup, NewAuthorizationRequest, State},
         id::{AuthorizationRequestId, ClientId},
+        phrase::CheckPhrase,
         scope::{Scope, ScopeSet},
         secret::{Claim, Secret},
         text::HumanText,
@@ -101,6 +102,14 @@ pub struct Requested {
     pub expires_in: Duration,
     /// How long to wait before the first status poll, and between polls.
     pub interval: Duration,
+}
+
+impl Requested {
+    /// The phrase that the agent shows its human beside the link. The approval page shows the same.
+    #[must_use]
+    pub fn check_phrase(&self) -> CheckPhrase {
+        self.authorization.check_phrase()
+    }
 }
 
 /// The status of an authorization request, for an agent that polls by claim token.

@@ -6,6 +6,7 @@ use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
     Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
 };
+use crate::types::scope::Effect;
 
 /// Builds a [`Config`]. Values are checked by [`build`](Self::build), which reports all problems together.
 ///
@@ -332,6 +333,8 @@ impl ConfigBuilder {
                 description: scope.string("description").unwrap_or_default(),
                 default: scope.boolean("default").unwrap_or_default(),
                 implies: scope.strings("implies").unwrap_or_default(),
+                effect: scope.string("effect").unwrap_or_else(|| Effect::default().as_str().into()),
+                caution: scope.string("caution"),
             });
         });
         reader.tables("resources", |resource| {

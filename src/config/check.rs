@@ -12,7 +12,7 @@ use super::{
     ScopeBuilder, origin_of, path_of, resource,
 };
 use crate::types::{
-    scope::{Catalogue, CatalogueEntry, Scope, ScopeSet},
+    scope::{Catalogue, CatalogueEntry, Effect, Scope, ScopeSet},
     secret::{Kind, Prefix},
     text::HumanText,
 };
@@ -219,9 +219,46 @@ impl Check {
                 scope.implies.iter().filter_map(|implied| self.implied(&field("implies"), implied, scopes)).collect();
             let mut entry = CatalogueEntry::new(name, &scope.description).implies(implies);
             entry.default = scope.default;
+            entry.effect = self.effect(&field("effect"), &scope.effect);
+            entry.caution.clone_from(&scope.caution);
+            if let Some(caution) = &scope.caution {
+                self.plain_text(&field("caution"), caution, MAX_NAME);
+                if caution.trim().is_empty() {
+                    self.note(
+                        field("caution"),
+                        caution,
+                        "must be a few words, such as Visitors notice; or leave it out",
+                    );
+                }
+            }
             entries.push(entry);
         }
-        Catalogue::new(entries)
+        let catalogue = Catalogue::new(entries);
+        self.effects(scopes, &catalogue);
+        catalogue
+    }
+
+    fn effect(&mut self, field: &str, name: &str) -> Effect {
+        Effect::ALL.into_iter().find(|effect| effect.as_str() == name).unwrap_or_else(|| {
+            let all = Effect::ALL.map(Effect::as_str).join(", ");
+            self.note(field, name, format!("must be one of: {all}"));
+            Effect::default()
+        })
+    }
+
+    /// Checks that no scope gives more than its group on the approval page says.
+    fn effects(&mut self, scopes: &[ScopeBuilder], catalogue: &Catalogue) {
+        for (index, scope) in scopes.iter().enumerate() {
+            let Some(own) = catalogue.entries().iter().find(|entry| entry.scope.as_str() == scope.name) else {
+                continue;
+            };
+            let alone = ScopeSet::from_iter([own.scope.clone()]);
+            let Some(most) = catalogue.given(&alone).max_by_key(|given| given.effect) else { continue };
+            if most.effect > own.effect {
+                let remedy = format!("must be {} at least: the scope gives {}", most.effect.as_str(), most.scope);
+                self.note(format!("scopes[{index}].effect"), own.effect.as_str(), remedy);
+            }
+        }
     }
 
     fn scope(&mut self, field: &str, text: &str) -> Option<Scope> {

@@ -39,6 +39,8 @@
 //! | `name` | the service's name, as people know it | required |
 //! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
+//! | `scopes[].effect` | what an agent does with the scope: `see`, `change` or `spend`; the approval page groups scopes by it | `see` |
+//! | `scopes[].caution` | a few words about what may go wrong, such as `Visitors notice`; see [`CatalogueEntry::caution`](crate::types::scope::CatalogueEntry::caution) | none |
 //! | `resources[].resource` | a further resource: a path such as `/mcp` at the origin of the top-level `resource`, or an identifier like that one | required |
 //! | `resources[].name` | its name, as people know it; the approval page shows it | `name` |
 //! | `resources[].scopes` | the names of the scopes that agents may be granted there | all |

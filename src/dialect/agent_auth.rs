@@ -158,12 +158,15 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
         .scopes(fields.texts("requested_scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))
         .address(context.client_address(request));
-    let Requested { authorization, claim_token, expires_in, interval } = context.ceremony.request(asked).await?;
+    let requested = context.ceremony.request(asked).await?;
+    let check_phrase = requested.check_phrase();
+    let Requested { authorization, claim_token, expires_in, interval } = requested;
     let body = json!({
         "registration_id": authorization.id.as_str(),
         "registration_type": USER_CLAIMED,
         "status": "pending",
         "claim_url": context.config.approval_url(&authorization.id),
+        "check_phrase": check_phrase.as_str(),
         "claim_token": claim_token.expose(),
         "claim_token_expires": authorization.expires_at.to_string(),
         "expires_in": expires_in.as_secs(),

@@ -228,11 +228,14 @@ async fn start(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
         .scopes(fields.texts("scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))
         .address(context.client_address(request));
-    let LoginRequested { authorization, poll_token } = context.ceremony.request_login(asked, login).await?;
+    let requested = context.ceremony.request_login(asked, login).await?;
+    let check_phrase = requested.check_phrase();
+    let LoginRequested { authorization, poll_token } = requested;
     let body = json!({
         "ok": true,
         "auth_request_id": authorization.id.as_str(),
         "authorize_url": context.config.url(&format!("{AUTHORIZE}{}", authorization.id)),
+        "check_phrase": check_phrase.as_str(),
         "poll_token": poll_token.expose(),
         "mode": mode,
         "expires_at": authorization.expires_at.as_millis(),

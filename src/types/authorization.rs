@@ -38,6 +38,7 @@ use ipnet::IpNet;
 use super::{
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId},
+    phrase::CheckPhrase,
     scope::ScopeSet,
     secret::{Digest, Kind},
     text::HumanText,
@@ -370,6 +371,12 @@ impl AuthorizationRequest {
             failed_attempts: 0,
             flow,
         }
+    }
+
+    /// The phrase by which the human recognises the request. See [`phrase`](super::phrase).
+    #[must_use]
+    pub fn check_phrase(&self) -> CheckPhrase {
+        CheckPhrase::of(&self.id)
     }
 
     /// The state at `now`. Expiry is evaluated here, when read; no write is needed.

@@ -8,6 +8,7 @@
 //! | [`id`] | public identifiers |
 //! | [`scope`] | scopes, scope sets, and a service's scope catalogue |
 //! | [`text`] | untrusted text that a human reads |
+//! | [`phrase`] | the words by which a human recognises the request of their agent |
 //! | [`authorization`] | an agent's request for access and its state machine |
 //! | [`redirect_uri`] | where a browser takes an OAuth client's authorization code |
 //! | [`session`] | the result of a redeemed authorization request |
@@ -30,6 +31,7 @@ pub mod client;
 pub mod clock;
 pub(crate) mod error_chain;
 pub mod id;
+pub mod phrase;
 pub mod pkce;
 pub mod random;
 pub mod redirect_uri;

@@ -193,6 +193,12 @@ impl Catalogue {
         self.0.iter().filter(|entry| self.grants(granted, &entry.scope))
     }
 
+    /// Whether `scope`, or a scope that it gives, has a [caution](CatalogueEntry::caution).
+    #[must_use]
+    pub fn is_risky(&self, scope: &Scope) -> bool {
+        self.given(&ScopeSet::from_iter([scope.clone()])).any(|entry| entry.caution.is_some())
+    }
+
     /// Whether `granted` gives `wanted`.
     #[must_use]
     pub fn grants(&self, granted: &ScopeSet, wanted: &Scope) -> bool {
@@ -212,13 +218,46 @@ pub struct CatalogueEntry {
     pub default: bool,
     /// The scopes that this one also gives. Empty by default.
     pub implies: ScopeSet,
+    /// What an agent does with it. The approval page groups the scopes by it. [`Effect::See`] by default.
+    pub effect: Effect,
+    /// A few words about what may go wrong, such as "Visitors notice", shown beside the sentence. The first time that an
+    /// account meets a client, the scope is not [proposed](crate::ceremony::View::proposed), nor is one that gives it.
+    pub caution: Option<String>,
+}
+
+/// What an agent does with a scope, the least first.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Effect {
+    /// It sees something.
+    #[default]
+    See,
+    /// It changes something.
+    Change,
+    /// It spends money, or something else that is gone afterwards.
+    Spend,
+}
+
+impl Effect {
+    pub(crate) const ALL: [Self; 3] = [Self::See, Self::Change, Self::Spend];
+
+    /// The name in configuration files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::See => "see",
+            Self::Change => "change",
+            Self::Spend => "spend",
+        }
+    }
 }
 
 impl CatalogueEntry {
     /// Creates an entry from a scope and the sentence that a human reads before approval.
     #[must_use]
     pub fn new(scope: Scope, description: &str) -> Self {
-        Self { scope, description: description.into(), default: false, implies: ScopeSet::default() }
+        let (implies, effect) = (ScopeSet::default(), Effect::default());
+        Self { scope, description: description.into(), default: false, implies, effect, caution: None }
     }
 
     /// Makes this a default scope: agents that name no scope request it.
@@ -232,6 +271,20 @@ impl CatalogueEntry {
     #[must_use]
     pub fn implies(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.implies = scopes.into_iter().collect();
+        self
+    }
+
+    /// Sets what an agent does with it.
+    #[must_use]
+    pub const fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// Sets the words about what may go wrong.
+    #[must_use]
+    pub fn caution(mut self, caution: &str) -> Self {
+        self.caution = Some(caution.into());
         self
     }
 }
@@ -279,6 +332,19 @@ mod tests {
         assert_eq!(given("admin"), ["read", "write", "admin"]);
         assert_eq!(given("write other:read"), ["read", "write", "other:read"]);
         assert!(given("").is_empty() && given("unknown").is_empty());
+    }
+
+    #[test]
+    fn a_scope_is_as_risky_as_what_it_gives() {
+        let catalogue = Catalogue::new(vec![
+            CatalogueEntry::new(scope("read"), "r"),
+            CatalogueEntry::new(scope("write"), "w").implies([scope("read")]).caution("Visitors notice"),
+            CatalogueEntry::new(scope("manage"), "m").implies([scope("write")]),
+            CatalogueEntry::new(scope("admin"), "a").implies([scope("manage")]),
+        ]);
+        let risky = |text: &str| catalogue.is_risky(&scope(text));
+        assert!(risky("write") && risky("manage") && risky("admin"));
+        assert!(!risky("read") && !risky("unknown"));
     }
 
     #[test]
