@@ -389,10 +389,7 @@ impl AgentAuthBuilder {
 
     /// Sets how the [pages](crate::pages) look and speak: their words, languages and templates.
     #[cfg(feature = "pages")]
-    pub fn pages(
-        mut self,
-        options: impl FnOnce(crate::pages::PageOptions) -> crate::pages::PageOptions,
-    ) -> Self {
+    pub fn pages(mut self, options: impl FnOnce(crate::pages::PageOptions) -> crate::pages::PageOptions) -> Self {
         self.pages = options(self.pages);
         self
     }
@@ -453,7 +450,8 @@ impl AgentAuthBuilder {
             let served = routes.serve_ceremony(&config, context, &dialects);
             served.map_err(|error| unusable("auth_md.template", "", &error))?;
             #[cfg(feature = "pages")]
-            crate::pages::serve(&mut routes, context, &dialects, options).map_err(|error| unusable("pages", "", &*error))?;
+            crate::pages::serve(&mut routes, context, &dialects, options)
+                .map_err(|error| unusable("pages", "", &*error))?;
         }
         let conflicts = routes.conflicts();
         if !conflicts.is_empty() {

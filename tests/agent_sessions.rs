@@ -380,7 +380,7 @@ async fn r48_a_finish_code_alone_is_good_only_where_the_service_says_so() {
     assert_eq!(on.send(request).await.status, StatusCode::OK);
     // The page tells the human who used it, and lets them take it back.
     let page = on.send(browse("ada", &login.path())).await;
-    for needed in ["203.0.113.9", "“<bdi>node</bdi>”", "2026-11-24 01:10 UTC", "Revoke this session"] {
+    for needed in ["203.0.113.9", "“node”", "2026-11-24 01:10 UTC", "Revoke this session"] {
         assert!(page.text.contains(needed), "{needed} in {}", page.text);
     }
     let form = page.form("ada");
@@ -1287,14 +1287,14 @@ async fn r63_the_page_says_what_is_new_and_how_the_access_is_handed_over() {
     let known = page(&detached()).await;
     assert!(!known.contains("You have never let an agent"));
     let new = page(&finish_code()).await;
-    assert!(new.contains("You have never let an agent of this name use this account."));
+    assert!(new.contains("You have let other agents in, and none of this name."));
     assert!(new.contains("You take a code from this page to the agent."));
     assert!(
         page(&interactive())
             .await
-            .contains("Your browser takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer.")
+            .contains("Your browser takes the access to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer.")
     );
-    assert!(new.contains("It lasts at most 90 days") && new.contains("if the agent does not use it for 30 days"));
+    assert!(new.contains("At most 90 days") && new.contains("if the agent does not use it for 30 days"));
 }
 
 #[tokio::test]
@@ -1652,15 +1652,15 @@ async fn a4_after_a_write_of_unknown_outcome_nobody_is_told_that_nothing_happene
 
 #[tokio::test]
 async fn a7_the_page_says_by_flow_who_may_have_sent_the_link() {
-    let sent = "If somebody sent you this link, deny";
+    let sent = "If somebody sent you this link, press Deny";
     for (way, config, body) in ways() {
         let service = Service::with(config.no_limits());
         let login = Login::start(&service, &body).await;
         let page = service.send(browse("ada", &login.path())).await.text;
         // Only a live browser login starts on the human's own machine.
         assert_eq!(page.contains(sent), way == "interactive", "{way}");
-        assert_eq!(page.contains("It may have sent you this link"), way != "interactive", "{way}");
-        assert_eq!(page.contains("Give the code to that agent only"), way == "finish code", "{way}");
+        assert_eq!(page.contains("The link may have come from your agent"), way != "interactive", "{way}");
+        assert_eq!(page.contains("Give the code that you get to that agent only"), way == "finish code", "{way}");
     }
     let service = Service::new();
     let pending = service.register(&[]).await;

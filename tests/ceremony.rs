@@ -894,7 +894,7 @@ async fn session_of(service: &Service, client: Option<&ClientId>) -> Issued {
     let request = AccessRequest::by(HumanText::new("Example Agent").unwrap()).client_id(client.cloned());
     let asked = ceremony.request(request).await.unwrap();
     let human = SignedIn::new(common::account("ada"), "browser");
-    let seen = ceremony.view(&asked.authorization.id, &human, None).await.unwrap();
+    let seen = ceremony.view(&asked.authorization.id, &human).await.unwrap();
     assert_eq!(seen.authorization.client.id.as_ref(), client);
     let scopes = seen.authorization.requested;
     ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await.unwrap();

@@ -424,7 +424,7 @@ async fn run(stage: &Stage, alone: bool, turns: Vec<Turn>) {
 }
 
 async fn view(stage: &Stage, model: &mut Model, name: &'static str, context: &str) {
-    let seen = stage.ceremony.view(&model.id, &human(name), None).await;
+    let seen = stage.ceremony.view(&model.id, &human(name)).await;
     let free = model.account.is_none() && model.state(stage.now()) == State::Pending;
     if free {
         model.account = Some(name);

@@ -423,7 +423,7 @@ async fn session(by: [&Node; 3]) -> Issued {
     let requested = by[0].ceremony().request(Request::by(name())).await.unwrap();
     let human = SignedIn::new(account("ada"), "the browser").since(by[1].clock.now());
     let id = requested.authorization.id.clone();
-    by[1].ceremony().view(&id, &human, None).await.unwrap();
+    by[1].ceremony().view(&id, &human).await.unwrap();
     let scopes = ScopeSet::parse("projects:read").unwrap();
     by[1].ceremony().decide(&id, &human, Decision::Approve(scopes)).await.unwrap();
     let token = requested.claim_token.expose();

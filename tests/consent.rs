@@ -48,7 +48,7 @@ async fn ask(service: &Service, request: AccessRequest, scopes: &str) -> Request
 }
 
 async fn view(service: &Service, asked: &Requested, name: &str) -> View {
-    ceremony(service).view(&asked.authorization.id, &human(name), None).await.unwrap()
+    ceremony(service).view(&asked.authorization.id, &human(name)).await.unwrap()
 }
 
 /// Approves all that is asked for, and collects it.
@@ -121,7 +121,7 @@ async fn every_start_answer_has_the_phrase_that_the_page_shows() {
     let registered = service.post("/agent/auth", &json!({ "type": "user_claimed" })).await.json;
     assert_eq!(registered["check_phrase"], phrase_of(&registered["registration_id"]));
     let id = AuthorizationRequestId::parse(registered["registration_id"].as_str().unwrap()).unwrap();
-    let seen = ceremony(&service).view(&id, &human("ada"), None).await.unwrap();
+    let seen = ceremony(&service).view(&id, &human("ada")).await.unwrap();
     assert_eq!(registered["check_phrase"], seen.check_phrase().as_str());
 
     let start = |mode: &str| json!({ "mode": mode, "client_type": "cli", "scopes": ["projects:read"] });

@@ -165,7 +165,7 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
     let asked = ceremony.request(tower_agent_auth::ceremony::Request::by(name)).await.unwrap();
     let ada = account("ada");
     let human = tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser");
-    let seen = ceremony.view(&asked.authorization.id, &human, None).await.unwrap();
+    let seen = ceremony.view(&asked.authorization.id, &human).await.unwrap();
     let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested);
     ceremony.decide(&asked.authorization.id, &human, approve).await.unwrap();
     let redeemed = ceremony

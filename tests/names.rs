@@ -279,8 +279,7 @@ async fn warnings(service: &Service, body: Value) -> Vec<Warning> {
     let answer = service.post("/agent/auth", &body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{body} {}", answer.text);
     let id = AuthorizationRequestId::parse(answer.json["registration_id"].as_str().unwrap()).unwrap();
-    let view =
-        service.auth.ceremony().unwrap().view(&id, &SignedIn::new(account("ada"), "a browser"), None).await.unwrap();
+    let view = service.auth.ceremony().unwrap().view(&id, &SignedIn::new(account("ada"), "a browser")).await.unwrap();
     assert_eq!(Some(view.authorization.client.name.as_str()), body["client_name"].as_str(), "shown as it was sent");
     let of_names = |warning: &Warning| matches!(warning, Warning::DeceptiveName | Warning::OfficialName);
     view.warnings.into_iter().filter(of_names).collect()

@@ -592,19 +592,19 @@ async fn ru5_co1_the_page_says_where_the_answer_goes_and_what_is_known_of_the_cl
     };
     let shown = page(&Login::of(&service).await, REDIRECT).await;
     assert!(
-        shown.text.contains("takes it to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer."),
+        shown.text.contains("takes the access to http:&#x2f;&#x2f;127.0.0.1:43123, a program on this computer."),
         "{}",
         shown.text
     );
-    assert!(shown.text.contains("not verified"));
+    assert!(shown.text.contains("Nobody has checked who it is"));
     let policy = shown.header("content-security-policy");
     assert!(policy.contains("form-action 'self' http://127.0.0.1:43123/callback"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'"));
 
     let ours = Login { client: "ours".into(), state: "s", verifier: VERIFIER.into(), extra: Vec::new() };
     let shown = page(&ours, "https://app.example.com/callback").await;
-    assert!(shown.text.contains("takes it to https:&#x2f;&#x2f;app.example.com."), "{}", shown.text);
-    assert!(shown.text.contains("Registered by Example Analytics") && !shown.text.contains("not verified"));
+    assert!(shown.text.contains("takes the access to https:&#x2f;&#x2f;app.example.com."), "{}", shown.text);
+    assert!(shown.text.contains("Registered by Example Analytics") && !shown.text.contains("Nobody has checked"));
 
     let body = json!({ "client_name": "Editor", "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"] });
     let client = text(&service.post("/oauth2/register", &body).await.json, "client_id").to_owned();
@@ -1051,7 +1051,7 @@ async fn ru5_a_name_that_anybody_can_claim_is_not_shown_as_proven() {
     let cookie = arrived.header("set-cookie").split(';').next().unwrap().to_owned();
     let browser = Form { human: "ada".into(), csrf: String::new(), cookie };
     let page = service.send(browse_again(&browser, arrived.header("location"))).await;
-    let said = "Says it is an app of <bdi>Example Analytics</bdi>. Any program on this computer can say so.";
+    let said = "It says that it is an app of Example Analytics. Any program on this computer can say so.";
     assert!(page.text.contains(said) && !page.text.contains("Registered by"), "{}", page.text);
     let started = start_device(&service, &login, &[]).await.json;
     let (sent, browser) = type_code(&service, "ada", "/oauth2/device", text(&started, "user_code")).await;

@@ -216,7 +216,7 @@ async fn az3_a_resource_is_asked_for_in_any_spelling_and_kept_as_configured() {
         let id =
             tower_agent_auth::types::id::AuthorizationRequestId::parse(asked.json["registration_id"].as_str().unwrap());
         let human = tower_agent_auth::accounts::SignedIn::new(common::account("ada"), "browser");
-        let seen = service.auth.ceremony().unwrap().view(&id.unwrap(), &human, None).await.unwrap();
+        let seen = service.auth.ceremony().unwrap().view(&id.unwrap(), &human).await.unwrap();
         assert_eq!(&*seen.authorization.resource, MCP);
     }
     for other in ["https://api.example.com/mcp/x", "https://api.example.com/MCP", "/mcp", "mcp"] {

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use super::{
     Approver, Ceremony, CeremonyError, DRAWS,
@@ -10,9 +10,7 @@ use crate::{
     config::OAuthClient,
     store::{StoreError, traits::is_late},
     types::{
-        authorization::{
-            Account, Approval, AuthorizationRequest, Client, Lookup, Opening, Release, State, Transition, source_of,
-        },
+        authorization::{Account, Approval, AuthorizationRequest, Client, Lookup, Opening, Release, State, Transition},
         callback::{CallbackError, host_of},
         clock::{SKEW, Timestamp},
         id::{AuthorizationRequestId, ClientId},
@@ -53,6 +51,8 @@ pub struct View {
     /// The scopes that this OAuth client already has from this account at this resource, in any of its sessions. An
     /// approval adds a session and ends none.
     pub held: ScopeSet,
+    /// What the account gave to this client before, while the request is pending.
+    pub earlier: Earlier,
     /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
     pub can_release: bool,
     proposed: ScopeSet,
@@ -76,7 +76,32 @@ impl View {
     }
 }
 
-/// A reason for the human to check an authorization request with extra care.
+/// What an account gave before. A client is known again by its id; without one, by its name and kind, which anybody can
+/// claim.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Earlier {
+    /// Whether the account has or had a session of any client.
+    pub any: bool,
+    /// The number of sessions of this client, among the last 50 of the account.
+    pub sessions: usize,
+    /// When one of them was last used.
+    pub last_used: Option<Timestamp>,
+}
+
+impl Earlier {
+    fn of(client: &Client, sessions: &[SessionRecord]) -> Self {
+        let is_same = |known: &Client| match (&client.id, &known.id) {
+            (None, None) => known.name == client.name && known.kind == client.kind,
+            (id, known) => id == known,
+        };
+        let same = || sessions.iter().filter(|record| is_same(&record.client));
+        let last_used = same().filter_map(|record| Some(record.last_use?.at)).max();
+        Self { any: !sessions.is_empty(), sessions: same().count(), last_used }
+    }
+}
+
+/// What hints at a deception.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
@@ -85,20 +110,6 @@ pub enum Warning {
     /// The client's name resembles the service's own name or host, or the client
     /// [claims authority](HumanText::claims_authority).
     OfficialName,
-    /// The agent's network differs from that of the human's browser: the IPv4 address, or the IPv6 /64 network.
-    OtherAddress,
-    /// The account has never granted a session before.
-    FirstAgent,
-    /// The account has granted sessions before, but none to a client of this name.
-    NewClient,
-}
-
-impl Warning {
-    /// Whether it hints at a deception. What is merely new to the account, or far from its browser, is common.
-    #[must_use]
-    pub const fn is_danger(self) -> bool {
-        matches!(self, Self::DeceptiveName | Self::OfficialName)
-    }
 }
 
 /// A decided authorization request, and the code that is passed through the human's browser, if there is one.
@@ -139,7 +150,6 @@ impl Ceremony {
         &self,
         id: &AuthorizationRequestId,
         human: impl Into<Approver<'a>>,
-        browser: Option<IpAddr>,
     ) -> Result<View, CeremonyError> {
         let approver = human.into();
         let account = approver.account();
@@ -154,17 +164,26 @@ impl Ceremony {
             authorization = self.by_id(id).await?;
         }
         self.check_account(&authorization, account)?;
-        let mut warnings = self.warnings(&authorization.client, browser);
-        let (mut held, mut proposed) = (ScopeSet::default(), ScopeSet::default());
+        let warnings = self.warnings(&authorization.client);
+        let (mut held, mut proposed, mut earlier) = (ScopeSet::default(), ScopeSet::default(), Earlier::default());
         if authorization.state_at(now) == State::Pending {
             let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
-            warnings.extend(novelty(&authorization.client, &sessions));
+            earlier = Earlier::of(&authorization.client, &sessions);
             held = self.held(&authorization, &sessions);
-            proposed = self.proposed(&authorization, &sessions);
+            proposed = self.proposed(&authorization.requested, earlier);
         }
         let flow = KnownFlow::of(&authorization)?;
         let can_release = self.releasable(&authorization, &approver)?.is_some();
-        Ok(View { state: authorization.state_at(now), authorization, flow, warnings, held, can_release, proposed })
+        Ok(View {
+            state: authorization.state_at(now),
+            authorization,
+            flow,
+            warnings,
+            held,
+            earlier,
+            can_release,
+            proposed,
+        })
     }
 
     /// Whether the browser of this human can release a request, be it bound to their account or to another: it is
@@ -459,23 +478,14 @@ impl Ceremony {
         active.flat_map(|record| record.granted.iter().cloned()).collect()
     }
 
-    fn proposed(&self, authorization: &AuthorizationRequest, sessions: &[SessionRecord]) -> ScopeSet {
-        let (client, catalogue) = (&authorization.client, self.config.catalogue());
-        let is_same = |known: &Client| match (&client.id, &known.id) {
-            (None, None) => known.name == client.name && known.kind == client.kind,
-            (id, known) => id == known,
-        };
-        let is_known = sessions.iter().any(|record| is_same(&record.client));
+    fn proposed(&self, requested: &ScopeSet, earlier: Earlier) -> ScopeSet {
+        let catalogue = self.config.catalogue();
         // No page says what a scope gives that the catalogue has no more.
-        let offered = authorization.requested.iter().filter(|scope| catalogue.find(scope).is_some());
-        offered.filter(|scope| is_known || !catalogue.is_risky(scope)).cloned().collect()
+        let offered = requested.iter().filter(|scope| catalogue.find(scope).is_some());
+        offered.filter(|scope| earlier.sessions > 0 || !catalogue.is_risky(scope)).cloned().collect()
     }
 
-    fn warnings(&self, client: &Client, browser: Option<IpAddr>) -> Vec<Warning> {
-        let elsewhere = match (client.address, browser) {
-            (Some(agent), Some(browser)) => source_of(agent) != source_of(browser),
-            _ => false,
-        };
+    fn warnings(&self, client: &Client) -> Vec<Warning> {
         let (name, beside) = (&client.name, [&client.label, &client.method].into_iter().flatten());
         let deceptive = name.looks_deceptive() || beside.clone().any(HumanText::looks_deceptive);
         let own = [self.config.issuer(), self.config.resource()];
@@ -483,21 +493,7 @@ impl Ceremony {
             || own.iter().any(|url| name.imitates_host(host_of(url)))
             || name.claims_authority()
             || beside.into_iter().any(HumanText::claims_verification);
-        let all = [
-            (Warning::DeceptiveName, deceptive),
-            (Warning::OfficialName, official),
-            (Warning::OtherAddress, elsewhere),
-        ];
+        let all = [(Warning::DeceptiveName, deceptive), (Warning::OfficialName, official)];
         all.into_iter().filter_map(|(warning, holds)| holds.then_some(warning)).collect()
-    }
-}
-
-/// The warning if the account has no sessions, or none of a client of this name.
-fn novelty(client: &Client, sessions: &[SessionRecord]) -> Option<Warning> {
-    let known = |session: &SessionRecord| session.client.name == client.name && session.client.kind == client.kind;
-    match sessions.iter().any(known) {
-        true => None,
-        false if sessions.is_empty() => Some(Warning::FirstAgent),
-        false => Some(Warning::NewClient),
     }
 }

@@ -41,7 +41,7 @@
 //! let asked = ceremony.request(Request::by(HumanText::new("Example Agent")?)).await?;
 //! let human = Account::new(AccountId::new("42")?, "ada@example.com");
 //! let human = SignedIn::new(human, "the id of their browser session");
-//! let seen = ceremony.view(&asked.authorization.id, &human, None).await?;
+//! let seen = ceremony.view(&asked.authorization.id, &human).await?;
 //! let scopes = seen.authorization.requested.clone();
 //! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;

@@ -18,7 +18,7 @@ use crate::{
         authorization::{AuthorizationRequest, Client, State, source_of},
         clock::Timestamp,
         id::{AuthorizationRequestId, ClientId},
-        scope::{CatalogueEntry, Scope, ScopeSet},
+        scope::{CatalogueEntry, Effect, Scope, ScopeSet},
     },
 };
 
@@ -83,7 +83,7 @@ impl Visit<'_> {
     }
 
     async fn show(&self) -> Result<Reply, PageError> {
-        let view = match self.ceremony().view(&self.id, self.approver(), self.browser).await {
+        let view = match self.ceremony().view(&self.id, self.approver()).await {
             Err(CeremonyError::WrongAccount) if self.ceremony().can_release(&self.id, self.approver()).await? => {
                 return self.opened_for_another();
             }
@@ -143,7 +143,7 @@ impl Visit<'_> {
     }
 
     async fn ask_again(&self) -> Result<Reply, PageError> {
-        let view = self.ceremony().view(&self.id, self.approver(), self.browser).await?;
+        let view = self.ceremony().view(&self.id, self.approver()).await?;
         match view.state {
             State::Pending => self.ask(&view, Some(self.pages.say("too-early", &[]))),
             // Decided meanwhile, perhaps by another form.
@@ -159,7 +159,7 @@ impl Visit<'_> {
     }
 }
 
-/// The scopes that a human has ticked, in a form or before signing in again. `None` at first: all that were requested.
+/// The scopes that a human has ticked, in a form or before signing in again. `None` at first: those that are proposed.
 struct Ticks(Option<ScopeSet>);
 
 impl Ticks {
@@ -191,10 +191,6 @@ impl Ticks {
                 format!("{path}?{}={names}", Self::PARAMETER)
             }
         }
-    }
-
-    fn has(&self, scope: &Scope) -> bool {
-        self.0.as_ref().is_none_or(|ticked| ticked.contains(scope))
     }
 }
 
@@ -237,25 +233,32 @@ impl Visit<'_> {
         };
         let lifetimes = context.config.lifetimes();
         let refreshes = context.ceremony.refreshes();
+        let has_phrase = !matches!(view.flow, KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. });
+        let groups = self.groups(authorization, view);
         let page = ApprovalPage {
             form: pages.form(self.path.clone(), &self.key, &self.human, self.id.as_str()),
             account: self.human.account.label.clone(),
             switch: view.can_release.then_some(switch),
             flow: view.flow.name(),
             from_here: matches!(view.flow, KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. }),
-            check_phrase: None,
+            // An OAuth client that brings its request by a browser shows no phrase.
+            check_phrase: has_phrase.then(|| view.check_phrase().to_string()),
             user_code: match &view.flow {
                 KnownFlow::Device { user_code } => Some(user_code.clone()),
                 _ => None,
             },
             client: self.requester(&authorization.client, destination),
             asked: pages.instant(authorization.created_at),
-            before: Before { any: true, count: 0, or_more: false, last_used: None },
+            before: Before {
+                any: view.earlier.any,
+                count: view.earlier.sessions,
+                last_used: view.earlier.last_used.map(|at| words.ago(at, now)),
+            },
             resource: pages.resource(&authorization.resource),
             handover: self.handover(&view.flow, destination),
-            warnings: view.warnings.iter().filter_map(|warning| warning_id(*warning)).map(|id| pages.say(id, &[])).collect(),
-            groups: self.groups(authorization, view),
-            has_unticked: false,
+            warnings: view.warnings.iter().map(|warning| pages.say(warning_id(*warning), &[])).collect(),
+            has_unticked: *view.proposed() != authorization.requested,
+            groups,
             has_held: !view.held.is_empty(),
             choices: Vec::new(),
             at_most: words.span(if refreshes { lifetimes.session } else { lifetimes.access }),
@@ -300,31 +303,39 @@ impl Visit<'_> {
     /// The requested scopes in the catalogue's order, each with all that it gives.
     fn groups(&self, authorization: &AuthorizationRequest, view: &View) -> Vec<Group> {
         let catalogue = self.pages.context.config.catalogue();
-        let requested = catalogue.entries().iter().filter(|entry| authorization.requested.contains(&entry.scope));
         let asked = |entry: &CatalogueEntry| {
             let scope = self.pages.scope(entry, false);
             let alone = ScopeSet::from_iter([entry.scope.clone()]);
             let gives = catalogue.given(&alone).filter(|given| given.scope != entry.scope);
             let givers = catalogue.givers(&entry.scope);
-            let givers = givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
+            let givers =
+                givers.iter().filter(|giver| **giver != entry.scope && authorization.requested.contains(giver));
+            let (words, name) = (&self.pages.words, scope.name);
             AskedScope {
-                name: scope.name,
                 description: scope.description,
-                caution: None,
-                ticked: self.ticks.has(&entry.scope),
+                caution: entry.caution.as_deref().map(|text| words.own("caution", &name, text).into_owned()),
+                ticked: self.ticks.0.as_ref().unwrap_or(view.proposed()).contains(&entry.scope),
                 held: view.held.contains(&entry.scope),
                 gives: gives.map(|given| self.pages.scope(given, true)).collect(),
                 given_by: givers.map(ToString::to_string).collect(),
+                name,
             }
         };
-        vec![Group { effect: "see", scopes: requested.map(asked).collect() }]
+        let groups = Effect::ALL.into_iter().map(|effect| {
+            let entries = catalogue.entries().iter().filter(|entry| entry.effect == effect);
+            let requested = entries.filter(|entry| authorization.requested.contains(&entry.scope));
+            Group { effect: effect.as_str(), scopes: requested.map(asked).collect() }
+        });
+        groups.filter(|group| !group.scopes.is_empty()).collect()
     }
 
     /// How the agent gets its session after approval.
     fn handover(&self, flow: &KnownFlow, destination: Option<Destination<'_>>) -> String {
         let say = |id, arguments: &[_]| self.pages.say(id, arguments);
         match destination {
-            Some(Destination { host: None, form_action, .. }) => say("handover-app", &[("scheme", filled(form_action))]),
+            Some(Destination { host: None, form_action, .. }) => {
+                say("handover-app", &[("scheme", filled(form_action))])
+            }
             Some(place) => {
                 let id = if place.is_loopback { "handover-program" } else { "handover-site" };
                 say(id, &[("place", filled(origin_of(place.form_action)))])
@@ -344,11 +355,9 @@ fn is_proven(destination: Option<Destination<'_>>) -> bool {
     destination.is_some_and(|place| place.host.is_some() && !place.is_loopback)
 }
 
-/// The text of a warning, if it hints at a deception. The page shows the others as facts.
-const fn warning_id(warning: Warning) -> Option<&'static str> {
+const fn warning_id(warning: Warning) -> &'static str {
     match warning {
-        Warning::DeceptiveName => Some("warning-deceptive"),
-        Warning::OfficialName => Some("warning-official"),
-        Warning::FirstAgent | Warning::NewClient | Warning::OtherAddress => None,
+        Warning::DeceptiveName => "warning-deceptive",
+        Warning::OfficialName => "warning-official",
     }
 }

@@ -267,9 +267,7 @@ impl Pages {
             PageError::AgentCredential => {
                 self.show(StatusCode::BAD_REQUEST, self.message(Tone::Bad, "for-people", &[]))
             }
-            PageError::Forged => {
-                self.show(StatusCode::FORBIDDEN, self.message(Tone::Bad, "forged", &[]).link(again()))
-            }
+            PageError::Forged => self.show(StatusCode::FORBIDDEN, self.message(Tone::Bad, "forged", &[]).link(again())),
             PageError::Form(problem) => {
                 let message = self.message(Tone::Bad, "unreadable", &[("problem", (*problem).into())]);
                 self.show(StatusCode::BAD_REQUEST, message.link(again()))

@@ -25,10 +25,9 @@ impl Visit<'_> {
             State::Locked => self.told("locked", Tone::Bad, "locked", view),
             State::Denied => self.told("denied", Tone::Neutral, "denied", view),
             State::Revoked => self.told("taken_back", Tone::Neutral, "taken-back", view),
-            State::Expired | State::Pending => OutcomePage {
-                facts: Vec::new(),
-                ..self.told("expired", Tone::Neutral, "expired", view)
-            },
+            State::Expired | State::Pending => {
+                OutcomePage { facts: Vec::new(), ..self.told("expired", Tone::Neutral, "expired", view) }
+            }
         };
         let status = if view.state == State::Expired { StatusCode::GONE } else { StatusCode::OK };
         self.pages.page(status, &Page::Outcome(Box::new(page)), &[])
@@ -139,7 +138,8 @@ impl Visit<'_> {
     fn granted(&self, client: &str, granted: &ScopeSet) -> Vec<Fact> {
         let pages = self.pages;
         let descriptions = pages.given(granted).into_iter();
-        let descriptions = descriptions.map(|scope| if scope.description.is_empty() { scope.name } else { scope.description });
+        let descriptions =
+            descriptions.map(|scope| if scope.description.is_empty() { scope.name } else { scope.description });
         let descriptions: Vec<String> = descriptions.collect();
         vec![pages.fact("agent", self.quoted(client)), pages.fact("may", pages.words.list(&descriptions))]
     }

@@ -94,17 +94,14 @@ impl Renderer {
     ) -> Result<Reply, PageError> {
         let mut nonce = String::new();
         push_base62(&mut nonce, NONCE, random)?;
-        let frame = Frame {
-            service: self.service.clone(),
-            language: words.tag(),
-            direction: words.direction(),
-            nonce,
-        };
+        let frame = Frame { service: self.service.clone(), language: words.tag(), direction: words.direction(), nonce };
         let html = self.html(words, page, &frame)?;
+        let mut sources = format!("style-src 'nonce-{}'", frame.nonce);
+        if html.contains("<script") {
+            sources.push_str(&format!("; script-src 'nonce-{}'; connect-src 'self'", frame.nonce));
+        }
         let mut reply = bare(status);
         *reply.body_mut() = Bytes::from(html);
-        let sources =
-            format!("style-src 'nonce-{0}'; script-src 'nonce-{0}'; connect-src 'self'", frame.nonce);
         let form_action: String = form_action.iter().map(|place| format!(" {place}")).collect();
         self.add_headers(reply.headers_mut(), &sources, &form_action);
         if let Ok(language) = HeaderValue::try_from(frame.language) {
@@ -122,7 +119,8 @@ impl Renderer {
         let failed = |error: minijinja::Error| PageError::Render(error.into());
         let template = self.environment.get_template(page.template()).map_err(failed)?;
         let words = Value::from_dyn_object(Arc::clone(words));
-        let common = context! { words, theme => self.theme.clone(), ..Value::from(Serde(frame)) };
+        let common =
+            context! { words, theme => Value::from_safe_string(self.theme.clone()), ..Value::from(Serde(frame)) };
         template.render(context! { ..common, ..Value::from(Serde(page)) }).map_err(failed)
     }
 

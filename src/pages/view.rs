@@ -228,10 +228,8 @@ pub struct Identity {
 pub struct Before {
     /// Whether it let any agent in.
     pub any: bool,
-    /// How many sessions it gave to a client of this name.
+    /// How many of its last 50 sessions it gave to a client of this name.
     pub count: usize,
-    /// Whether there may be more.
-    pub or_more: bool,
     /// How long ago one of them was last used, in words.
     pub last_used: Option<String>,
 }

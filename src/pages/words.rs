@@ -174,9 +174,7 @@ impl Words {
             [] => String::new(),
             [only] => only.clone(),
             [first, last] => self.say("list-two", &[("first", filled(first)), ("last", filled(last))]),
-            [first, rest @ ..] => {
-                self.say("list-more", &[("first", filled(first)), ("rest", self.list(rest).into())])
-            }
+            [first, rest @ ..] => self.say("list-more", &[("first", filled(first)), ("rest", self.list(rest).into())]),
         }
     }
 }

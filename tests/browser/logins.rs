@@ -49,7 +49,7 @@ async fn live_browser_login_ends_at_the_callback() {
     let human = Browser::open().await;
     let mut agent = agent(&arguments(&demo, &folder, "browser"));
     human.open_as("ada@example.com", &agent.link()).await;
-    human.reads("Your browser takes it to http://127.0.0.1:").await;
+    human.reads("Your browser takes the access to http://127.0.0.1:").await;
     human.picture("login-browser.png").await;
     human.approve().await;
     human.reads("Done. You can close this page").await;
@@ -69,7 +69,7 @@ async fn r72_a_thousand_bogus_callbacks_do_not_stop_a_login() {
     let mut agent = agent(&arguments(&demo, &folder, "browser"));
     let link = agent.link();
     human.open_as("ada@example.com", &link).await;
-    human.reads("Your browser takes it to").await;
+    human.reads("Your browser takes the access to").await;
     let text = human.text().await;
     let port: u16 = text
         .split("http://127.0.0.1:")

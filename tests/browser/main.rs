@@ -67,14 +67,14 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
     let text = human.text().await;
     for needed in [
         "ada@example.com",
-        "not verified",
+        "Nobody has checked who it is",
         "weekly report",
         "127.0.0.1",
         "Add websites to your account",
         "projects:write",
-        "at most 90 days",
+        "At most 90 days",
         "billing",
-        "It may have sent you this link",
+        "The link may have come from your agent",
     ] {
         assert!(text.contains(needed), "{needed} in {text}");
     }
@@ -180,7 +180,7 @@ async fn nobody_decides_in_time() {
     human.reads("Agent sessions").await;
     let pending = agent.register(&["projects:read"], "Late agent");
     human.goto(&pending.claim_url).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     while agent.status(&pending).json["status"] != "expired" {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -312,7 +312,7 @@ async fn r59_a_double_click_on_a_page_that_has_just_opened_approves_nothing() {
     let pending = agent.register(&["projects:read"], "Example agent");
     let human = Browser::open().await;
     human.open_as("ada@example.com", &pending.claim_url).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     let place = human.run("const r = document.querySelector('button[value=approve]').getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]").await;
     // A page that was led in under a clicking hand: the clicks land as soon as it is there.
     human.goto(&pending.claim_url).await;
@@ -336,7 +336,7 @@ async fn a10_a_double_click_on_a_page_that_another_window_has_covered_approves_n
         let pending = agent.register(&["projects:read"], "Example agent");
         let human = Browser::open().await;
         human.open_as("ada@example.com", &pending.claim_url).await;
-        human.reads("asks for access").await;
+        human.reads("Let this agent use").await;
         let place = human.place_of("button[value=approve]").await;
         if !script {
             human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
@@ -381,7 +381,7 @@ async fn a6_whoever_opened_the_link_as_the_wrong_account_uses_another_one() {
     // Signed in elsewhere as another, the link offers that account.
     let other = agent.register(&["projects:read"], "Example agent");
     human.goto(&other.claim_url).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     human.goto(&format!("{}/login", demo.url)).await;
     human.sign_in("work@example.com").await;
     human.reads("Agent sessions").await;
@@ -420,7 +420,7 @@ async fn r30_r54_r58_r59_a_foreign_page_gets_nowhere() {
     let pending = agent.register(&["projects:read"], "Example agent");
     let human = Browser::open().await;
     human.open_as("ada@example.com", &pending.claim_url).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     let csrf = human.run("return document.querySelector('input[name=csrf]').value").await;
     let (url, claim_url, csrf) = (&demo.url, &pending.claim_url, csrf.as_str().unwrap());
 
@@ -581,7 +581,7 @@ async fn no_script_is_needed() {
     let human = Browser::open().await;
     human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     human.open_as("ada@example.com", &pending.claim_url).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     human.approve().await;
     human.reads("Approved").await;
     assert_eq!(agent.complete(&pending).status, 200);

@@ -221,7 +221,7 @@ async fn go_on<S: CeremonyStore + Clone>(service: &Service<S>, section: &Value, 
         let mode = text(&entry, "mode");
         let ceremony = if mode == "detached_or_finish_code" { &service.alone } else { &service.plain };
         if state_of(&entry) == State::Pending {
-            ceremony.view(&id, &human, None).await.unwrap();
+            ceremony.view(&id, &human).await.unwrap();
             let scopes = ScopeSet::parse("projects:read").unwrap();
             ceremony.decide(&id, &human, Decision::Approve(scopes)).await.unwrap();
             continue;
@@ -247,7 +247,7 @@ async fn go_on<S: CeremonyStore + Clone>(service: &Service<S>, section: &Value, 
         assert_eq!(redeemed.is_ok(), approved, "{name} {redeemed:?}");
     }
     let asked = service.plain.request(Request::by(HumanText::new("Agent").unwrap())).await.unwrap();
-    service.plain.view(&asked.authorization.id, &human, None).await.unwrap();
+    service.plain.view(&asked.authorization.id, &human).await.unwrap();
     let all = asked.authorization.requested.clone();
     service.plain.decide(&asked.authorization.id, &human, Decision::Approve(all)).await.unwrap();
     let issued = service.plain.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap();

@@ -78,7 +78,6 @@ before-count = { $count ->
     [one] You let an agent of this name in once.
    *[other] You let an agent of this name in { $count } times.
 }
-before-many = You let an agent of this name in { $count } times or more.
 before-used = Last used { $ago }.
 for-resource = Asks for access to
 handover = Once you approve
