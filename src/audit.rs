@@ -18,7 +18,7 @@
 //! assert_eq!(*names.0.lock().unwrap(), ["token_in_query"]);
 //! ```
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use crate::types::{
     clock::Timestamp,
@@ -81,6 +81,8 @@ pub enum Event {
         requested: ScopeSet,
         /// The granted scopes.
         granted: ScopeSet,
+        /// How long the human lets the session last, if they were offered a choice.
+        lasting: Option<Duration>,
     },
     /// The human denied.
     Denied {
@@ -139,6 +141,13 @@ pub enum Event {
         /// Who revoked it.
         by: RevokedBy,
     },
+    /// The human named a session, or took its name away.
+    Renamed {
+        /// The session.
+        session: SessionId,
+        /// The account.
+        account: AccountId,
+    },
     /// An agent called an owner-only route, or a route without a rule.
     OwnerOnlyRefused {
         /// The session.
@@ -182,6 +191,7 @@ impl Event {
             Self::RefreshRepeated { .. } => "refresh_repeated",
             Self::ReuseDetected { .. } => "reuse_detected",
             Self::Revoked { .. } => "revoked",
+            Self::Renamed { .. } => "renamed",
             Self::OwnerOnlyRefused { .. } => "owner_only_refused",
             Self::ClientMetadataRefused { .. } => "client_metadata_refused",
             Self::TokenInQuery => "token_in_query",
@@ -230,8 +240,9 @@ impl AuditSink for TracingAudit {
             }
             Event::Viewed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
             Event::Displaced { authorization } => warn!(target: TARGET, %at, name, %authorization),
-            Event::Approved { authorization, account, requested, granted } => {
-                info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted);
+            Event::Approved { authorization, account, requested, granted, lasting } => {
+                let lasting = lasting.map(|span| span.as_secs());
+                info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted, lasting);
             }
             Event::Released { authorization, account }
             | Event::Denied { authorization, account }
@@ -250,6 +261,7 @@ impl AuditSink for TracingAudit {
             Event::Revoked { session, by } => {
                 info!(target: TARGET, %at, name, %session, by = by.as_str())
             }
+            Event::Renamed { session, account } => info!(target: TARGET, %at, name, %session, %account),
             Event::OwnerOnlyRefused { session } => warn!(target: TARGET, %at, name, %session),
             Event::ClientMetadataRefused { client, error } => warn!(target: TARGET, %at, name, %client, error),
             Event::TokenInQuery | Event::NoClientAddress => warn!(target: TARGET, %at, name),

@@ -418,6 +418,10 @@ impl AgentAuthBuilder {
             return Err(ConfigError::new(missing));
         };
         let dialects = dialect::dialects(&config);
+        let refreshes = dialects.iter().any(|dialect| dialect.takes_refresh_tokens());
+        if let Some(problem) = unreachable_choice(&config).filter(|_| ceremonies.is_some() && !refreshes) {
+            return Err(ConfigError::new(vec![problem]));
+        }
         let uses = Arc::new(LastUsedBuffer::default());
         let addresses = ClientAddresses::new(config.clone(), peer);
         let takes_metadata = config.dialects().contains(&Dialect::OAuth) && config.oauth().metadata_documents;
@@ -432,7 +436,7 @@ impl AgentAuthBuilder {
                 random: Arc::clone(&random),
                 audit: Arc::clone(&audit),
                 uses: Arc::clone(&uses),
-                refreshes: dialects.iter().any(|dialect| dialect.takes_refresh_tokens()),
+                refreshes,
             };
             Arc::new(Context {
                 config: config.clone(),
@@ -471,6 +475,14 @@ impl fmt::Debug for AgentAuthBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentAuthBuilder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// The first length of a session that can't be reached where sessions are not refreshed.
+fn unreachable_choice(config: &Config) -> Option<Problem> {
+    let lifetimes = config.lifetimes();
+    let choice = lifetimes.choices.iter().find(|choice| **choice > lifetimes.access)?;
+    let remedy = "must not exceed lifetimes.access: no dialect refreshes, so a session ends with its access token";
+    Some(Problem::new("lifetimes.choices", humantime::format_duration(*choice), remedy))
 }
 
 fn unusable(field: &str, value: &str, error: &dyn std::error::Error) -> ConfigError {

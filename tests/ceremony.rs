@@ -138,6 +138,10 @@ async fn r39_bad_bodies_are_refused_by_name_and_keep_nothing() {
         (with("client_name", &long), "invalid_request", "`client_name`"),
         (with("label", "[]"), "invalid_request", "`label`"),
         (with("label", "\"a\\u200bb\""), "invalid_request", "`label`"),
+        (with("reason", "[]"), "invalid_request", "`reason`"),
+        (with("reason", "\"\""), "invalid_request", "`reason`"),
+        (with("reason", "\"a\\u200bb\""), "invalid_request", "`reason`"),
+        (with("reason", &long), "invalid_request", "`reason`"),
         (with("claim_method", "\"\\u0000\""), "invalid_request", "`claim_method`"),
     ];
     for (body, code, word) in cases {
@@ -897,7 +901,7 @@ async fn session_of(service: &Service, client: Option<&ClientId>) -> Issued {
     let seen = ceremony.view(&asked.authorization.id, &human).await.unwrap();
     assert_eq!(seen.authorization.client.id.as_ref(), client);
     let scopes = seen.authorization.requested;
-    ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await.unwrap();
+    ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes.into())).await.unwrap();
     ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap()
 }
 

@@ -437,7 +437,7 @@ async fn approve(stage: &Stage, model: &mut Model, name: &'static str, context: 
     let (now, own) = (stage.now(), model.account == Some(name));
     let legal = model.state(now) == State::Pending && own && active;
     let again = own && matches!(model.state(now), State::Approved | State::Redeemed);
-    let decision = Decision::Approve(scopes("projects:read"));
+    let decision = Decision::Approve(scopes("projects:read").into());
     let human = human(name);
     let decided = stage.ceremony.decide(&model.id, Approver::with_secret(&human, name), decision).await;
     assert_eq!(decided.is_ok(), legal || again, "{context}");
@@ -678,7 +678,7 @@ async fn race_to_decide(stage: &Stage, racers: usize, mode: Mode) {
     let answers = race(racers, |index| {
         let (ceremony, id) = (stage.ceremony.clone(), model.id.clone());
         let approves = index % 2 == 0;
-        let decision = if approves { Decision::Approve(scopes("projects:read")) } else { Decision::Deny };
+        let decision = if approves { Decision::Approve(scopes("projects:read").into()) } else { Decision::Deny };
         async move { ceremony.decide(&id, &human("ada"), decision).await.is_ok().then_some(approves) }
     });
     // The same decision again is no error, unless it would have to show a code.
@@ -703,7 +703,7 @@ async fn race_to_decide_alike(stage: &Stage, racers: usize, mode: Mode) {
         let (ceremony, id) = (stage.ceremony.clone(), model.id.clone());
         async move {
             let human = human("ada");
-            let decision = Decision::Approve(scopes("projects:read"));
+            let decision = Decision::Approve(scopes("projects:read").into());
             ceremony.decide(&id, Approver::with_secret(&human, "a key"), decision).await
         }
     });

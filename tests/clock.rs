@@ -425,7 +425,7 @@ async fn session(by: [&Node; 3]) -> Issued {
     let id = requested.authorization.id.clone();
     by[1].ceremony().view(&id, &human).await.unwrap();
     let scopes = ScopeSet::parse("projects:read").unwrap();
-    by[1].ceremony().decide(&id, &human, Decision::Approve(scopes)).await.unwrap();
+    by[1].ceremony().decide(&id, &human, Decision::Approve(scopes.into())).await.unwrap();
     let token = requested.claim_token.expose();
     by[2].ceremony().redeem(token, &Redeemer::default()).await.unwrap()
 }

@@ -4,7 +4,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use tower_agent_auth::{
-    Config, ConfigBuilder, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore,
+    AgentAuth, Config, ConfigBuilder, ConfigError, accounts::AccountsError, config::Dialect, store::MemoryStore,
     types::scope::Effect,
 };
 
@@ -46,6 +46,8 @@ finish_code = "5m"
 access = "15m"
 refresh = "7d"
 session = "30d"
+choices = ["1d", "1h", "30d"]
+proposed = "1d"
 refresh_grace = "5s"
 sign_in = "20m"
 history = "5d"
@@ -114,7 +116,11 @@ fn toml_json_and_the_builder_say_the_same() {
         .lifetimes(|lifetimes| lifetimes.access = Duration::from_secs(900))
         .dialects(&[Dialect::AgentAuth])
         .lifetimes(|lifetimes| lifetimes.refresh = Duration::from_secs(7 * 86_400))
-        .lifetimes(|lifetimes| lifetimes.session = Duration::from_secs(30 * 86_400))
+        .lifetimes(|lifetimes| {
+            lifetimes.session = Duration::from_secs(30 * 86_400);
+            lifetimes.choices = [3_600, 30 * 86_400, 86_400].map(Duration::from_secs).into();
+            lifetimes.proposed = Some(Duration::from_secs(86_400));
+        })
         .lifetimes(|lifetimes| {
             lifetimes.exchange_code = Duration::from_secs(30);
             lifetimes.finish_code = Duration::from_secs(300);
@@ -232,6 +238,63 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
         (dialect.value.as_str(), dialect.remedy.as_str()),
         ("telepathy", "is not a dialect of this version; there is: agent_auth, agent_sessions, oauth")
     );
+}
+
+#[test]
+fn r12_the_choices_of_a_human_have_bounds() {
+    let with = |lifetimes: &str| {
+        Config::from_toml(&format!(
+            "resource = 'https://api.example.com'\nname = 'x'\n[[scopes]]\nname = 'a'\ndescription = 'A'\n\
+             [lifetimes]\nsession = '30d'\n{lifetimes}"
+        ))
+    };
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    for (text, choices, proposed) in [
+        ("", vec![], None),
+        ("choices = []", vec![], None),
+        ("choices = ['1d']", vec![days(1)], Some(days(1))),
+        ("choices = ['30d', '1m', '1d']", vec![Duration::from_secs(60), days(1), days(30)], Some(days(30))),
+        ("choices = ['1d', '2d']\nproposed = '1d'", vec![days(1), days(2)], Some(days(1))),
+        ("choices = ['1d', '2d', '3d', '4d', '5d', '6d']", (1..=6).map(days).collect(), Some(days(6))),
+    ] {
+        let config = with(text).unwrap();
+        let lifetimes = config.lifetimes();
+        assert_eq!((&lifetimes.choices, lifetimes.proposed), (&choices, proposed), "{text}");
+    }
+    for (text, field) in [
+        ("choices = ['59s']", "lifetimes.choices"),
+        ("choices = ['1d', '31d']", "lifetimes.choices"),
+        ("choices = ['1d', '1d']", "lifetimes.choices"),
+        ("choices = ['1d', '24h']", "lifetimes.choices"),
+        ("choices = ['90s 1ms']", "lifetimes.choices"),
+        ("choices = ['1d', '2d', '3d', '4d', '5d', '6d', '7d']", "lifetimes.choices"),
+        ("choices = '1d'", "lifetimes.choices"),
+        ("choices = [3600]", "lifetimes.choices"),
+        ("choices = ['soon']", "lifetimes.choices"),
+        ("choices = ['1d']\nproposed = '2d'", "lifetimes.proposed"),
+        ("proposed = '1d'", "lifetimes.proposed"),
+        ("proposed = 5", "lifetimes.proposed"),
+    ] {
+        let error = with(text).unwrap_err();
+        assert_eq!(fields(&error), [field], "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_choice_that_no_session_can_last_is_refused_when_the_service_is_built() {
+    let build = |dialects: &[Dialect], hours: u64| {
+        let config = config().dialects(dialects).lifetimes(|lifetimes| {
+            (lifetimes.access, lifetimes.choices) =
+                (Duration::from_secs(7_200), vec![Duration::from_secs(hours * 3_600)]);
+        });
+        let builder = AgentAuth::builder(config.build().unwrap()).sessions(MemoryStore::new());
+        builder.accounts(common::TestAccounts::default()).build().map(drop)
+    };
+    build(&[Dialect::AgentAuth], 2).unwrap();
+    build(&[Dialect::AgentAuth, Dialect::AgentSessions], 3).unwrap();
+    let error = build(&[Dialect::AgentAuth], 3).unwrap_err();
+    assert_eq!(fields(&error), ["lifetimes.choices"]);
+    assert!(error.problems()[0].remedy.contains("lifetimes.access"), "{error}");
 }
 
 #[test]

@@ -166,7 +166,7 @@ async fn r4_no_secret_in_the_files_of_sqlite() {
     let ada = account("ada");
     let human = tower_agent_auth::accounts::SignedIn::new(ada.clone(), "browser");
     let seen = ceremony.view(&asked.authorization.id, &human).await.unwrap();
-    let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested);
+    let approve = tower_agent_auth::ceremony::Decision::Approve(seen.authorization.requested.into());
     ceremony.decide(&asked.authorization.id, &human, approve).await.unwrap();
     let redeemed = ceremony
         .redeem(asked.claim_token.expose(), &tower_agent_auth::types::session::Redeemer::default())

@@ -1040,7 +1040,7 @@ async fn the_host_of_a_metadata_document_stands_beside_the_name() {
             let request = AccessRequest::by(HumanText::new("Example Agent").unwrap()).client_id(id);
             let asked = ceremony.request(request).await.unwrap();
             ceremony.view(&asked.authorization.id, &human).await.unwrap();
-            let approve = Decision::Approve(asked.authorization.requested.clone());
+            let approve = Decision::Approve(asked.authorization.requested.clone().into());
             ceremony.decide(&asked.authorization.id, &human, approve).await.unwrap();
             if collects {
                 ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap();

@@ -30,10 +30,52 @@ const REMEMBERED: usize = 50;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Approve these scopes, all of which were requested.
-    Approve(ScopeSet),
+    /// Approve the request.
+    Approve(Approve),
     /// Deny the request.
     Deny,
+}
+
+/// What a human approves.
+///
+/// ```
+/// # use std::time::Duration;
+/// use tower_agent_auth::{ceremony::{Approve, Decision}, types::scope::ScopeSet};
+///
+/// let scopes = ScopeSet::parse("projects:read")?;
+/// let decision = Decision::Approve(Approve::scopes(scopes).lasting(Duration::from_secs(86_400)));
+/// # Ok::<(), tower_agent_auth::types::scope::ScopeError>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Approve {
+    /// The granted scopes: one or more of those requested.
+    pub scopes: ScopeSet,
+    /// How long the session may last: one of the [choices](View::choices). `None` is the
+    /// [proposed one](View::proposed_choice), if there are any.
+    pub lasting: Option<Duration>,
+}
+
+impl Approve {
+    /// Approves these scopes, for the proposed time.
+    #[must_use]
+    pub const fn scopes(scopes: ScopeSet) -> Self {
+        Self { scopes, lasting: None }
+    }
+
+    /// Sets how long the session may last.
+    #[must_use]
+    pub const fn lasting(mut self, span: Duration) -> Self {
+        self.lasting = Some(span);
+        self
+    }
+}
+
+impl From<ScopeSet> for Approve {
+    /// The scopes, for the proposed time.
+    fn from(scopes: ScopeSet) -> Self {
+        Self::scopes(scopes)
+    }
 }
 
 /// The content of the approval page.
@@ -56,6 +98,8 @@ pub struct View {
     /// Whether the request is pending and this browser opened it, so that it can [release](Ceremony::release) it.
     pub can_release: bool,
     proposed: ScopeSet,
+    choices: Vec<Duration>,
+    proposed_choice: Option<Duration>,
 }
 
 impl View {
@@ -73,6 +117,19 @@ impl View {
     #[must_use]
     pub const fn proposed(&self) -> &ScopeSet {
         &self.proposed
+    }
+
+    /// How long the session may last, for the human to choose from: whole seconds, the shortest first. Empty if the
+    /// [configuration](crate::config::Lifetimes::choices) has no choices; then the human is not asked.
+    #[must_use]
+    pub fn choices(&self) -> &[Duration] {
+        &self.choices
+    }
+
+    /// The choice to select at first.
+    #[must_use]
+    pub const fn proposed_choice(&self) -> Option<Duration> {
+        self.proposed_choice
     }
 }
 
@@ -105,7 +162,7 @@ impl Earlier {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// What the client calls itself or this session [can be mistaken](HumanText::looks_deceptive) for something else.
+    /// What the client calls itself or this session, or its reason, [can be mistaken](HumanText::looks_deceptive) for something else.
     DeceptiveName,
     /// The client's name resembles the service's own name or host, or the client
     /// [claims authority](HumanText::claims_authority).
@@ -174,6 +231,7 @@ impl Ceremony {
         }
         let flow = KnownFlow::of(&authorization)?;
         let can_release = self.releasable(&authorization, &approver)?.is_some();
+        let lifetimes = self.config.lifetimes();
         Ok(View {
             state: authorization.state_at(now),
             authorization,
@@ -183,6 +241,8 @@ impl Ceremony {
             earlier,
             can_release,
             proposed,
+            choices: lifetimes.choices.clone(),
+            proposed_choice: lifetimes.proposed,
         })
     }
 
@@ -252,8 +312,8 @@ impl Ceremony {
     ///
     /// # Errors
     /// When another account opened it, when it was decided differently or has expired, when the human's sign-in is too
-    /// old to approve with, when `decision` contains no scope or one that was not requested, when agents may no longer
-    /// act for the account, or when the service fails. The request is then unchanged, unless the error
+    /// old to approve with, when `decision` contains no scope, one that was not requested or a length that is no choice,
+    /// when agents may no longer act for the account, or when the service fails. The request is then unchanged, unless the error
     /// [may have changed it](CeremonyError::may_have_changed): then decide again, or view the request.
     pub async fn decide<'a>(
         &self,
@@ -269,7 +329,7 @@ impl Ceremony {
         }
         let mut flow = KnownFlow::of(&authorization)?;
         let (transition, event, code) = match &decision {
-            Decision::Approve(scopes) => self.approval(&authorization, &mut flow, &approver, scopes.clone()).await?,
+            Decision::Approve(approve) => self.approval(&authorization, &mut flow, &approver, approve).await?,
             Decision::Deny => {
                 let account = approver.account().id.clone();
                 let event = Event::Denied { authorization: id.clone(), account: account.clone() };
@@ -303,7 +363,8 @@ impl Ceremony {
         };
         let can_look = error.may_have_changed() && !is_late(&error);
         let is_expected = |found: &AuthorizationRequest| {
-            expected.is_some_and(|expected| (&found.decision, &found.flow) == (&expected.decision, &expected.flow))
+            let facts = |of: &AuthorizationRequest| (of.decision.clone(), of.lasting, of.flow.clone());
+            expected.is_some_and(|expected| facts(found) == facts(expected))
         };
         match can_look {
             true if self.by_id(id).await.is_ok_and(|found| is_expected(&found)) => Ok(true),
@@ -321,7 +382,9 @@ impl Ceremony {
         let state = authorization.state_at(self.now());
         let same = match (decision, state) {
             (_, State::Expired) => return Err(CeremonyError::Expired),
-            (Decision::Approve(scopes), State::Approved | State::Redeemed) => authorization.granted() == Some(scopes),
+            (Decision::Approve(Approve { scopes, lasting }), State::Approved | State::Redeemed) => {
+                authorization.granted() == Some(scopes) && (lasting.is_none() || *lasting == authorization.lasting)
+            }
             (Decision::Deny, State::Denied) => true,
             _ => false,
         };
@@ -387,13 +450,14 @@ impl Ceremony {
         authorization: &AuthorizationRequest,
         flow: &mut KnownFlow,
         approver: &Approver<'_>,
-        scopes: ScopeSet,
+        approve: &Approve,
     ) -> Result<(Transition, Event, Option<HandedOut>), CeremonyError> {
-        let account = approver.account();
+        let (account, scopes) = (approver.account(), approve.scopes.clone());
         self.check_sign_in(approver.human)?;
         if scopes.is_empty() || !scopes.is_subset(&authorization.requested) {
             return Err(CeremonyError::NotRequested);
         }
+        let lasting = self.chosen(approve.lasting)?;
         if let KnownFlow::Browser { callback, .. } = flow {
             // The callback was checked when access was requested. The configuration may have dropped its origin since.
             self.check_callback(callback.as_str())?;
@@ -409,13 +473,25 @@ impl Ceremony {
             account: account.id.clone(),
             requested: authorization.requested.clone(),
             granted: scopes.clone(),
+            lasting,
         };
         let (code, expires_at) = self.hand_out(flow, authorization, approver)?;
         let mut approval = Approval::new(account.id.clone(), scopes, flow.to_stored(), expires_at);
+        approval.lasting = lasting;
         if let KnownFlow::AuthorizationCode { code: Some(code), .. } = flow {
             approval.lookups.push(Lookup::from(code.digest));
         }
         Ok((Transition::Approve(approval), event, code))
+    }
+
+    /// How long the human lets the session last, if they are offered a choice.
+    fn chosen(&self, lasting: Option<Duration>) -> Result<Option<Duration>, CeremonyError> {
+        let lifetimes = self.config.lifetimes();
+        match lasting {
+            None => Ok(lifetimes.proposed),
+            Some(span) if lifetimes.choices.contains(&span) => Ok(Some(span)),
+            Some(_) => Err(CeremonyError::NoSuchChoice),
+        }
     }
 
     /// Checks by today's configuration that an answer may go to a redirect URI. It was checked when access was requested.
@@ -486,7 +562,7 @@ impl Ceremony {
     }
 
     fn warnings(&self, client: &Client) -> Vec<Warning> {
-        let (name, beside) = (&client.name, [&client.label, &client.method].into_iter().flatten());
+        let (name, beside) = (&client.name, [&client.label, &client.reason, &client.method].into_iter().flatten());
         let deceptive = name.looks_deceptive() || beside.clone().any(HumanText::looks_deceptive);
         let own = [self.config.issuer(), self.config.resource()];
         let official = name.imitates(self.config.name())

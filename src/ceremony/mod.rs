@@ -10,7 +10,7 @@
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
-//! | list, revoke, take back | the human; the agent for itself | `sessions` |
+//! | list, name, revoke, take back | the human; the agent for itself | `sessions` |
 //! | register, find clients | a dialect | `clients` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
@@ -43,7 +43,7 @@
 //! let human = SignedIn::new(human, "the id of their browser session");
 //! let seen = ceremony.view(&asked.authorization.id, &human).await?;
 //! let scopes = seen.authorization.requested.clone();
-//! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes)).await?;
+//! ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes.into())).await?;
 //! let issued = ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await?;
 //! assert_eq!(issued.record.session.account, *human.account());
 //!
@@ -90,7 +90,7 @@ mod sessions;
 pub use approver::Approver;
 pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
-pub use decide::{Decided, Decision, HandedOut, View, Warning};
+pub use decide::{Approve, Decided, Decision, HandedOut, View, Warning};
 pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};
@@ -313,6 +313,9 @@ pub enum CeremonyError {
     /// The human approved a scope that was not requested, or none. The form is at fault.
     #[error("approve one or more of the scopes that were asked for")]
     NotRequested,
+    /// The human chose a length of the session that the configuration does not offer. The form is at fault.
+    #[error("the session can't last that long or that short; choose one of the lengths that are offered")]
+    NoSuchChoice,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

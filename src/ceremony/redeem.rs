@@ -146,6 +146,8 @@ impl Ceremony {
         let access_token = prefixes.access.generate(&*self.random)?;
         let refresh_token = prefixes.refresh.generate(&*self.random)?;
         let created_at = self.now();
+        let lasts_until = authorization.lasting.map(|span| created_at.after(span));
+        let last = self.last_instant(created_at, lasts_until);
         let session = Session::new(
             SessionId::generate(&*self.random)?,
             access_token.digest(),
@@ -153,12 +155,13 @@ impl Ceremony {
             account.clone(),
             authorization.client.name.clone(),
             granted.clone(),
-            self.access_end(created_at),
+            self.access_end(created_at, last),
         );
         let client = authorization.client.clone();
         let mut record = SessionRecord::new(session, authorization.id.clone(), client, created_at);
         record.redeemer = redeemer.clone();
-        record.refresh_expires_at = self.refresh_end(created_at);
+        record.refresh_expires_at = self.refresh_end(created_at, last);
+        record.lasts_until = lasts_until;
         let mut new = NewSession::new(record, refresh_token.digest());
         new.redemption = flow.redemption();
         Ok((new, access_token, refresh_token))

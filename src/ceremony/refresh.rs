@@ -92,14 +92,15 @@ impl Ceremony {
             self.random.fill(&mut salt.0)?;
             let (access_token, refresh_token) = self.successors(asked.token, &salt, &record.session)?;
             let at = self.now();
+            let last = self.last_instant(record.created_at, record.lasts_until);
             let rotation = Rotation {
                 from,
                 access: access_token.digest(),
                 refresh: refresh_token.digest(),
                 salt,
                 scopes,
-                expires_at: self.access_end_of(record, at),
-                refresh_expires_at: self.refresh_end_of(record, at),
+                expires_at: self.access_end(at, last),
+                refresh_expires_at: self.refresh_end(at, last),
             };
             match self.store.rotate(&rotation, at).await {
                 Ok(Some(_)) => return Ok(self.refreshed(known.session, rotation, access_token, refresh_token)),
@@ -159,25 +160,23 @@ impl Ceremony {
         self.revoke(&target, by).await.map(drop)
     }
 
-    /// When an access token expires that is issued at `at` with a new session.
-    pub(super) fn access_end(&self, at: Timestamp) -> Timestamp {
-        let lifetimes = self.config.lifetimes();
-        at.after(lifetimes.access.min(lifetimes.session))
+    /// When a session ends at the latest, however often it is refreshed.
+    pub(super) fn last_instant(&self, created_at: Timestamp, chosen: Option<Timestamp>) -> Timestamp {
+        let last = created_at.after(self.config.lifetimes().session);
+        chosen.map_or(last, |chosen| chosen.min(last))
+    }
+
+    /// When an access token expires that is issued at `at` for a session that ends at `last` at the latest.
+    pub(super) fn access_end(&self, at: Timestamp, last: Timestamp) -> Timestamp {
+        at.after(self.config.lifetimes().access).min(last)
     }
 
     /// The same for a refresh token. If no dialect accepts refresh tokens, a session ends with its access token.
-    pub(super) fn refresh_end(&self, at: Timestamp) -> Timestamp {
-        let lifetimes = self.config.lifetimes();
-        if self.refreshes { at.after(lifetimes.refresh.min(lifetimes.session)) } else { self.access_end(at) }
-    }
-
-    /// A refresh never extends a session past its absolute end.
-    fn access_end_of(&self, record: &SessionRecord, at: Timestamp) -> Timestamp {
-        self.access_end(at).min(record.created_at.after(self.config.lifetimes().session))
-    }
-
-    fn refresh_end_of(&self, record: &SessionRecord, at: Timestamp) -> Timestamp {
-        self.refresh_end(at).min(record.created_at.after(self.config.lifetimes().session))
+    pub(super) fn refresh_end(&self, at: Timestamp, last: Timestamp) -> Timestamp {
+        if !self.refreshes {
+            return self.access_end(at, last);
+        }
+        at.after(self.config.lifetimes().refresh).min(last)
     }
 }
 

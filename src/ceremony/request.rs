@@ -40,6 +40,13 @@ impl Request {
         self
     }
 
+    /// Sets what the client says that it needs the access for.
+    #[must_use]
+    pub fn reason(mut self, reason: Option<HumanText>) -> Self {
+        self.client.reason = reason;
+        self
+    }
+
     /// Sets the kind of client, and its name for this instance.
     #[must_use]
     pub fn kind(mut self, kind: Option<HumanText>, instance: Option<HumanText>) -> Self {

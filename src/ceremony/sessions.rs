@@ -9,6 +9,7 @@ use crate::{
         authorization::{AuthorizationRequest, Transition},
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         session::{RevokedBy, Session, SessionRecord, Use},
+        text::HumanText,
     },
 };
 
@@ -181,6 +182,24 @@ impl Ceremony {
     /// When the service fails; sessions may still be active.
     pub async fn revoke_all(&self, account: &AccountId) -> Result<usize, CeremonyError> {
         self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Human).await
+    }
+
+    /// Names a session of the account, ended or not, on its human's request. `None` takes the name away. `false` if the
+    /// account has no such session. Agents don't see the name.
+    ///
+    /// # Errors
+    /// When the service fails; the session may have the name all the same.
+    pub async fn rename_session(
+        &self,
+        account: &AccountId,
+        session: &SessionId,
+        name: Option<&HumanText>,
+    ) -> Result<bool, CeremonyError> {
+        let renamed = self.store.rename_session(account, session, name).await?;
+        if renamed {
+            self.record(&Event::Renamed { session: session.clone(), account: account.clone() });
+        }
+        Ok(renamed)
     }
 
     pub(super) async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {

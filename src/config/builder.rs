@@ -264,7 +264,7 @@ impl ConfigBuilder {
         check.path("sessions_path", &sessions_path);
         check.links(&self.links);
         check.template(self.auth_md.template.as_deref());
-        check.lifetimes(self.lifetimes);
+        let lifetimes = check.lifetimes(self.lifetimes);
         check.limits(self.limits);
         check.modes(&self.modes);
         let catalogue = check.catalogue(&self.scopes);
@@ -283,7 +283,7 @@ impl ConfigBuilder {
             challenge_scope: self.challenge_scope.unwrap_or(true),
             sessions_path,
             trusted_proxies: check.networks(&self.trusted_proxies),
-            lifetimes: self.lifetimes,
+            lifetimes,
             modes: self.modes,
             oauth: self.oauth,
             limits: self.limits,
@@ -353,6 +353,8 @@ impl ConfigBuilder {
             set(&mut self.lifetimes.finish_code, lifetimes.duration("finish_code"));
             set(&mut self.lifetimes.refresh_grace, lifetimes.duration("refresh_grace"));
             set(&mut self.lifetimes.history, lifetimes.duration("history"));
+            set(&mut self.lifetimes.choices, lifetimes.durations("choices"));
+            self.lifetimes.proposed = lifetimes.duration("proposed");
             self.lifetimes.sign_in = lifetimes.duration("sign_in");
         });
         reader.table("modes", |modes| {

@@ -28,6 +28,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(60);
 const MAX_APPROVE_AFTER: Duration = Duration::from_secs(10);
 const MAX_GRACE: Duration = Duration::from_secs(60);
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
+const MIN_CHOICE: Duration = Duration::from_secs(60);
+const MAX_CHOICES: usize = 6;
 const MAX_NAME: usize = 64;
 const MAX_SENTENCE: usize = 200;
 
@@ -126,7 +128,7 @@ impl Check {
         }
     }
 
-    pub(super) fn lifetimes(&mut self, lifetimes: Lifetimes) {
+    pub(super) fn lifetimes(&mut self, mut lifetimes: Lifetimes) -> Lifetimes {
         let all = [
             ("lifetimes.authorization_request", lifetimes.authorization_request, MAX_AUTHORIZATION_REQUEST),
             ("lifetimes.access", lifetimes.access, MAX_ACCESS),
@@ -156,6 +158,32 @@ impl Check {
                 format!("must not exceed lifetimes.refresh, {refresh}"),
             );
         }
+        self.choices(&mut lifetimes);
+        lifetimes
+    }
+
+    /// Checks and sorts the lengths of a session that the human may choose from.
+    fn choices(&mut self, lifetimes: &mut Lifetimes) {
+        let Lifetimes { choices, proposed, session, .. } = lifetimes;
+        choices.sort_unstable();
+        if choices.len() > MAX_CHOICES {
+            let all: Vec<String> = choices.iter().copied().map(shown).collect();
+            self.note("lifetimes.choices", all.join(", "), format!("must be {MAX_CHOICES} at most"));
+        }
+        for pair in choices.windows(2).filter(|pair| pair[0] == pair[1]) {
+            self.note("lifetimes.choices", shown(pair[0]), "is there twice; take one of the two out");
+        }
+        for choice in choices.iter().filter(|choice| **choice < MIN_CHOICE || **choice > *session) {
+            let remedy = format!("must be between {} and lifetimes.session, {}", shown(MIN_CHOICE), shown(*session));
+            self.note("lifetimes.choices", shown(*choice), remedy);
+        }
+        for choice in choices.iter().filter(|choice| choice.subsec_nanos() > 0) {
+            self.note("lifetimes.choices", shown(*choice), "must be whole seconds");
+        }
+        if let Some(span) = proposed.filter(|span| !choices.contains(span)) {
+            self.note("lifetimes.proposed", shown(span), "must be one of lifetimes.choices");
+        }
+        *proposed = proposed.or_else(|| choices.last().copied());
     }
 
     pub(super) fn limits(&mut self, limits: Limits) {

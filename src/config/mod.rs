@@ -56,6 +56,8 @@
 //! | `lifetimes.access` | how long an access token is valid; at most 30 days | `1h` |
 //! | `lifetimes.refresh` | how long a refresh token is valid, and so a session without refreshes; at most 90 days | `30d` |
 //! | `lifetimes.session` | how long a session can last, however often it is refreshed; at most a year | `90d` |
+//! | `lifetimes.choices` | the lengths of a session that the human may choose from, such as `["1h", "1d", "30d"]`: up to six, each of a minute or more and at most `lifetimes.session` | `[]` |
+//! | `lifetimes.proposed` | the one of them that is chosen unless the human chooses another | the longest |
 //! | `lifetimes.refresh_grace` | how long a used refresh token still returns its successor; at most a minute | `1m` |
 //! | `lifetimes.sign_in` | how recent a human's sign-in must be to approve; see [`Lifetimes::sign_in`] | none |
 //! | `lifetimes.history` | how long a session is listed after it ended; at most ten years | `30d` |
@@ -229,8 +231,8 @@ impl Config {
 
     /// The lifetimes of requests, codes, tokens and sessions.
     #[must_use]
-    pub fn lifetimes(&self) -> Lifetimes {
-        self.0.lifetimes
+    pub fn lifetimes(&self) -> &Lifetimes {
+        &self.0.lifetimes
     }
 
     /// The login modes.
@@ -402,7 +404,7 @@ impl Dialect {
 }
 
 /// The lifetimes of requests, codes, tokens and sessions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Lifetimes {
     /// How long the human may take to decide and the agent to redeem, together.
@@ -417,6 +419,11 @@ pub struct Lifetimes {
     pub refresh: Duration,
     /// How long a session can last, however often it is refreshed.
     pub session: Duration,
+    /// How long a session may last that the human approves: up to six lengths of a minute or more, none longer than
+    /// [`session`](Self::session). The approval page offers them. Empty, the default: the human is not asked.
+    pub choices: Vec<Duration>,
+    /// The choice that is made unless the human makes another. `None`: the longest.
+    pub proposed: Option<Duration>,
     /// How long a used refresh token still returns the same successor. This covers agents whose processes refresh
     /// concurrently, and lost responses, so it must be longer than the time after which agents retry. Most HTTP clients
     /// time out after 10 to 30 seconds. Within this time a thief and the agent can share a session; the next refresh
@@ -439,6 +446,8 @@ impl Default for Lifetimes {
             access: Duration::from_secs(3_600),
             refresh: Duration::from_secs(30 * 86_400),
             session: Duration::from_secs(90 * 86_400),
+            choices: Vec::new(),
+            proposed: None,
             refresh_grace: Duration::from_secs(60),
             sign_in: None,
             history: Duration::from_secs(30 * 86_400),

@@ -47,6 +47,12 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(super) fn durations(&mut self, field: &str) -> Option<Vec<Duration>> {
+        self.take(field, "must be a list of durations in quotes, such as [\"1h\", \"30d\"]", |value| {
+            value.as_array()?.iter().map(|item| humantime::parse_duration(item.as_str()?).ok()).collect()
+        })
+    }
+
     /// Reads a table inside this one.
     pub(super) fn table(&mut self, field: &str, read: impl FnOnce(&mut Reader<'_>)) {
         if let Some(value) = self.fields.remove(field) {

@@ -154,6 +154,7 @@ async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     }
     let asked = ceremony::Request::by(client_name(&fields)?)
         .label(label(context, request.headers(), &fields)?)
+        .reason(fields.human_text("reason")?)
         .method(fields.human_text("claim_method")?)
         .scopes(fields.texts("requested_scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))

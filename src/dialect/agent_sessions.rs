@@ -224,6 +224,7 @@ async fn start(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
     let login = login(context, &fields, mode)?;
     let asked = ceremony::Request::by(client_name(&fields)?)
         .label(label(context, request.headers(), &fields)?)
+        .reason(fields.human_text("reason")?)
         .kind(Some(kind), fields.human_text("client_instance_id")?)
         .scopes(fields.texts("scopes")?)
         .resource(fields.text("resource")?.map(str::to_owned))
@@ -418,7 +419,13 @@ async fn list(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refu
             let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
             let after = after.and_then(|(_, id)| SessionId::parse(&id));
             let page = context.ceremony.sessions(&account, after.as_ref()).await?;
-            let sessions: Vec<Value> = page.sessions.iter().map(|session| entry(session, now)).collect();
+            let named = |record: &SessionRecord| {
+                let mut entry = entry(record, now);
+                // The human's own words are not for agents.
+                entry["name"] = json!(record.name.as_ref().map(HumanText::as_str));
+                entry
+            };
+            let sessions: Vec<Value> = page.sessions.iter().map(named).collect();
             let next = page.next.map(|next| context.config.url(&format!("{LIST}?after={next}")));
             json!({ "sessions": sessions, "next": next })
         }

@@ -1,16 +1,16 @@
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Method, Request, StatusCode};
 
 use super::{
-    Action, ApprovalPage, AskedScope, Before, Group, Identity, Kind, Page, PageError, Pages, Requester, Switch, Tone,
-    csrf::FormKey, form::Fields, words::filled,
+    Action, ApprovalPage, AskedScope, Before, Choice, Group, Identity, Kind, Page, PageError, Pages, Requester, Switch,
+    Tone, csrf::FormKey, form::Fields, words::filled,
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{Approver, Ceremony, CeremonyError, Decision, KnownFlow, View, Warning},
+    ceremony::{Approve, Approver, Ceremony, CeremonyError, Decision, KnownFlow, View, Warning},
     config::origin_of,
     endpoints::{Destination, Dialect, Handover},
     http::Reply,
@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+/// The field of the form for how long the session may last.
+const LASTING: &str = "lasting";
+
 /// Shows the authorization request, and receives the human's decision.
 pub(super) async fn answer(
     pages: &Pages,
@@ -31,13 +34,13 @@ pub(super) async fn answer(
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
     let id = AuthorizationRequestId::parse(last).ok_or(CeremonyError::UnknownAuthorization)?;
     let path = pages.context.config.path(&format!("{}{id}", dialect.approval_path()));
-    let ticks = Ticks::of(pages, request);
-    let human = pages.human(request, ticks.kept_in(&path)).await?;
+    let chosen = Chosen::of(pages, request);
+    let human = pages.human(request, chosen.kept_in(&path)).await?;
     if !dialect.owns(&pages.context.ceremony.flow(&id).await?) {
         return Err(CeremonyError::UnknownAuthorization.into());
     }
     let key = FormKey::of(pages, request.headers())?;
-    let visit = Visit { pages, dialect, id, human, path, ticks, key, browser: pages.context.client_address(request) };
+    let visit = Visit { pages, dialect, id, human, path, chosen, key, browser: pages.context.client_address(request) };
     if *request.method() == Method::POST {
         return visit.receive(&Fields::read(request)?).await;
     }
@@ -56,7 +59,7 @@ pub(super) struct Visit<'a> {
     pub(super) human: SignedIn,
     /// The path of the page.
     pub(super) path: String,
-    ticks: Ticks,
+    chosen: Chosen,
     pub(super) key: FormKey,
     /// The address of the browser.
     browser: Option<IpAddr>,
@@ -79,7 +82,7 @@ impl Visit<'_> {
 
     /// Where the human returns to after signing in again.
     fn return_to(&self) -> String {
-        self.ticks.kept_in(&self.path)
+        self.chosen.kept_in(&self.path)
     }
 
     async fn show(&self) -> Result<Reply, PageError> {
@@ -102,7 +105,7 @@ impl Visit<'_> {
         let shown_at = self.key.verify(&self.human, self.id.as_str(), form.one("csrf"))?;
         match form.one("decision") {
             Some("approve") if self.is_too_early(shown_at) => self.ask_again().await,
-            Some("approve") => self.decide(Decision::Approve(ticked(form)?)).await,
+            Some("approve") => self.decide(Decision::Approve(approved(form)?)).await,
             Some("deny") => self.decide(Decision::Deny).await,
             Some("switch") => {
                 self.ceremony().release(&self.id, self.approver()).await?;
@@ -159,38 +162,49 @@ impl Visit<'_> {
     }
 }
 
-/// The scopes that a human has ticked, in a form or before signing in again. `None` at first: those that are proposed.
-struct Ticks(Option<ScopeSet>);
+/// What a human has chosen, in a form or before signing in again. `None` at first.
+#[derive(Default)]
+struct Chosen {
+    /// The ticked scopes.
+    ticked: Option<ScopeSet>,
+    /// How long the session may last.
+    lasting: Option<Duration>,
+}
 
-impl Ticks {
-    /// The name of the parameter that keeps them during a sign-in.
+impl Chosen {
+    /// The name of the parameter that keeps it during a sign-in: the scopes, and in a second line the seconds.
     const PARAMETER: &'static str = "ticked";
 
-    /// Reads the ticks of a form, or those that were kept. Only scopes of the catalogue count, so that their number is
-    /// limited.
+    /// Reads the choice of a form, or one that was kept. Only scopes of the catalogue and lengths of the configuration
+    /// count, so that there are not many.
     fn of(pages: &Pages, request: &Request<Bytes>) -> Self {
-        let catalogue = pages.context.config.catalogue();
-        let known = |name: &str| Scope::new(name).ok().filter(|scope| catalogue.find(scope).is_some());
         if *request.method() == Method::POST {
-            let ticked = Fields::read(request).map(|form| form.all("scope").filter_map(known).collect::<ScopeSet>());
-            return Self(ticked.ok().filter(|ticked| !ticked.is_empty()));
+            let Ok(form) = Fields::read(request) else { return Self::default() };
+            let chosen = Self::known(pages, form.all("scope"), form.one(LASTING));
+            return Self { ticked: chosen.ticked.filter(|ticked| !ticked.is_empty()), ..chosen };
         }
         let query = request.uri().query().unwrap_or_default();
         let kept = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == Self::PARAMETER);
-        let names = kept.and_then(|(_, kept)| BASE64URL_NOPAD.decode(kept.as_bytes()).ok());
-        let names = names.and_then(|names| String::from_utf8(names).ok());
-        Self(names.map(|names| names.split(' ').filter_map(known).collect()))
+        let kept = kept.and_then(|(_, kept)| BASE64URL_NOPAD.decode(kept.as_bytes()).ok());
+        let Some(kept) = kept.and_then(|kept| String::from_utf8(kept).ok()) else { return Self::default() };
+        let (scopes, lasting) = kept.split_once('\n').unwrap_or((&kept, ""));
+        Self::known(pages, scopes.split(' '), Some(lasting))
     }
 
-    /// The path with these ticks, in characters that need no escaping in a URL query.
+    fn known<'n>(pages: &Pages, scopes: impl Iterator<Item = &'n str>, lasting: Option<&str>) -> Self {
+        let config = &pages.context.config;
+        let scopes = scopes.filter_map(|name| Scope::new(name).ok());
+        let ticked = scopes.filter(|scope| config.catalogue().find(scope).is_some()).collect();
+        let lasting = lasting.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        Self { ticked: Some(ticked), lasting: lasting.filter(|span| config.lifetimes().choices.contains(span)) }
+    }
+
+    /// The path with this choice, in characters that need no escaping in a URL query.
     fn kept_in(&self, path: &str) -> String {
-        match &self.0 {
-            None => path.to_owned(),
-            Some(ticked) => {
-                let names = BASE64URL_NOPAD.encode(ticked.to_string().as_bytes());
-                format!("{path}?{}={names}", Self::PARAMETER)
-            }
-        }
+        let Some(ticked) = &self.ticked else { return path.to_owned() };
+        let lasting = self.lasting.map(|lasting| format!("\n{}", lasting.as_secs())).unwrap_or_default();
+        let names = BASE64URL_NOPAD.encode(format!("{ticked}{lasting}").as_bytes());
+        format!("{path}?{}={names}", Self::PARAMETER)
     }
 }
 
@@ -209,13 +223,18 @@ fn is_ipv6(url: &str) -> bool {
     origin_of(url).contains("://[")
 }
 
-fn ticked(form: &Fields) -> Result<ScopeSet, PageError> {
+fn approved(form: &Fields) -> Result<Approve, PageError> {
     let names: Vec<&str> = form.all("scope").collect();
     let scopes: Result<ScopeSet, _> = names.iter().map(|name| Scope::new(name)).collect();
-    match scopes {
-        Ok(scopes) if scopes.len() == names.len() => Ok(scopes),
-        Ok(_) => Err(PageError::Form("has a `scope` twice")),
-        Err(_) => Err(PageError::Ceremony(CeremonyError::NotRequested)),
+    let approve = match scopes {
+        Ok(scopes) if scopes.len() == names.len() => Approve::scopes(scopes),
+        Ok(_) => return Err(PageError::Form("has a `scope` twice")),
+        Err(_) => return Err(CeremonyError::NotRequested.into()),
+    };
+    match (form.all(LASTING).count(), form.one(LASTING).map(str::parse)) {
+        (0, _) => Ok(approve),
+        (1, Some(Ok(seconds))) => Ok(approve.lasting(Duration::from_secs(seconds))),
+        _ => Err(PageError::Form("must have one `lasting`, in seconds")),
     }
 }
 
@@ -260,7 +279,7 @@ impl Visit<'_> {
             has_unticked: *view.proposed() != authorization.requested,
             groups,
             has_held: !view.held.is_empty(),
-            choices: Vec::new(),
+            choices: view.choices().iter().map(|span| self.choice(*span, view)).collect(),
             at_most: words.span(if refreshes { lifetimes.session } else { lifetimes.access }),
             unused: refreshes.then(|| words.span(lifetimes.refresh.min(lifetimes.session))),
             never: context.config.owner_only().iter().map(|text| words.own("never", text, text).into_owned()).collect(),
@@ -275,13 +294,18 @@ impl Visit<'_> {
         pages.page(status, &Page::Approval(Box::new(page)), &form_action)
     }
 
+    fn choice(&self, span: Duration, view: &View) -> Choice {
+        let chosen = self.chosen.lasting.or(view.proposed_choice()) == Some(span);
+        Choice { seconds: span.as_secs(), text: self.pages.words.span(span), chosen }
+    }
+
     fn requester(&self, client: &Client, destination: Option<Destination<'_>>) -> Requester {
         // The browser brought the request of an OAuth client, so its address says nothing of the client.
         let address = client.address.filter(|_| destination.is_none());
         let text = |address: IpAddr| address.to_canonical().to_string();
         Requester {
             name: client.name.to_string(),
-            reason: None,
+            reason: client.reason.as_ref().map(ToString::to_string),
             label: client.label.as_ref().map(ToString::to_string),
             method: client.method.as_ref().map(ToString::to_string),
             identity: self.identity(client.id.as_ref(), destination),
@@ -314,7 +338,7 @@ impl Visit<'_> {
             AskedScope {
                 description: scope.description,
                 caution: entry.caution.as_deref().map(|text| words.own("caution", &name, text).into_owned()),
-                ticked: self.ticks.0.as_ref().unwrap_or(view.proposed()).contains(&entry.scope),
+                ticked: self.chosen.ticked.as_ref().unwrap_or(view.proposed()).contains(&entry.scope),
                 held: view.held.contains(&entry.scope),
                 gives: gives.map(|given| self.pages.scope(given, true)).collect(),
                 given_by: givers.map(ToString::to_string).collect(),

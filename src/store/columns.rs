@@ -1,9 +1,10 @@
 //! Conversion of authorization requests and sessions to and from columns, for all engines that store rows. Each
 //! function uses the column order of its list.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::{RefreshToken, StoreError, StoreErrorKind, StoredSession};
 use crate::types::{
@@ -19,7 +20,7 @@ use crate::types::{
     text::HumanText,
 };
 
-pub(super) const AUTHORIZATION: [&str; 19] = [
+pub(super) const AUTHORIZATION: [&str; 21] = [
     "id",
     "resource",
     "flow",
@@ -30,18 +31,20 @@ pub(super) const AUTHORIZATION: [&str; 19] = [
     "client_address",
     "client_method",
     "client_id",
+    "client_claims",
     "requested",
     "created_at",
     "expires_at",
     "account_id",
     "account_label",
+    "lasting",
     "state",
     "granted",
     "failed_attempts",
     "source",
 ];
 
-pub(super) const SESSION: [&str; 24] = [
+pub(super) const SESSION: [&str; 27] = [
     "id",
     "access",
     "resource",
@@ -60,11 +63,14 @@ pub(super) const SESSION: [&str; 24] = [
     "client_address",
     "client_method",
     "client_id",
+    "client_claims",
     "granted",
     "created_at",
     "redeemer_address",
     "redeemer_program",
     "refresh_expires_at",
+    "lasts_until",
+    "name",
     "last_use_address",
 ];
 
@@ -108,6 +114,10 @@ impl Values {
         self.integer(instant.into().map(Timestamp::as_millis))
     }
 
+    pub(super) fn duration(self, span: Option<Duration>) -> Self {
+        self.integer(span.map(|span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     pub(super) fn bytes<'b>(mut self, bytes: impl Into<Option<&'b [u8]>>) -> Self {
         self.0.push(Value::Bytes(bytes.into().map(<[u8]>::to_vec)));
         self
@@ -146,6 +156,7 @@ impl Values {
             .address(client.address)
             .human_text(&client.method)
             .text(client.id.as_ref().map(ClientId::as_str))
+            .text(Claims::of(client).as_deref())
     }
 
     /// The columns of [`AUTHORIZATION`].
@@ -159,6 +170,7 @@ impl Values {
             .instant(new.created_at)
             .instant(new.expires_at)
             .account(new.account.as_ref())
+            .duration(new.lasting)
             .text(state_of(&new.decision))
             .scopes(new.granted())
             .integer(i64::from(new.failed_attempts))
@@ -191,7 +203,24 @@ impl Values {
             .address(new.redeemer.address)
             .human_text(&new.redeemer.program)
             .instant(new.refresh_expires_at)
+            .instant(new.lasts_until)
+            .human_text(&new.name)
             .address(new.last_use.and_then(|last| last.address))
+    }
+}
+
+/// Further claims of a client, as one JSON object without members that have no value. Another claim needs no column.
+#[derive(Default, Deserialize, Serialize)]
+struct Claims<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+}
+
+impl Claims<'_> {
+    /// The column of a client; `None` if it claims no more.
+    fn of(client: &Client) -> Option<String> {
+        let reason = client.reason.as_ref().map(|reason| Cow::Borrowed(reason.as_str()))?;
+        serde_json::to_string(&Claims { reason: Some(reason) }).ok()
     }
 }
 
@@ -243,6 +272,7 @@ pub(super) fn authorization(row: &impl Row) -> Result<AuthorizationRequest, Stor
         created_at: fields.instant()?,
         expires_at: fields.instant()?,
         account: fields.optional_account()?,
+        lasting: fields.duration()?,
         decision: fields.decision()?,
         failed_attempts: fields.integer()?.try_into().map_err(|_| fields.garbage())?,
     })
@@ -360,6 +390,11 @@ impl<'r, R: Row> Fields<'r, R> {
         bytes.map(|bytes| bytes.try_into().map(Digest::from_bytes).map_err(|_| self.garbage())).transpose()
     }
 
+    fn duration(&mut self) -> Result<Option<Duration>, StoreError> {
+        let millis = self.take(R::integer)?.map(u64::try_from).transpose();
+        Ok(millis.map_err(|_| self.garbage())?.map(Duration::from_millis))
+    }
+
     fn instant(&mut self) -> Result<Timestamp, StoreError> {
         self.integer().map(Timestamp::from_millis)
     }
@@ -390,6 +425,8 @@ impl<'r, R: Row> Fields<'r, R> {
             created_at: self.instant()?,
             redeemer: Redeemer { address: self.address()?, program: self.parse_optional(human_text)? },
             refresh_expires_at: self.instant()?,
+            lasts_until: self.optional_instant()?,
+            name: self.parse_optional(human_text)?,
             last_use: self.last_use(last_use)?,
             revoked,
             session: Arc::new(session),
@@ -412,15 +449,19 @@ impl<'r, R: Row> Fields<'r, R> {
 
     /// Reads the client columns after the name.
     fn client(&mut self, name: HumanText) -> Result<Client, StoreError> {
-        Ok(Client {
-            name,
+        let mut client = Client {
             label: self.parse_optional(human_text)?,
             kind: self.parse_optional(human_text)?,
             instance: self.parse_optional(human_text)?,
             address: self.address()?,
             method: self.parse_optional(human_text)?,
             id: self.parse_optional(client_id)?,
-        })
+            ..Client::named(name)
+        };
+        let claims = self.take(R::text)?.map(serde_json::from_str::<Claims<'_>>).transpose();
+        let claims = claims.map_err(|_| self.garbage())?.unwrap_or_default();
+        client.reason = claims.reason.map(|reason| HumanText::from_stored(&reason));
+        Ok(client)
     }
 
     fn optional_account(&mut self) -> Result<Option<Account>, StoreError> {

@@ -22,6 +22,7 @@ use crate::types::{
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
+    text::HumanText,
 };
 
 /// Stores everything in this process's memory, for tests and first steps. **A restart loses every session.**
@@ -501,6 +502,17 @@ impl SessionRecordStore for MemoryStore {
 
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
         self.0.notices.announce_revocation(target, async { Ok(self.write().revoke(target, by, at)) }).await
+    }
+
+    async fn rename_session(
+        &self,
+        account: &AccountId,
+        session: &SessionId,
+        name: Option<&HumanText>,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.write();
+        let found = tables.sessions.get_mut(session).filter(|kept| kept.record.session.account.id == *account);
+        Ok(found.map(|kept| kept.record.name = name.cloned()).is_some())
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {

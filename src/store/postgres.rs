@@ -23,6 +23,7 @@ use crate::types::{
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    text::HumanText,
 };
 
 mod connections;

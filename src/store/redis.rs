@@ -21,6 +21,7 @@ use crate::types::{
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    text::HumanText,
 };
 
 mod connection;
@@ -262,11 +263,12 @@ impl AuthorizationStore for RedisStore {
             Transition::Release(Release { account, from, flow }) => {
                 edge("release").text(account.as_str()).text(from.as_str()).text(flow.as_str())
             }
-            Transition::Approve(Approval { account, scopes, flow, lookups, expires_at }) => edge("approve")
+            Transition::Approve(Approval { account, scopes, flow, lookups, expires_at, lasting }) => edge("approve")
                 .text(account.as_str())
                 .text(&scopes.to_string())
                 .text(flow.as_str())
                 .instant(*expires_at)
+                .values(Values::default().duration(*lasting))
                 .lookups(lookups),
             Transition::Deny(account) => edge("deny").text(account.as_str()),
             Transition::Revoke => edge("revoke"),
@@ -337,6 +339,16 @@ impl SessionRecordStore for RedisStore {
             ended.iter().map(|id| SessionId::parse(id).ok_or_else(error::unreadable)).collect()
         };
         self.listener.notices.announce_revocation(target, revoking).await
+    }
+
+    async fn rename_session(
+        &self,
+        account: &AccountId,
+        session: &SessionId,
+        name: Option<&HumanText>,
+    ) -> Result<bool, StoreError> {
+        let arguments = Arguments::new().text(session.as_str()).text(account.as_str());
+        self.write(&self.scripts.rename_session, arguments.text(name.map_or("", HumanText::as_str))).await
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {

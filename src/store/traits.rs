@@ -25,6 +25,7 @@ use crate::{
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+        text::HumanText,
     },
 };
 
@@ -212,6 +213,13 @@ store_traits! { $
         /// # Errors
         /// When it is unknown whether the revocation was applied. The caller responds with 503, never 200.
         write revoke(target: &'a RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
+
+        /// Names a session of the account, ended or not. `None` takes its name away. Returns whether the account has that
+        /// session.
+        ///
+        /// # Errors
+        /// When it is unknown whether the session was named.
+        write rename_session(account: &'a AccountId, session: &'a SessionId, name: Option<&'a HumanText>) -> bool;
 
         /// Persists last uses. An older use never replaces a newer one, unless that one is later than `at` by more than
         /// [`CLOCK_SKEW`](super::CLOCK_SKEW).

@@ -31,7 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
@@ -66,6 +66,8 @@ pub struct AuthorizationRequest {
     pub expires_at: Timestamp,
     /// The account whose human opened the approval page. Until it is released, no other account can decide.
     pub account: Option<Account>,
+    /// How long the human lets the session last, if they were offered a choice. An approval sets it.
+    pub lasting: Option<Duration>,
     /// The stored decision. Expiry is computed, not stored; see [`AuthorizationRequest::state_at`].
     pub decision: Decision,
     /// The number of wrong codes presented.
@@ -159,6 +161,8 @@ pub struct Client {
     pub name: HumanText,
     /// The client's label for this session, if it sends one.
     pub label: Option<HumanText>,
+    /// What the client says that it needs the access for, such as "Weekly report for the bakery".
+    pub reason: Option<HumanText>,
     /// The kind of client by its own claim, such as `cli`.
     pub kind: Option<HumanText>,
     /// The client's name for this instance, such as a process.
@@ -175,7 +179,8 @@ impl Client {
     /// Creates a client with this name and no other details.
     #[must_use]
     pub const fn named(name: HumanText) -> Self {
-        Self { name, label: None, kind: None, instance: None, address: None, method: None, id: None }
+        let (label, reason, kind, instance, method) = (None, None, None, None, None);
+        Self { name, label, reason, kind, instance, address: None, method, id: None }
     }
 
     /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.
@@ -328,13 +333,15 @@ pub struct Approval {
     pub lookups: Vec<Lookup>,
     /// When the approval expires. Until then the agent can redeem.
     pub expires_at: Timestamp,
+    /// How long the session may last, if the human was offered a choice.
+    pub lasting: Option<Duration>,
 }
 
 impl Approval {
     /// Creates an approval of `scopes` by `account` that the agent can redeem until `expires_at`.
     #[must_use]
     pub const fn new(account: AccountId, scopes: ScopeSet, flow: Flow, expires_at: Timestamp) -> Self {
-        Self { account, scopes, flow, lookups: Vec::new(), expires_at }
+        Self { account, scopes, flow, lookups: Vec::new(), expires_at, lasting: None }
     }
 }
 
@@ -367,6 +374,7 @@ impl AuthorizationRequest {
             created_at,
             expires_at,
             account: None,
+            lasting: None,
             decision: Decision::Undecided,
             failed_attempts: 0,
             flow,
@@ -430,7 +438,8 @@ impl AuthorizationRequest {
                 self.account = None;
                 self.flow = flow;
             }
-            Transition::Approve(Approval { scopes, flow, expires_at, .. }) => {
+            Transition::Approve(Approval { scopes, flow, expires_at, lasting, .. }) => {
+                self.lasting = lasting;
                 self.decision = Decision::Approved(scopes);
                 self.flow = flow;
                 self.expires_at = expires_at;

@@ -115,6 +115,11 @@ pub struct SessionRecord {
     pub redeemer: Redeemer,
     /// When the refresh token expires. For the end of the session, see [`ends_at`](Self::ends_at).
     pub refresh_expires_at: Timestamp,
+    /// When the session ends at the latest, however often it is refreshed, if its human chose that. The lifetimes of the
+    /// configuration may end it before.
+    pub lasts_until: Option<Timestamp>,
+    /// The name that its human gave it. Agents don't see it.
+    pub name: Option<HumanText>,
     /// The last persisted use, to the minute.
     pub last_use: Option<Use>,
     /// When and by whom the session was revoked.
@@ -144,6 +149,8 @@ impl SessionRecord {
             created_at,
             redeemer: Redeemer::default(),
             refresh_expires_at: session.expires_at,
+            lasts_until: None,
+            name: None,
             last_use: None,
             revoked: None,
             session: Arc::new(session),

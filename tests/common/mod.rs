@@ -39,6 +39,7 @@ use tower_agent_auth::{
         id::{AccountId, AuthorizationRequestId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+        text::HumanText,
     },
 };
 
@@ -562,6 +563,7 @@ steps! {
         false sessions_of(authorization: &AuthorizationRequestId) -> Vec<SessionRecord>;
         false list_sessions(account: &AccountId, before: Option<&SessionId>, limit: usize) -> Vec<SessionRecord>;
         true revoke(target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Vec<SessionId>;
+        true rename_session(account: &AccountId, session: &SessionId, name: Option<&HumanText>) -> bool;
         true record_uses(uses: &[(SessionId, Use)], at: Timestamp) -> ();
     }
     RefreshTokenStore {

@@ -114,7 +114,7 @@ fn check_request(name: &str, found: &AuthorizationRequest, entry: &Map<String, V
     assert_eq!(&*found.resource, RESOURCE, "{name}");
     assert_eq!(found.state_at(now), state_of(entry), "{name}");
     assert_eq!(found.client.name.as_str(), entry["client"]["name"].as_str().unwrap(), "{name}");
-    assert_eq!(found.client.id, None, "{name}");
+    assert_eq!((&found.client.id, &found.client.reason, found.lasting), (&None, &None, None), "{name}");
     assert_eq!(found.client.label.as_ref().map(HumanText::as_str), entry["client"]["label"].as_str(), "{name}");
     assert_eq!(found.requested.to_string(), text(entry, "requested"), "{name}");
     assert_eq!(found.granted().map(ScopeSet::to_string).as_deref(), entry["granted"].as_str(), "{name}");
@@ -139,7 +139,8 @@ fn check_record(name: &str, found: &SessionRecord, entry: &Map<String, Value>) {
     let session = &found.session;
     assert_eq!((&*session.resource, session.account.id.as_str()), (RESOURCE, &*text(entry, "account_id")), "{name}");
     assert_eq!(found.authorization.as_str(), text(entry, "registration"), "{name}");
-    assert_eq!(found.client.id, None, "{name}");
+    assert_eq!((&found.client.id, &found.client.reason), (&None, &None), "{name}");
+    assert_eq!((found.lasts_until, &found.name), (None, &None), "{name}");
     assert_eq!(
         (found.granted.to_string(), session.scopes.to_string()),
         (text(entry, "granted"), text(entry, "scopes"))
@@ -223,7 +224,7 @@ async fn go_on<S: CeremonyStore + Clone>(service: &Service<S>, section: &Value, 
         if state_of(&entry) == State::Pending {
             ceremony.view(&id, &human).await.unwrap();
             let scopes = ScopeSet::parse("projects:read").unwrap();
-            ceremony.decide(&id, &human, Decision::Approve(scopes)).await.unwrap();
+            ceremony.decide(&id, &human, Decision::Approve(scopes.into())).await.unwrap();
             continue;
         }
         let approved = state_of(&entry) == State::Approved;
@@ -249,7 +250,7 @@ async fn go_on<S: CeremonyStore + Clone>(service: &Service<S>, section: &Value, 
     let asked = service.plain.request(Request::by(HumanText::new("Agent").unwrap())).await.unwrap();
     service.plain.view(&asked.authorization.id, &human).await.unwrap();
     let all = asked.authorization.requested.clone();
-    service.plain.decide(&asked.authorization.id, &human, Decision::Approve(all)).await.unwrap();
+    service.plain.decide(&asked.authorization.id, &human, Decision::Approve(all.into())).await.unwrap();
     let issued = service.plain.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap();
     let newest = service.store.list_sessions(&owner.id, None, 1).await.unwrap();
     assert_eq!(newest[0].session.id, issued.record.session.id);
@@ -261,6 +262,14 @@ async fn goes_on<S: CeremonyStore + Clone>(store: S, section: &str) {
     let service = Service::on(store, section);
     check(&service, section, &owner).await;
     go_on(&service, section, &owner).await;
+}
+
+#[tokio::test]
+async fn r99_a_sqlite_file_of_version_5_goes_on() {
+    let file = TempFile::on_disk();
+    fs::write(file.path(), include_bytes!("old/version-5.sqlite")).unwrap();
+    goes_on(file.open().await, "current").await;
+    file.open().await;
 }
 
 #[tokio::test]
@@ -286,8 +295,9 @@ async fn r99_a_sqlite_file_of_version_1_goes_on() {
     goes_on(file.open().await, "sqlite_1").await;
 }
 
-/// What migration 1 and migration 2 left.
-const DUMPS: [&str; 2] = [include_str!("old/postgres-1.sql"), include_str!("old/postgres-2.sql")];
+/// What each older migration left.
+const DUMPS: [&str; 3] =
+    [include_str!("old/postgres-1.sql"), include_str!("old/postgres-2.sql"), include_str!("old/postgres-3.sql")];
 
 async fn old_schema(dump: &str) -> Schema {
     let schema = Schema::new();
@@ -349,7 +359,7 @@ async fn r99_redis_of_version_1_goes_on() {
     assert_eq!(left, [""; 0], "nothing of the old version is left");
 }
 
-/// The same version, from before sessions had a client id.
+/// The same version, from before sessions had a client id, a reason, a name or a chosen end.
 #[tokio::test]
 #[ignore = "needs Redis: `cargo xtask servers` starts one"]
 async fn r99_redis_without_client_ids_goes_on() {

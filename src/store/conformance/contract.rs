@@ -19,9 +19,9 @@ use crate::{
 };
 
 use super::fixtures::{
-    LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, authorization_from, checked,
-    create, deny, digest, find, flow, is_live, listed, longest_client_id, lookup, open, open_as, opened, release,
-    rotation, scopes, session, session_of, session_with, text, with_lookup,
+    LASTING, LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, authorization_from,
+    checked, create, deny, digest, find, flow, is_live, listed, longest_client_id, lookup, open, open_as, opened,
+    release, rotation, scopes, session, session_of, session_with, text, with_lookup,
 };
 
 pub async fn an_authorization_request_is_found_by_id_and_by_each_lookup(store: impl CeremonyStore) {
@@ -373,7 +373,8 @@ pub async fn r44_approved_scopes_are_some_of_those_requested(store: impl Ceremon
         assert!(apply(&store, &asking, open("alice")).await);
         assert_eq!(apply(&store, &asking, approve("alice", granted)).await, legal, "{granted:?} of {asked:?}");
         let expected = if legal { Decision::Approved(scopes(granted)) } else { Decision::Undecided };
-        assert_eq!(find(&store, &asking).await.decision, expected);
+        let found = find(&store, &asking).await;
+        assert_eq!((found.decision, found.lasting), (expected, legal.then_some(LASTING)));
     }
 }
 
@@ -650,6 +651,35 @@ pub async fn sessions_are_listed_newest_first_page_by_page(store: impl CeremonyS
     let bobs = listed(&store, "bob").await.swap_remove(3).session.id.clone();
     assert_eq!(page(Some(&bobs), 2).await, newest_first[..2], "a foreign cursor is no cursor");
     assert_eq!(listed(&store, "nobody").await, []);
+}
+
+pub async fn a_human_names_a_session_of_their_account(store: impl CeremonyStore) {
+    let (one, other) = (session(&store, "alice").await, session(&store, "alice").await);
+    let id = &one.session.session.id;
+    let rename = async |name: &str, id: &SessionId, new: Option<&str>| {
+        let new = new.map(text);
+        store.rename_session(&account(name).id, id, new.as_ref()).await.unwrap()
+    };
+    let name_of = async |new: &NewSession| store.find_record(&new.session.session.id).await.unwrap().unwrap().name;
+    assert_eq!(name_of(&one).await, None);
+    assert!(rename("alice", id, Some("bakery")).await);
+    let hostile = r#"'; DROP "x" \ $1 %s 日本 é"#;
+    assert!(rename("alice", id, Some(hostile)).await);
+    assert!(!rename("mallory", id, Some("mine")).await, "the session of another account");
+    assert!(!rename("mallory", id, None).await);
+    assert!(!rename("alice", &session_of(&authorization(), "alice").session.session.id, Some("x")).await, "unknown");
+    assert_eq!((name_of(&one).await, name_of(&other).await), (Some(text(hostile)), None));
+    // The name stays when the session is refreshed or ends, and changes nothing else.
+    let rotation = rotation(one.refresh, 3);
+    assert!(store.rotate(&rotation, after(3)).await.unwrap().is_some());
+    assert!(store.find_session(&rotation.access).await.unwrap().is_some());
+    revoke(&store, RevokeTarget::Session(id.clone(), account("alice").id)).await;
+    let listed = listed(&store, "alice").await;
+    assert_eq!(listed[1].name, Some(text(hostile)));
+    assert_eq!(listed[0], other.session);
+    assert!(rename("alice", id, None).await, "one that has ended");
+    assert_eq!(name_of(&one).await, None);
+    assert!(rename("alice", id, None).await, "one without a name");
 }
 
 pub async fn the_later_use_stands(store: impl CeremonyStore) {

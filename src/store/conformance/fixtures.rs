@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 /// The start of each test, and the lifetime of the requests of [`authorization`], in milliseconds.
 pub const START: i64 = 1_800_000_000_000;
 pub const LIFE: i64 = 600_000;
+
+/// What the human of an approval chooses.
+pub const LASTING: Duration = Duration::from_secs(86_400);
 
 pub const NO_CAPS: PendingCaps = PendingCaps { per_source: None, total: None };
 
@@ -78,6 +82,7 @@ pub fn authorization() -> AuthorizationRequest {
     let id = AuthorizationRequestId::generate(&OsRandom).unwrap();
     let mut client = Client::named(text("Claude Code"));
     client.label = Some(text("on the laptop"));
+    client.reason = Some(text(r#"Über "Zahlen" \\ 'x'"#));
     client.kind = Some(text("cli"));
     client.address = Some("192.0.2.7".parse().unwrap());
     client.id = Some(client_id("https://agent.example/client.json"));
@@ -133,6 +138,7 @@ pub fn session_with(authorization: &AuthorizationRequest, id: &str, access: Dige
     let mut record = SessionRecord::new(session, authorization.id.clone(), authorization.client.clone(), after(2));
     record.redeemer = Redeemer::new(Some("192.0.2.9".parse().unwrap()), Some(text("node")));
     record.refresh_expires_at = after(86_400_000);
+    record.lasts_until = Some(after(864_000_001));
     NewSession::new(record, digest::<Refresh>())
 }
 
@@ -171,7 +177,9 @@ pub fn approve(id: &str, list: &str) -> Transition {
 
 /// The same, with the instant at which the approval expires.
 pub fn approve_until(id: &str, list: &str, millis: i64) -> Transition {
-    Transition::Approve(Approval::new(account(id).id, scopes(list), flow(2), after(millis)))
+    let mut approval = Approval::new(account(id).id, scopes(list), flow(2), after(millis));
+    approval.lasting = Some(LASTING);
+    Transition::Approve(approval)
 }
 
 pub fn deny(id: &str) -> Transition {

@@ -58,6 +58,7 @@ use crate::{
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+        text::HumanText,
     },
 };
 
@@ -120,6 +121,7 @@ macro_rules! store_conformance {
                 revoking_twice_ends_nothing_more
                 an_expired_session_can_be_revoked
                 sessions_are_listed_newest_first_page_by_page
+                a_human_names_a_session_of_their_account
                 the_later_use_stands
                 c1_a_last_use_that_is_dated_ahead_gives_way
                 a_use_that_is_written_down_is_noted_where_its_session_is_found

@@ -13,8 +13,8 @@ use crate::{
 
 use super::{
     fixtures::{
-        account, after, approve_until, authorization, checked, client_id, create, deny, find, longest_client_id, open,
-        release, rotation, scopes, session_of,
+        LASTING, account, after, approve_until, authorization, checked, client_id, create, deny, find,
+        longest_client_id, open, release, rotation, scopes, session_of,
     },
     property,
 };
@@ -142,6 +142,7 @@ impl Expected {
         if matches!(self.state, State::Approved | State::Redeemed) {
             assert_eq!(found.granted(), self.granted.map(scopes).as_ref(), "{context}");
         }
+        assert_eq!(found.lasting, self.granted.map(|_| LASTING), "{context}");
         assert_eq!(found.failed_attempts, self.failed_attempts, "{context}");
         assert_eq!(found.client, self.authorization.client, "{context}");
         assert_eq!(found.account.map(|account| account.id.to_string()), self.account, "{context}");

@@ -17,6 +17,7 @@ use crate::types::{
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
+    text::HumanText,
 };
 
 mod clients;
@@ -287,8 +288,9 @@ async fn approve<E: Engine>(
     approval: &Approval,
     values: Values,
 ) -> Result<bool, StoreError> {
-    let Approval { account, scopes, flow, lookups, expires_at } = approval;
-    let values = values.text(account.as_str()).scopes(scopes).text(flow.as_str()).instant(*expires_at);
+    let Approval { account, scopes, flow, lookups, expires_at, lasting } = approval;
+    let values =
+        values.text(account.as_str()).scopes(scopes).text(flow.as_str()).instant(*expires_at).duration(*lasting);
     let mut transaction = engine.begin().await?;
     if E::run(&mut transaction, &engine.statements().approve, values).await?.len() != 1 {
         return Ok(false);
@@ -437,6 +439,16 @@ async fn revoke_in_transaction<E: Engine>(
     E::commit(transaction).await?;
     // An error for an unreadable row is returned only after the commit, so that the other sessions are revoked.
     ended.into_iter().collect()
+}
+
+pub(super) async fn rename_session<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    session: &SessionId,
+    name: Option<&HumanText>,
+) -> Result<bool, StoreError> {
+    let values = Values::default().text(session.as_str()).text(account.as_str()).human_text(name);
+    Ok(!engine.write(&engine.statements().rename_session, values).await?.is_empty())
 }
 
 pub(super) async fn record_uses<E: Engine>(

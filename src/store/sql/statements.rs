@@ -117,7 +117,7 @@ statements! {
     release = "UPDATE {authorizations} SET account_id = NULL, account_label = NULL, flow = $5 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND flow = $4 RETURNING id";
     approve = "UPDATE {authorizations} \
-        SET state = 'approved', granted = $4, flow = $5, expires_at = $6 \
+        SET state = 'approved', granted = $4, flow = $5, expires_at = $6, lasting = $7 \
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
     deny = "UPDATE {authorizations} SET state = 'denied' \
         WHERE id = $1 AND {is_pending} AND account_id = $3 RETURNING id";
@@ -148,6 +148,8 @@ statements! {
         FROM {uses} AS use \
         WHERE session.id = use.id AND (last_use_at IS NULL OR last_use_at < use.at OR last_use_at > $2) AND session.seq IN \
         (SELECT seq FROM {sessions} WHERE id IN (SELECT id FROM {uses} AS use) ORDER BY seq {for_update})";
+
+    rename_session = "UPDATE {sessions} SET name = $3 WHERE id = $1 AND account_id = $2 RETURNING id";
 
     end_by_access = "UPDATE {sessions} SET revoked_at = $1, revoked_by = $2 WHERE revoked_at IS NULL AND access = $3 \
         RETURNING id";

@@ -25,12 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// All schema migrations, oldest first. Entry `n` sets `PRAGMA user_version` to `n + 1`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
     include_str!("../migrations/sqlite/0003_ends.sql"),
     include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
     include_str!("../migrations/sqlite/0005_clients.sql"),
+    include_str!("../migrations/sqlite/0006_choices_and_names.sql"),
 ];
 /// The `PRAGMA application_id` that the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;

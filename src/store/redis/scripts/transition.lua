@@ -43,8 +43,8 @@ elseif edge == 'release' then
     redis.call('ZADD', key('unopened'), expires_at, id)
     redis.call('HSET', hash, 'flow', ARGV[6])
 elseif edge == 'approve' then
-    local granted, approved_flow, until_then = unpack(ARGV, 5, 7)
-    local lookups = lookups_at(8)
+    local granted, approved_flow, until_then, lasting = unpack(ARGV, 5, 8)
+    local lookups = lookups_at(9)
     if state ~= 'pending' or account ~= ARGV[4] or not is_grantable(granted) then
         return 0
     end
@@ -52,6 +52,9 @@ elseif edge == 'approve' then
         return conflict()
     end
     redis.call('HSET', hash, 'state', 'approved', 'granted', granted, 'flow', approved_flow, 'expires_at', until_then)
+    if lasting ~= '' then
+        redis.call('HSET', hash, 'lasting', lasting)
+    end
     add_lookups(id, lookups)
     settle(id, source)
     redis.call('ZADD', key('reqs'), until_then, id)
