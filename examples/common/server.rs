@@ -93,6 +93,7 @@ where
         // While all places are taken, new connections wait in the listener's queue.
         let next = async { (Arc::clone(&places).acquire_owned().await, listener.accept().await) };
         tokio::select! {
+            biased;
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             (place, accepted) = next => match (place, accepted) {
