@@ -21,12 +21,19 @@ use std::{
 };
 
 use serde_json::json;
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[path = "browser/harness.rs"]
 mod harness;
+#[path = "demo/relay.rs"]
+mod relay;
+#[path = "demo/screen.rs"]
+mod screen;
 #[path = "../examples/common/terminal.rs"]
 mod terminal;
 use harness::{AgentProcess, Demo, Ended, Folder, Http, example};
+use relay::Relay;
+use screen::{Screen, Size, USUAL, qr_code};
 
 fn run(name: &str, arguments: &[&str]) -> Output {
     // Colours are asked for, and must not be in what is no terminal.
@@ -56,7 +63,7 @@ fn agent(arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn f_colours_follow_the_terminal_and_no_color() {
+fn f4_colours_follow_the_terminal_and_no_color() {
     let decide = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
         terminal::decide(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
     };
@@ -65,14 +72,23 @@ fn f_colours_follow_the_terminal_and_no_color() {
         assert!(!decide(true, Some(no_color), Some("xterm")), "{no_color:?}");
     }
     assert!(!decide(true, None, Some("dumb")) && !decide(false, None, Some("xterm")));
+    for name in ["agent", "axum"] {
+        for (no_color, has_colours) in [("", true), ("1", false)] {
+            let mut command = Command::new(example(name));
+            let (code, seen, _) = Screen::start(command.arg("--x").env("NO_COLOR", no_color), USUAL, "C", None).end();
+            assert_eq!((code, seen.contains('\u{1b}')), (Some(2), has_colours), "{name} {no_color:?} {seen:?}");
+        }
+    }
 }
 
 #[test]
-fn f_versions_and_exit_codes_are_told() {
+fn f6_f7_versions_and_exit_codes_are_told() {
     for name in ["axum", "mcp", "agent"] {
         let version = run(name, &["--version"]);
         assert!(version.status.success() && text(&version.stdout).trim().ends_with(env!("CARGO_PKG_VERSION")));
-        let help = text(&run(name, &["--help"]).stdout);
+        let help = run(name, &["--help"]);
+        assert!(help.status.success() && help.stderr.is_empty() && version.stderr.is_empty());
+        let help = text(&help.stdout);
         assert!(help.contains("Exit codes:") && help.contains("--version"), "{help}");
         assert_eq!(run(name, &["--nonsense"]).status.code(), Some(2));
     }
@@ -125,7 +141,7 @@ fn b2_the_agent_gives_a_foreign_resource_no_access_of_another_service() {
 }
 
 #[test]
-fn f_a_demo_that_can_not_start_says_why_at_any_log_level() {
+fn f3_f8_a_demo_that_can_not_start_says_why_at_any_log_level() {
     let demo = Demo::start(&["--store", "memory"]);
     let taken = demo.url.replace("http://localhost", "127.0.0.1");
     let folder = Folder::new();
@@ -135,6 +151,9 @@ fn f_a_demo_that_can_not_start_says_why_at_any_log_level() {
     // A port that refuses: its listener is gone.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (postgres, redis) = (format!("postgres://app:hunter2@{closed}/db"), format!("redis://app:hunter2@{closed}"));
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_postgres = format!("postgres://app:hunter2@{}/db", silent.local_addr().unwrap());
     for (arguments, needed) in [
         (vec!["--listen", &taken], vec!["can't listen on", &taken, "in use"]),
         (vec!["--listen", "127.0.0.1:0", "--metrics", &taken], vec!["can't serve metrics", &taken]),
@@ -145,6 +164,10 @@ fn f_a_demo_that_can_not_start_says_why_at_any_log_level() {
         (
             vec!["--listen", "127.0.0.1:0", "--store", &postgres],
             vec![&postgres.replace(":hunter2", ""), "check that PostgreSQL runs"],
+        ),
+        (
+            vec!["--listen", "127.0.0.1:0", "--store", &silent_postgres],
+            vec![&silent_postgres.replace(":hunter2", ""), "check that PostgreSQL runs", "no answer within"],
         ),
         (vec!["--listen", "127.0.0.1:0", "--store", &redis], vec![&closed.to_string(), "check that it runs"]),
         (vec!["--listen", "127.0.0.1:0", "--config", &missing], vec!["can't read", &missing]),
@@ -195,7 +218,7 @@ fn b4_the_demo_lives_on_another_name_than_agents_listen_on() {
 
 /// What the agent does with a service that it can call without access, and with one that refuses.
 #[test]
-fn f_only_the_response_is_on_stdout() {
+fn f1_only_the_response_is_on_stdout() {
     let demo = Demo::start(&["--store", "memory"]);
     let folder = Folder::new();
     let file = folder.0.join("credential.json").display().to_string();
@@ -205,14 +228,208 @@ fn f_only_the_response_is_on_stdout() {
 
     let missing = agent(&[&format!("{}/nowhere", demo.url), "--credential", &file]);
     assert_eq!((missing.code, missing.body.as_str()), (Some(1), ""), "{}", missing.said);
-    let down = agent(&["http://localhost:1/projects", "--credential", &file]);
-    assert_eq!((down.code, down.body.as_str()), (Some(1), ""), "{}", down.said);
-    assert_eq!(agent(&["ftp://x", "--credential", &file]).code, Some(1));
-    assert_eq!(agent(&["--log-out"]).code, Some(2));
+    for wrong in [&["ftp://x"][..], &["--logout"], &["http://example.com/"], &["http://localhost:1/", "--qr", "maybe"]]
+    {
+        let ended = agent(wrong);
+        assert_eq!((ended.code, ended.body.as_str()), (Some(2), ""), "{}", ended.said);
+    }
+}
+
+/// Nobody listens; and a service whose store is locked, so that it answers 503.
+#[tokio::test(flavor = "multi_thread")]
+async fn f6_a_service_that_can_not_be_reached_has_an_exit_code_of_its_own() {
+    let folder = Folder::new();
+    let file = folder.0.join("credential.json").display().to_string();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = agent(&[&format!("http://{closed}/projects"), "--credential", &file]);
+    assert_eq!((down.code, down.body.as_str()), (Some(5), ""), "{}", down.said);
+    assert!(down.said.contains("can't reach"), "{}", down.said);
+
+    let demo = Demo::start(&["--store", &folder.store()]);
+    let database = SqliteConnectOptions::new().filename(folder.0.join("demo.db"));
+    let mut other = SqliteConnection::connect_with(&database).await.unwrap();
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let arguments = [format!("{}/projects", demo.url), "--credential".to_owned(), file];
+    let busy = tokio::task::spawn_blocking(move || agent(&arguments.each_ref().map(String::as_str))).await.unwrap();
+    assert_eq!((busy.code, busy.body.as_str()), (Some(5), ""), "{}", busy.said);
+    assert!(busy.said.contains("can't answer now: 503"), "{}", busy.said);
+    lock.rollback().await.unwrap();
 }
 
 #[test]
-fn f_a_credential_that_could_not_be_kept_is_not_asked_for() {
+fn f6_what_the_service_refuses_has_an_exit_code_of_its_own() {
+    let demo = Demo::start(&["--store", "memory"]);
+    let folder = Folder::new();
+    let file = folder.0.join("credential.json").display().to_string();
+    approved(&demo, [&format!("{}/projects", demo.url), "--credential", &file]);
+    for (path, said) in [("stats?project=x", "--scope analytics:read"), ("billing", "no scope would help")] {
+        let refused = agent(&[&format!("{}/{path}", demo.url), "--credential", &file]);
+        assert_eq!((refused.code, refused.body.as_str()), (Some(6), ""), "{}", refused.said);
+        assert!(refused.said.contains(said), "{}", refused.said);
+    }
+}
+
+#[test]
+fn f6_a_human_who_denies_ends_the_wait() {
+    let demo = Demo::start(&["--store", "memory"]);
+    let folder = Folder::new();
+    let (url, file) = (format!("{}/projects", demo.url), folder.0.join("credential.json"));
+    let human = Human::of(&demo);
+    for mode in [&[][..], &["--mode", "browser"], &["--mode", "detached"]] {
+        let mut agent = AgentProcess::start(&[&[&url, "--credential", file.to_str().unwrap()], mode].concat());
+        human.decide(&agent.link(), "deny");
+        let ended = agent.end();
+        assert_eq!((ended.code, ended.body.as_str()), (Some(3), ""), "{mode:?} {}", ended.said);
+        assert!(!file.exists());
+    }
+}
+
+#[test]
+fn the_agent_sends_a_reason_and_shows_the_check_phrase() {
+    let oauth_only = include_str!("../examples/axum/agent-auth.toml")
+        .replace(r#"["agent_auth", "agent_sessions", "oauth"]"#, r#"["oauth"]"#);
+    let folder = Folder::new();
+    let toml = folder.0.join("agent-auth.toml");
+    std::fs::write(&toml, oauth_only).unwrap();
+    let file = folder.0.join("credential.json").display().to_string();
+    // What a service writes to a terminal does not move its cursor.
+    let phrase = json!({ "check_phrase": "amber\u{1b}[2J otter 42" });
+    let built_in = Relay::start(&["--store", "memory"], &phrase);
+    let oauth = Relay::start(&["--store", "memory", "--config", toml.to_str().unwrap()], &phrase);
+    for (relay, mode, path) in [
+        (&built_in, None, "/agent/auth"),
+        (&built_in, Some("browser"), "/agent-sessions/start"),
+        (&built_in, Some("detached"), "/agent-sessions/start"),
+        (&built_in, Some("finish-code"), "/agent-sessions/start"),
+        (&oauth, Some("detached"), "/oauth2/device_authorization"),
+    ] {
+        let url = format!("{}/projects", relay.url);
+        for reason in [None, Some("to draw your chart")] {
+            let mut command = Command::new(example("agent"));
+            command.args([&url, "--credential", &file]).args(mode.into_iter().flat_map(|mode| ["--mode", mode]));
+            command.args(reason.into_iter().flat_map(|reason| ["--reason", reason])).env("NO_COLOR", "1");
+            let agent = Screen::start(&mut command, USUAL, "C", None);
+            let seen = agent.shows("The page must show the phrase: amber[2J otter 42\n");
+            assert!(!seen.contains('\u{1b}'), "{seen:?}");
+            let sent = relay.bodies(path).pop().unwrap();
+            let sent: serde_json::Value = serde_json::from_str(&sent).unwrap_or_else(|_| {
+                let members = url::form_urlencoded::parse(sent.as_bytes());
+                members.into_owned().map(|(name, value)| (name, json!(value))).collect()
+            });
+            assert_eq!(sent.get("reason").and_then(|sent| sent.as_str()), reason, "{mode:?} {sent}");
+            agent.interrupt();
+            assert_eq!(agent.end().0, Some(130));
+        }
+    }
+}
+
+/// The demo in a terminal, until it is stopped. Answers what it showed.
+fn demo_in(size: Size, locale: &str, no_color: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(example("axum"));
+    command.args(["--listen", "127.0.0.1:0", "--store", "memory", "--log", "error"]).args(arguments);
+    let demo = Screen::start(command.env("NO_COLOR", no_color), size, locale, None);
+    let seen = demo.shows("Stop it with Ctrl-C.");
+    // Since it serves, it knows how to stop.
+    let address = seen.lines().next().unwrap().strip_prefix("listening on ").unwrap();
+    assert_eq!(Http::new().get(&format!("{address}/health"), None).status, 200);
+    demo.interrupt();
+    let (code, seen, _) = demo.end();
+    assert_eq!(code, Some(0), "{seen}");
+    seen
+}
+
+#[test]
+fn the_demo_shows_its_link_as_a_qr_code_where_a_phone_can_use_it() {
+    let public = ["--public-url", "https://demo.example.com"];
+    let utf8 = "C.UTF-8";
+    let seen = demo_in(USUAL, utf8, "", &public);
+    assert_eq!(qr_code(&seen).as_deref(), Some("https://demo.example.com/"), "{seen}");
+    assert!(seen.contains("\u{1b}[97;40m"), "right on any background: {seen}");
+    let plain = demo_in(USUAL, utf8, "1", &public);
+    assert_eq!(qr_code(&plain).as_deref(), Some("https://demo.example.com/"), "{plain}");
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+
+    for (size, locale, arguments) in [
+        (USUAL, "C", &public[..]),
+        (Size { columns: 20, ..USUAL }, utf8, &public),
+        (Size { rows: 10, ..USUAL }, utf8, &public),
+        (USUAL, utf8, &["--public-url", "https://demo.example.com", "--qr", "never"]),
+        // A phone is another machine.
+        (USUAL, utf8, &[]),
+        (USUAL, utf8, &["--public-url", "https://127.0.0.2"]),
+    ] {
+        let seen = demo_in(size, locale, "", arguments);
+        assert_eq!(qr_code(&seen), None, "{locale} {arguments:?} {seen}");
+    }
+    let asked_for = demo_in(USUAL, "C", "", &["--qr", "always"]);
+    let url = asked_for.lines().next().unwrap().strip_prefix("listening on ").unwrap();
+    assert_eq!(qr_code(&asked_for), Some(format!("{url}/")), "{asked_for}");
+}
+
+/// In each mode the agent is interrupted while it waits.
+#[test]
+fn an_interrupted_agent_says_what_it_leaves_and_had_shown_a_qr_code() {
+    let demo = Demo::start(&["--store", "memory"]);
+    let folder = Folder::new();
+    let (url, file) = (format!("{}/projects", demo.url), folder.0.join("credential.json"));
+    for (mode, qr) in [
+        (None, "always"),
+        (Some("detached"), "always"),
+        (Some("finish-code"), "always"),
+        (Some("browser"), "always"),
+        (None, "auto"),
+    ] {
+        let mut command = Command::new(example("agent"));
+        command.args([&url, "--credential", file.to_str().unwrap(), "--qr", qr]).env_remove("NO_COLOR");
+        command.args(mode.into_iter().flat_map(|mode| ["--mode", mode]));
+        let agent = Screen::start(&mut command, USUAL, "C.UTF-8", Some(Stdio::piped()));
+        agent.shows(match mode {
+            Some("browser") => "/reg_",
+            Some("finish-code") => "the finish code that the page shows",
+            _ => "waiting for your human",
+        });
+        agent.interrupt();
+        let (code, seen, body) = agent.end();
+        assert_eq!((code, body.as_str()), (Some(130), ""), "{seen}");
+        assert!(seen.contains("\nInterrupted. The request for access stays open until it expires"), "{seen}");
+        assert!(!file.exists());
+        let link = seen.lines().map(str::trim).find(|line| line.starts_with("http://")).unwrap();
+        // The browser of that mode is on this machine.
+        let expected = (qr == "always" && mode != Some("browser")).then(|| link.to_owned());
+        assert_eq!(qr_code(&seen), expected, "{mode:?} {qr} {seen}");
+    }
+}
+
+#[test]
+fn f2_a_finish_code_is_taken_from_the_message_of_the_page_after_a_miss() {
+    let demo = Demo::start(&["--store", "memory"]);
+    let folder = Folder::new();
+    let (url, file) = (format!("{}/projects", demo.url), folder.0.join("credential.json").display().to_string());
+    let mut command = Command::new(example("agent"));
+    command.args([&url, "--credential", &file, "--mode", "finish-code", "--qr", "never"]).env("NO_COLOR", "1");
+    let mut agent = Screen::start(&mut command, USUAL, "C", Some(Stdio::piped()));
+    let seen = agent.shows("the finish code that the page shows");
+    let link = seen.lines().map(str::trim).find(|line| line.starts_with("http://")).unwrap().to_owned();
+
+    agent.types("aaf_AAAAAAAAAAAAAAAAAAAAAAAA\n");
+    agent.shows("has not approved yet");
+    let human = Human::of(&demo);
+    let page = human.finish_code_page(&link);
+    let message = page.html.split("id=\"message\">").nth(1).unwrap().split("</pre>").next().unwrap();
+    assert!(message.contains(":\n"), "{message}");
+    agent.types("I have approved it\n");
+    agent.shows("there is no code in that");
+    agent.types("aaf_AAAAAAAAAAAAAAAAAAAAAAAA\n");
+    agent.shows("that is not the code");
+    agent.types(&format!("{message}\n"));
+    let (code, seen, body) = agent.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(body.contains("\"projects\":"), "{body}");
+    assert!(!seen.contains("aas_"), "{seen}");
+}
+
+#[test]
+fn f5_a_credential_that_could_not_be_kept_is_not_asked_for() {
     let demo = Demo::start(&["--store", "memory"]);
     let folder = Folder::new();
     let url = format!("{}/projects", demo.url);
@@ -221,7 +438,7 @@ fn f_a_credential_that_could_not_be_kept_is_not_asked_for() {
     let missing = folder.0.join("missing").join("credential.json");
     for file in [missing.as_path(), broken.as_path(), folder.0.as_path(), Path::new("/proc/credential.json")] {
         let ended = agent(&[&url, "--credential", file.to_str().unwrap()]);
-        assert_eq!((ended.code, ended.body.as_str()), (Some(6), ""), "{}", ended.said);
+        assert_eq!((ended.code, ended.body.as_str()), (Some(7), ""), "{}", ended.said);
         assert!(ended.said.contains(file.to_str().unwrap()) && ended.said.contains("--credential"), "{}", ended.said);
     }
     assert!(!demo.log().contains("name=\"requested\""), "nobody was asked");
@@ -260,7 +477,7 @@ fn the_mcp_demo_says_how_to_add_it_and_challenges_at_its_endpoint() {
 }
 
 #[test]
-fn f_nobody_decides_in_time() {
+fn f6_nobody_decides_in_time() {
     let folder = Folder::new();
     let config = include_str!("../examples/axum/agent-auth.toml").replace("\"10m\"", "\"3s\"");
     let toml = folder.0.join("agent-auth.toml");
@@ -277,29 +494,34 @@ fn f_nobody_decides_in_time() {
 }
 
 #[test]
-fn f_logging_out_revokes_and_removes_the_credential() {
+fn f7_a_logout_revokes_and_deletes_the_credential() {
     let demo = Demo::start(&["--store", "memory"]);
     let folder = Folder::new();
     let file = folder.0.join("credential.json");
     let url = format!("{}/projects", demo.url);
     let arguments = [url.as_str(), "--credential", file.to_str().unwrap()];
-    let none = agent(&[&arguments[..], &["--log-out"]].concat());
+    let none = agent(&[&arguments[..], &["--logout"]].concat());
     assert_eq!((none.code, none.body.as_str()), (Some(0), ""), "{}", none.said);
     assert!(none.said.contains("no credential") && !file.exists(), "{}", none.said);
 
     let token = approved(&demo, arguments);
     assert_eq!(Http::new().get(&url, Some(&token)).status, 200);
-    let out = agent(&[&arguments[..], &["--log-out"]].concat());
+    let out = agent(&[&arguments[..], &["--logout"]].concat());
     assert_eq!((out.code, out.body.as_str()), (Some(0), ""), "{}", out.said);
     assert_eq!(Http::new().get(&url, Some(&token)).status, 401);
-    assert!(!std::fs::read_to_string(&file).unwrap().contains("aa"), "no secret stays");
+    assert!(out.said.contains("is revoked") && out.said.contains(file.to_str().unwrap()), "{}", out.said);
+    assert!(!file.exists(), "no secret stays");
 
-    // Nobody to tell: the credential stays for another try.
+    // Nobody to tell. What is for another service stays.
     let token = approved(&demo, arguments);
+    let other = Demo::start(&["--store", "memory"]);
+    approved(&other, [&format!("{}/projects", other.url), arguments[1], arguments[2]]);
     drop(demo);
-    let out = agent(&[&arguments[..], &["--log-out"]].concat());
-    assert_eq!(out.code, Some(1), "{}", out.said);
-    assert!(std::fs::read_to_string(&file).unwrap().contains(&token));
+    let out = agent(&[&arguments[..], &["--logout"]].concat());
+    assert_eq!((out.code, out.body.as_str()), (Some(5), ""), "{}", out.said);
+    assert!(out.said.contains("may still live") && out.said.contains("can't reach"), "{}", out.said);
+    let stored = std::fs::read_to_string(&file).unwrap();
+    assert!(!stored.contains(&token) && stored.contains(&other.url), "{}", out.said);
 }
 
 /// Where a service has nothing but an OAuth server, the agent is an OAuth client, by code and by device code.
@@ -346,7 +568,7 @@ fn the_agent_logs_in_as_an_oauth_client_where_there_is_nothing_else() {
         let again = agent(&arguments);
         assert_eq!(again.code, Some(0), "{}", again.said);
         assert!(again.said.contains("was refreshed"), "{}", again.said);
-        let out = agent(&[url.as_str(), "--credential", file.to_str().unwrap(), "--log-out"]);
+        let out = agent(&[url.as_str(), "--credential", file.to_str().unwrap(), "--logout"]);
         assert_eq!(out.code, Some(0), "{}", out.said);
     }
     let finish_code = agent(&[&arguments[..], &["--mode", "finish-code"]].concat());
@@ -403,7 +625,11 @@ impl Human {
     }
 
     fn get(&self, url: &str) -> Page {
-        let request = self.browser.get(url).header("cookie", self.cookies(None));
+        self.get_with(url, None)
+    }
+
+    fn get_with(&self, url: &str, form: Option<&str>) -> Page {
+        let request = self.browser.get(url).header("cookie", self.cookies(form));
         Self::page(url, request.header("authorization", "Basic eDp5").call().unwrap())
     }
 
@@ -418,13 +644,23 @@ impl Human {
 
     /// Decides at an approval page. Answers where the browser is sent.
     fn decide(&self, link: &str, decision: &str) -> String {
+        self.decided(link, decision).0.location()
+    }
+
+    /// Approves, and is sent to the page with the finish code.
+    fn finish_code_page(&self, link: &str) -> Page {
+        let (decided, form) = self.decided(link, "approve");
+        self.get_with(&decided.location(), form.as_deref())
+    }
+
+    /// The response to a decision at an approval page, and the cookie of the form.
+    fn decided(&self, link: &str, decision: &str) -> (Page, Option<String>) {
         let page = self.get(link);
         // Nobody has read the page before that.
         std::thread::sleep(Duration::from_secs(1));
         let form = [("csrf", &*page.csrf()), ("decision", decision), ("scope", "projects:read")];
         let request = self.browser.post(link).header("cookie", self.cookies(page.cookie.as_deref()));
-        let decided = Self::page(link, request.send_form(form).unwrap());
-        decided.location()
+        (Self::page(link, request.send_form(form).unwrap()), page.cookie)
     }
 }
 

@@ -83,7 +83,15 @@ impl Credentials {
     }
 
     /// Writes a new file and renames it over the old one, so that the file is never incomplete or readable by others.
+    /// Without a credential there is no file.
     fn save(&self) -> Result<(), Failure> {
+        if self.by_resource.is_empty() {
+            let removed = fs::remove_file(&self.file).or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            });
+            return removed.map_err(|error| unusable(&self.file, error));
+        }
         let new = self.new_file();
         let text = serde_json::to_string_pretty(&self.by_resource)?;
         let written = write_private(&new, &text).and_then(|()| fs::rename(&new, &self.file));

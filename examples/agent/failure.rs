@@ -11,28 +11,34 @@ pub(crate) struct Failure {
 /// The exit codes besides 0, and 2 for a wrong command line.
 #[derive(Clone, Copy)]
 pub(crate) enum Exit {
-    /// A service or the network failed, or a service did not do what it documents.
+    /// A service did not do what it documents, or refuses what it was asked.
     Failed = 1,
     /// The human denied, or took the approval back.
     Denied = 3,
     /// The human did not decide in time.
     TooLate = 4,
+    /// The service can't be reached, or says that it can't answer now.
+    Unreachable = 5,
     /// The service refused the call: a scope is missing, or only the human may do it.
-    Refused = 5,
+    Refused = 6,
     /// The file for the credential can't be read or written.
-    File = 6,
+    File = 7,
+    /// Ctrl-C, as shells count it: 128 and the number of the signal.
+    Interrupted = 130,
 }
 
 /// The exit codes in `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  the URL was called, and its response is on stdout; or the log-out is done
-  1  a service or the network failed
-  2  the command line is wrong
-  3  your human denied, or took the approval back
-  4  your human did not decide in time
-  5  the service refused: a scope is missing, or only your human may do it
-  6  the file for the credential can't be read or written
+    0  the URL was called, and its response is on stdout; or the logout is done
+    1  any other failure
+    2  the command line is wrong
+    3  your human denied, or took the approval back
+    4  your human did not decide in time
+    5  the service can't be reached, or can't answer now (502, 503, 504)
+    6  the service refused: a scope is missing, or only your human may do it
+    7  the file for the credential can't be read or written
+  130  Ctrl-C
 
 Only the response is written to stdout. Steps, questions and errors are written to stderr.";
 

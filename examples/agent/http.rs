@@ -8,10 +8,10 @@ use serde_json::Value;
 use tower_agent_auth::challenge::Challenge;
 use ureq::{Agent, Body};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// The maximum size of a response in bytes.
-const LARGEST_ANSWER: u64 = 256 * 1024;
+const LARGEST_ANSWER: u64 = 16 * 1024 * 1024;
 /// The timeout of one request.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// The longest wait that the agent accepts from a service.
@@ -26,7 +26,7 @@ pub(crate) struct Client(Agent);
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
@@ -79,9 +79,17 @@ fn patiently(send: impl Fn() -> Result<Answer, Failure>) -> Result<Answer, Failu
 
 impl Answer {
     fn of(url: &str, response: Result<Response<Body>, ureq::Error>) -> Result<Self, Failure> {
-        let unreadable = |error| format!("can't read what {url} answers: {error}");
-        let (parts, mut body) = response.map_err(|error| format!("can't reach {url}: {error}"))?.into_parts();
-        let body = body.with_config().limit(LARGEST_ANSWER).lossy_utf8(true).read_to_string().map_err(unreadable)?;
+        let unreachable = |error| Failure::new(Exit::Unreachable, format!("can't reach {url}: {error}"));
+        let unreadable = |error| {
+            let exit = if matches!(error, ureq::Error::Io(_) | ureq::Error::Timeout(_)) {
+                Exit::Unreachable
+            } else {
+                Exit::Failed
+            };
+            Failure::new(exit, format!("can't read what {url} answers: {error}"))
+        };
+        let (parts, mut body) = response.map_err(unreachable)?.into_parts();
+        let body = body.with_config().limit(LARGEST_ANSWER).read_to_vec().map_err(unreadable)?;
         Ok(Self { status: parts.status, headers: parts.headers, body })
     }
 
@@ -91,12 +99,17 @@ impl Answer {
             return Ok(self);
         }
         let (code, text) = self.error();
-        Err(format!("The service refused: {} {code}: {text}", self.status.as_u16()).into())
+        let status = self.status.as_u16();
+        Err(if self.is_unavailable() {
+            Failure::new(Exit::Unreachable, format!("The service can't answer now: {status} {code}: {text}"))
+        } else {
+            format!("The service refused: {status} {code}: {text}").into()
+        })
     }
 
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         // The parser's error text may quote a secret.
-        serde_json::from_str(&self.body).map_err(|error| {
+        serde_json::from_slice(&self.body).map_err(|error| {
             format!("the service's answer is not what auth.md says, at line {} column {}", error.line(), error.column())
                 .into()
         })
@@ -104,10 +117,15 @@ impl Answer {
 
     /// The code and the text of a refusal.
     pub(crate) fn error(&self) -> (String, String) {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let text = |field: &str| body[field].as_str().map(str::to_owned);
         let message = text("error_description").or_else(|| text("message"));
         (text("error").unwrap_or_default(), message.unwrap_or_else(|| "without saying why".to_owned()))
+    }
+
+    /// Whether the service can't answer now, or what is in front of it can't reach it.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self.status.as_u16(), 502..=504)
     }
 
     /// How long to wait before a retry, for 429 and 503.

@@ -18,7 +18,9 @@ use crate::{
     callback::{Listener, TOO_LATE},
     failure::{Exit, Failure},
     http::{Answer, Client, host},
-    plain, step,
+    interrupt, plain,
+    qr::Qr,
+    show_link, step,
 };
 
 /// The interval of status polls.
@@ -36,6 +38,7 @@ struct Started {
     poll_token: String,
     expires_at: u64,
     scopes: Vec<String>,
+    check_phrase: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +85,13 @@ pub(crate) fn log_in(
     if !options.scope.is_empty() {
         body["scopes"] = json!(options.scope);
     }
+    if let Some(reason) = &options.reason {
+        body["reason"] = json!(reason);
+    }
     match mode {
         Mode::Browser => browser(client, endpoints, resource, server, body),
-        Mode::Detached => detached(client, endpoints, &body),
-        Mode::FinishCode => finish_code(client, endpoints, &body),
+        Mode::Detached => detached(client, options.qr, endpoints, &body),
+        Mode::FinishCode => finish_code(client, options.qr, endpoints, &body),
     }
 }
 
@@ -102,8 +108,9 @@ fn browser(
     body["callback_url"] = json!(listener.url());
     body["code_challenge"] = json!(BASE64URL_NOPAD.encode(&Sha256::digest(&verifier)));
     body["state"] = json!(state);
-    let started =
-        start(client, endpoints, &body, "open this link in a browser on this machine; only your human can approve:")?;
+    // No phone, so no QR code.
+    let ask = "open this link in a browser on this machine; only your human can approve:";
+    let started = start(client, endpoints, &body, ask, Qr::Never)?;
     let expected = [("request_id", started.auth_request_id.as_str()), ("state", &state), ("iss", &server.issuer)];
     let ask = started.ask();
     // Only an end of the login is of interest here: the code comes with the browser.
@@ -114,8 +121,8 @@ fn browser(
 }
 
 /// Detached login: the human's browser may be on any machine, and the agent polls.
-fn detached(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
-    let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
+fn detached(client: &Client, qr: Qr, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
+    let started = start(client, endpoints, body, "show this link to your human; only they can approve:", qr)?;
     let deadline = started.deadline();
     let mut progress = Progress::new();
     while Instant::now() < deadline {
@@ -151,8 +158,8 @@ fn ended(answer: &Answer) -> Result<(), Failure> {
 }
 
 /// Login by finish code: the human passes back a code, which is valid only with the poll token.
-fn finish_code(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
-    let started = start(client, endpoints, body, "show this link to your human; only they can approve:")?;
+fn finish_code(client: &Client, qr: Qr, endpoints: &AgentSessionsBlock, body: &Value) -> Result<Session, Failure> {
+    let started = start(client, endpoints, body, "show this link to your human; only they can approve:", qr)?;
     let mut lines = io::stdin().lock().lines();
     let mut misses = 0;
     loop {
@@ -167,14 +174,17 @@ fn finish_code(client: &Client, endpoints: &AgentSessionsBlock, body: &Value) ->
                 None => eprint!("   there is no code in that; paste the code: "),
             }
         };
+        interrupt::leaves(interrupt::SESSION);
         let body = started.proof(&json!({ "exchange_code": code }));
         let answer = client.post(&endpoints.exchange_uri, &body)?;
         match answer.status {
             StatusCode::BAD_REQUEST if answer.error().0 == "INVALID_STATE" => {
+                interrupt::leaves(interrupt::REQUEST);
                 eprintln!("   your human has not approved yet; they do that first, and then the page shows the code");
             }
             StatusCode::UNAUTHORIZED if misses < MISSES - 1 => {
                 misses += 1;
+                interrupt::leaves(interrupt::REQUEST);
                 eprintln!("   that is not the code; copy it once more from the page");
             }
             StatusCode::OK => {
@@ -198,11 +208,11 @@ fn code_in(line: &str) -> Option<&str> {
     })
 }
 
-fn start(client: &Client, endpoints: &AgentSessionsBlock, body: &Value, ask: &str) -> Result<Started, Failure> {
+fn start(client: &Client, endpoints: &AgentSessionsBlock, body: &Value, ask: &str, qr: Qr) -> Result<Started, Failure> {
     let started: Started = client.post(&endpoints.start_uri, body)?.expect(StatusCode::CREATED)?.read()?;
     step(3, &format!("started a login as {}, asking for: {}", body["client_name"], started.scopes.join(" ")));
     step(4, ask);
-    eprintln!("\n   {}\n", plain(&started.authorize_url));
+    show_link(qr, &started.authorize_url, started.check_phrase.as_deref());
     Ok(started)
 }
 
@@ -212,6 +222,7 @@ fn exchange(
     started: &Started,
     proof: &Value,
 ) -> Result<Session, Failure> {
+    interrupt::leaves(interrupt::SESSION);
     issued(client.post(&endpoints.exchange_uri, &started.proof(proof))?)
 }
 

@@ -9,7 +9,7 @@
 //! back. A service that has only an OAuth server gets an OAuth client: by authorization code, or with `--mode detached` by
 //! device code.
 //!
-//! It stores the credential in a file, and `--log-out` revokes and removes it. Only the response of the URL goes to stdout, so
+//! It stores the credential in a file, and `--logout` revokes and removes it. Only the response of the URL goes to stdout, so
 //! `agent URL | jq` works.
 //!
 //! It knows one URL. It learns everything else from the challenge of a refused call, and from the documents that the
@@ -33,20 +33,25 @@ mod callback;
 mod credential;
 mod failure;
 mod http;
+mod interrupt;
 mod login;
 mod oauth;
+#[path = "../common/qr.rs"]
+mod qr;
 #[path = "../common/terminal.rs"]
 mod terminal;
 
 use credential::{Credential, Credentials, Refresh};
 use failure::{EXIT_CODES, Exit, Failure};
 use http::{Answer, Client, LONGEST_WAIT, check_url, is_below, origin};
+use qr::Qr;
 
 /// An agent that asks its human for access to a URL, and calls it
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Options {
     /// The URL to call
+    #[arg(value_parser = callable)]
     url: String,
 
     /// A scope to request; may be repeated. Default: the service's default scopes
@@ -61,13 +66,21 @@ struct Options {
     #[arg(long, default_value = "Example agent")]
     name: String,
 
+    /// Why it needs access, in a sentence for the human
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// When to show the link as a QR code, for the human's phone; never with --mode browser
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Qr::Auto)]
+    qr: Qr,
+
     /// The login mode, in place of a claim token
     #[arg(long, value_enum)]
     mode: Option<Mode>,
 
-    /// Revoke the session of the URL, and remove its credential
-    #[arg(long, conflicts_with_all = ["mode", "scope"])]
-    log_out: bool,
+    /// Revoke the session of the URL, and delete its credential
+    #[arg(long, conflicts_with_all = ["mode", "reason", "scope"])]
+    logout: bool,
 }
 
 /// A login mode.
@@ -81,8 +94,13 @@ enum Mode {
     FinishCode,
 }
 
+fn callable(url: &str) -> Result<String, String> {
+    check_url("the URL", url).map(|()| url.to_owned()).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    match interrupt::watch().map_err(Failure::from).and_then(|()| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", plain(&error.text));
@@ -92,10 +110,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    check_url("the URL", &options.url)?;
     let client = Client::new();
     let mut kept = Credentials::load(&options.credential)?;
-    if options.log_out {
+    if options.logout {
         return log_out(&client, options, &mut kept);
     }
 
@@ -109,52 +126,73 @@ fn run(options: &Options) -> Result<(), Failure> {
         let fresh = if answer.refuses_token() { refresh(&client, &credential)? } else { None };
         if let Some(fresh) = fresh {
             eprintln!("It had expired, and was refreshed.");
-            kept.keep(&fresh)?;
+            interrupt::complete(&stored(options), || kept.keep(&fresh))?;
             answer = client.call(&options.url, Some(&fresh.access_token))?;
         }
         if !answer.refuses_token() {
             return finish(&answer, &credential.scopes);
         }
         eprintln!("It is no longer good: it has expired, or was revoked. Starting over.");
-        kept.forget(&options.url)?;
+        interrupt::complete(interrupt::NOTHING, || kept.forget(&options.url))?;
     }
 
     // Before a human is asked for what could not be kept.
     kept.check_writable()?;
     let Some(credential) = ask_for_access(&client, options)? else { return Ok(()) };
-    kept.keep(&credential)?;
+    interrupt::complete(&stored(options), || kept.keep(&credential))?;
     let answer = client.call(&options.url, Some(&credential.access_token))?;
     step(8, &format!("called {} with the token: {}", options.url, answer.status));
     finish(&answer, &credential.scopes)
 }
 
-/// Revokes the session and removes its credential. If the service can't be reached, the credential stays, for another try.
+/// What Ctrl-C leaves behind once there is a credential.
+fn stored(options: &Options) -> String {
+    format!("The credential is in {}; --logout revokes its session and deletes it.", options.credential.display())
+}
+
+/// Revokes the session and deletes its credential, which is deleted even if the service can't be reached.
 fn log_out(client: &Client, options: &Options, kept: &mut Credentials) -> Result<(), Failure> {
     let Some(credential) = kept.find(&options.url) else {
         eprintln!("There is no credential for {} in {}.", options.url, options.credential.display());
         return Ok(());
     };
-    let Some(uri) = &credential.revocation_uri else {
-        return Err(
-            "The service has no revocation endpoint; revoke the session on its page, and delete the file.".into()
-        );
-    };
+    kept.check_writable()?;
+    interrupt::leaves(interrupt::LOG_OUT);
+    let revoked = revoke(client, &credential);
+    kept.forget(&options.url)?;
+    let (resource, file) = (plain(&credential.resource), options.credential.display());
+    match revoked {
+        Ok(()) => {
+            eprintln!("Logged out of {resource}: its session is revoked, and its credential is deleted from {file}.")
+        }
+        Err(Failure { exit, text }) => {
+            let text = format!(
+                "The credential for {resource} is deleted from {file}, but its session may still live: {text}. \
+                 Your human can revoke it on the sessions page of the service."
+            );
+            return Err(Failure::new(exit, text));
+        }
+    }
+    Ok(())
+}
+
+/// Revokes the session of a credential (RFC 7009).
+fn revoke(client: &Client, credential: &Credential) -> Result<(), Failure> {
+    let uri = credential.revocation_uri.as_ref().ok_or("the service has no revocation endpoint")?;
     let token = credential.refresh.as_ref().map_or(&credential.access_token, |refresh| &refresh.token);
     // Whether or not the session was over already, the answer is 200 (RFC 7009 section 2.2).
     let answer = match credential.refresh.as_ref().and_then(|refresh| refresh.client_id.as_deref()) {
         Some(id) => client.post_form(uri, &[("token", token), ("client_id", id)])?,
         None => client.post(uri, &json!({ "token": token }))?,
     };
-    answer.expect(StatusCode::OK)?;
-    kept.forget(&options.url)?;
-    eprintln!("Logged out of {}: the session is revoked, and its credential removed.", plain(&credential.resource));
-    Ok(())
+    answer.expect(StatusCode::OK).map(drop)
 }
 
 /// Refreshes the credential. `None` if it has no refresh token or the session is over. Processes that share a
 /// credential must also share the new one: a refresh token can be used once.
 fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential>, Failure> {
     let Some(Refresh { token, uri, client_id }) = &credential.refresh else { return Ok(None) };
+    interrupt::leaves(interrupt::REFRESH);
     if let Some(id) = client_id {
         let fresh = oauth::refresh(client, credential, id, uri, token)?;
         return Ok(fresh.map(|Session { access_token, refresh_token, scopes, .. }| {
@@ -228,11 +266,12 @@ fn claim(client: &Client, options: &Options, resource: &str, endpoints: &ClaimBl
     step(3, &format!("registered as {:?}, asking for: {}", options.name, authorization.scopes.join(" ")));
 
     step(4, "show this link to your human; only they can approve:");
-    eprintln!("\n   {}\n", plain(&authorization.claim_url));
+    show_link(options.qr, &authorization.claim_url, authorization.check_phrase.as_deref());
 
     wait_for_approval(client, endpoints, &authorization)?;
     step(5, "was approved");
 
+    interrupt::leaves(interrupt::SESSION);
     let claim = json!({ "claim_token": authorization.claim_token });
     let answer = client.post(&endpoints.claim_complete_uri, &claim)?.expect(StatusCode::OK)?;
     step(6, "completed the claim");
@@ -358,6 +397,7 @@ struct AuthorizationRequest {
     interval: u64,
     #[serde(default)]
     scopes: Vec<String>,
+    check_phrase: Option<String>,
 }
 
 fn register(
@@ -374,6 +414,9 @@ fn register(
     });
     if !options.scope.is_empty() {
         body["requested_scopes"] = json!(options.scope);
+    }
+    if let Some(reason) = &options.reason {
+        body["reason"] = json!(reason);
     }
     client.post(&endpoints.register_uri, &body)?.expect(StatusCode::CREATED)?.read()
 }
@@ -490,18 +533,21 @@ fn finish(answer: &Answer, granted: &[String]) -> Result<(), Failure> {
             (Exit::Refused, "Only the account's human can do this; no scope would help.".to_owned())
         }
         (StatusCode::FORBIDDEN, _) => (Exit::Refused, format!("The service refused: {text}")),
+        _ if answer.is_unavailable() => {
+            (Exit::Unreachable, format!("The service can't answer now: {}: {text}", answer.status))
+        }
         (status, _) => (Exit::Failed, format!("The service answered {status}: {text}")),
     };
     Err(Failure::new(exit, text))
 }
 
 /// Prints a body byte for byte, or on a terminal without control characters.
-fn print_body(body: &str) -> Result<(), Failure> {
+fn print_body(body: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = if stdout.is_terminal() {
-        body.lines().try_for_each(|line| writeln!(stdout, "{}", plain(line)))
+        String::from_utf8_lossy(body).lines().try_for_each(|line| writeln!(stdout, "{}", plain(line)))
     } else {
-        stdout.write_all(body.as_bytes())
+        stdout.write_all(body)
     };
     match written.and_then(|()| stdout.flush()) {
         // The reader has seen enough, as `head` does.
@@ -513,6 +559,24 @@ fn print_body(body: &str) -> Result<(), Failure> {
 /// Prints one of the eight steps to stderr.
 fn step(number: u8, text: &str) {
     eprintln!("{number}. {}", plain(text));
+}
+
+/// Shows the link to the human, and what its page must show.
+fn show_link(qr: Qr, link: &str, check_phrase: Option<&str>) {
+    interrupt::leaves(interrupt::REQUEST);
+    let link = plain(link);
+    eprintln!("\n   {link}\n");
+    if let Some(lines) = qr.lines(&link, &io::stderr()) {
+        eprintln!("{lines}");
+    }
+    show_phrase(check_phrase);
+}
+
+/// A page that shows another phrase is about another agent's request.
+fn show_phrase(phrase: Option<&str>) {
+    if let Some(phrase) = phrase {
+        eprintln!("   The page must show the phrase: {}\n", plain(phrase));
+    }
 }
 
 /// A service's text on one line, without terminal control characters.

@@ -1,6 +1,7 @@
 //! The login of OAuth 2.1 clients. It replaces steps 3 to 6 if the service offers nothing else, or no such mode.
 
 use std::{
+    io,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -17,8 +18,11 @@ use crate::{
     credential::Credential,
     failure::{Exit, Failure},
     http::{Answer, Client, host},
+    interrupt,
     login::random,
-    plain, step,
+    plain,
+    qr::Qr,
+    show_link, show_phrase, step,
 };
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -51,6 +55,9 @@ struct Device {
     device_code: String,
     user_code: String,
     verification_uri: String,
+    /// The same with the code in it.
+    verification_uri_complete: Option<String>,
+    check_phrase: Option<String>,
     expires_in: u64,
     #[serde(default)]
     interval: u64,
@@ -96,10 +103,11 @@ fn browser(
         ("resource", resource),
     ];
     asked.extend((!scope.is_empty()).then_some(("scope", &*scope)));
+    asked.extend(options.reason.as_deref().map(|reason| ("reason", reason)));
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
     let separator = if endpoints.authorization_endpoint.contains('?') { '&' } else { '?' };
     step(4, "open this link in a browser on this machine; only your human can approve:");
-    eprintln!("\n   {}{separator}{query}\n", plain(&endpoints.authorization_endpoint));
+    show_link(Qr::Never, &format!("{}{separator}{query}", endpoints.authorization_endpoint), None);
     // RFC 9207: an answer of another server is refused.
     let expected = [("state", &*state), ("iss", &*server.issuer)];
     let deadline = Instant::now() + PATIENCE;
@@ -111,6 +119,7 @@ fn browser(
         (_, code) => code,
     };
     step(5, "was approved; the browser brought the code");
+    interrupt::leaves(interrupt::SESSION);
     let answer = client.post_form(
         &endpoints.token_endpoint,
         &[
@@ -137,11 +146,18 @@ fn device(
     let start = endpoints.device_authorization_endpoint.as_ref().ok_or("this service has no login by device code")?;
     let id = register(client, options, endpoints, &json!({ "grant_types": [DEVICE_CODE, "refresh_token"] }))?;
     let scope = options.scope.join(" ");
-    let asked = [("client_id", &*id), ("resource", resource), ("scope", &*scope)];
+    let reason = options.reason.as_deref().unwrap_or_default();
+    let asked = [("client_id", &*id), ("resource", resource), ("scope", &*scope), ("reason", reason)];
     let asked: Vec<_> = asked.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let device: Device = client.post_form(start, &asked)?.expect(StatusCode::OK)?.read()?;
     step(4, &format!("ask your human to open {} and to type the code:", device.verification_uri));
     eprintln!("\n   {}\n", plain(&device.user_code));
+    show_phrase(device.check_phrase.as_deref());
+    interrupt::leaves(interrupt::REQUEST);
+    let complete = device.verification_uri_complete.as_ref();
+    if let Some(lines) = complete.and_then(|link| options.qr.lines(link, &io::stderr())) {
+        eprintln!("   Or they open this on a phone; the page must show the same code:\n\n{lines}");
+    }
     let deadline = Instant::now() + Duration::from_secs(device.expires_in);
     let mut interval = Duration::from_secs(device.interval.max(5));
     let mut progress = Progress::new();
@@ -151,6 +167,7 @@ fn device(
         let poll = [("grant_type", DEVICE_CODE), ("device_code", &*device.device_code), ("client_id", &*id)];
         let answer = client.post_form(&endpoints.token_endpoint, &poll)?;
         if answer.status == StatusCode::OK {
+            interrupt::leaves(interrupt::SESSION);
             drop(progress);
             step(5, "was approved");
             let session = session(&answer)?;

@@ -56,6 +56,10 @@ async fn run(options: &Options, app: App, announce: fn(&Config) -> String) -> Re
     let app = app(&auth, login, Data::default())?;
 
     say(&format!("listening on {}\n\n{}\nStop it with Ctrl-C.\n", options::own_url(address), announce(auth.config())));
+    let start = auth.config().url("/");
+    if let Some(lines) = options.qr.lines(&start, &std::io::stdout()) {
+        say(&format!("\nThe start page, for a phone: {start}\n\n{lines}"));
+    }
     if let Some(metrics) = &metrics {
         writeln!(std::io::stdout(), "Metrics are at http://{}/metrics\n", metrics.address())?;
     }

@@ -17,6 +17,8 @@ mod logins;
 mod metrics;
 mod options;
 mod pages;
+#[path = "../common/qr.rs"]
+mod qr;
 mod routes;
 #[path = "../common/server.rs"]
 mod server;

@@ -14,7 +14,7 @@ use std::{
 use clap::Parser;
 use tower_agent_auth::{Config, ConfigBuilder};
 
-use crate::server::Limits;
+use crate::{qr::Qr, server::Limits};
 
 const EXIT_CODES: &str = "Exit codes: 0 after it was stopped, 1 when it can't start, 2 for a wrong command line.";
 /// The time-outs of connections that are accepted.
@@ -52,6 +52,10 @@ pub(crate) struct Options {
     /// The lifetime of access tokens, such as 15s or 1h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     access_ttl: Option<Duration>,
+
+    /// When to show the link to the start page as a QR code, for a phone
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Qr::Auto)]
+    pub(crate) qr: Qr,
 
     /// The address for Prometheus metrics, which only operators should reach; default: no metrics
     #[arg(long, value_name = "ADDRESS:PORT")]

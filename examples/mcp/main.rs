@@ -26,6 +26,8 @@ mod metrics;
 mod options;
 #[path = "../axum/pages.rs"]
 mod pages;
+#[path = "../common/qr.rs"]
+mod qr;
 mod routes;
 #[path = "../common/server.rs"]
 mod server;
