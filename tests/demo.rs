@@ -292,15 +292,16 @@ fn the_agent_sends_a_reason_and_shows_the_check_phrase() {
     let toml = folder.0.join("agent-auth.toml");
     std::fs::write(&toml, oauth_only).unwrap();
     let file = folder.0.join("credential.json").display().to_string();
+    let demo = Relay::start(&["--store", "memory"], &json!({}));
     // What a service writes to a terminal does not move its cursor.
-    let phrase = json!({ "check_phrase": "amber\u{1b}[2J otter 42" });
-    let built_in = Relay::start(&["--store", "memory"], &phrase);
-    let oauth = Relay::start(&["--store", "memory", "--config", toml.to_str().unwrap()], &phrase);
+    let bent = Relay::start(&["--store", "memory"], &json!({ "check_phrase": "amber\u{1b}[2J otter\r 42" }));
+    let oauth = Relay::start(&["--store", "memory", "--config", toml.to_str().unwrap()], &json!({}));
     for (relay, mode, path) in [
-        (&built_in, None, "/agent/auth"),
-        (&built_in, Some("browser"), "/agent-sessions/start"),
-        (&built_in, Some("detached"), "/agent-sessions/start"),
-        (&built_in, Some("finish-code"), "/agent-sessions/start"),
+        (&demo, None, "/agent/auth"),
+        (&demo, Some("browser"), "/agent-sessions/start"),
+        (&demo, Some("detached"), "/agent-sessions/start"),
+        (&demo, Some("finish-code"), "/agent-sessions/start"),
+        (&bent, None, "/agent/auth"),
         (&oauth, Some("detached"), "/oauth2/device_authorization"),
     ] {
         let url = format!("{}/projects", relay.url);
@@ -309,8 +310,17 @@ fn the_agent_sends_a_reason_and_shows_the_check_phrase() {
             command.args([&url, "--credential", &file]).args(mode.into_iter().flat_map(|mode| ["--mode", mode]));
             command.args(reason.into_iter().flat_map(|reason| ["--reason", reason])).env("NO_COLOR", "1");
             let agent = Screen::start(&mut command, USUAL, "C", None);
-            let seen = agent.shows("The page must show the phrase: amber[2J otter 42\n");
-            assert!(!seen.contains('\u{1b}'), "{seen:?}");
+            agent.shows("\n4. ");
+            if path == "/oauth2/device_authorization" {
+                agent.shows(&format!("\n\n   {}\n", relay.started()["user_code"].as_str().unwrap()));
+            } else {
+                let phrase = match relay.started()["check_phrase"].as_str() {
+                    Some(_) if relay.url == bent.url => "amber[2J otter 42".to_owned(),
+                    phrase => phrase.unwrap().to_owned(),
+                };
+                agent.shows(&format!("The page must show the phrase: {phrase}\n"));
+            }
+            assert!(!agent.seen().contains('\u{1b}'), "{:?}", agent.seen());
             let sent = relay.bodies(path).pop().unwrap();
             let sent: serde_json::Value = serde_json::from_str(&sent).unwrap_or_else(|_| {
                 let members = url::form_urlencoded::parse(sent.as_bytes());

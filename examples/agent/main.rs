@@ -569,12 +569,8 @@ fn show_link(qr: Qr, link: &str, check_phrase: Option<&str>) {
     if let Some(lines) = qr.lines(&link, &io::stderr()) {
         eprintln!("{lines}");
     }
-    show_phrase(check_phrase);
-}
-
-/// A page that shows another phrase is about another agent's request.
-fn show_phrase(phrase: Option<&str>) {
-    if let Some(phrase) = phrase {
+    // A page that shows another phrase is about the request of another agent.
+    if let Some(phrase) = check_phrase {
         eprintln!("   The page must show the phrase: {}\n", plain(phrase));
     }
 }

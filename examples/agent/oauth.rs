@@ -22,7 +22,7 @@ use crate::{
     login::random,
     plain,
     qr::Qr,
-    show_link, show_phrase, step,
+    show_link, step,
 };
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -57,7 +57,6 @@ struct Device {
     verification_uri: String,
     /// The same with the code in it.
     verification_uri_complete: Option<String>,
-    check_phrase: Option<String>,
     expires_in: u64,
     #[serde(default)]
     interval: u64,
@@ -150,9 +149,11 @@ fn device(
     let asked = [("client_id", &*id), ("resource", resource), ("scope", &*scope), ("reason", reason)];
     let asked: Vec<_> = asked.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let device: Device = client.post_form(start, &asked)?.expect(StatusCode::OK)?.read()?;
-    step(4, &format!("ask your human to open {} and to type the code:", device.verification_uri));
+    step(
+        4,
+        &format!("ask your human to open {} and to type the code, which the page then shows:", device.verification_uri),
+    );
     eprintln!("\n   {}\n", plain(&device.user_code));
-    show_phrase(device.check_phrase.as_deref());
     interrupt::leaves(interrupt::REQUEST);
     let complete = device.verification_uri_complete.as_ref();
     if let Some(lines) = complete.and_then(|link| options.qr.lines(link, &io::stderr())) {

@@ -1,4 +1,4 @@
-//! What stands between an agent and the demo: it keeps the bodies that the agent sends, and may add to responses.
+//! What stands between an agent and the demo: it keeps the bodies of both, and may add to those of the demo.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,9 +13,13 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 use super::harness::Demo;
 
+/// Paths, and what was sent there.
+type Bodies = Arc<Mutex<Vec<(String, String)>>>;
+
 pub struct Relay {
     pub url: String,
-    bodies: Arc<Mutex<Vec<(String, String)>>>,
+    bodies: Bodies,
+    started: Arc<Mutex<Vec<Value>>>,
     _demo: Demo,
     _runtime: Runtime,
 }
@@ -27,14 +31,16 @@ impl Relay {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
         let demo = Demo::start(&[arguments, &["--public-url", &url]].concat());
-        let bodies = Arc::<Mutex<Vec<_>>>::default();
-        let (to, kept, added) = (demo.url.clone(), Arc::clone(&bodies), added.as_object().unwrap().clone());
+        let (bodies, started) = (Bodies::default(), Arc::<Mutex<Vec<Value>>>::default());
+        let (to, added) = (demo.url.clone(), added.as_object().unwrap().clone());
+        let (kept, answers) = (Arc::clone(&bodies), Arc::clone(&started));
         let router = Router::new().fallback(async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             kept.lock().unwrap().push((uri.path().to_owned(), String::from_utf8_lossy(&body).into_owned()));
-            tokio::task::spawn_blocking(move || forward(&to, &added, &method, &uri, &headers, &body)).await.unwrap()
+            let work = move || forward(&to, &added, &answers, &method, &uri, &headers, &body);
+            tokio::task::spawn_blocking(work).await.unwrap()
         });
         runtime.spawn(async { axum::serve(listener, router).await });
-        Self { url, bodies, _demo: demo, _runtime: runtime }
+        Self { url, bodies, started, _demo: demo, _runtime: runtime }
     }
 
     /// The bodies that were sent to a path.
@@ -42,11 +48,17 @@ impl Relay {
         let bodies = self.bodies.lock().unwrap();
         bodies.iter().filter(|(sent_to, _)| sent_to == path).map(|(_, body)| body.clone()).collect()
     }
+
+    /// What the demo answered to the last start.
+    pub fn started(&self) -> Value {
+        self.started.lock().unwrap().last().unwrap().clone()
+    }
 }
 
 fn forward(
     to: &str,
     added: &Map<String, Value>,
+    answers: &Mutex<Vec<Value>>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -61,6 +73,7 @@ fn forward(
     let mut body = response.body_mut().read_to_vec().unwrap();
     let starts = ["/agent/auth", "/agent-sessions/start", "/oauth2/device_authorization"].contains(&uri.path());
     if starts && let Ok(Value::Object(mut members)) = serde_json::from_slice(&body) {
+        answers.lock().unwrap().push(Value::Object(members.clone()));
         members.extend(added.clone());
         body = serde_json::to_vec(&members).unwrap();
     }
