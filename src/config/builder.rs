@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
-    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, check::Check, origin_of, path_of, reader::Reader,
+    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, Theme, check::Check, origin_of, path_of,
+    reader::Reader,
 };
 use crate::types::scope::Effect;
 
@@ -43,6 +44,7 @@ pub struct ConfigBuilder {
     limits: Limits,
     prefixes: PrefixNames,
     auth_md: AuthMd,
+    theme: Theme,
     problems: Vec<Problem>,
 }
 
@@ -201,6 +203,24 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets how the pages look: `.theme(|theme| theme.light.accent = Some("#6b2bd9".into()))`.
+    pub fn theme(mut self, with: impl FnOnce(&mut Theme)) -> Self {
+        with(&mut self.theme);
+        self
+    }
+
+    /// Sets a logo URL for the pages on a dark ground.
+    pub fn logo_dark(mut self, url: &str) -> Self {
+        self.links.logo_dark = Some(url.into());
+        self
+    }
+
+    /// Sets the URL of an icon for the browser's tabs.
+    pub fn favicon(mut self, url: &str) -> Self {
+        self.links.favicon = Some(url.into());
+        self
+    }
+
     /// Sets caps, rate limits and store timeouts: `.limits(|limits| limits.pending_total = Some(500))`.
     pub fn limits(mut self, with: impl FnOnce(&mut Limits)) -> Self {
         with(&mut self.limits);
@@ -263,6 +283,7 @@ impl ConfigBuilder {
         let sessions_path = self.sessions_path.unwrap_or_else(|| "/agent/sessions".into());
         check.path("sessions_path", &sessions_path);
         check.links(&self.links);
+        self.theme.check(check);
         check.template(self.auth_md.template.as_deref());
         let lifetimes = check.lifetimes(self.lifetimes);
         check.limits(self.limits);
@@ -289,6 +310,7 @@ impl ConfigBuilder {
             limits: self.limits,
             prefixes: check.prefixes(&self.prefixes),
             auth_md: self.auth_md,
+            theme: self.theme,
         }
     }
 
@@ -316,6 +338,8 @@ impl ConfigBuilder {
         self.name = reader.string("name");
         self.links = Links {
             logo: reader.string("logo"),
+            logo_dark: reader.string("logo_dark"),
+            favicon: reader.string("favicon"),
             documentation: reader.string("documentation"),
             terms: reader.string("terms"),
             policy: reader.string("policy"),
@@ -419,6 +443,7 @@ impl ConfigBuilder {
             set(&mut self.prefixes.exchange, prefixes.string("exchange"));
             set(&mut self.prefixes.finish, prefixes.string("finish"));
         });
+        reader.table("theme", |theme| self.theme.read(theme));
         reader.table("auth_md", |auth_md| {
             self.auth_md = AuthMd { extra: auth_md.string("extra"), template: auth_md.string("template") };
         });

@@ -112,6 +112,8 @@ impl Check {
     pub(super) fn links(&mut self, links: &Links) {
         let all = [
             ("logo", &links.logo),
+            ("logo_dark", &links.logo_dark),
+            ("favicon", &links.favicon),
             ("documentation", &links.documentation),
             ("terms", &links.terms),
             ("policy", &links.policy),

@@ -37,7 +37,9 @@
 //! | `issuer` | the authorization server's identifier (RFC 8414 section 2) | the origin of `resource` |
 //! | `mount_path` | where requests for the issuer's paths arrive, if a proxy rewrites paths; see [`ConfigBuilder::mount_path`] | the issuer's path |
 //! | `name` | the service's name, as people know it | required |
-//! | `logo`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
+//! | `logo`, `logo_dark`, `favicon`, `documentation`, `terms`, `policy`, `contact` | links; `contact` may be a `mailto:` | none |
+//! | `theme.light.…`, `theme.dark.…` | colours of the pages: `ground`, `paper`, `ink`, `soft`, `accent`, `care`, `stop`; see [`Palette`] | this crate's |
+//! | `theme.font`, `theme.radius` | the font families of the pages; the radius of the largest corners in pixels, at most 32 | the system's; `20` |
 //! | `scopes` | the catalogue: `name`, `description`, `default`, `implies` | required |
 //! | `scopes[].effect` | what an agent does with the scope: `see`, `change` or `spend`; the approval page groups scopes by it | `see` |
 //! | `scopes[].caution` | a few words about what may go wrong, such as `Visitors notice`; see [`CatalogueEntry::caution`](crate::types::scope::CatalogueEntry::caution) | none |
@@ -111,12 +113,14 @@ mod oauth;
 mod reader;
 mod resource;
 mod scope;
+mod theme;
 
 pub use builder::ConfigBuilder;
 pub(crate) use oauth::DYNAMIC;
 pub use oauth::{OAuth, OAuthClient, ResourceServer};
 pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;
+pub use theme::{Palette, Theme};
 
 /// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
 #[derive(Clone, Debug)]
@@ -144,6 +148,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) prefixes: Prefixes,
     pub(crate) auth_md: AuthMd,
+    pub(crate) theme: Theme,
 }
 
 impl Config {
@@ -259,6 +264,12 @@ impl Config {
         &self.0.prefixes
     }
 
+    /// How the pages look.
+    #[must_use]
+    pub fn theme(&self) -> &Theme {
+        &self.0.theme
+    }
+
     pub(crate) fn auth_md(&self) -> &AuthMd {
         &self.0.auth_md
     }
@@ -365,6 +376,10 @@ const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 pub struct Links {
     /// A logo for the pages.
     pub logo: Option<String>,
+    /// A logo for the pages on a dark ground.
+    pub logo_dark: Option<String>,
+    /// An icon for the browser's tabs.
+    pub favicon: Option<String>,
     /// Documentation for developers.
     pub documentation: Option<String>,
     /// Terms of service.

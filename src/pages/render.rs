@@ -66,15 +66,19 @@ impl Renderer {
         let service = Service {
             name: config.name().to_owned(),
             logo: links.logo.clone(),
-            logo_dark: None,
-            favicon: None,
+            logo_dark: links.logo_dark.clone(),
+            favicon: links.favicon.clone(),
             documentation: links.documentation.clone(),
             terms: links.terms.clone(),
             policy: links.policy.clone(),
             contact: links.contact.clone(),
         };
-        let image_origins = links.logo.as_deref().map_or_else(String::new, |logo| format!(" {}", origin_of(logo)));
-        Ok(Self { environment, options, languages, service, theme: String::new(), image_origins })
+        let images = [&links.logo, &links.logo_dark, &links.favicon].into_iter().flatten();
+        let mut image_origins: Vec<&str> = images.map(|url| origin_of(url)).collect();
+        image_origins.sort_unstable();
+        image_origins.dedup();
+        let image_origins = image_origins.iter().map(|origin| format!(" {origin}")).collect();
+        Ok(Self { environment, options, languages, service, theme: config.theme().to_css(), image_origins })
     }
 
     /// The words for a request, by the host's choice of a language or the browser's.
