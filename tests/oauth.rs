@@ -676,7 +676,11 @@ async fn g1_rs8_a_token_is_good_at_the_resource_that_it_was_asked_for() {
 
 /// A resource server's question about a token.
 async fn introspect(service: &Service, server: &str, secret: &str, token: &str) -> Answer {
-    let mut request = form("/oauth2/introspect", &[("token", token)]);
+    introspect_by(service, server, secret, &[("token", token)]).await
+}
+
+async fn introspect_by(service: &Service, server: &str, secret: &str, parameters: &[(&str, &str)]) -> Answer {
+    let mut request = form("/oauth2/introspect", parameters);
     let basic = data_encoding::BASE64.encode(format!("{server}:{secret}").as_bytes());
     request.headers_mut().insert("authorization", format!("Basic {basic}").parse().unwrap());
     service.send(request).await
@@ -718,6 +722,29 @@ async fn in1_a_resource_server_learns_of_tokens_for_its_own_resource_only() {
     for (server, token) in [("mcp", access), ("api", refresh), ("api", "aas_x"), ("api", "x")] {
         assert_eq!(introspect(&service, server, SECRET, token).await.json, inactive, "{server}");
     }
+    // The same by the digest of the token, so that the server need not send it.
+    let digest = |token: &str| data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(token));
+    let (of_access, of_refresh) = (digest(access), digest(refresh));
+    let upper = of_access.to_uppercase();
+    for (server, digest, expected) in [
+        ("api", &of_access, &answer.json),
+        ("api", &upper, &answer.json),
+        ("mcp", &of_access, &inactive),
+        ("api", &of_refresh, &inactive),
+    ] {
+        assert_eq!(introspect_by(&service, server, SECRET, &[("token_sha256", digest)]).await.json, *expected);
+    }
+    for parameters in [
+        &[("token_sha256", &of_access[1..])] as &[_],
+        &[("token_sha256", access)],
+        &[("token_sha256", &*of_access), ("token", access)],
+        &[("token_sha256", &*of_access), ("token_sha256", &*of_access)],
+        &[],
+    ] {
+        let answer = introspect_by(&service, "api", SECRET, parameters).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, "invalid_request"), "{parameters:?}");
+    }
+    assert_eq!(service.get_as("/projects", &of_access).await.status, StatusCode::UNAUTHORIZED, "it opens nothing");
     for (server, secret) in [("api", "wrong"), ("api", ""), ("", SECRET), ("other", SECRET), ("api", &*hash)] {
         let answer = introspect(&service, server, secret, access).await;
         assert_eq!((answer.status, answer.error()), (StatusCode::UNAUTHORIZED, "invalid_client"), "{server}");

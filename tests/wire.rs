@@ -436,6 +436,7 @@ const OAUTH: &[Whole] = &[
     ),
     (Method::POST, "/oauth2/revoke", CLIENT, "token=<spare>&token_type_hint=refresh_token&client_id=<stranger>"),
     (Method::POST, "/oauth2/introspect", &[CLIENT[0], ("authorization", "Basic <server>")], "token=<spare>"),
+    (Method::POST, "/oauth2/introspect", &[CLIENT[0], ("authorization", "Basic <server>")], "token_sha256=<digest>"),
     (Method::POST, "/oauth2/introspect", CLIENT, "token=<spare>&client_id=api&client_secret=a%20guess"),
 ];
 
@@ -466,6 +467,7 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
         let again = again.split_once('?').unwrap().1;
         let secrets = [
             ("<spare>", text(&spare, "access_token").to_owned()),
+            ("<digest>", HEXLOWER.encode(&sha2::Sha256::digest(text(&spare, "access_token")))),
             ("<refresh>", text(&tokens, "refresh_token").to_owned()),
             ("<code>", code.clone()),
             ("<verifier>", waiting.verifier.clone()),

@@ -8,6 +8,7 @@ use crate::{
     types::{
         authorization::{AuthorizationRequest, Transition},
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+        secret::{Access, Digest},
         session::{RevokedBy, Session, SessionRecord, Use},
         text::HumanText,
     },
@@ -89,8 +90,14 @@ impl Ceremony {
     /// # Errors
     /// When the service fails.
     pub async fn session(&self, access_token: &[u8]) -> Result<Option<Arc<Session>>, CeremonyError> {
-        let Some(digest) = self.config.prefixes().access.digest(access_token) else { return Ok(None) };
-        let found = Arc::clone(&self.store).find(digest).await?;
+        match self.config.prefixes().access.digest(access_token) {
+            Some(digest) => self.session_with(digest).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn session_with(&self, access: Digest<Access>) -> Result<Option<Arc<Session>>, CeremonyError> {
+        let found = Arc::clone(&self.store).find(access).await?;
         let is_good = |session: &Arc<Session>| {
             let resource = self.config.resource_with_id(&session.resource);
             resource.is_some_and(|resource| session.is_good(resource.id(), self.now()))
@@ -99,7 +106,7 @@ impl Ceremony {
     }
 
     /// The stored record of the session of an access token, for a resource server that asks whether it is valid (RFC 7662):
-    /// if it is, at one of `resources`. That counts as a use of the session.
+    /// if it is, at one of `resources`. That counts as a use of the session. `None` too if the token is malformed.
     ///
     /// # Errors
     /// When the service fails. The caller must not take that for an invalid token.
@@ -108,7 +115,22 @@ impl Ceremony {
         access_token: &[u8],
         resources: &[&Resource],
     ) -> Result<Option<SessionRecord>, CeremonyError> {
-        let Some(session) = self.session(access_token).await? else { return Ok(None) };
+        match self.config.prefixes().access.digest(access_token) {
+            Some(digest) => self.introspect_digest(digest, resources).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same as [`introspect`](Self::introspect), by the digest of the access token.
+    ///
+    /// # Errors
+    /// As for [`introspect`](Self::introspect).
+    pub async fn introspect_digest(
+        &self,
+        access: Digest<Access>,
+        resources: &[&Resource],
+    ) -> Result<Option<SessionRecord>, CeremonyError> {
+        let Some(session) = self.session_with(access).await? else { return Ok(None) };
         if !resources.iter().any(|resource| *resource.id() == *session.resource) {
             return Ok(None);
         }

@@ -116,7 +116,7 @@ mod scope;
 mod theme;
 
 pub use builder::ConfigBuilder;
-pub(crate) use oauth::DYNAMIC;
+pub(crate) use oauth::{DYNAMIC, INTROSPECT, TOKEN_SHA256};
 pub use oauth::{OAuth, OAuthClient, ResourceServer};
 pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;

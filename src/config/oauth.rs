@@ -210,3 +210,7 @@ impl OAuth {
 
 /// What the ids of clients begin with that registered themselves.
 pub(crate) const DYNAMIC: &str = "dyn_";
+/// The path of the introspection endpoint, below the issuer.
+pub(crate) const INTROSPECT: &str = "/oauth2/introspect";
+/// The parameter of the introspection endpoint with the SHA-256 of the token in hexadecimal digits, in place of `token`.
+pub(crate) const TOKEN_SHA256: &str = "token_sha256";

@@ -7,10 +7,11 @@ use subtle::ConstantTimeEq;
 
 use super::{parameters::Parameters, token};
 use crate::{
-    config::{Resource, ResourceServer},
+    config::{Resource, ResourceServer, TOKEN_SHA256},
     dialect::fields::{Refused, invalid},
     endpoints::Context,
     http::{Reply, json_reply},
+    types::secret::Digest,
 };
 
 /// Says whether an access token is valid, to the service that guards its resource (RFC 7662). A token for another
@@ -19,11 +20,18 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     token::check_form(request)?;
     let parameters = Parameters::read(request.body());
     let server = authenticate(context, request, &parameters)?;
-    let secret = parameters.one("token").map_err(token::repeated)?;
-    let secret = secret.ok_or_else(|| invalid("`token` is required: send the access token to look up"))?;
+    let one = |name| parameters.one(name).map_err(token::repeated);
     let resources: Vec<&Resource> =
         server.resources.iter().filter_map(|resource| context.config.resource_named(resource)).collect();
-    let Some(record) = context.ceremony.introspect(secret.as_bytes(), &resources).await? else {
+    let found = match (one("token")?, one(TOKEN_SHA256)?) {
+        (Some(secret), None) => context.ceremony.introspect(secret.as_bytes(), &resources).await?,
+        (None, Some(digest)) => {
+            let digest = read_sha256(digest).ok_or_else(|| invalid("`token_sha256` must be 64 hexadecimal digits"))?;
+            context.ceremony.introspect_digest(Digest::from_bytes(digest), &resources).await?
+        }
+        _ => return Err(invalid("send the access token to look up as `token`, or its SHA-256 as `token_sha256`")),
+    };
+    let Some(record) = found else {
         return Ok(json_reply(StatusCode::OK, &json!({ "active": false })));
     };
     let session = &record.session;
@@ -60,9 +68,13 @@ fn authenticate<'c>(
     };
     let digest = sha2::Sha256::digest(secret);
     let known = context.config.oauth().resource_servers.iter().find(|server| server.id == id);
-    let expected = known.and_then(|server| HEXLOWER_PERMISSIVE.decode(server.secret_sha256.as_bytes()).ok());
+    let expected = known.and_then(|server| read_sha256(&server.secret_sha256));
     match known.zip(expected) {
         Some((server, expected)) if digest.ct_eq(&expected[..]).into() => Ok(server),
         _ => Err(token::invalid_client("the resource server is unknown, or its secret is wrong")),
     }
+}
+
+fn read_sha256(digits: &str) -> Option<[u8; 32]> {
+    HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
 }

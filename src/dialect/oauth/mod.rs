@@ -9,6 +9,7 @@ use super::fields::Refused;
 use crate::{
     Config,
     ceremony::{CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
+    config::INTROSPECT,
     documents::{Metadata, auth_md},
     endpoints::{Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Reply, error_reply, retry_after},
@@ -31,7 +32,6 @@ const REGISTER: &str = "/oauth2/register";
 const REVOKE: &str = "/oauth2/revoke";
 
 const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
-const INTROSPECT: &str = "/oauth2/introspect";
 const DEVICE: &str = "/oauth2/device";
 
 /// The grant types that are on.
