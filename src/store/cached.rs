@@ -29,9 +29,9 @@ const STALEST: Duration = Duration::from_secs(60);
 /// before it returns. Refreshes are not sent to other processes: there the old access token may stay valid for that
 /// time.
 ///
-/// Only found sessions are cached, never negative results or errors. Concurrent lookups of the same token query the
-/// store once. A result from before a revocation is not cached after it. While the store is down, cached sessions stay
-/// valid until their entries expire.
+/// Found sessions are cached, and never errors. That a token is unknown is cached only if [asked
+/// for](CacheOptions::unknown). Concurrent lookups of the same token query the store once. A result from before a
+/// revocation is not cached after it. While the store is down, cached sessions stay valid until their entries expire.
 ///
 /// ```
 /// use std::time::Duration;
@@ -78,11 +78,12 @@ impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
 pub struct CacheOptions {
     staleness: Duration,
     capacity: usize,
+    unknown: Duration,
 }
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        Self { staleness: Duration::from_secs(5), capacity: 10_000 }
+        Self { staleness: Duration::from_secs(5), capacity: 10_000, unknown: Duration::ZERO }
     }
 }
 
@@ -101,6 +102,14 @@ impl CacheOptions {
     /// Sets the maximum number of cached sessions. Defaults to 10,000. Beyond it, the least used ones are evicted.
     pub const fn capacity(mut self, sessions: usize) -> Self {
         self.capacity = sessions;
+        self
+    }
+
+    /// Sets how long it is cached that a token is unknown. Defaults to zero, which means not at all; at most one minute.
+    /// For stores whose lookups are costly. As many unknown tokens are cached as sessions, apart from them: no number of
+    /// unknown tokens evicts a session.
+    pub fn unknown(mut self, span: Duration) -> Self {
+        self.unknown = span.min(STALEST);
         self
     }
 
@@ -123,8 +132,9 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
         }
         let lookup = self.cache.join(access);
         let found = lookup.flight.answer.get_or_try_init(|| self.store.find_session(access)).await?.clone();
-        if let Some(session) = &found {
-            lookup.keep(session);
+        match &found {
+            Some(session) => lookup.keep(session),
+            None => lookup.keep_unknown(),
         }
         Ok(found)
     }
@@ -132,6 +142,7 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
     fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         match self.cache.get(access) {
             Some(session) => Poll::Ready(Some(session)),
+            None if self.cache.is_unknown(access) => Poll::Ready(None),
             None => self.store.try_find_session(access),
         }
     }
@@ -161,7 +172,14 @@ impl Subscriber for Cache {
 struct Cache {
     staleness: Duration,
     entries: Entries<Digest<Access>, Entry, UnitWeighter, RandomState, Evicting>,
+    unknown: Option<Unknown>,
     state: Mutex<State>,
+}
+
+/// The tokens that the store did not find, each with the end of its entry.
+struct Unknown {
+    span: Duration,
+    tokens: Entries<Digest<Access>, Instant>,
 }
 
 #[derive(Clone)]
@@ -193,7 +211,9 @@ impl Cache {
     fn new(options: CacheOptions) -> Self {
         let capacity = options.capacity.max(1);
         let entries = Entries::with(capacity, capacity as u64, UnitWeighter, RandomState::default(), Evicting);
-        Self { staleness: options.staleness, entries, state: Mutex::default() }
+        let span = Some(options.unknown).filter(|span| !span.is_zero());
+        let unknown = span.map(|span| Unknown { span, tokens: Entries::new(capacity) });
+        Self { staleness: options.staleness, entries, unknown, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -202,6 +222,11 @@ impl Cache {
 
     fn get(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
         self.entries.get(access).filter(|entry| Instant::now() < entry.until).map(|entry| entry.session)
+    }
+
+    fn is_unknown(&self, access: &Digest<Access>) -> bool {
+        let until = self.unknown.as_ref().and_then(|unknown| unknown.tokens.get(access));
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Joins the lookup of a token. Shares one in progress, unless a session was dropped since it began.
@@ -244,6 +269,9 @@ impl Cache {
         state.flights.clear();
         state.tokens.clear();
         self.entries.clear();
+        if let Some(unknown) = &self.unknown {
+            unknown.tokens.clear();
+        }
     }
 }
 
@@ -282,6 +310,16 @@ impl Lookup<'_> {
             if state.tokens.get(&session) == Some(&token) {
                 state.tokens.remove(&session);
             }
+        }
+    }
+
+    /// Caches that the token is unknown, unless a session was dropped meanwhile.
+    fn keep_unknown(&self) {
+        let Some(unknown) = &self.cache.unknown else { return };
+        let mut state = self.cache.state();
+        if state.under_way(self).is_some() {
+            state.flights.remove(&self.access);
+            unknown.tokens.insert(self.access, self.flight.began + unknown.span);
         }
     }
 }

@@ -164,6 +164,40 @@ async fn r97_what_is_not_there_is_never_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r97_that_a_token_is_unknown_is_remembered_for_a_time_of_its_own_and_costs_no_session_its_place() {
+    let remote = Remote::new();
+    let store = CacheOptions::new().capacity(100).unknown(Duration::from_secs(2)).over(remote.clone());
+    let new = session(&remote.memory, "alice").await;
+    let unknown = digest();
+    assert!(is_live(&store, &new).await);
+    assert!(store.find_session(&unknown).await.unwrap().is_none());
+    advance(Duration::from_millis(1_999)).await;
+    assert_eq!(store.try_find_session(&unknown), Poll::Ready(None));
+    assert_eq!(remote.asked(), 2);
+    advance(Duration::from_millis(1)).await;
+    assert!(store.find_session(&unknown).await.unwrap().is_none());
+    assert_eq!(remote.asked(), 3);
+
+    for _ in 0..10_000 {
+        assert!(store.find_session(&digest()).await.unwrap().is_none());
+        assert!(store.cache.unknown.as_ref().unwrap().tokens.len() <= 100);
+    }
+    assert!(store.cache.state().flights.is_empty());
+    let asked = remote.asked();
+    assert!(is_live(&store, &new).await);
+    assert_eq!(remote.asked(), asked, "it is still cached");
+
+    // No error is taken for an unknown token, and a gap ends what was cached.
+    remote.fails.store(true, SeqCst);
+    assert!(store.find_session(&digest()).await.is_err());
+    remote.fails.store(false, SeqCst);
+    assert!(store.find_session(&unknown).await.unwrap().is_none());
+    assert!(store.try_find_session(&unknown).is_ready());
+    remote.notices.send(&Notice::Gap);
+    assert!(store.try_find_session(&unknown).is_pending());
+}
+
+#[tokio::test(start_paused = true)]
 async fn r91_an_error_is_never_remembered_and_an_outage_is_bridged_for_as_long_as_the_bound() {
     let (remote, store, new) = cached().await;
     let other = session(&remote.memory, "bob").await;
