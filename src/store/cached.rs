@@ -130,7 +130,10 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
         if let Poll::Ready(known) = self.try_find_session(access) {
             return Ok(known);
         }
-        let lookup = self.cache.join(access);
+        let lookup = match self.cache.join(access) {
+            Ok(lookup) => lookup,
+            Err(known) => return Ok(known),
+        };
         let found = lookup.flight.answer.get_or_try_init(|| self.store.find_session(access)).await?.clone();
         match &found {
             Some(session) => lookup.keep(session),
@@ -141,9 +144,8 @@ impl<S: SessionStore> SessionStore for CachedStore<S> {
 
     fn try_find_session(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
         match self.cache.get(access) {
-            Some(session) => Poll::Ready(Some(session)),
-            None if self.cache.is_unknown(access) => Poll::Ready(None),
-            None => self.store.try_find_session(access),
+            Poll::Pending => self.store.try_find_session(access),
+            known => known,
         }
     }
 
@@ -220,18 +222,23 @@ impl Cache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, access: &Digest<Access>) -> Option<Arc<Session>> {
-        self.entries.get(access).filter(|entry| Instant::now() < entry.until).map(|entry| entry.session)
-    }
-
-    fn is_unknown(&self, access: &Digest<Access>) -> bool {
+    fn get(&self, access: &Digest<Access>) -> Poll<Option<Arc<Session>>> {
+        if let Some(entry) = self.entries.get(access).filter(|entry| Instant::now() < entry.until) {
+            return Poll::Ready(Some(entry.session));
+        }
         let until = self.unknown.as_ref().and_then(|unknown| unknown.tokens.get(access));
-        until.is_some_and(|until| Instant::now() < until)
+        if until.is_some_and(|until| Instant::now() < until) { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Joins the lookup of a token. Shares one in progress, unless a session was dropped since it began.
-    fn join(&self, access: &Digest<Access>) -> Lookup<'_> {
+    /// Joins the lookup of a token. Shares one in progress, unless a session was dropped since it began. Fails with the
+    /// result if one has just been cached.
+    fn join(&self, access: &Digest<Access>) -> Result<Lookup<'_>, Option<Arc<Session>>> {
         let mut state = self.state();
+        if !state.flights.contains_key(access) {
+            if let Poll::Ready(known) = self.get(access) {
+                return Err(known);
+            }
+        }
         let begin = || {
             let flight = Arc::new(Flight { began: Instant::now(), answer: OnceCell::new() });
             UnderWay { flight, callers: 0 }
@@ -240,7 +247,7 @@ impl Cache {
         under_way.callers += 1;
         let flight = Arc::clone(&under_way.flight);
         drop(state);
-        Lookup { cache: self, access: *access, flight }
+        Ok(Lookup { cache: self, access: *access, flight })
     }
 
     /// Advances the last uses of what is remembered, as the store's are.

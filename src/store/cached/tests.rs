@@ -232,6 +232,21 @@ async fn r97_many_callers_of_one_token_ask_once_and_the_first_may_leave() {
     assert!(store.cache.state().flights.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r97_of_many_callers_at_once_one_asks_even_if_others_come_just_after_the_answer() {
+    let (remote, store, _) = cached().await;
+    for round in 1..=1_000 {
+        let new = session(&remote.memory, "alice").await;
+        let mut callers = JoinSet::new();
+        for _ in 0..8 {
+            let (store, new) = (store.clone(), new.clone());
+            callers.spawn(async move { is_live(&store, &new).await });
+        }
+        assert_eq!(callers.join_all().await, [true; 8]);
+        assert_eq!(remote.asked(), round);
+    }
+}
+
 trait JoinAllButTheAborted<T> {
     async fn join_all_but_the_aborted(self) -> Vec<T>;
 }
