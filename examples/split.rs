@@ -1,8 +1,9 @@
 //! One issuer for two origins: a service with the ceremony and an API of its own, and an API on another origin that only
-//! checks tokens. They share the store of the sessions, and nothing else.
+//! checks tokens. They share the store of the sessions, and nothing else; or not even that, and the API asks the issuer.
 //!
 //! ```text
 //! cargo run --example split
+//! cargo run --example split -- --introspect
 //! ```
 #![allow(clippy::print_stdout, reason = "it says where it is and what to try")]
 
@@ -10,8 +11,14 @@ use std::{error::Error, path::Path};
 
 use axum::{Json, Router, extract::RawQuery, routing::get};
 use serde_json::{Value, json};
+use sha2::Digest;
 use tokio::net::TcpListener;
-use tower_agent_auth::{AgentAuth, Config, guard::AgentSession, store::SqliteStore};
+use tower_agent_auth::{
+    AgentAuth, Config,
+    config::{Dialect, ResourceServer},
+    guard::AgentSession,
+    store::{RemoteSessions, SqliteStore},
+};
 
 #[path = "common/human.rs"]
 mod human;
@@ -20,6 +27,9 @@ mod server;
 use human::OneHuman;
 use server::Limits;
 
+/// What the API proves itself with when it asks the issuer. A real one is random and comes from the environment.
+const SECRET: &str = "the secret of the files, not to be copied";
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -27,7 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (notes, notes_url) = listen().await?;
     let (files, files_url) = listen().await?;
     let issuer = issuer(&notes_url, &files_url, &store).await?;
-    let checks_only = checks_only(&files_url, &notes_url, &store).await?;
+    let shared = (!std::env::args().any(|argument| argument == "--introspect")).then_some(&*store);
+    let checks_only = checks_only(&files_url, &notes_url, shared).await?;
 
     println!("the issuer listens on {notes_url}\nthe files listen on {files_url}\n");
     println!("Try: cargo run --example agent -- {notes_url}/notes");
@@ -59,21 +70,31 @@ async fn issuer(own: &str, files: &str, store: &Path) -> Result<AgentAuth, Box<d
         .scope("notes:read", "Read your notes", |scope| scope.by_default())
         .scope("files:read", "Read your files", |scope| scope.by_default())
         .add_resource(files, |resource| resource.name("Files").scopes("files:read"))
+        .dialects(&[Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth])
+        .oauth(|oauth| {
+            let digest = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(SECRET));
+            oauth.resource_servers.push(ResourceServer::new("files", &digest, &[files]));
+        })
         .build()?;
     let store = SqliteStore::open(store).await?;
     Ok(AgentAuth::builder(config).sessions(store).accounts(OneHuman).build()?)
 }
 
-/// The service on the other origin. Its configuration names the issuer, and its own resource and scopes.
-async fn checks_only(own: &str, issuer: &str, store: &Path) -> Result<AgentAuth, Box<dyn Error>> {
+/// The service on the other origin. Its configuration names the issuer, and its own resource and scopes. Without a shared
+/// store, it asks the issuer about each token.
+async fn checks_only(own: &str, issuer: &str, shared: Option<&Path>) -> Result<AgentAuth, Box<dyn Error>> {
     let config = Config::builder()
         .resource(own)
         .issuer(issuer)
         .name("Files")
         .scope("files:read", "Read your files", |scope| scope.by_default())
         .build()?;
-    let store = SqliteStore::open(store).await?;
-    Ok(AgentAuth::builder(config).checks_only(store).build()?)
+    let builder = AgentAuth::builder(config.clone());
+    let builder = match shared {
+        Some(store) => builder.checks_only(SqliteStore::open(store).await?),
+        None => builder.checks_only(RemoteSessions::of(&config, "files", SECRET)?),
+    };
+    Ok(builder.build()?)
 }
 
 fn notes_app(auth: &AgentAuth) -> Router {

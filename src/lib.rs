@@ -74,6 +74,7 @@
 //! | `postgres` | `PostgresStore`; needs Rust 1.94 | |
 //! | `redis` | `RedisStore` | |
 //! | `cache` | `CachedStore` over any store | |
+//! | `remote` | `RemoteSessions`, which asks the issuer's introspection endpoint; includes `cache` | |
 //! | `cimd` | `client_metadata::HttpFetcher`: OAuth clients by client id metadata documents | |
 //! | `conformance` | `store::conformance`, for a store of your own | |
 //! | `tracing` | `TracingAudit`, and [spans](observe) | |
@@ -106,6 +107,8 @@ pub mod observe;
 #[cfg(feature = "pages")]
 pub mod pages;
 pub mod store;
+#[cfg(any(feature = "cimd", feature = "remote"))]
+mod tls;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub mod tonic;

@@ -30,8 +30,8 @@ struct Split {
 }
 
 impl Split {
-    fn start() -> Self {
-        let mut process = Command::new(example("split")).stdout(Stdio::piped()).spawn().unwrap();
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(example("split")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut url = |before: &str| lines.next().unwrap().unwrap().strip_prefix(before).unwrap().to_owned();
         let (notes, files) = (url("the issuer listens on "), url("the files listen on "));
@@ -80,7 +80,16 @@ fn approved(folder: &Folder, url: &str, origin: &str, scope: &str) -> (String, S
 
 #[test]
 fn g1_a_token_of_one_origin_is_refused_at_the_other_and_each_names_its_own_document() {
-    let split = Split::start();
+    each_origin_takes_its_own_tokens(&[]);
+}
+
+#[test]
+fn r120_an_api_without_the_store_asks_the_issuer_and_takes_the_same_tokens() {
+    each_origin_takes_its_own_tokens(&["--introspect"]);
+}
+
+fn each_origin_takes_its_own_tokens(arguments: &[&str]) {
+    let split = Split::start(arguments);
     let (folder, http) = (Folder::new(), Http::new());
     let (notes, files) = (format!("{}/notes", split.notes), format!("{}/files", split.files));
     let (of_notes, page) = approved(&folder, &notes, &split.notes, "notes:read");

@@ -15,16 +15,15 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Fetch, FetchError, Fetched, LONGEST, address::is_public};
-use crate::{ConfigError, config::Problem};
+use crate::{ConfigError, config::Problem, tls};
 
+/// The name of this part in errors.
+const PART: &str = "client_metadata";
 /// How long one address is tried before the next one.
 const CONNECT: Duration = Duration::from_secs(1);
 /// The most bytes of a response head.
@@ -61,10 +60,7 @@ impl HttpFetcher {
     /// # Errors
     /// When the system has none. The machine's set-up is at fault.
     pub fn new() -> Result<Self, ConfigError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let remedy = "the system trusts no certificate; install its package of CA certificates, or set SSL_CERT_FILE";
-        Self::with(roots, "", remedy)
+        Ok(Self::with(tls::as_the_system(PART)?))
     }
 
     /// A fetcher that trusts only these certificates of authorities, in PEM. For a company with an authority of its
@@ -73,9 +69,7 @@ impl HttpFetcher {
     /// # Errors
     /// When `pem` has no certificate. The caller is at fault.
     pub fn trusting(pem: &[u8]) -> Result<Self, ConfigError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok));
-        Self::with(roots, "trusting", "must be one or more certificates in PEM")
+        Ok(Self::with(tls::trusting(PART, pem)?))
     }
 
     /// Lets it also connect to the addresses of these networks, such as `10.1.0.0/16`, which are not public. For
@@ -90,22 +84,16 @@ impl HttpFetcher {
         for network in networks {
             let parsed = network.parse().or_else(|_| network.parse().map(|address: IpAddr| IpNet::from(address)));
             let remedy = "must be an address or a network such as 10.0.0.0/8";
-            self.allowed.push(parsed.map_err(|_| unusable("allowing", network, remedy))?);
+            let unusable = |_| ConfigError::new(vec![Problem::new(format!("{PART}.allowing"), network, remedy)]);
+            self.allowed.push(parsed.map_err(unusable)?);
         }
         Ok(self)
     }
 
-    fn with(roots: RootCertStore, value: &str, remedy: &str) -> Result<Self, ConfigError> {
-        if roots.is_empty() {
-            return Err(unusable("certificates", value, remedy));
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.map_err(|error| unusable("certificates", "", &error.to_string()))?;
-        let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    fn with(tls: rustls::ClientConfig) -> Self {
         let look_up: LookUp =
             Arc::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }));
-        Ok(Self { tls: Arc::new(tls).into(), allowed: Vec::new(), look_up })
+        Self { tls: Arc::new(tls).into(), allowed: Vec::new(), look_up }
     }
 
     fn is_allowed(&self, address: IpAddr) -> bool {
@@ -197,10 +185,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     }
     let seconds = directives.iter().find_map(|word| word.strip_prefix("max-age="))?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
-}
-
-fn unusable(field: &str, value: &str, remedy: &str) -> ConfigError {
-    ConfigError::new(vec![Problem::new(format!("client_metadata.{field}"), value, remedy)])
 }
 
 #[cfg(test)]

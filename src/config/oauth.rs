@@ -88,7 +88,8 @@ impl OAuthClient {
     }
 }
 
-/// A service that may ask whether a token is valid (RFC 7662 section 2).
+/// A service that may ask whether a token is valid (RFC 7662 section 2), such as one with `store::RemoteSessions` (feature
+/// `remote`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ResourceServer {

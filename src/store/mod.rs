@@ -47,6 +47,8 @@ mod notices;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -63,6 +65,8 @@ pub use memory::MemoryStore;
 pub use notices::{Notice, Notices, Subscriber};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};
+#[cfg(feature = "remote")]
+pub use remote::{RemoteOptions, RemoteSessions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use traits::{
@@ -259,7 +263,7 @@ impl StoreError {
     }
 
     /// Adds context in front of the causes, such as which file or server it was.
-    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis", feature = "remote"))]
     fn within(self, context: String) -> Self {
         let Self { kind, source, in_doubt } = self;
         Self { kind, source: Some(Box::new(Within { context, source })), in_doubt }
@@ -297,14 +301,14 @@ impl fmt::Display for StoreError {
 }
 
 /// Context of a failure.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis", feature = "remote"))]
 #[derive(Debug)]
 struct Within {
     context: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis", feature = "remote"))]
 impl fmt::Display for Within {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
@@ -312,7 +316,7 @@ impl fmt::Display for Within {
     }
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis", feature = "remote"))]
 impl Error for Within {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)

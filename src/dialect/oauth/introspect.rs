@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use http::{Request, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 use subtle::ConstantTimeEq;
 
@@ -11,7 +11,7 @@ use crate::{
     dialect::fields::{Refused, invalid},
     endpoints::Context,
     http::{Reply, json_reply},
-    types::secret::Digest,
+    types::{secret::Digest, session::SessionRecord},
 };
 
 /// Says whether an access token is valid, to the service that guards its resource (RFC 7662). A token for another
@@ -23,7 +23,8 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
     let one = |name| parameters.one(name).map_err(token::repeated);
     let resources: Vec<&Resource> =
         server.resources.iter().filter_map(|resource| context.config.resource_named(resource)).collect();
-    let found = match (one("token")?, one(TOKEN_SHA256)?) {
+    let digest = one(TOKEN_SHA256)?;
+    let found = match (one("token")?, digest) {
         (Some(secret), None) => context.ceremony.introspect(secret.as_bytes(), &resources).await?,
         (None, Some(digest)) => {
             let digest = read_sha256(digest).ok_or_else(|| invalid("`token_sha256` must be 64 hexadecimal digits"))?;
@@ -31,9 +32,15 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         }
         _ => return Err(invalid("send the access token to look up as `token`, or its SHA-256 as `token_sha256`")),
     };
-    let Some(record) = found else {
-        return Ok(json_reply(StatusCode::OK, &json!({ "active": false })));
-    };
+    let mut body = found.map_or_else(|| json!({ "active": false }), |record| active(&record, context.config.issuer()));
+    if let Some(asked) = digest {
+        body[TOKEN_SHA256] = json!(asked);
+    }
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// The answer about a valid token (RFC 7662 section 2.2).
+fn active(record: &SessionRecord, issuer: &str) -> Value {
     let session = &record.session;
     let mut body = json!({
         "active": true,
@@ -41,7 +48,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         "sub": session.account.id.as_str(),
         "username": session.account.label,
         "aud": &*session.resource,
-        "iss": context.config.issuer(),
+        "iss": issuer,
         "iat": record.created_at.as_millis() / 1_000,
         "exp": session.expires_at.as_millis() / 1_000,
         "token_type": "Bearer",
@@ -52,7 +59,7 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         body["client_id"] = json!(client.as_str());
         body["agent"]["client"] = json!(client.as_str());
     }
-    Ok(json_reply(StatusCode::OK, &body))
+    body
 }
 
 /// The resource server that asks, by its secret in Basic credentials or in the body.
