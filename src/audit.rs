@@ -148,6 +148,18 @@ pub enum Event {
         /// The account.
         account: AccountId,
     },
+    /// The host had all that was stored about an account deleted.
+    AccountForgotten {
+        /// The account.
+        account: AccountId,
+    },
+    /// A notification to the account's human was not delivered. Nothing else failed.
+    NotificationFailed {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// What is wrong, with its causes.
+        error: String,
+    },
     /// An agent called an owner-only route, or a route without a rule.
     OwnerOnlyRefused {
         /// The session.
@@ -192,6 +204,8 @@ impl Event {
             Self::ReuseDetected { .. } => "reuse_detected",
             Self::Revoked { .. } => "revoked",
             Self::Renamed { .. } => "renamed",
+            Self::AccountForgotten { .. } => "account_forgotten",
+            Self::NotificationFailed { .. } => "notification_failed",
             Self::OwnerOnlyRefused { .. } => "owner_only_refused",
             Self::ClientMetadataRefused { .. } => "client_metadata_refused",
             Self::TokenInQuery => "token_in_query",
@@ -262,6 +276,10 @@ impl AuditSink for TracingAudit {
                 info!(target: TARGET, %at, name, %session, by = by.as_str())
             }
             Event::Renamed { session, account } => info!(target: TARGET, %at, name, %session, %account),
+            Event::AccountForgotten { account } => info!(target: TARGET, %at, name, %account),
+            Event::NotificationFailed { authorization, error } => {
+                warn!(target: TARGET, %at, name, %authorization, error);
+            }
             Event::OwnerOnlyRefused { session } => warn!(target: TARGET, %at, name, %session),
             Event::ClientMetadataRefused { client, error } => warn!(target: TARGET, %at, name, %client, error),
             Event::TokenInQuery | Event::NoClientAddress => warn!(target: TARGET, %at, name),

@@ -6,13 +6,14 @@ use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
-    ceremony::{self, Ceremony, CeremonyError},
+    ceremony::{self, Ceremony, CeremonyError, Notifier},
     client_metadata::{ClientMetadata, DynFetch, Fetch},
     config::{self, Dialect, Problem},
     dialect,
-    endpoints::{Context, EndpointsLayer, RouteTable},
+    endpoints::{self, Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
     http::{ClientAddresses, PeerAddress},
+    notify::{DynNotify, Notify},
     observe,
     store::{
         CeremonyStore, ClientStore, LastUsedBuffer, SessionStore,
@@ -57,6 +58,7 @@ impl AgentAuth {
             fetch: None,
             #[cfg(feature = "pages")]
             pages: crate::pages::PageOptions::default(),
+            notify: None,
         }
     }
 
@@ -289,6 +291,7 @@ pub struct AgentAuthBuilder {
     fetch: Option<Arc<dyn DynFetch>>,
     #[cfg(feature = "pages")]
     pages: crate::pages::PageOptions,
+    notify: Option<Arc<dyn DynNotify>>,
 }
 
 impl AgentAuthBuilder {
@@ -369,6 +372,13 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Delivers notes to the account's human, such as mail: that a request waits for their decision, and that an agent has
+    /// collected its access. By default, nothing is sent. See [`notify`](crate::notify).
+    pub fn notify(mut self, notify: impl Notify) -> Self {
+        self.notify = Some(Arc::new(notify));
+        self
+    }
+
     /// Finds the peer's address in a request's extensions. By default, a `std::net::SocketAddr` is read from there.
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
@@ -401,7 +411,21 @@ impl AgentAuthBuilder {
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
         #[cfg(feature = "pages")]
         let options = self.pages.clone();
-        let Self { config, store, checks, ceremonies, clients, accounts, clock, random, audit, peer, fetch, .. } = self;
+        let Self {
+            config,
+            store,
+            checks,
+            ceremonies,
+            clients,
+            accounts,
+            clock,
+            random,
+            audit,
+            peer,
+            fetch,
+            notify,
+            ..
+        } = self;
         let audit = observe::counted(audit);
         let checks = checks.or(store);
         let mut missing = Vec::new();
@@ -436,6 +460,7 @@ impl AgentAuthBuilder {
                 random: Arc::clone(&random),
                 audit: Arc::clone(&audit),
                 uses: Arc::clone(&uses),
+                notifier: notify.map(|notify| Arc::new(Notifier::new(notify, approval_path(dialects.clone())))),
                 refreshes,
             };
             Arc::new(Context {
@@ -475,6 +500,14 @@ impl fmt::Debug for AgentAuthBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentAuthBuilder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// Finds the page that shows a flow: that of the dialect by which the request came.
+fn approval_path(dialects: Vec<&'static dyn endpoints::Dialect>) -> Box<ceremony::ApprovalPath> {
+    Box::new(move |flow| {
+        let owner = dialects.iter().find(|dialect| dialect.owns(flow));
+        owner.map_or(config::APPROVAL_PATH, |dialect| dialect.approval_path())
+    })
 }
 
 /// The first length of a session that can't be reached where sessions are not refreshed.

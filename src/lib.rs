@@ -57,7 +57,7 @@
 //!   [`ceremony`]: how an authorization request becomes a session.
 //! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
-//!   metrics and spans.
+//!   metrics and spans. [`notify`]: notes to the account's human, such as mail.
 //! * [`types`]: values and their rules, such as scopes, secrets, sessions and the clock. `axum`, with that feature: a
 //!   router and extractors. `tonic`, with that feature: rules by gRPC method.
 //!
@@ -103,6 +103,7 @@ mod http;
 #[cfg(feature = "mcp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mcp")))]
 pub mod mcp;
+pub mod notify;
 pub mod observe;
 #[cfg(feature = "pages")]
 pub mod pages;

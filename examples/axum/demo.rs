@@ -94,6 +94,7 @@ async fn agent_auth(config: Config, store: &Store, login: Login) -> Result<Agent
     let builder = AgentAuth::builder(config)
         .accounts(login)
         .audit(TracingAudit)
+        .notify(logging::Mail)
         .peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
     // Asks the internet only if a client's id is the URL of its metadata document.
     let builder = match HttpFetcher::new() {

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt::Display, iter, time::Duration};
 
 use axum::{Router, extract::Request, http::header, response::Response};
+use tower_agent_auth::notify::{Notification, Notify, NotifyError};
 use tower_http::{sensitive_headers::SetSensitiveHeadersLayer, trace::TraceLayer};
 use tracing::{Level, Span, error, info, info_span, warn};
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -29,6 +30,16 @@ pub(crate) fn logged(app: Router) -> Router {
         })
         .on_failure(());
     app.layer(trace).layer(SetSensitiveHeadersLayer::new([header::AUTHORIZATION, header::COOKIE, header::SET_COOKIE]))
+}
+
+/// Writes to the log what a service would mail to the human.
+pub(crate) struct Mail;
+
+impl Notify for Mail {
+    async fn notify(&self, notification: Notification) -> Result<(), NotifyError> {
+        info!(to = notification.about().account.label, "mail\n{notification}");
+        Ok(())
+    }
 }
 
 /// Logs a warning for the operator of the demo.

@@ -148,11 +148,7 @@ pub struct Earlier {
 
 impl Earlier {
     fn of(client: &Client, sessions: &[SessionRecord]) -> Self {
-        let is_same = |known: &Client| match (&client.id, &known.id) {
-            (None, None) => known.name == client.name && known.kind == client.kind,
-            (id, known) => id == known,
-        };
-        let same = || sessions.iter().filter(|record| is_same(&record.client));
+        let same = || sessions.iter().filter(|record| record.client.is_same_as(client));
         let last_used = same().filter_map(|record| Some(record.last_use?.at)).max();
         Self { any: !sessions.is_empty(), sessions: same().count(), last_used }
     }
@@ -215,10 +211,14 @@ impl Ceremony {
         if authorization.account.is_none() && authorization.state_at(now) == State::Pending {
             let flow = KnownFlow::of(&authorization)?.opened_by(approver.opener(&account.id, id)?);
             let open = Transition::Open(Opening::new(account.clone(), flow));
-            if self.store.transition(id, &open, now).await? {
+            let is_opened = self.store.transition(id, &open, now).await?;
+            if is_opened {
                 self.record(&Event::Viewed { authorization: id.clone(), account: account.id.clone() });
             }
             authorization = self.by_id(id).await?;
+            if is_opened {
+                self.notify_of_request(&authorization, &KnownFlow::of(&authorization)?, account);
+            }
         }
         self.check_account(&authorization, account)?;
         let warnings = self.warnings(&authorization.client);

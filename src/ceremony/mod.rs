@@ -10,8 +10,10 @@
 //! | view, release, decide | the human | `decide` |
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
-//! | list, name, revoke, take back | the human; the agent for itself | `sessions` |
+//! | list, search, count, name, revoke, take back | the human; the agent for itself | `sessions` |
+//! | export, forget an account | the host | `account` |
 //! | register, find clients | a dialect | `clients` |
+//! | notify of requests and sessions | tasks | `notifying` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
 //! A service gets it from [`AgentAuth::ceremony`](crate::AgentAuth::ceremony), to build a page or a dialect of its own:
@@ -72,6 +74,7 @@ use crate::{
     },
 };
 
+mod account;
 mod approver;
 mod clients;
 mod code;
@@ -81,12 +84,14 @@ mod flow;
 mod housekeeping;
 pub(crate) mod limiter;
 mod login;
+mod notifying;
 mod polling;
 mod redeem;
 mod refresh;
 mod request;
 mod sessions;
 
+pub use account::{AccountExport, ExportedClient, ExportedRequest, ExportedSession};
 pub use approver::Approver;
 pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
@@ -97,9 +102,10 @@ pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
 pub use refresh::Refreshing;
 pub use request::{Request, Requested, Status};
-pub use sessions::Page;
+pub use sessions::{Page, SessionCounts, SessionSearch};
 
 pub(crate) use limiter::Limiter;
+pub(crate) use notifying::{ApprovalPath, Notifier};
 
 /// How often a step is tried again at most, with new secrets if the store reports a conflict.
 const DRAWS: usize = 3;
@@ -117,6 +123,7 @@ pub struct Ceremony {
     uses: Arc<LastUsedBuffer>,
     polling: Arc<polling::Polling>,
     forgetting: Arc<housekeeping::Forgetting>,
+    notifier: Option<Arc<Notifier>>,
     refreshes: bool,
 }
 
@@ -131,16 +138,18 @@ pub(crate) struct Parts {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) uses: Arc<LastUsedBuffer>,
+    /// What tells humans of their requests, if the host wants that.
+    pub(crate) notifier: Option<Arc<Notifier>>,
     /// Whether a dialect takes refresh tokens. If none does, a session ends with its access token.
     pub(crate) refreshes: bool,
 }
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, clients, accounts, clock, random, audit, uses, refreshes } = parts;
+        let Parts { config, store, clients, accounts, clock, random, audit, uses, notifier, refreshes } = parts;
         let polling = Arc::new(polling::Polling::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, clients, accounts, clock, random, audit, uses, polling, forgetting, refreshes }
+        Self { config, store, clients, accounts, clock, random, audit, uses, polling, forgetting, notifier, refreshes }
     }
 
     /// The current date of the injected clock.

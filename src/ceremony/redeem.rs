@@ -103,7 +103,7 @@ impl Ceremony {
             let (new, access_token, refresh_token) =
                 self.draw_session(authorization, flow, account, granted, redeemer)?;
             match self.store.redeem(&new, new.session.created_at).await {
-                Ok(true) => return Ok(self.issued(new.session, access_token, refresh_token)),
+                Ok(true) => return Ok(self.issued(new.session, flow, access_token, refresh_token)),
                 Ok(false) => {
                     let state = self.by_id(&authorization.id).await?.state_at(self.now());
                     return Err(self.for_state(authorization, state));
@@ -167,13 +167,20 @@ impl Ceremony {
         Ok((new, access_token, refresh_token))
     }
 
-    fn issued(&self, record: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
+    fn issued(
+        &self,
+        record: SessionRecord,
+        flow: &KnownFlow,
+        access_token: Secret<Access>,
+        refresh_token: Secret<Refresh>,
+    ) -> Issued {
         self.record(&Event::Redeemed {
             authorization: record.authorization.clone(),
             session: record.session.id.clone(),
             account: record.session.account.id.clone(),
             address: record.redeemer.address,
         });
+        self.notify_of_session(&record, flow);
         Issued { record, access_token, refresh_token }
     }
 }

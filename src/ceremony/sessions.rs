@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
@@ -7,15 +9,20 @@ use crate::{
     store::{AuthorizationKey, RevokeTarget},
     types::{
         authorization::{AuthorizationRequest, Transition},
+        clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest},
-        session::{RevokedBy, Session, SessionRecord, Use},
+        session::{RevokedBy, Session, SessionRecord, SessionState, Use},
         text::HumanText,
     },
 };
 
 /// The maximum number of sessions per page.
 const PAGE: usize = 50;
+/// How many sessions are read at a time to search or count them.
+const READ_AT_ONCE: usize = 250;
+/// The most sessions that one call looks at to search or count them.
+const SEARCHED: usize = 5_000;
 
 /// One page of an account's sessions, newest first.
 #[derive(Clone, Debug)]
@@ -25,6 +32,66 @@ pub struct Page {
     pub sessions: Vec<SessionRecord>,
     /// The cursor for the next page, if there is one.
     pub next: Option<SessionId>,
+}
+
+/// Which sessions of an account to list. By default, all.
+///
+/// ```
+/// use tower_agent_auth::{ceremony::SessionSearch, types::session::SessionState};
+///
+/// let active = SessionSearch::new().active(true).text("claude");
+/// # let _ = active;
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub struct SessionSearch {
+    active: Option<bool>,
+    text: String,
+}
+
+impl SessionSearch {
+    /// All sessions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only active sessions, or only ended ones.
+    pub const fn active(mut self, active: bool) -> Self {
+        self.active = Some(active);
+        self
+    }
+
+    /// Only sessions that have this text in the client's name, in its label, or in the name that their human gave them.
+    /// Upper and lower case don't count, nor do blanks around it.
+    pub fn text(mut self, text: &str) -> Self {
+        self.text = folded(text.trim());
+        self
+    }
+
+    fn is_met_by(&self, record: &SessionRecord, now: Timestamp) -> bool {
+        let is_active = record.state_at(now) == SessionState::Active;
+        let mut texts = [Some(&record.client.name), record.client.label.as_ref(), record.name.as_ref()].into_iter();
+        self.active.is_none_or(|active| active == is_active)
+            && (self.text.is_empty()
+                || texts.any(|text| text.is_some_and(|text| folded(text.as_str()).contains(&self.text))))
+    }
+}
+
+/// The text as it is compared. Some keyboards write letters and marks apart.
+fn folded(text: &str) -> String {
+    text.nfc().flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// How many sessions an account has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SessionCounts {
+    /// Sessions that can be used or refreshed.
+    pub active: usize,
+    /// Sessions that have ended, and are still listed.
+    pub ended: usize,
+    /// Whether only the newest 5,000 sessions were counted: there are more.
+    pub more: bool,
 }
 
 impl Ceremony {
@@ -40,6 +107,81 @@ impl Ceremony {
         sessions.truncate(PAGE);
         let next = sessions.last().filter(|_| more).map(|record| record.session.id.clone());
         Ok(Page { sessions, next })
+    }
+
+    /// One page of those of the account's sessions that `search` names, newest first. The page starts after `after`. It may
+    /// have fewer sessions than there is room for, or none, and a next page all the same: one call looks at 5,000 sessions
+    /// at most.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn search_sessions(
+        &self,
+        account: &AccountId,
+        search: &SessionSearch,
+        after: Option<&SessionId>,
+    ) -> Result<Page, CeremonyError> {
+        self.try_to_write_uses().await;
+        let (mut sessions, now, mut last) = (Vec::new(), self.now(), after.cloned());
+        let mut looked_at = 0;
+        while looked_at < SEARCHED {
+            let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
+            let count = read.len();
+            for record in read {
+                let is_met = search.is_met_by(&record, now);
+                if is_met && sessions.len() == PAGE {
+                    return Ok(Page { sessions, next: last });
+                }
+                last = Some(record.session.id.clone());
+                if is_met {
+                    sessions.push(record);
+                }
+            }
+            looked_at += count;
+            if count < READ_AT_ONCE {
+                return Ok(Page { sessions, next: None });
+            }
+        }
+        Ok(Page { sessions, next: last })
+    }
+
+    /// Counts the account's sessions, up to the newest 5,000.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn count_sessions(&self, account: &AccountId) -> Result<SessionCounts, CeremonyError> {
+        let (mut counts, now) = (SessionCounts::default(), self.now());
+        let counted = self.visit_sessions(account, SEARCHED, |record| match record.state_at(now) {
+            SessionState::Active => counts.active += 1,
+            SessionState::Expired | SessionState::Revoked => counts.ended += 1,
+        });
+        let more = counted.await?;
+        counts.more = more;
+        Ok(counts)
+    }
+
+    /// Looks at the account's sessions, newest first, and at `most` of them. Returns whether there are more.
+    pub(super) async fn visit_sessions(
+        &self,
+        account: &AccountId,
+        most: usize,
+        mut visit: impl FnMut(&SessionRecord),
+    ) -> Result<bool, CeremonyError> {
+        let (mut last, mut seen) = (None, 0);
+        loop {
+            let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
+            for record in &read {
+                if seen == most {
+                    return Ok(true);
+                }
+                seen += 1;
+                visit(record);
+            }
+            match read.last() {
+                Some(record) if read.len() == READ_AT_ONCE => last = Some(record.session.id.clone()),
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// The authorization requests that the account has approved and that no agent has collected yet, newest first: at
@@ -195,6 +337,46 @@ impl Ceremony {
     pub async fn revoke_session(&self, account: &AccountId, session: &SessionId) -> Result<bool, CeremonyError> {
         let target = RevokeTarget::Session(session.clone(), account.clone());
         Ok(self.revoke(&target, RevokedBy::Human).await? > 0)
+    }
+
+    /// Revokes these sessions of the account on its human's request, one by one. Returns how many were revoked: sessions of
+    /// other accounts, and those that have ended, are passed over.
+    ///
+    /// # Errors
+    /// When the service fails; some sessions may still be active. The same call again does no harm.
+    pub async fn revoke_sessions(&self, account: &AccountId, sessions: &[SessionId]) -> Result<usize, CeremonyError> {
+        let mut revoked = 0;
+        for session in sessions {
+            revoked += usize::from(self.revoke_session(account, session).await?);
+        }
+        Ok(revoked)
+    }
+
+    /// Revokes all sessions that the account gave to the [same client](crate::types::authorization::Client::is_same_as) as
+    /// `session`, and takes back what it approved for that client and no agent has collected. Returns how many sessions
+    /// were revoked; zero if the account has no such session.
+    ///
+    /// # Errors
+    /// When the service fails; some sessions may still be active. The same call again does no harm.
+    pub async fn revoke_client(&self, account: &AccountId, session: &SessionId) -> Result<usize, CeremonyError> {
+        let found = self.store.find_record(session).await?;
+        let Some(client) = found.filter(|found| found.session.account.id == *account).map(|found| found.client) else {
+            return Ok(0);
+        };
+        // First what can still become sessions.
+        for request in self.store.list_approved(account, self.now(), usize::MAX).await? {
+            if request.client.is_same_as(&client) {
+                self.take_back(account, &request.id).await?;
+            }
+        }
+        let (mut all, now) = (Vec::new(), self.now());
+        let of_client = |record: &SessionRecord| {
+            if record.client.is_same_as(&client) && record.state_at(now) == SessionState::Active {
+                all.push(record.session.id.clone());
+            }
+        };
+        self.visit_sessions(account, usize::MAX, of_client).await?;
+        self.revoke_sessions(account, &all).await
     }
 
     /// Revokes every session of the account, and its approved requests that are not redeemed yet, on its human's

@@ -26,11 +26,9 @@ pub(crate) trait Dialect: Sync {
     fn endpoints(&self, context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)>;
 
     /// The path of its approval page, below the issuer. The authorization request's id follows as one more segment.
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages are served there"))]
     fn approval_path(&self) -> &'static str;
 
     /// Whether its endpoints start and finish this flow. Only its own approval page shows such a request.
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages ask"))]
     fn owns(&self, flow: &KnownFlow) -> bool;
 
     /// Whether it accepts refresh tokens.

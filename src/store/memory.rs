@@ -241,6 +241,20 @@ impl Tables {
         approved
     }
 
+    fn list_authorizations(
+        &self,
+        account: &AccountId,
+        after: Option<&AuthorizationRequestId>,
+        limit: usize,
+    ) -> Vec<AuthorizationRequest> {
+        let bound = self.authorizations.values().map(|new| &new.request);
+        let bound = bound.filter(|request| request.account.as_ref().is_some_and(|bound| bound.id == *account));
+        let mut page: Vec<&AuthorizationRequest> =
+            bound.filter(|request| after.is_none_or(|after| request.id > *after)).collect();
+        page.sort_by_key(|request| &request.id);
+        page.into_iter().take(limit).cloned().collect()
+    }
+
     fn redeem(&mut self, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
         let NewSession { session: record, refresh, redemption } = new;
         let id = &record.session.id;
@@ -377,13 +391,32 @@ impl Tables {
             if !expires_at.has_passed(until) {
                 return false;
             }
-            self.settle(&id, expires_at);
-            for lookup in self.authorizations.remove(&id).into_iter().flat_map(|forgotten| forgotten.lookups) {
-                self.lookups.remove(&lookup);
-            }
-            self.by_expiry.remove(&(expires_at, id));
+            self.forget_authorization(&id, expires_at);
         }
         true
+    }
+
+    fn forget_authorization(&mut self, id: &AuthorizationRequestId, expires_at: Timestamp) {
+        self.settle(id, expires_at);
+        for lookup in self.authorizations.remove(id).into_iter().flat_map(|forgotten| forgotten.lookups) {
+            self.lookups.remove(&lookup);
+        }
+        self.by_expiry.remove(&(expires_at, id.clone()));
+    }
+
+    /// Deletes at most `limit` authorization requests and sessions of the account. Returns whether there may be more, and
+    /// the deleted sessions.
+    fn forget_account(&mut self, account: &AccountId, limit: usize) -> (bool, Vec<SessionId>) {
+        let requests = self.list_authorizations(account, None, limit);
+        for request in &requests {
+            self.forget_authorization(&request.id, request.expires_at);
+        }
+        let sessions = self.accounts.get(account).map(Vec::as_slice).unwrap_or_default();
+        let sessions: Vec<SessionId> = sessions.iter().take(limit).cloned().collect();
+        sessions.iter().for_each(|id| self.forget_session(id));
+        let kept = &self.sessions;
+        self.refresh.retain(|_, token| kept.contains_key(&token.session));
+        (requests.len() >= limit || sessions.len() >= limit, sessions)
     }
 
     fn forget_session(&mut self, id: &SessionId) {
@@ -466,6 +499,15 @@ impl AuthorizationStore for MemoryStore {
         Ok(self.read().list_approved(account, at, limit))
     }
 
+    async fn list_authorizations(
+        &self,
+        account: &AccountId,
+        after: Option<&AuthorizationRequestId>,
+        limit: usize,
+    ) -> Result<Vec<AuthorizationRequest>, StoreError> {
+        Ok(self.read().list_authorizations(account, after, limit))
+    }
+
     async fn transition(
         &self,
         id: &AuthorizationRequestId,
@@ -540,6 +582,11 @@ impl HousekeepingStore for MemoryStore {
         let mut tables = self.write();
         let more = tables.forget_authorizations(cutoff.authorizations, limit);
         Ok(tables.forget_sessions(cutoff.sessions, limit) || more)
+    }
+
+    async fn forget_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
+        let forgetting = async { Ok(self.write().forget_account(account, limit)) };
+        self.0.notices.announce(forgetting, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
     }
 }
 

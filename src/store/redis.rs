@@ -249,6 +249,20 @@ impl AuthorizationStore for RedisStore {
         Ok(approved)
     }
 
+    async fn list_authorizations(
+        &self,
+        account: &AccountId,
+        after: Option<&AuthorizationRequestId>,
+        limit: usize,
+    ) -> Result<Vec<AuthorizationRequest>, StoreError> {
+        let arguments = Arguments::new()
+            .text(account.as_str())
+            .text(after.map_or("", AuthorizationRequestId::as_str))
+            .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows: Vec<Cells> = self.read(&self.scripts.list_authorizations, arguments).await?;
+        rows.iter().map(columns::authorization).collect()
+    }
+
     async fn transition(
         &self,
         id: &AuthorizationRequestId,
@@ -398,6 +412,16 @@ impl HousekeepingStore for RedisStore {
             .instant(cutoff.sessions)
             .integer(i64::try_from(limit).unwrap_or(i64::MAX));
         self.write(&self.scripts.forget, arguments).await
+    }
+
+    async fn forget_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
+        let arguments = Arguments::new().text(account.as_str()).integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        let forgetting = async {
+            let (more, ended): (bool, Vec<String>) = self.write(&self.scripts.forget_account, arguments).await?;
+            let ended = ended.iter().map(|id| SessionId::parse(id).ok_or_else(error::unreadable));
+            Ok((more, ended.collect::<Result<Vec<_>, _>>()?))
+        };
+        self.listener.notices.announce(forgetting, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
     }
 
     async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -164,6 +164,17 @@ store_traits! { $
         /// When the lookup fails.
         read list_approved(account: &'a AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
 
+        /// Returns the authorization requests that are bound to the account, in any state: at most `limit` of those whose
+        /// ids come after `after`, in an order of the ids that stays the same.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read list_authorizations(
+            account: &'a AccountId,
+            after: Option<&'a AuthorizationRequestId>,
+            limit: usize,
+        ) -> Vec<AuthorizationRequest>;
+
         /// Applies `transition` in one conditional write, if [`AuthorizationRequest::allows`] permits it at `at`.
         /// Returns whether it was applied. An approval adds its lookups in the same transaction. If one is taken,
         /// nothing changes and the error's kind is [`StoreErrorKind::Conflict`].
@@ -247,7 +258,7 @@ store_traits! { $
         write rotate(rotation: &'a Rotation, at: Timestamp) -> Option<SessionId>;
     }
 
-    /// Deletes expired data.
+    /// Deletes data.
     HousekeepingStore as DynHousekeepingStore {
         /// Deletes at most `limit` of each: expired authorization requests, sessions of which both tokens expired, and
         /// used-up refresh tokens past their expiry. Data that expired at the instants of `cutoff` or before is
@@ -259,6 +270,14 @@ store_traits! { $
         /// # Errors
         /// When it is unknown whether the data was deleted.
         write forget(cutoff: &'a Cutoff, limit: usize) -> bool;
+
+        /// Deletes at most `limit` of each, ended or not: sessions of the account with all their refresh tokens, and
+        /// authorization requests that are bound to it. Returns whether there may be more. Afterwards no lookup finds a
+        /// deleted session.
+        ///
+        /// # Errors
+        /// When it is unknown whether the data was deleted.
+        write forget_account(account: &'a AccountId, limit: usize) -> bool;
 
         /// Returns the time of the database server, if the store has one: a second clock, beside that of the calling
         /// node, by which data must have expired to be deleted. `None`, the default, if there is no such clock.

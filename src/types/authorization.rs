@@ -183,6 +183,16 @@ impl Client {
         Self { name, label, reason, kind, instance, address: None, method, id: None }
     }
 
+    /// Whether both are the same client as far as can be told: by the id, or without ids by name and kind, which anybody
+    /// can claim.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (&self.id, &other.id) {
+            (None, None) => self.name == other.name && self.kind == other.kind,
+            (one, other) => one == other,
+        }
+    }
+
     /// The source that caps on pending authorization requests count: an IPv4 address, or an IPv6 /64 network.
     #[must_use]
     pub fn source(&self) -> Option<IpNet> {

@@ -555,6 +555,8 @@ steps! {
         true create_authorization(new: &NewAuthorizationRequest, caps: PendingCaps) -> Creation;
         false find_authorization(key: &AuthorizationKey) -> Option<AuthorizationRequest>;
         false list_approved(account: &AccountId, at: Timestamp, limit: usize) -> Vec<AuthorizationRequest>;
+        false list_authorizations(account: &AccountId, after: Option<&AuthorizationRequestId>, limit: usize)
+            -> Vec<AuthorizationRequest>;
         true transition(id: &AuthorizationRequestId, transition: &Transition, at: Timestamp) -> bool;
         true redeem(new: &NewSession, at: Timestamp) -> bool;
     }
@@ -576,6 +578,12 @@ impl<S: HousekeepingStore> HousekeepingStore for TestStore<S> {
     async fn forget(&self, cutoff: &Cutoff, limit: usize) -> Result<bool, StoreError> {
         self.step(true).await?;
         self.memory.forget(cutoff, limit).await
+    }
+
+    async fn forget_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
+        let lost = self.step(true).await?;
+        let answer = self.memory.forget_account(account, limit).await;
+        if lost { Err(unavailable()) } else { answer }
     }
 
     async fn server_time(&self) -> Result<Option<Timestamp>, StoreError> {

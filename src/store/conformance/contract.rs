@@ -596,6 +596,106 @@ pub async fn a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_o
     assert_eq!(list("alice", 8, 9).await, []);
 }
 
+pub async fn the_requests_of_an_account_are_listed_page_by_page(store: impl CeremonyStore) {
+    let mut own = Vec::new();
+    for step in 0..7 {
+        let request = opened(&store, "alice").await;
+        let transition = match step {
+            0 => None,
+            1 => Some(deny("alice")),
+            _ => Some(approve("alice", "a b")),
+        };
+        assert!(match transition {
+            Some(transition) => apply(&store, &request, transition).await,
+            None => true,
+        });
+        match step {
+            3 => assert!(store.redeem(&session_of(&request, "alice"), after(2)).await.unwrap()),
+            4 => assert!(apply(&store, &request, Transition::Revoke).await),
+            _ => {}
+        }
+        own.push(find(&store, &request).await);
+    }
+    let (released, unopened) = (opened(&store, "alice").await, authorization());
+    assert!(apply(&store, &released, release("alice")).await);
+    create(&store, &unopened).await;
+    let others = approved(&store, "bob").await;
+
+    let (mut pages, mut last) = (Vec::new(), None::<AuthorizationRequestId>);
+    loop {
+        let page = store.list_authorizations(&account("alice").id, last.as_ref(), 3).await.unwrap();
+        assert!(page.len() <= 3);
+        let Some(found) = page.last() else { break };
+        last = Some(found.id.clone());
+        pages.extend(page);
+    }
+    let by_id = |mut all: Vec<AuthorizationRequest>| {
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all
+    };
+    assert_eq!(by_id(pages), by_id(own));
+    let of_bob = store.list_authorizations(&account("bob").id, None, 10).await.unwrap();
+    assert_eq!(of_bob, [find(&store, &others).await]);
+    assert!(store.list_authorizations(&account("carol").id, None, 10).await.unwrap().is_empty());
+    // Released, it is bound to the next who opens it.
+    assert!(apply(&store, &released, open("carol")).await);
+    assert_eq!(store.list_authorizations(&account("carol").id, None, 10).await.unwrap()[0].id, released.id);
+}
+
+pub async fn an_account_is_forgotten_with_all_that_is_stored_of_it(store: impl CeremonyStore) {
+    let (live, ended, refreshed) =
+        (session(&store, "alice").await, session(&store, "alice").await, session(&store, "alice").await);
+    revoke(&store, RevokeTarget::Access(ended.session.session.access)).await;
+    let rotation = rotation(refreshed.refresh, 3);
+    assert!(store.rotate(&rotation, after(3)).await.unwrap().is_some());
+    let (waiting, denied, pending) =
+        (approved(&store, "alice").await, opened(&store, "alice").await, opened(&store, "alice").await);
+    assert!(apply(&store, &denied, deny("alice")).await);
+    let (others, approved_by_bob) = (session(&store, "bob").await, approved(&store, "bob").await);
+    // A cache knows the tokens.
+    assert!(is_live(&store, &live).await && is_live(&store, &others).await);
+
+    while store.forget_account(&account("alice").id, 100).await.unwrap() {}
+    for access in [live.session.session.access, ended.session.session.access, rotation.access] {
+        assert!(store.find_session(&access).await.unwrap().is_none());
+    }
+    for new in [&live, &ended, &refreshed] {
+        assert!(store.find_record(&new.session.session.id).await.unwrap().is_none());
+        assert!(store.sessions_of(&new.session.authorization).await.unwrap().is_empty());
+        assert!(store.find_refresh(&new.refresh).await.unwrap().is_none());
+    }
+    assert!(store.find_refresh(&rotation.refresh).await.unwrap().is_none());
+    for gone in [&waiting, &denied, &pending] {
+        assert!(store.find_authorization(&AuthorizationKey::Id(gone.id.clone())).await.unwrap().is_none());
+    }
+    assert!(!store.redeem(&session_of(&waiting, "alice"), after(4)).await.unwrap());
+    assert!(listed(&store, "alice").await.is_empty());
+    assert!(store.list_approved(&account("alice").id, after(4), 10).await.unwrap().is_empty());
+    assert!(store.list_authorizations(&account("alice").id, None, 10).await.unwrap().is_empty());
+
+    assert!(is_live(&store, &others).await);
+    assert_eq!(store.list_authorizations(&account("bob").id, None, 10).await.unwrap().len(), 2);
+    assert!(store.redeem(&session_of(&approved_by_bob, "bob"), after(4)).await.unwrap());
+    // What is gone is free again.
+    let again = session(&store, "alice").await;
+    assert_eq!(listed(&store, "alice").await, [again.session]);
+}
+
+pub async fn an_account_is_forgotten_a_few_entries_at_a_time(store: impl CeremonyStore) {
+    let alice = account("alice").id;
+    for _ in 0..5 {
+        session(&store, "alice").await;
+    }
+    for left in [3, 1] {
+        assert!(store.forget_account(&alice, 2).await.unwrap());
+        assert_eq!(listed(&store, "alice").await.len(), left);
+        assert_eq!(store.list_authorizations(&alice, None, 10).await.unwrap().len(), left);
+    }
+    assert!(!store.forget_account(&alice, 2).await.unwrap());
+    assert!(listed(&store, "alice").await.is_empty());
+    assert!(!store.forget_account(&alice, 2).await.unwrap(), "nothing is left, and that is no error");
+}
+
 pub async fn what_was_revoked_is_listed_but_not_found(store: impl CeremonyStore) {
     for (by, millis) in [(RevokedBy::Agent, 5), (RevokedBy::Human, 6), (RevokedBy::Service, 7)] {
         let new = session(&store, "alice").await;

@@ -4,6 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     task::Poll,
+    time::Duration,
 };
 
 use super::fixtures::{
@@ -114,6 +115,34 @@ pub async fn r93_a_dropped_approval_is_whole_or_nothing(store: impl CeremonyStor
         let found = store.find_authorization(&key).await.unwrap().unwrap();
         assert_eq!((found.id, found.flow), (opened.id, flow(2)));
         !again
+    })
+    .await;
+}
+
+pub async fn r93_a_dropped_deletion_of_an_account_is_whole_or_nothing(store: impl CeremonyStore) {
+    at_every_point(async |polls, hastily| {
+        let name = format!("alice-{polls}-{hastily}");
+        let (one, waiting) = (session(&store, &name).await, approved(&store, &name).await);
+        let account = account(&name).id;
+        let outcome = dropped_after(store.forget_account(&account, 10), polls, hastily).await;
+        let key = AuthorizationKey::Id(waiting.id);
+        // What was dropped may still be under way, so that the two reads see different states.
+        let mut is_there = false;
+        let mut is_whole = false;
+        for _ in 0..200 {
+            let live = is_live(&store, &one).await;
+            is_there = store.find_authorization(&key).await.unwrap().is_some();
+            is_whole = live == is_there;
+            if is_whole {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(is_whole, "all or nothing");
+        assert!(outcome.is_none() || !is_there, "what was acknowledged is done");
+        store.forget_account(&account, 10).await.unwrap();
+        assert!(!is_live(&store, &one).await && listed(&store, &name).await.is_empty());
+        !is_there
     })
     .await;
 }

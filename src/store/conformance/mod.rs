@@ -117,6 +117,9 @@ macro_rules! store_conformance {
                 a_session_is_revoked_by_its_id_for_its_account_only
                 an_account_is_revoked_with_what_it_approved
                 a3_what_an_account_has_approved_is_listed_until_it_is_redeemed_or_over
+                the_requests_of_an_account_are_listed_page_by_page
+                an_account_is_forgotten_with_all_that_is_stored_of_it
+                an_account_is_forgotten_a_few_entries_at_a_time
                 what_was_revoked_is_listed_but_not_found
                 revoking_twice_ends_nothing_more
                 an_expired_session_can_be_revoked
@@ -139,7 +142,8 @@ macro_rules! store_conformance {
                 r93_a_dropped_creation_is_whole_or_nothing
                 r93_a_dropped_approval_is_whole_or_nothing
                 r82_r93_a_dropped_revocation_is_whole_or_nothing_and_can_be_made_again
-                r93_a_dropped_refresh_is_whole_or_nothing;
+                r93_a_dropped_refresh_is_whole_or_nothing
+                r93_a_dropped_deletion_of_an_account_is_whole_or_nothing;
             model:
                 r44_random_traces_agree_with_the_model;
             refresh:
@@ -154,6 +158,7 @@ macro_rules! store_conformance {
                 a6_racing_releases_and_openings_leave_one_account_bound
                 r45_after_an_account_is_revoked_nothing_approved_before_is_live
                 r45_after_an_account_is_revoked_no_repeated_redemption_is_live
+                r45_after_an_account_is_forgotten_nothing_approved_before_is_live
                 r42_racing_requests_stay_within_the_cap_of_their_source
                 e14_after_a_race_the_next_request_restores_the_total_cap
                 e14_racing_requests_displace_no_request_twice_and_none_that_is_opened

@@ -144,6 +144,29 @@ pub async fn r45_after_an_account_is_revoked_nothing_approved_before_is_live(sto
     }
 }
 
+pub async fn r45_after_an_account_is_forgotten_nothing_approved_before_is_live(store: impl CeremonyStore + Clone) {
+    for _ in 0..5 {
+        let mut sessions = Vec::new();
+        for _ in 0..RACERS / 4 {
+            sessions.push(session_of(&approved(&store, "alice").await, "alice"));
+        }
+        let (forgetter, alice) = (store.clone(), account("alice").id);
+        let forgetting = async move { while forgetter.forget_account(&alice, 100).await.unwrap() {} };
+        let redeeming = sessions.clone().into_iter().map(|new| {
+            let store = store.clone();
+            async move { store.redeem(&new, after(2)).await.unwrap() }
+        });
+        let (_, forgotten) = tokio::join!(race(redeeming), tokio::spawn(forgetting));
+        forgotten.unwrap();
+        for new in &sessions {
+            assert!(!is_live(&store, new).await);
+            assert!(!store.redeem(new, after(3)).await.unwrap());
+        }
+        assert!(listed(&store, "alice").await.is_empty());
+        assert!(store.list_authorizations(&account("alice").id, None, 10).await.unwrap().is_empty());
+    }
+}
+
 /// Each redemption of a repeatable request locks it, so that no redemption escapes a revocation.
 pub async fn r45_after_an_account_is_revoked_no_repeated_redemption_is_live(store: impl CeremonyStore + Clone) {
     for _ in 0..5 {

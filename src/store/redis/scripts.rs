@@ -35,7 +35,8 @@ macro_rules! scripts {
 
 scripts! {
     guard!("false") => find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record
-        find_refresh list list_approved revoke forget find_client forget_clients;
+        find_refresh list list_approved list_authorizations revoke forget
+        forget_account find_client forget_clients;
     guard!("true") => create redeem rotate rename_session record_uses import_authorization import_session migrate create_client use_client;
     // It depends on the transition, and a copy has one reader.
     "" => transition authorizations_after sessions_after refresh_tokens_of;

@@ -259,6 +259,20 @@ pub(super) async fn list_approved<E: Engine>(
     rows.iter().map(columns::authorization).collect()
 }
 
+pub(super) async fn list_authorizations<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    after: Option<&AuthorizationRequestId>,
+    limit: usize,
+) -> Result<Vec<AuthorizationRequest>, StoreError> {
+    let values = Values::default()
+        .text(account.as_str())
+        .text(after.map_or("", AuthorizationRequestId::as_str))
+        .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = engine.read(&engine.statements().list_authorizations, values).await?;
+    rows.iter().map(columns::authorization).collect()
+}
+
 pub(super) async fn transition<E: Engine>(
     engine: &E,
     id: &AuthorizationRequestId,
@@ -486,6 +500,32 @@ pub(super) async fn forget<E: Engine>(engine: &E, cutoff: &Cutoff, limit: usize)
         more |= engine.write(delete, values).await?.len() >= limit;
     }
     Ok(more)
+}
+
+pub(super) async fn forget_account<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    limit: usize,
+) -> Result<bool, StoreError> {
+    let forgetting = forget_account_in_transaction(engine, account, limit);
+    engine.notices().announce(forgetting, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
+}
+
+/// The requests come first, as in a revocation: what waits for them can't create a session that is not deleted.
+async fn forget_account_in_transaction<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    limit: usize,
+) -> Result<(bool, Vec<SessionId>), StoreError> {
+    let sql = engine.statements();
+    let values = || Values::default().text(account.as_str()).integer(i64::try_from(limit).unwrap_or(i64::MAX));
+    let mut transaction = engine.begin().await?;
+    let requests = E::run(&mut transaction, &sql.forget_authorizations_of, values()).await?.len();
+    let rows = E::run(&mut transaction, &sql.forget_sessions_of, values()).await?;
+    let ended: Vec<SessionId> = rows.iter().filter_map(|row| session_id(row).ok()).collect();
+    engine.announce(&mut transaction, &ended).await?;
+    E::commit(transaction).await?;
+    Ok((requests >= limit || rows.len() >= limit, ended))
 }
 
 pub(super) async fn server_time<E: Engine>(engine: &E) -> Result<Option<Timestamp>, StoreError> {

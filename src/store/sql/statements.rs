@@ -88,6 +88,9 @@ statements! {
         WHERE {on_primary} AND account_id = $1 AND state = 'approved' AND expires_at > $2 \
         ORDER BY created_at DESC, seq DESC LIMIT $3";
 
+    list_authorizations = "SELECT {authorization} FROM {authorizations} \
+        WHERE {on_primary} AND account_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+
     authorization_exists = "SELECT id FROM {authorizations} WHERE id = $1";
     // Counts no further than to the cap. The order lets no planner scan the pending requests of other sources.
     count_pending_of = "SELECT count(*) FROM (SELECT 1 FROM {authorizations} \
@@ -171,6 +174,10 @@ statements! {
     forget_sessions = "DELETE FROM {sessions} WHERE seq IN \
         (SELECT seq FROM {sessions} WHERE refresh_expires_at <= $1 AND expires_at <= $1 \
             ORDER BY refresh_expires_at LIMIT $2 {skip_locked}) RETURNING id";
+    forget_authorizations_of = "DELETE FROM {authorizations} WHERE seq IN \
+        (SELECT seq FROM {authorizations} WHERE account_id = $1 ORDER BY seq LIMIT $2 {for_update}) RETURNING id";
+    forget_sessions_of = "DELETE FROM {sessions} WHERE seq IN \
+        (SELECT seq FROM {sessions} WHERE account_id = $1 ORDER BY seq LIMIT $2 {for_update}) RETURNING id";
     server_time = "SELECT {server_time}";
 
     find_client = "SELECT {client} FROM {clients} WHERE {on_primary} AND id = $1";

@@ -36,6 +36,11 @@ fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
             Arc::clone(&sql.beyond_cap),
             Values::default().integer(10).instant(now()).integer(BEYOND_CAP),
         ),
+        (
+            "list of an account",
+            Arc::clone(&sql.list_authorizations),
+            Values::default().text("alice").text("").integer(100),
+        ),
         ("give way", Arc::clone(&sql.give_way), Values::default().integer(1).instant(now())),
         ("find a client", Arc::clone(&sql.find_client), Values::default().text("client_7")),
         ("use a client", Arc::clone(&sql.use_client), Values::default().text("client_7").instant(now())),

@@ -6,6 +6,7 @@
 --   reqs             zset    all authorization requests by expiry
 --   pending          zset    the undecided ones by expiry; pending:NETWORK has those of one network
 --   unopened         zset    those of them that no human has opened
+--   requests:ACCOUNT zset    those that are bound to the account, all with the score 0, so that they are in the order of ids
 --   approved:ACCOUNT set     those that the account approved and that can still be redeemed
 --   ses:ID           hash    a session, by the names of its columns, with its digests and its generation
 --   access:DIGEST    string  the id of the session with this access token
@@ -169,11 +170,24 @@ local function settle(id, source)
     end
 end
 
+local function forget_session(id)
+    local hash = key('ses:', id)
+    local kept = redis.call('HMGET', hash, 'access', 'refresh', 'request', 'account_id')
+    if kept[1] then
+        redis.call('DEL', hash, key('access:', kept[1]), key('refresh:', kept[2]))
+        redis.call('ZREM', key('redeemed:', kept[3]), id)
+        redis.call('ZREM', key('sessions:', kept[4]), id)
+    end
+    redis.call('ZREM', key('all'), id)
+    redis.call('ZREM', key('ends'), id)
+end
+
 local function forget_authorization(id)
     local kept = redis.call('HMGET', key('req:', id), 'source', 'account_id')
     settle(id, kept[1])
     if kept[2] then
         redis.call('SREM', key('approved:', kept[2]), id)
+        redis.call('ZREM', key('requests:', kept[2]), id)
     end
     for _, lookup in ipairs(redis.call('SMEMBERS', key('lookups:', id))) do
         redis.call('DEL', key('lookup:', lookup))

@@ -8,6 +8,9 @@ if are_taken(lookups) then
     return conflict()
 end
 insert_authorization(id, lookups, expires_at, fields)
+if account ~= '' then
+    redis.call('ZADD', key('requests:', account), 0, id)
+end
 if state == 'pending' then
     keep_pending(id, source, expires_at, account == '')
 elseif state == 'approved' then

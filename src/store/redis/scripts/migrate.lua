@@ -80,6 +80,9 @@ local function keep_migrated(id, old, expires_at, resource)
     end
     redis.call('HSET', key('req:', id), unpack(fields))
     add_lookups(id, {old.claim})
+    if old.account_id then
+        redis.call('ZADD', key('requests:', old.account_id), 0, id)
+    end
     redis.call('ZADD', key('reqs'), expires_at, id)
 end
 

@@ -34,12 +34,14 @@ if edge == 'open' then
         return 0
     end
     redis.call('HSET', hash, 'account_id', ARGV[4], 'account_label', ARGV[5], 'flow', ARGV[6])
+    redis.call('ZADD', key('requests:', ARGV[4]), 0, id)
     redis.call('ZREM', key('unopened'), id)
 elseif edge == 'release' then
     if state ~= 'pending' or account ~= ARGV[4] or flow ~= ARGV[5] then
         return 0
     end
     redis.call('HDEL', hash, 'account_id', 'account_label')
+    redis.call('ZREM', key('requests:', account), id)
     redis.call('ZADD', key('unopened'), expires_at, id)
     redis.call('HSET', hash, 'flow', ARGV[6])
 elseif edge == 'approve' then
