@@ -43,7 +43,7 @@ fn by(name: &str) -> AccessRequest {
 async fn approve(service: &Service, human: &SignedIn, request: AccessRequest) -> Requested {
     let asked = ceremony(service).request(request).await.unwrap();
     let id = &asked.authorization.id;
-    let scopes = ceremony(service).view(id, human, None).await.unwrap().authorization.requested;
+    let scopes = ceremony(service).view(id, human).await.unwrap().authorization.requested;
     ceremony(service).decide(id, human, Decision::Approve(Approve::scopes(scopes))).await.unwrap();
     asked
 }
@@ -159,7 +159,7 @@ async fn an_export_has_everything_of_the_account_and_no_secret() {
     let issued = issue(&service, &ada, request.address(Some("192.0.2.7".parse().unwrap()))).await;
     let waiting = approve(&service, &ada, by("Codex")).await;
     let pending = ceremony(&service).request(by("Gemini")).await.unwrap();
-    ceremony(&service).view(&pending.authorization.id, &ada, None).await.unwrap();
+    ceremony(&service).view(&pending.authorization.id, &ada).await.unwrap();
     issue(&service, &bob, by("Bob’s own")).await;
     let account = &ada.account().id;
     ceremony(&service).rename_session(account, &issued.record.session.id, Some(&text("bakery"))).await.unwrap();
