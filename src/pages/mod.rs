@@ -52,11 +52,13 @@ mod form;
 mod options;
 mod outcome;
 mod render;
+mod samples;
 mod sessions;
 mod view;
 mod words;
 
 pub use options::{PageOptions, RenderPage};
+pub use samples::samples;
 pub use view::*;
 
 use csrf::FormKey;
@@ -71,7 +73,7 @@ pub(crate) fn serve(
     context: &Arc<Context>,
     dialects: &[&'static dyn Dialect],
     options: PageOptions,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let config = &context.config;
     let renderer = Arc::new(Renderer::new(config, options)?);
     let page = |kind| Arc::new(Served { kind, context: Arc::clone(context), renderer: Arc::clone(&renderer) });

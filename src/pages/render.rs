@@ -13,15 +13,19 @@ use minijinja::{Environment, Value, context, value::Serde};
 use super::{
     PageError, bare,
     options::PageOptions,
-    view::{Frame, Page, Service},
-    words::{Languages, Words},
+    samples::{SEAL, samples},
+    view::{Frame, MessagePage, Page, Service},
+    words::{Languages, Words, is_ours},
 };
 use crate::{
     Config,
     config::origin_of,
     documents::template,
     http::Reply,
-    types::random::{Random, push_base62},
+    types::{
+        error_chain::chain,
+        random::{Random, push_base62},
+    },
 };
 
 /// The length of the nonce in base62 digits: over 128 bits, new for each response.
@@ -41,6 +45,8 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("sessions.html", include_str!("templates/sessions.html")),
 ];
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Renders pages: with the templates, or with what the host has in their place.
 pub(super) struct Renderer {
     environment: Environment<'static>,
@@ -53,7 +59,7 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    pub(super) fn new(config: &Config, options: PageOptions) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(super) fn new(config: &Config, options: PageOptions) -> Result<Self, BoxError> {
         let mut environment = template::environment()?;
         for (name, source) in TEMPLATES {
             environment.add_template(name, source)?;
@@ -78,7 +84,61 @@ impl Renderer {
         image_origins.sort_unstable();
         image_origins.dedup();
         let image_origins = image_origins.iter().map(|origin| format!(" {origin}")).collect();
-        Ok(Self { environment, options, languages, service, theme: config.theme().to_css(), image_origins })
+        let theme = config.theme().to_css();
+        let renderer = Self { environment, options, languages, service, theme, image_origins };
+        renderer.check_words()?;
+        renderer.check_templates()?;
+        Ok(renderer)
+    }
+
+    /// Refuses messages of the host that nothing shows, such as a misspelt one.
+    fn check_words(&self) -> Result<(), BoxError> {
+        let PageOptions { words, templates, .. } = &self.options;
+        for (language, source) in words {
+            let ids = source.lines().filter_map(|line| line.split_once(" =").map(|(id, _)| id));
+            let mut ids = ids.filter(|id| id.starts_with(|first: char| first.is_ascii_alphabetic()));
+            let is_shown = |id: &str| {
+                let of_host = ["scope-", "caution-", "never-"].iter().any(|kind| id.starts_with(kind));
+                of_host || is_ours(id) || templates.iter().any(|(_, source)| source.contains(id))
+            };
+            if let Some(unknown) = ids.find(|id| !is_shown(id)) {
+                return Err(format!("the words in {language} have {unknown:?}, which no page shows").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Renders samples with the host's templates, so that a mistake shows when the service is built.
+    fn check_templates(&self) -> Result<(), BoxError> {
+        let own = &self.options.templates;
+        for (name, _) in own {
+            let is_ours = TEMPLATES.iter().any(|(ours, _)| ours == name);
+            if !is_ours && !own.iter().any(|(_, source)| source.contains(name.as_str())) {
+                return Err(
+                    format!("the template {name:?} is neither one of this crate nor named in another one").into()
+                );
+            }
+        }
+        if own.is_empty() {
+            return Ok(());
+        }
+        let words = self.words(None, &HeaderMap::new());
+        for page in samples() {
+            let template = page.template();
+            let html = self.html(&words, &page, &self.frame(&words, "nonce".into()));
+            let html =
+                html.map_err(|error| format!("the template {template:?} can't be rendered: {}", chain(&*error)))?;
+            let has_form = !matches!(page, Page::Message(MessagePage { action: None, .. }) | Page::Outcome(_));
+            if has_form && !html.contains(SEAL) {
+                let remedy = "put it into each form, as the hidden field `csrf`";
+                return Err(format!("the template {template:?} has no seal: {remedy}").into());
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&self, words: &Words, nonce: String) -> Frame {
+        Frame { service: self.service.clone(), language: words.tag(), direction: words.direction(), nonce }
     }
 
     /// The words for a request, by the host's choice of a language or the browser's.
@@ -98,8 +158,12 @@ impl Renderer {
     ) -> Result<Reply, PageError> {
         let mut nonce = String::new();
         push_base62(&mut nonce, NONCE, random)?;
-        let frame = Frame { service: self.service.clone(), language: words.tag(), direction: words.direction(), nonce };
-        let html = self.html(words, page, &frame)?;
+        let frame = self.frame(words, nonce);
+        let html = match &self.options.renderer {
+            Some(own) => own.render(page, &frame).map_err(PageError::Render)?,
+            None => None,
+        };
+        let html = html.map_or_else(|| self.html(words, page, &frame).map_err(PageError::Render), Ok)?;
         let mut sources = format!("style-src 'nonce-{}'", frame.nonce);
         if html.contains("<script") {
             sources.push_str(&format!("; script-src 'nonce-{}'; connect-src 'self'", frame.nonce));
@@ -114,18 +178,12 @@ impl Renderer {
         Ok(reply)
     }
 
-    fn html(&self, words: &Arc<Words>, page: &Page, frame: &Frame) -> Result<String, PageError> {
-        if let Some(own) = &self.options.renderer {
-            if let Some(html) = own.render(page, frame).map_err(PageError::Render)? {
-                return Ok(html);
-            }
-        }
-        let failed = |error: minijinja::Error| PageError::Render(error.into());
-        let template = self.environment.get_template(page.template()).map_err(failed)?;
+    fn html(&self, words: &Arc<Words>, page: &Page, frame: &Frame) -> Result<String, BoxError> {
+        let template = self.environment.get_template(page.template())?;
         let words = Value::from_dyn_object(Arc::clone(words));
-        let common =
-            context! { words, theme => Value::from_safe_string(self.theme.clone()), ..Value::from(Serde(frame)) };
-        template.render(context! { ..common, ..Value::from(Serde(page)) }).map_err(failed)
+        let theme = Value::from_safe_string(self.theme.clone());
+        let common = context! { words, theme, ..Value::from(Serde(frame)) };
+        Ok(template.render(context! { ..common, ..Value::from(Serde(page)) })?)
     }
 
     /// A response without a body.

@@ -211,6 +211,11 @@ impl Object for Words {
     }
 }
 
+/// Whether a page of this crate shows the message `id`.
+pub(super) fn is_ours(id: &str) -> bool {
+    OURS[0].1.contains(&format!("\n{id} ="))
+}
+
 fn parse(tag: &str, source: &str) -> Result<FluentResource, WordsError> {
     FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| {
         let mut problem = format!("the words in {tag} can't be read");
