@@ -1,0 +1,292 @@
+# The words of the pages, in German. The reader is „Sie“, an agent is „er“. Buttons are short.
+
+## Around every page
+
+signed-in-as = Angemeldet als { $account }
+about-this-service = Über diesen Dienst
+documentation = Dokumentation
+terms = Bedingungen
+policy = Richtlinien
+contact = Kontakt
+quoted = „{ $text }“
+page-title = { $title } · { $service }
+
+## Times. A span stands in the accusative wherever it is filled in; the times since are sentences of their own.
+
+less-than-a-second = weniger als eine Sekunde
+seconds = { $count ->
+    [one] { $count } Sekunde
+   *[other] { $count } Sekunden
+}
+minutes = { $count ->
+    [one] { $count } Minute
+   *[other] { $count } Minuten
+}
+hours = { $count ->
+    [one] { $count } Stunde
+   *[other] { $count } Stunden
+}
+days = { $count ->
+    [one] { $count } Tag
+   *[other] { $count } Tage
+}
+two-units = { $large } { $small }
+minutes-ago = { $count ->
+    [one] vor { $count } Minute
+   *[other] vor { $count } Minuten
+}
+hours-ago = { $count ->
+    [one] vor { $count } Stunde
+   *[other] vor { $count } Stunden
+}
+days-ago = { $count ->
+    [one] vor { $count } Tag
+   *[other] vor { $count } Tagen
+}
+just-now = gerade eben
+never-used = noch nicht genutzt
+list-two = { $first } und { $last }
+list-more = { $first }, { $rest }
+
+## The approval page
+
+approval-title = Darf dieser Agent Ihr Konto bei { $service } nutzen?
+approval-heading = Darf dieser Agent Ihr Konto nutzen?
+switch-button = Nicht Sie? Anderes Konto verwenden
+switch-advice = Nicht Sie? Melden Sie sich ab, melden Sie sich mit dem richtigen Konto an und öffnen Sie diesen Link noch einmal.
+too-early = „{ approve }“ wurde gedrückt, bevor jemand das hier lesen konnte, und zählte deshalb nicht. Lesen Sie, dann drücken Sie noch einmal.
+
+check-heading = Ist das Ihre Anfrage?
+check-phrase = Ihr Agent zeigt neben dem Link diese Prüfwörter:
+check-code = Ihr Gerät zeigt diesen Code:
+check-other = Steht dort etwas anderes, kommt diese Anfrage von jemand anderem: Drücken Sie „{ deny }“.
+check-none = Manche Agenten zeigen keine Prüfwörter. Machen Sie dann nur weiter, wenn Sie gerade selbst einen Agenten darum gebeten haben.
+question-here = Haben Sie das selbst gestartet, auf diesem Computer?
+question-here-advice = Wenn Ihnen jemand diesen Link geschickt hat, drücken Sie „{ deny }“.
+question-agent = Haben Sie einen Agenten um etwas gebeten, wofür er das braucht?
+question-agent-advice = Der Link kann von Ihrem Agenten kommen, aus einem Chat oder einem Ticket. Wenn Sie um nichts gebeten haben, drücken Sie „{ deny }“.
+question-device = Haben Sie das selbst gestartet, auf einem Gerät vor Ihnen?
+question-device-advice = Wenn Ihnen jemand den Code oder diesen Link geschickt hat, drücken Sie „{ deny }“.
+code-for-that-agent = Geben Sie den Code, den Sie bekommen, nur diesem Agenten.
+
+who-heading = Wer fragt
+name-is-a-claim = Eigene Angabe. Niemand hat geprüft, wer dahintersteckt.
+app-of-host = Eine App von { $host }
+app-of-service = Registriert von { $service }
+claims-app-here = Nennt sich eine App von { $host }. Das kann jedes Programm auf diesem Computer behaupten.
+claims-app = Nennt sich eine App von { $host }. Das kann jeder behaupten.
+reason = Was er tun will
+label = So nennt er die Sitzung
+method = So sollen Sie sich anmelden
+asked = Angefragt
+asked-from = Angefragt von der Adresse
+same-network = Ihr Netzwerk.
+other-network = Nicht Ihr Netzwerk ({ $browser }). Das ist richtig für einen Agenten, der woanders läuft, und falsch für einen auf diesem Computer.
+before = Bisher
+before-none = Sie haben noch nie einen Agenten dieses Konto nutzen lassen.
+before-others = Sie haben schon andere Agenten zugelassen, aber keinen mit diesem Namen.
+before-count = { $count ->
+    [one] Sie haben schon einmal einen Agenten mit diesem Namen zugelassen.
+   *[other] Sie haben schon { $count }-mal einen Agenten mit diesem Namen zugelassen.
+}
+before-used = Zuletzt genutzt: { $ago }.
+for-resource = Möchte Zugang zu
+handover = Wenn Sie es erlauben
+handover-program = Ihr Browser bringt den Zugang zu { $place }, einem Programm auf diesem Computer.
+handover-site = Ihr Browser bringt den Zugang zu { $place }.
+handover-app = Ihr Browser bringt den Zugang zu der App, die Links mit { $scheme } öffnet.
+handover-either = Der Agent holt sich den Zugang selbst ab, oder Sie bringen ihm einen Code.
+handover-code = Sie bringen dem Agenten einen Code von dieser Seite.
+handover-agent = Der Agent holt sich den Zugang selbst ab, wo immer er läuft.
+
+warnings-heading = Sehen Sie genau hin
+warning-deceptive = Der Name enthält Buchstaben oder Anführungszeichen, die anderen zum Verwechseln ähnlich sehen, wie bei Namen, die einen anderen nachahmen. Lesen Sie ihn Buchstabe für Buchstabe.
+warning-official = Der Name klingt offiziell. So kann sich jeder nennen.
+
+scopes-heading = Was er tun darf
+scopes-untick = Entfernen Sie das Häkchen bei allem, was Sie nicht erlauben möchten.
+scopes-tick = Manches ist nicht angehakt, weil Sie diesen Agenten noch nicht kennen. Haken Sie an, was Sie erlauben möchten.
+scopes-held = Was er schon darf, bleibt, wie es ist; mit „{ approve }“ kommt eine Sitzung hinzu.
+effect-see = Ansehen
+effect-change = Ändern
+effect-spend = Ausgeben
+gives = Erlaubt auch: { $what }
+given-by = Auch in { $scopes } enthalten. Um es nicht zu erlauben, entfernen Sie auch dort das Häkchen.
+held-by-client = Darf er schon
+held-by-name = Haben Sie einer App mit diesem Namen schon erlaubt
+new-scope = Neu
+none-ticked = Nichts ist angehakt. Haken Sie mindestens eines an, um etwas zu erlauben, oder drücken Sie „{ deny }“.
+
+lasting-heading = Wie lange
+lasts = Höchstens { $span }
+lasts-unused = Die Sitzung endet früher, wenn der Agent sie { $span } lang nicht nutzt.
+lasts-by-itself = Danach endet sie von selbst. Beenden können Sie die Sitzung jederzeit.
+never-heading = Nie, egal was Sie anhaken
+never-other = Alles, was hier nicht angehakt ist
+deny = Ablehnen
+approve = Erlauben
+afterwards = Danach steht auf dieser Seite, wer den Zugang abgeholt hat. Zurücknehmen können Sie ihn hier oder in Ihrer { $sessions }.
+sessions-page = Sitzungsübersicht
+undecided = „{ approve }“ wirkt erst eine Sekunde, nachdem die Seite erschienen ist. Ohne Entscheidung bleibt die Anfrage noch { $span } offen.
+
+## After the decision
+
+approved = Erlaubt
+    .go-back = Gehen Sie zurück zu Ihrem Agenten. Er holt sich den Zugang selbst ab.
+approved-in-browser = Erlaubt
+    .where = Der Browser, in dem Sie es erlaubt haben, führt zurück zum Agenten.
+approved-by-code = Erlaubt
+    .where = Der Code für den Agenten ist einige Minuten lang zu sehen, und nur in dem Browser, in dem Sie es erlaubt haben.
+approved-waits = Erlaubt
+    .go-back = Ihr Agent wartet auf Sie. Gehen Sie zu ihm zurück.
+waiting-for-agent = Der Agent hat seinen Zugang noch nicht abgeholt. Sobald er es tut, steht es auf dieser Seite.
+collected = Erlaubt und abgeholt
+    .check = Der Agent hat seinen Zugang. Wenn das nicht Ihr Agent war, beenden Sie die Sitzung jetzt.
+collected-ended = Erlaubt, abgeholt und beendet
+    .over = Der Agent hatte Zugang und hat ihn nicht mehr.
+collected-gone = Erlaubt und abgeholt
+    .over = Die Sitzung ist vorbei und nicht mehr gespeichert.
+locked = Diese Anfrage ist gesperrt
+    .why = Für sie wurden zu oft falsche Codes eingegeben, deshalb hat der Agent keinen Zugang bekommen.
+    .next = Vielleicht hat jemand geraten. Wenn Sie es noch möchten, lassen Sie den Agenten neu anfragen.
+denied = Abgelehnt
+    .told = Der Agent bekommt keinen Zugang und erfährt das.
+taken-back = Zurückgenommen
+    .when = Die Erlaubnis wurde zurückgenommen, bevor der Agent seinen Zugang abgeholt hat.
+expired = Diese Anfrage ist abgelaufen
+    .why = Die Zeit war um, deshalb hat der Agent keinen Zugang bekommen. Wenn Sie es noch möchten, lassen Sie den Agenten neu anfragen.
+going-back = Erlaubt
+    .going = Sie werden zu Ihrem Agenten zurückgeleitet.
+going-back-denied = Abgelehnt
+    .told = Der Agent bekommt keinen Zugang und erfährt das.
+    .going = Sie werden zu Ihrem Agenten zurückgeleitet.
+finish = Erlaubt. Bringen Sie Ihrem Agenten diesen Code
+    .paste = Fügen Sie ihn dort ein, wo { $client } Sie danach gefragt hat. Er gilt einmal und noch { $span }.
+    .only = Niemand außer dem Agenten, der angefragt hat, kann ihn verwenden. Lassen Sie diese Seite offen: Sie sehen hier, wann das geschehen ist.
+finish-or-by-itself = Erlaubt. Bringen Sie Ihrem Agenten diesen Code
+    .paste = Fügen Sie ihn dort ein, wo { $client } Sie danach gefragt hat, falls der Agent nicht von selbst weitermacht. Er gilt einmal und noch { $span }.
+    .secret = Wer diesen Code hat, kann den Zugang anstelle Ihres Agenten bekommen. Geben Sie ihn niemand anderem und lassen Sie diese Seite offen: Sie sehen hier, wer ihn verwendet hat.
+finish-code-message = Abschlusscode von { $service }:
+copy-code = Code kopieren
+copy-message = Nachricht an den Agenten kopieren
+copied = Kopiert.
+copy-refused = Der Browser hat es nicht erlaubt. Der Code ist markiert: Kopieren Sie ihn von dort.
+agent = Agent
+may = Darf
+collected-at = Abgeholt
+collected-from = Von der Adresse
+collected-by = Von einem Programm namens
+first-use = Genutzt
+take-back = Zurücknehmen
+revoke-session = Diese Sitzung beenden
+see-sessions = Alle Sitzungen ansehen
+go-to-agent = Zurück zum Agenten
+look-again = Nachsehen, ob sich etwas geändert hat
+
+## When something is in the way
+
+too-many-requests = Zu viele Aufrufe
+    .wait = { $seconds ->
+        [one] Aus Ihrem Netzwerk werden diese Seiten zu oft aufgerufen. Versuchen Sie es in { $seconds } Sekunde noch einmal.
+       *[other] Aus Ihrem Netzwerk werden diese Seiten zu oft aufgerufen. Versuchen Sie es in { $seconds } Sekunden noch einmal.
+    }
+sign-in-first = Melden Sie sich an, um fortzufahren
+    .going = Sie werden zur Anmeldung weitergeleitet.
+sign-in = Anmelden
+for-people = Diese Seite ist für Menschen
+    .why = Der Aufruf enthielt die Zugangsdaten eines Agenten. Hier kann nur der Mensch entscheiden, dem das Konto gehört, angemeldet in einem Browser.
+    .next = Öffnen Sie diese Seite in einem Browser und melden Sie sich dort an.
+forged = Dieses Formular gilt nicht mehr
+    .why = Es kam nicht von dieser Seite, oder Sie haben sich neu angemeldet, seit sie geladen wurde. Dieses Formular hat nichts geändert.
+    .next = Öffnen Sie die Seite noch einmal und entscheiden Sie dort.
+unreadable = Dieses Formular ist nicht lesbar
+    .why = Der Fehler auf Englisch: it { $problem }. Dieses Formular hat nichts geändert.
+    .next = Öffnen Sie die Seite noch einmal und entscheiden Sie dort.
+open-again = Seite noch einmal öffnen
+unknown-request = Hier gibt es nichts zu entscheiden
+    .next = Keine Anfrage hat diese Adresse. Prüfen Sie den Link, den Ihr Agent Ihnen gegeben hat.
+wrong-account = Diese Anfrage gehört zu einem anderen Konto
+    .why = Sie wurde zuerst mit einem anderen Konto geöffnet, und nur dieses Konto kann darüber entscheiden.
+    .next = Melden Sie sich mit jenem Konto an, oder lassen Sie den Agenten neu anfragen und öffnen Sie den neuen Link mit diesem.
+opened-for-another = Sie haben das mit einem anderen Konto geöffnet
+    .why = Als die Anfrage in diesem Browser geöffnet wurde, war ein anderes Konto angemeldet. Dieses andere Konto kann entscheiden.
+    .next = Sie können stattdessen { $account } verwenden. Dann kann nur noch { $account } entscheiden.
+use-this-account = Stattdessen dieses Konto verwenden
+already-decided = Darüber wurde schon entschieden
+    .next = Eine Entscheidung steht, sobald sie getroffen ist. Was Sie erlaubt haben, können Sie in der Sitzungsübersicht zurücknehmen.
+inactive = Dieses Konto kann keinen Zugang geben
+    .why = Der Dienst sagt, dass kein Agent mehr für dieses Konto handeln darf. Es wurde nichts erlaubt.
+    .next = Melden Sie sich mit einem anderen Konto an, oder fragen Sie den Dienst.
+callback-refused = Es wurde nichts erlaubt
+    .next = Der Dienst sendet nichts mehr dorthin, wo dieser Agent wartet. Lassen Sie den Agenten neu anfragen.
+nothing-ticked = Es wurde nichts erlaubt
+    .next = Gehen Sie zurück und haken Sie mindestens eines von dem an, was der Agent möchte, oder lehnen Sie ab.
+not-possible = Das geht nicht
+    .why = Der Dienst meldet auf Englisch: { $error }.
+    .next = Lassen Sie den Agenten neu anfragen. Wenn das nicht hilft, sagen Sie dem Dienst Bescheid.
+app-refused = Diese App kann nicht zugelassen werden
+    .why = Sie hat Sie mit einem Link hierher geschickt, den dieser Dienst ablehnt. Er meldet auf Englisch: { $error }.
+    .next = Es wurde nichts erlaubt und nichts an die App gesendet. Starten Sie aus der App neu, oder sagen Sie es denen, die sie machen.
+busy = Das lässt sich gerade nicht anzeigen
+    .why = Der Dienst ist ausgelastet. Er meldet auf Englisch: { $error }. Versuchen Sie es in einer Minute noch einmal.
+unavailable = Das lässt sich gerade nicht anzeigen
+    .next = Der Dienst konnte es nicht nachschlagen. Versuchen Sie es in ein paar Sekunden noch einmal.
+outcome-unknown = Es ist unklar, ob das gespeichert wurde
+    .why = Die Verbindung zum Speicher des Dienstes brach ab, während er Ihre Entscheidung speicherte. Sie kann gespeichert sein oder nicht.
+    .next = Sehen Sie in ein paar Sekunden nach, was gilt. Es schadet nicht, dasselbe Formular noch einmal zu senden.
+see-what-stands = Nachsehen, was gilt
+try-again = Noch einmal versuchen
+
+## The page for the code of a device
+
+code-title = Welchen Code zeigt Ihr Gerät?
+code-given = Vergleichen Sie jeden Buchstaben mit Ihrem Gerät, dann gehen Sie weiter.
+code-type = Acht Buchstaben, zum Beispiel BCDF-GHJK.
+code-care = Gehen Sie nur weiter, wenn Sie das selbst gestartet haben, auf einem Gerät vor Ihnen. Wenn Ihnen jemand diesen Code geschickt hat, schließen Sie diese Seite.
+code-unknown = Kein Gerät wartet mit diesem Code. Geben Sie ein, was Ihr Gerät zeigt, oder starten Sie dort neu.
+go-on = Weiter
+too-many-codes = Zu viele Codes
+    .wait = { $seconds ->
+        [one] Mit diesem Konto wurden zu viele Codes versucht. Versuchen Sie es in { $seconds } Sekunde noch einmal.
+       *[other] Mit diesem Konto wurden zu viele Codes versucht. Versuchen Sie es in { $seconds } Sekunden noch einmal.
+    }
+
+## The sessions page
+
+sessions-title = Sitzungen von Agenten
+sessions-intro = Agenten, die Ihr Konto bei { $service } nutzen dürfen. Ihre Namen haben sie selbst gewählt; niemand hat sie geprüft.
+waiting-heading = Erlaubt, noch nicht abgeholt
+active-heading = Aktiv
+ended-heading = Vergangene Sitzungen
+none-active = Hier ist keine Sitzung aktiv.
+no-sessions = Kein Agent hat Zugang
+no-sessions-next = Wenn ein Agent um Zugang bittet und Sie es erlauben, erscheint seine Sitzung hier, und hier können Sie sie beenden.
+what-it-may-do = Was er tun darf
+comes-with-others = kommt mit den anderen
+state-active = Aktiv
+state-revoked = Beendet
+state-expired = Abgelaufen
+state-approved = Erlaubt
+for = Für
+created = Erstellt
+last-used = Zuletzt genutzt
+address = Adresse
+expires = Läuft ab
+expired-at = Abgelaufen
+revoked-by = Beendet von
+collect-until = Abholbar bis
+revoke = Beenden
+revoke-which = die Sitzung von { $client }, erstellt { $created }
+revoke-all = Alle beenden
+revoke-all-which = Sitzungen dieses Kontos
+take-back-which = die Erlaubnis für { $client }, angefragt { $asked }
+older-sessions = Ältere Sitzungen
+more-sessions = Weitere Sitzungen
+by-agent = dem Agenten selbst
+by-human = Ihnen
+by-service = dem Dienst, weil das Konto nicht aktiv ist
+by-reuse = dem Dienst, weil ein Geheimnis zweimal verwendet wurde: Es kann gestohlen worden sein
+done-revoked = Sitzung beendet. Ihr nächster Aufruf wird abgelehnt.
+done-revoked-all = Alle Sitzungen beendet. Ihre nächsten Aufrufe werden abgelehnt.
+done-taken-back = Zurückgenommen. Der Agent bekommt keinen Zugang.
+done-gone = Das war schon vorbei.
