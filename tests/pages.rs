@@ -6,8 +6,16 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use http::{Request, StatusCode};
+use http_body_util::BodyExt;
 use serde_json::json;
-use tower_agent_auth::audit::Event;
+use tower::ServiceExt;
+use tower_agent_auth::{
+    AgentAuth,
+    accounts::{Accounts, AccountsError, SignedIn, cookie},
+    audit::Event,
+    pages::PageOptions,
+    types::{authorization::Account, id::AccountId},
+};
 
 mod common;
 use common::{
@@ -1053,5 +1061,271 @@ async fn the_host_of_a_metadata_document_stands_beside_the_name() {
         let expected = format!("“Example Agent”{}", host.unwrap_or_default());
         assert_eq!(headings, [&*expected, &*expected], "{id:?}");
         assert!(!page.contains("client.json") && !page.contains("<script>alert") && !page.contains("agent-7"));
+    }
+}
+
+/// The ids of the messages in one of our languages.
+fn message_ids(language: &str) -> Vec<String> {
+    let source = std::fs::read_to_string(format!("src/pages/words/{language}.ftl")).unwrap();
+    let first = |line: &str| line.starts_with(|character: char| character.is_ascii_lowercase());
+    source.lines().filter(|line| first(line)).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+/// The text after an opening bracket, up to its closing one, split at the commas between arguments.
+fn arguments(source: &str) -> Vec<&str> {
+    let (mut depth, mut is_text, mut start, mut found) = (0, false, 0, Vec::new());
+    for (at, character) in source.char_indices() {
+        match character {
+            '"' => is_text = !is_text,
+            _ if is_text => (),
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth > 0 => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(source[start..at].trim());
+                start = at + 1;
+            }
+            ')' | ']' | '}' => {
+                found.push(source[start..at].trim());
+                break;
+            }
+            _ => (),
+        }
+    }
+    found
+}
+
+/// The texts between double quotation marks.
+fn literals(source: &str) -> impl Iterator<Item = &str> {
+    source.split('"').skip(1).step_by(2)
+}
+
+/// What the templates and the code say: ids, and beginnings of ids that a value completes.
+fn said() -> (Vec<(String, String)>, Vec<String>) {
+    let (mut ids, mut beginnings) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir("src/pages/templates").unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let mut say = |id: &str| ids.push((id.to_owned(), path.display().to_string()));
+        for (at, call) in source.match_indices("words(") {
+            let id = arguments(&source[at + call.len()..])[0];
+            if id.contains('~') {
+                beginnings.extend(literals(id).map(str::to_owned));
+            } else {
+                // A condition compares with no text.
+                literals(id).for_each(&mut say);
+            }
+        }
+        // Pairs of an id and a value, each said in a loop.
+        for (at, list) in source.match_indices("in [(\"") {
+            let rest = &source[at + list.len() - 2..];
+            arguments(rest).iter().for_each(|pair| say(literals(pair).next().unwrap()));
+        }
+    }
+    for file in ["approval", "arrival", "code_entry", "mod", "outcome", "sessions", "words"] {
+        let source = std::fs::read_to_string(format!("src/pages/{file}.rs")).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let mut say = |id: &str| ids.push((id.to_owned(), file.to_owned()));
+        let calls =
+            [("say(", 0), ("message(", 1), ("link(", 1), ("fact(", 0), ("instant(", 0), ("told(", 2), ("action(", 1)];
+        for (call, position) in calls {
+            for (at, _) in code.match_indices(call) {
+                let id = arguments(&code[at + call.len()..]).get(position).copied().unwrap_or_default();
+                literals(id).for_each(&mut say);
+            }
+        }
+        // An id that is chosen first, beside a tone or in two words.
+        for (at, tone) in code.match_indices("Tone::") {
+            let mut after = code[at + tone.len()..].split(", ");
+            if let Some(id) = after.nth(1).and_then(|next| next.strip_prefix('"')) {
+                say(id.split('"').next().unwrap());
+            }
+        }
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+        for literal in literals(&code).filter(|text| text.contains('-') && text.split('-').all(word)) {
+            if literal != "sec-purpose" {
+                say(literal);
+            }
+        }
+        if file == "words" {
+            ["days", "hours", "minutes", "seconds"].iter().for_each(|id| {
+                assert!(code.contains(&format!("\"{id}\"")));
+                say(id);
+            });
+        }
+    }
+    (ids, beginnings)
+}
+
+#[test]
+fn the_pages_say_all_messages_that_there_are_and_no_other() {
+    let known = message_ids("en");
+    let (said, beginnings) = said();
+    assert!(said.len() > 200, "{}", said.len());
+    for (id, place) in &said {
+        assert!(known.contains(id), "{place} says {id:?}, which is no message");
+    }
+    // The values that complete an id.
+    let completed: &[(&str, &[&str])] =
+        &[("effect-", &["see", "change", "spend"]), ("state-", &["active", "approved", "expired", "revoked"])];
+    let mut whole: Vec<String> = Vec::new();
+    for beginning in &beginnings {
+        let (_, values) = completed.iter().find(|(known, _)| known == beginning).unwrap();
+        whole.extend(values.iter().map(|value| format!("{beginning}{value}")));
+    }
+    assert!(whole.iter().all(|id| known.contains(id)), "{whole:?}");
+    let unsaid: Vec<_> =
+        known.iter().filter(|id| !whole.contains(id) && !said.iter().any(|(said, _)| said == *id)).collect();
+    assert!(unsaid.is_empty(), "nothing says {unsaid:?}");
+}
+
+/// A host whose human has a name of any characters, and may have chosen a language.
+struct Named(&'static str);
+
+impl Accounts for Named {
+    async fn current(&self, _: &http::request::Parts) -> Result<Option<SignedIn>, AccountsError> {
+        Ok(Some(SignedIn::new(Account::new(AccountId::new("acct_ada").unwrap(), self.0), "browser")))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        format!("/login?next={return_to}")
+    }
+
+    fn language(&self, request: &http::request::Parts) -> Option<String> {
+        cookie(&request.headers, "language").map(str::to_owned)
+    }
+
+    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+        Ok(true)
+    }
+}
+
+/// A page as it is sent, with the characters that isolate text.
+async fn page_in(app: &axum::Router, path: &str, headers: &[(&str, &str)]) -> (http::HeaderMap, String) {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.headers, String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn each_language_has_its_direction_and_keeps_hostile_names_apart() {
+    const OVERRIDDEN: &str = "ada\u{202e}moc.live@\u{2069}\u{2066}";
+    let auth = AgentAuth::builder(config().no_limits().build().unwrap())
+        .sessions(TestStore::default())
+        .accounts(Named(OVERRIDDEN))
+        .build()
+        .unwrap();
+    let app = common::app(&auth, &std::sync::Arc::default());
+    for name in ["Example Agent", "عميل abc 123!", "שם (Agent)", "Агент Agent"] {
+        let body = json!({ "type": "user_claimed", "client_name": name, "label": name, "reason": name });
+        let asked = app.clone().oneshot(json_request("/agent/auth", &body.to_string())).await.unwrap();
+        let claim_url = Answer::read(asked).await.json["claim_url"].as_str().unwrap().to_owned();
+        let path = claim_url.strip_prefix(ORIGIN).unwrap();
+        for (language, direction, title) in [
+            ("en", "ltr", "Let this agent use your account?"),
+            ("de", "ltr", "Darf dieser Agent Ihr Konto nutzen?"),
+            ("ar", "rtl", "هل تسمح لهذا الوكيل باستخدام حسابك؟"),
+        ] {
+            let (headers, page) = page_in(&app, path, &[("accept-language", language)]).await;
+            assert_eq!(headers["content-language"], language);
+            assert!(page.contains(&format!("<html lang=\"{language}\" dir=\"{direction}\">")), "{page}");
+            let title = format!("<title>\u{2068}{title}\u{2069} · \u{2068}Example Analytics\u{2069}</title>");
+            assert!(page.contains(&title), "{page}");
+            assert!(page.contains("\u{2068}adamoc.live@\u{2069}"), "{page}");
+            for (at, _) in page.match_indices(name) {
+                let (before, after) = (&page[..at], &page[at + name.len()..]);
+                assert!(before.ends_with('\u{2068}') && after.starts_with('\u{2069}'), "{name} in {page}");
+            }
+            assert!(page.matches(name).count() >= 3, "name, label and reason");
+            assert!(!page.contains(|character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}' | '\u{2067}')));
+            // What is isolated ends where its text ends.
+            let mut depth = 0_i32;
+            for character in page.chars() {
+                match character {
+                    '\u{2068}' => depth += 1,
+                    '\u{2069}' => depth -= 1,
+                    '<' | '>' => assert_eq!(depth, 0, "{page}"),
+                    _ => (),
+                }
+                assert!(depth >= 0, "{page}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_in_the_language_of_its_human() {
+    let auth = AgentAuth::builder(config().no_limits().build().unwrap())
+        .sessions(TestStore::default())
+        .accounts(Named("ada@example.com"))
+        .build()
+        .unwrap();
+    let app = common::app(&auth, &std::sync::Arc::default());
+    let unknown = "/agent/auth/approve/reg_unknown";
+    for (path, german, arabic) in [
+        ("/sessions", "Kein Agent hat Zugang", "لا إذن لدى أي وكيل"),
+        (unknown, "Hier gibt es nichts zu entscheiden", "لا شيء هنا ينتظر قرارك"),
+        ("/oauth2/device", "Welchen Code zeigt Ihr Gerät?", "ما الرمز الذي يعرضه جهازك؟"),
+    ] {
+        for (headers, language, needed) in [
+            (&[("accept-language", "de-AT,de;q=0.9,en;q=0.5")][..], "de", german),
+            (&[("accept-language", "ar-EG")], "ar", arabic),
+            (&[("accept-language", "de"), ("cookie", "language=ar")], "ar", arabic),
+            (&[("accept-language", "de"), ("cookie", "language=fr")], "de", german),
+        ] {
+            let (sent, page) = page_in(&app, path, headers).await;
+            assert_eq!(sent["content-language"], language, "{path} {headers:?}");
+            assert!(page.contains(needed), "{path} {headers:?} {page}");
+        }
+        let (sent, _) = page_in(&app, path, &[]).await;
+        assert_eq!(sent["content-language"], "en");
+    }
+}
+
+#[tokio::test]
+async fn the_host_has_its_own_words_and_languages() {
+    let build = |options: fn(PageOptions) -> PageOptions| {
+        let config = config().no_limits().owner_only("the board's minutes");
+        let config = config.scope("rockets:start", "Start rockets", |scope| {
+            scope.effect(tower_agent_auth::types::scope::Effect::Change).caution("They land somewhere")
+        });
+        AgentAuth::builder(config.build().unwrap())
+            .sessions(TestStore::default())
+            .accounts(Named("ada@example.com"))
+            .pages(options)
+            .build()
+    };
+    for (options, problem) in [
+        ((|pages| pages.languages(["en", "fr"])) as fn(PageOptions) -> PageOptions, "no words in fr"),
+        (|pages| pages.words("fr", "approve = Oui\n= Non"), "the words in fr can't be read; line 2: "),
+        (|pages| pages.words("f r", "approve = Oui"), "\"f r\" is no language tag"),
+    ] {
+        let error = build(options).map(|_| ()).unwrap_err();
+        assert_eq!(error.problems()[0].field, "pages");
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+    let auth = build(|pages| {
+        let texts = "scope-rockets-start = Raketen starten\ncaution-rockets-start = Sie landen irgendwo\n\
+                     never-the-board-s-minutes = Protokolle des Vorstands\napprove = Ja, gern";
+        pages.words("de", texts).languages(["de", "ar"])
+    });
+    let app = common::app(&auth.unwrap(), &std::sync::Arc::default());
+    let body = json!({ "type": "user_claimed", "client_name": "Example Agent", "requested_scopes": ["rockets:start"] });
+    let asked = app.clone().oneshot(json_request("/agent/auth", &body.to_string())).await.unwrap();
+    let claim_url = Answer::read(asked).await.json["claim_url"].as_str().unwrap().to_owned();
+    let path = claim_url.strip_prefix(ORIGIN).unwrap();
+    let (sent, german) = page_in(&app, path, &[("accept-language", "en")]).await;
+    assert_eq!(sent["content-language"], "de", "the first of its languages");
+    for needed in ["Raketen starten", "Sie landen irgendwo", "Protokolle des Vorstands", ">Ja, gern<", ">Ablehnen<"] {
+        assert!(german.contains(needed), "{needed} in {german}");
+    }
+    let (sent, arabic) = page_in(&app, path, &[("accept-language", "ar")]).await;
+    assert_eq!(sent["content-language"], "ar");
+    for needed in ["Start rockets", "They land somewhere", "the board&#x27;s minutes", ">موافقة<"] {
+        assert!(arabic.contains(needed), "{needed} in {arabic}");
     }
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Request, StatusCode};
 
-use super::{PageError, Pages, Tone, csrf::FormKey};
+use super::{PageError, Pages, Tone, csrf::FormKey, words::filled};
 use crate::{
     endpoints::{Arrival, Dialect, Turned},
     http::{Reply, jitter, retry_after},
@@ -63,12 +63,12 @@ fn query_of(query: &str) -> String {
 }
 
 fn refuse(pages: &Pages, error: &str) -> Result<Reply, PageError> {
-    let message = pages.message(Tone::Bad, "app-refused", &[("error", error.into())]);
+    let message = pages.message(Tone::Bad, "app-refused", &[("error", filled(error))]);
     pages.show(StatusCode::BAD_REQUEST, message.link(pages.sessions_link()))
 }
 
 fn delay(pages: &Pages, error: &str, again: String) -> Result<Reply, PageError> {
-    let message = pages.message(Tone::Neutral, "busy", &[("error", error.into())]);
+    let message = pages.message(Tone::Neutral, "busy", &[("error", filled(error))]);
     let mut reply = pages.show(StatusCode::SERVICE_UNAVAILABLE, message.link(pages.link(again, "try-again")))?;
     retry_after(&mut reply, WAIT + jitter(pages.context.ceremony.now()));
     Ok(reply)

@@ -63,7 +63,7 @@ pub use view::*;
 
 use csrf::FormKey;
 use render::Renderer;
-use words::{Arguments, Words};
+use words::{Arguments, Words, filled};
 
 static METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::POST];
 
@@ -271,7 +271,7 @@ impl Pages {
             }
             PageError::Forged => self.show(StatusCode::FORBIDDEN, self.message(Tone::Bad, "forged", &[]).link(again())),
             PageError::Form(problem) => {
-                let message = self.message(Tone::Bad, "unreadable", &[("problem", (*problem).into())]);
+                let message = self.message(Tone::Bad, "unreadable", &[("problem", filled(problem))]);
                 self.show(StatusCode::BAD_REQUEST, message.link(again()))
             }
             PageError::Ceremony(error) if error.is_unavailable() => self.unavailable(error, request, kind),
@@ -301,7 +301,7 @@ impl Pages {
             CeremonyError::NotRequested => (StatusCode::BAD_REQUEST, Tone::Bad, "nothing-ticked", again),
             _ => (StatusCode::BAD_REQUEST, Tone::Bad, "not-possible", again),
         };
-        self.show(status, self.message(tone, id, &[("error", error.to_string().into())]).link(link))
+        self.show(status, self.message(tone, id, &[("error", filled(&error.to_string()))]).link(link))
     }
 
     /// The service itself failed. The page never says that nothing was changed: the same form may have been sent twice,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue, concurrent::FluentBundle};
-use fluent_langneg::{NegotiationStrategy, negotiate_languages, parse_accepted_languages};
+use fluent_langneg::{NegotiationStrategy, negotiate_languages};
 use http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use minijinja::{
     Error, ErrorKind, State, Value,
@@ -17,10 +17,16 @@ use unic_langid::{CharacterDirection, LanguageIdentifier};
 use crate::types::clock::Timestamp;
 
 /// The languages of this crate, English first.
-const OURS: [(&str, &str); 1] = [("en", include_str!("words/en.ftl"))];
+const OURS: [(&str, &str); 3] =
+    [("en", include_str!("words/en.ftl")), ("de", include_str!("words/de.ftl")), ("ar", include_str!("words/ar.ftl"))];
+/// How many languages of a browser count.
+const MOST_ACCEPTED: usize = 32;
 
 /// The arguments of a message.
 pub(super) type Arguments<'a> = &'a [(&'a str, FluentValue<'a>)];
+
+/// Messages of one language.
+type Source<'s> = (LanguageIdentifier, &'s str);
 
 /// All languages that the pages speak, the default one first.
 pub(super) struct Languages(Vec<Arc<Words>>);
@@ -29,36 +35,58 @@ impl Languages {
     /// The languages of this crate, with messages of the host: for each a language tag, and messages that replace ours
     /// or are new. `only` names the languages to offer; empty: all.
     pub(super) fn new(own: &[(String, String)], only: &[String]) -> Result<Self, WordsError> {
-        let mut tags: Vec<&str> = OURS.iter().map(|(tag, _)| *tag).collect();
-        for (tag, _) in own {
-            if !tags.contains(&tag.as_str()) {
-                tags.push(tag);
+        let own = own.iter().map(|(tag, source)| (tag.as_str(), source.as_str()));
+        let sources = OURS.into_iter().chain(own).map(|(tag, source)| Ok((language_of(tag)?, source)));
+        let sources: Vec<Source<'_>> = sources.collect::<Result<_, _>>()?;
+        let only = only.iter().map(|tag| language_of(tag)).collect::<Result<Vec<_>, _>>()?;
+        let mut known: Vec<&LanguageIdentifier> = Vec::new();
+        for (language, _) in &sources {
+            if !known.contains(&language) {
+                known.push(language);
             }
         }
-        if let Some(unknown) = only.iter().find(|wanted| !tags.contains(&wanted.as_str())) {
-            return Err(WordsError(format!("there are no words in {unknown}; there are some in {}", tags.join(", "))));
+        if let Some(unknown) = only.iter().find(|wanted| !known.contains(wanted)) {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            return Err(WordsError(format!("there are no words in {unknown}; there are some in {}", known.join(", "))));
         }
-        let english = Arc::new(Words::new("en", own, None)?);
-        let others = tags.iter().filter(|tag| **tag != "en");
-        let others = others.map(|tag| Words::new(tag, own, Some(Arc::clone(&english))).map(Arc::new));
-        let mut all = std::iter::once(Ok(Arc::clone(&english))).chain(others).collect::<Result<Vec<_>, _>>()?;
+        let mut all: Vec<Arc<Words>> = Vec::new();
+        for language in known {
+            all.push(Arc::new(Words::new(language, &sources, all.first().cloned())?));
+        }
         if !only.is_empty() {
-            all.retain(|words| only.contains(&words.tag()));
-            all.sort_by_key(|words| only.iter().position(|tag| *tag == words.tag()));
+            all.retain(|words| only.contains(&words.language));
+            all.sort_by_key(|words| only.iter().position(|language| *language == words.language));
         }
         Ok(Self(all))
     }
 
-    /// The words in the language that the host chose, or else in the one that the browser prefers (RFC 9110 section
-    /// 12.5.4), or else in the first one.
+    /// The words in the language that the host chose, or else in the one that the browser prefers, or else in the first
+    /// one.
     pub(super) fn choose(&self, chosen: Option<&str>, headers: &HeaderMap) -> Arc<Words> {
-        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        let wanted = parse_accepted_languages(chosen.or(accepted).unwrap_or_default());
+        let chosen = chosen.and_then(|tag| tag.parse().ok());
+        let wanted: Vec<LanguageIdentifier> = chosen.into_iter().chain(accepted(headers)).collect();
         let available: Vec<&LanguageIdentifier> = self.0.iter().map(|words| &words.language).collect();
         let best = negotiate_languages(&wanted, &available, None, NegotiationStrategy::Lookup);
         let best = best.first().and_then(|best| self.0.iter().find(|words| words.language == ***best));
         Arc::clone(best.unwrap_or(&self.0[0]))
     }
+}
+
+/// The languages that a browser accepts, those of the highest weight first (RFC 9110 sections 12.4.2 and 12.5.4).
+fn accepted(headers: &HeaderMap) -> Vec<LanguageIdentifier> {
+    let lines = headers.get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
+    let ranges = lines.flat_map(|line| line.split(',')).take(MOST_ACCEPTED).filter_map(|range| {
+        let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
+        let weight: f32 = weight.trim().strip_prefix(['q', 'Q'])?.strip_prefix('=')?.parse().ok()?;
+        Some((weight, tag.trim().parse().ok()?))
+    });
+    let mut ranges: Vec<(f32, LanguageIdentifier)> = ranges.filter(|(weight, _)| *weight > 0.0).collect();
+    ranges.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    ranges.into_iter().map(|(_, language)| language).collect()
+}
+
+fn language_of(tag: &str) -> Result<LanguageIdentifier, WordsError> {
+    tag.parse().map_err(|_| WordsError(format!("{tag:?} is no language tag such as `pt-BR`")))
 }
 
 /// The words of the pages in one language: messages of [Fluent](https://projectfluent.org).
@@ -72,21 +100,18 @@ pub(super) struct Words {
 }
 
 impl Words {
-    fn new(tag: &str, own: &[(String, String)], fallback: Option<Arc<Self>>) -> Result<Self, WordsError> {
-        let language: LanguageIdentifier =
-            tag.parse().map_err(|_| WordsError(format!("{tag:?} is no language tag such as `pt-BR`")))?;
+    fn new(
+        language: &LanguageIdentifier,
+        sources: &[Source<'_>],
+        fallback: Option<Arc<Self>>,
+    ) -> Result<Self, WordsError> {
         let mut bundle = FluentBundle::new_concurrent(vec![language.clone()]);
         // Only text from outside is isolated, by `filled`.
         bundle.set_use_isolating(false);
-        for (known, source) in OURS {
-            if known == tag {
-                bundle.add_resource_overriding(parse(tag, source)?);
-            }
+        for (_, source) in sources.iter().filter(|(known, _)| known == language) {
+            bundle.add_resource_overriding(parse(language, source)?);
         }
-        for (_, source) in own.iter().filter(|(own, _)| own == tag) {
-            bundle.add_resource_overriding(parse(tag, source)?);
-        }
-        Ok(Self { language, bundle, fallback })
+        Ok(Self { language: language.clone(), bundle, fallback })
     }
 
     /// The language tag (RFC 5646).
@@ -159,13 +184,14 @@ impl Words {
         self.span(Duration::from_secs(exact.as_secs() / largest * largest))
     }
 
-    /// The time since `then`.
+    /// The time since `then`, in its largest unit, rounded down: `2 days ago`.
     pub(super) fn ago(&self, then: Timestamp, now: Timestamp) -> String {
-        let passed = now.since(then);
-        if passed < Duration::from_secs(60) {
-            return self.say("just-now", &[]);
+        const UNITS: [(u64, &str); 3] = [(86_400, "days-ago"), (3_600, "hours-ago"), (60, "minutes-ago")];
+        let passed = now.since(then).as_secs();
+        match UNITS.into_iter().find(|(unit, _)| passed >= *unit) {
+            Some((unit, id)) => self.say(id, &[("count", (passed / unit).into())]),
+            None => self.say("just-now", &[]),
         }
-        self.say("ago", &[("span", self.about(passed).into())])
     }
 
     /// A list: `a, b and c`.
@@ -216,11 +242,11 @@ pub(super) fn is_ours(id: &str) -> bool {
     OURS[0].1.contains(&format!("\n{id} ="))
 }
 
-fn parse(tag: &str, source: &str) -> Result<FluentResource, WordsError> {
+fn parse(language: &LanguageIdentifier, source: &str) -> Result<FluentResource, WordsError> {
     FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| {
-        let mut problem = format!("the words in {tag} can't be read");
+        let mut problem = format!("the words in {language} can't be read");
         for error in errors {
-            let line = source.get(..error.pos.start).unwrap_or(source).lines().count().max(1);
+            let line = source.get(..error.pos.start).unwrap_or(source).matches('\n').count() + 1;
             let _ = write!(problem, "; line {line}: {}", error.kind);
         }
         WordsError(problem)
@@ -231,3 +257,386 @@ fn parse(tag: &str, source: &str) -> Result<FluentResource, WordsError> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct WordsError(String);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use fluent_syntax::ast;
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// Messages that may be the same in another language as in English.
+    const SAME: [&str; 4] = ["agent", "list-more", "page-title", "two-units"];
+
+    /// What one text of a message is made of.
+    #[derive(Default)]
+    struct Made {
+        variables: BTreeSet<String>,
+        /// The plural categories of each selector.
+        categories: Vec<Vec<String>>,
+        /// The text between.
+        text: String,
+    }
+
+    impl Made {
+        fn add(&mut self, pattern: &ast::Pattern<&str>) {
+            for element in &pattern.elements {
+                match element {
+                    ast::PatternElement::TextElement { value } => self.text.push_str(value),
+                    ast::PatternElement::Placeable { expression } => self.add_expression(expression),
+                }
+            }
+        }
+
+        fn add_expression(&mut self, expression: &ast::Expression<&str>) {
+            match expression {
+                ast::Expression::Inline(inline) => self.add_inline(inline),
+                ast::Expression::Select { selector, variants } => {
+                    self.add_inline(selector);
+                    let keys = variants.iter().map(|variant| match variant.key {
+                        ast::VariantKey::Identifier { name } => name.to_owned(),
+                        ast::VariantKey::NumberLiteral { value } => panic!("{value} stands for itself alone"),
+                    });
+                    self.categories.push(keys.collect());
+                    variants.iter().for_each(|variant| self.add(&variant.value));
+                }
+            }
+        }
+
+        fn add_inline(&mut self, inline: &ast::InlineExpression<&str>) {
+            match inline {
+                ast::InlineExpression::VariableReference { id } => {
+                    self.variables.insert(id.name.to_owned());
+                }
+                ast::InlineExpression::MessageReference { .. } => (),
+                other => panic!("no message of ours needs {other:?}"),
+            }
+        }
+    }
+
+    /// The texts of a language, by id, or by id and attribute with a dot between, in their order.
+    fn texts(source: &str) -> Vec<(String, Made)> {
+        let mut found = Vec::new();
+        let made = |pattern| {
+            let mut made = Made::default();
+            made.add(pattern);
+            made
+        };
+        for entry in &fluent_syntax::parser::parse(source).unwrap().body {
+            let ast::Entry::Message(message) = entry else { continue };
+            found.push((message.id.name.to_owned(), made(message.value.as_ref().unwrap())));
+            for attribute in &message.attributes {
+                found.push((format!("{}.{}", message.id.name, attribute.id.name), made(&attribute.value)));
+            }
+        }
+        found
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(tag, text)| ((*tag).to_owned(), (*text).to_owned())).collect()
+    }
+
+    fn all() -> Languages {
+        Languages::new(&[], &[]).unwrap()
+    }
+
+    fn words(tag: &str) -> Arc<Words> {
+        all().0.into_iter().find(|words| words.tag() == tag).unwrap()
+    }
+
+    /// The language for a browser that sends these lines.
+    fn negotiated(languages: &Languages, chosen: Option<&str>, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT_LANGUAGE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        languages.choose(chosen, &headers).tag()
+    }
+
+    #[test]
+    fn every_language_says_what_english_says_with_the_same_variables() {
+        let english = texts(OURS[0].1);
+        let by_id: BTreeMap<_, _> = english.iter().map(|(id, made)| (id, &made.variables)).collect();
+        assert_eq!(by_id.len(), english.len(), "no id stands twice");
+        assert!(english.len() > 200, "all were read");
+        for (tag, source) in OURS {
+            let theirs = texts(source);
+            let order = |texts: &[(String, Made)]| texts.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+            assert_eq!(order(&theirs), order(&english), "{tag}");
+            for (id, made) in &theirs {
+                assert_eq!(&made.variables, by_id[id], "{tag} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_text_is_said_in_full_for_every_count() {
+        for (tag, source) in OURS {
+            let words = words(tag);
+            for (id, made) in texts(source) {
+                for count in [0_u64, 1, 2, 3, 11, 100, 101] {
+                    let argument = |name: &String| match &**name {
+                        "count" | "seconds" => (name.clone(), FluentValue::from(count)),
+                        _ => (name.clone(), filled("x")),
+                    };
+                    let arguments: FluentArgs<'_> = made.variables.iter().map(argument).collect();
+                    let (name, attribute) = id.split_once('.').map_or((&*id, None), |(id, it)| (id, Some(it)));
+                    let message = words.bundle.get_message(name).unwrap();
+                    let pattern = match attribute {
+                        None => message.value().unwrap(),
+                        Some(attribute) => message.get_attribute(attribute).unwrap().value(),
+                    };
+                    let mut errors = Vec::new();
+                    let text = words.bundle.format_pattern(pattern, Some(&arguments), &mut errors);
+                    assert!(errors.is_empty(), "{tag} {id}: {errors:?}");
+                    assert!(!text.trim().is_empty() && !text.contains(['{', '}']), "{tag} {id}: {text}");
+                    assert_eq!(text.matches('\u{2068}').count(), text.matches('\u{2069}').count(), "{tag} {id}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_in_english() {
+        let english: BTreeMap<_, _> = texts(OURS[0].1).into_iter().collect();
+        for (tag, source) in &OURS[1..] {
+            for (id, made) in texts(source) {
+                let is_same = made.text == english[&id].text;
+                assert!(!is_same || SAME.contains(&&*id), "{tag} {id}: {}", made.text);
+            }
+        }
+        for (id, made) in texts(OURS[2].1) {
+            let text = made.text.replace("BCDF-GHJK", "");
+            assert!(!text.contains(|character: char| character.is_ascii_alphabetic()), "{id}: {text}");
+            assert!(!text.contains(['?', ',', ';', '"', '“', '”']), "{id}: {text}");
+        }
+        for (id, made) in texts(OURS[1].1) {
+            assert!(!made.text.contains(['"', '”', '\'', '’']), "{id}: {}", made.text);
+            assert_eq!(made.text.matches('„').count(), made.text.matches('“').count(), "{id}: {}", made.text);
+        }
+    }
+
+    /// The plural categories of CLDR: <https://cldr.unicode.org/index/cldr-spec/plural-rules>.
+    #[test]
+    fn counts_have_the_plural_forms_of_their_language() {
+        for (tag, source) in OURS {
+            let expected: &[&str] =
+                if tag == "ar" { &["zero", "one", "two", "few", "many", "other"] } else { &["one", "other"] };
+            let counted = |(id, made): (String, Made)| (!made.categories.is_empty()).then_some((id, made.categories));
+            let counted: Vec<_> = texts(source).into_iter().filter_map(counted).collect();
+            for (id, categories) in &counted {
+                assert_eq!(categories, &[expected], "{tag} {id}");
+            }
+            let ids: BTreeSet<_> = counted.into_iter().map(|(id, _)| id).collect();
+            let counts = |made: &Made| made.variables.contains("count") || made.variables.contains("seconds");
+            let expected = texts(source).into_iter().filter(|(_, made)| counts(made)).map(|(id, _)| id).collect();
+            assert_eq!(ids, expected, "{tag}: whatever has a count");
+        }
+        for (count, days, ago, times) in [
+            (0, "0 يوم", "قبل 0 يوم", "لم تسمح من قبل لأي وكيل بهذا الاسم."),
+            (1, "يوم واحد", "قبل يوم واحد", "سمحت لوكيل بهذا الاسم مرة واحدة."),
+            (2, "يومين", "قبل يومين", "سمحت لوكيل بهذا الاسم مرتين."),
+            (3, "3 أيام", "قبل 3 أيام", "سمحت لوكيل بهذا الاسم 3 مرات."),
+            (10, "10 أيام", "قبل 10 أيام", "سمحت لوكيل بهذا الاسم 10 مرات."),
+            (11, "11 يومًا", "قبل 11 يومًا", "سمحت لوكيل بهذا الاسم 11 مرة."),
+            (99, "99 يومًا", "قبل 99 يومًا", "سمحت لوكيل بهذا الاسم 99 مرة."),
+            (100, "100 يوم", "قبل 100 يوم", "سمحت لوكيل بهذا الاسم 100 مرة."),
+            (101, "101 يوم", "قبل 101 يوم", "سمحت لوكيل بهذا الاسم 101 مرة."),
+            (103, "103 أيام", "قبل 103 أيام", "سمحت لوكيل بهذا الاسم 103 مرات."),
+        ] {
+            let words = words("ar");
+            let said = |id| words.say(id, &[("count", FluentValue::from(count))]);
+            assert_eq!([said("days"), said("days-ago"), said("before-count")], [days, ago, times]);
+        }
+    }
+
+    #[test]
+    fn spans_read_well_in_every_language() {
+        for (seconds, english, german, arabic) in [
+            (0, "less than a second", "weniger als eine Sekunde", "أقل من ثانية"),
+            (1, "1 second", "1 Sekunde", "ثانية واحدة"),
+            (61, "1 minute 1 second", "1 Minute 1 Sekunde", "دقيقة واحدة وثانية واحدة"),
+            (3_600, "1 hour", "1 Stunde", "ساعة واحدة"),
+            (5_400, "1 hour 30 minutes", "1 Stunde 30 Minuten", "ساعة واحدة و30 دقيقة"),
+            (3_605, "1 hour", "1 Stunde", "ساعة واحدة"),
+            (7_380, "2 hours 3 minutes", "2 Stunden 3 Minuten", "ساعتين و3 دقائق"),
+            (86_400 * 30 + 59, "30 days", "30 Tage", "30 يومًا"),
+        ] {
+            let said = ["en", "de", "ar"].map(|tag| words(tag).span(Duration::from_secs(seconds)));
+            assert_eq!(said, [english, german, arabic], "{seconds}");
+        }
+        assert_eq!(words("en").about(Duration::from_secs(599)), "9 minutes");
+        assert_eq!(words("ar").about(Duration::from_secs(86_400 * 2 + 3_600)), "يومين");
+    }
+
+    #[test]
+    fn times_since_read_well_in_every_language() {
+        let now = Timestamp::from_millis(1_795_482_600_000);
+        for (seconds, english, german, arabic) in [
+            (59, "just now", "gerade eben", "قبل لحظات"),
+            (119, "1 minute ago", "vor 1 Minute", "قبل دقيقة واحدة"),
+            (7_300, "2 hours ago", "vor 2 Stunden", "قبل ساعتين"),
+            (86_400 + 3_700, "1 day ago", "vor 1 Tag", "قبل يوم واحد"),
+            (86_400 * 3, "3 days ago", "vor 3 Tagen", "قبل 3 أيام"),
+        ] {
+            let said = ["en", "de", "ar"].map(|tag| words(tag).ago(now, now.after(Duration::from_secs(seconds))));
+            assert_eq!(said, [english, german, arabic], "{seconds}");
+        }
+        assert_eq!(words("en").ago(now.after(Duration::from_secs(5)), now), "just now", "of a clock that is ahead");
+    }
+
+    #[test]
+    fn lists_read_well_in_every_language() {
+        let items = ["a", "b", "c"].map(str::to_owned);
+        for (count, english, german, arabic) in [
+            (0, "", "", ""),
+            (1, "a", "a", "a"),
+            (2, "a and b", "a und b", "a وb"),
+            (3, "a, b and c", "a, b und c", "a، b وc"),
+        ] {
+            let list = |tag| words(tag).list(&items[..count]).replace(['\u{2068}', '\u{2069}'], "");
+            assert_eq!(["en", "de", "ar"].map(list), [english, german, arabic]);
+        }
+        assert_eq!(words("ar").list(&items[..2]), "\u{2068}a\u{2069} و\u{2068}b\u{2069}");
+    }
+
+    #[test]
+    fn the_preferred_language_that_we_have_is_spoken() {
+        let all = all();
+        for (lines, expected) in [
+            (&["de-AT,de;q=0.9,en;q=0.5"][..], "de"),
+            (&["ar-EG"], "ar"),
+            (&["de-Latn-CH-1996"], "de"),
+            (&["AR, en;q=0.9"], "ar"),
+            (&["fr, *;q=0.1"], "en"),
+            (&["fr, pt-BR;q=0.9, de;q=0.1"], "de"),
+            (&["en;q=0.1, de;q=0.9"], "de"),
+            (&["de;q=0, ar;q=0.1"], "ar"),
+            (&["en ; q=0.2 ,\tar ; Q=0.3"], "ar"),
+            (&["fr", "de"], "de"),
+            (&["de;q=nan, ar;q=x, en-GB;q="], "en"),
+            (&[], "en"),
+            (&[""], "en"),
+            (&[",,;q=1;,=,*"], "en"),
+            (&["und"], "en"),
+            (&["\u{202e}de\u{0080}"], "en"),
+        ] {
+            assert_eq!(negotiated(&all, None, lines), expected, "{lines:?}");
+        }
+        // What is too far back does not count, so that a header costs little.
+        for long in ["x".repeat(10_000), "fr,".repeat(3_333) + "de", "de;q=".repeat(2_000), "-".repeat(10_000)] {
+            assert_eq!(negotiated(&all, None, &[&long]), "en");
+        }
+        assert_eq!(negotiated(&all, None, &[&("de,".to_owned() + &"fr,".repeat(3_333))]), "de");
+    }
+
+    #[test]
+    fn the_hosts_choice_wins_over_the_browsers() {
+        let all = all();
+        assert_eq!(negotiated(&all, Some("ar"), &["de"]), "ar");
+        assert_eq!(negotiated(&all, Some("de-CH"), &[]), "de");
+        assert_eq!(negotiated(&all, Some("en"), &["de"]), "en");
+        // One that nobody has words in is none.
+        for unknown in ["fr", "", "\u{0}", "no tag"] {
+            assert_eq!(negotiated(&all, Some(unknown), &["de"]), "de", "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_languages_of_the_host_are_offered_the_first_by_default() {
+        let offer = |only: &[&str]| {
+            let own = pairs(&[("pt-BR", "approve = Permitir")]);
+            Languages::new(&own, &only.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>())
+        };
+        let tags = |languages: &Languages| languages.0.iter().map(|words| words.tag()).collect::<Vec<_>>();
+        assert_eq!(tags(&offer(&[]).unwrap()), ["en", "de", "ar", "pt-BR"]);
+        let two = offer(&["pt-br", "DE"]).unwrap();
+        assert_eq!(tags(&two), ["pt-BR", "de"]);
+        assert_eq!(negotiated(&two, None, &["en"]), "pt-BR", "the first one");
+        assert_eq!(negotiated(&two, None, &["pt-PT"]), "pt-BR");
+        assert_eq!(negotiated(&two, None, &["en, de;q=0.1"]), "de");
+        assert_eq!(negotiated(&two, Some("ar"), &[]), "pt-BR");
+        assert_eq!(
+            offer(&["en", "fr"]).err().unwrap().to_string(),
+            "there are no words in fr; there are some in en, de, ar, pt-BR"
+        );
+        assert_eq!(
+            offer(&["in English"]).err().unwrap().to_string(),
+            "\"in English\" is no language tag such as `pt-BR`"
+        );
+    }
+
+    #[test]
+    fn words_that_can_not_be_read_are_refused_with_language_and_line() {
+        let problem =
+            |tag: &str, source: &str| Languages::new(&pairs(&[(tag, source)]), &[]).err().unwrap().to_string();
+        let bad = problem("fr", "approve = Autoriser\n\n= Refuser\ndeny = Refuser\n");
+        assert!(bad.starts_with("the words in fr can't be read; line 3: "), "{bad}");
+        let bad = problem("de", "approve = Ja\ndeny = { $x\n");
+        assert!(bad.starts_with("the words in de can't be read; line 2: "), "{bad}");
+        assert_eq!(problem("x y", "deny = No"), "\"x y\" is no language tag such as `pt-BR`");
+    }
+
+    #[test]
+    fn messages_of_the_host_replace_ours_and_english_fills_the_gaps() {
+        let own = pairs(&[
+            ("en", "approve = Let it in"),
+            ("DE", "deny = Nein"),
+            ("de", "approve = Ja"),
+            (
+                "fr",
+                "deny = Refuser\ngreeting = Bonjour { $name }\ndenied = Refusé\n    .first = Un.\n    .second = Deux.",
+            ),
+        ]);
+        let all = Languages::new(&own, &[]).unwrap();
+        let words = |tag: &str| all.choose(Some(tag), &HeaderMap::new());
+        assert_eq!(words("en").say("approve", &[]), "Let it in");
+        assert_eq!(words("en").say("deny", &[]), "Deny");
+        assert_eq!(
+            words("en").say("undecided", &[("span", "1 minute".into())]),
+            "Let it in works a second after the page shows. Undecided, the request ends in 1 minute."
+        );
+        let german = ["approve", "deny", "go-on"].map(|id| words("de").say(id, &[]));
+        assert_eq!(german, ["Ja", "Nein", "Weiter"]);
+        let french = words("fr");
+        assert_eq!([french.say("deny", &[]), french.say("approve", &[])], ["Refuser", "Let it in"]);
+        assert_eq!(french.say("greeting", &[("name", filled("Ada"))]), "Bonjour \u{2068}Ada\u{2069}");
+        assert_eq!(french.sentences("denied", &[]), ["Un.", "Deux."], "and none of the English ones");
+        assert_eq!(french.sentences("approved-waits", &[]), ["Your agent waits for you. Go back to it."]);
+        assert_eq!(french.span(Duration::from_secs(7_200)), "2 hours");
+        assert_eq!([french.tag(), french.direction().to_owned()], ["fr", "ltr"]);
+        assert_eq!(words("ar").direction(), "rtl");
+        assert_eq!(french.say("nothing", &[]), "nothing");
+    }
+
+    #[test]
+    fn texts_of_the_configuration_can_be_translated() {
+        let own = pairs(&[(
+            "de",
+            "scope-projects-read = Ihre Projekte ansehen\ncaution-projects-read = Alle\nnever-the-board-s-minutes = Protokolle",
+        )]);
+        let all = Languages::new(&own, &[]).unwrap();
+        let own =
+            |tag: &str, kind, name, text| all.choose(Some(tag), &HeaderMap::new()).own(kind, name, text).into_owned();
+        assert_eq!(own("de", "scope", "projects:read", "See your projects"), "Ihre Projekte ansehen");
+        assert_eq!(own("de", "caution", "projects:read", "All of them"), "Alle");
+        assert_eq!(own("de", "never", "the board's minutes", "the board's minutes"), "Protokolle");
+        assert_eq!(own("de", "scope", "projects:write", "Change your projects"), "Change your projects");
+        assert_eq!(own("ar", "scope", "projects:read", "See your projects"), "See your projects");
+    }
+
+    #[test]
+    fn text_from_outside_can_not_leave_its_isolation() {
+        let english = words("en");
+        let quoted = |text: &str| english.say("quoted", &[("text", filled(text))]);
+        assert_eq!(quoted("עמית"), "“\u{2068}עמית\u{2069}”");
+        for control in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(quoted(&format!("a{control}b")), "“\u{2068}ab\u{2069}”", "{control:?}");
+        }
+        assert_eq!(quoted("{ $text } { deny }"), "“\u{2068}{ $text } { deny }\u{2069}”");
+    }
+}

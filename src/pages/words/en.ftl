@@ -31,7 +31,18 @@ days = { $count ->
    *[other] { $count } days
 }
 two-units = { $large } { $small }
-ago = { $span } ago
+minutes-ago = { $count ->
+    [one] { $count } minute ago
+   *[other] { $count } minutes ago
+}
+hours-ago = { $count ->
+    [one] { $count } hour ago
+   *[other] { $count } hours ago
+}
+days-ago = { $count ->
+    [one] { $count } day ago
+   *[other] { $count } days ago
+}
 just-now = just now
 never-used = not used yet
 list-two = { $first } and { $last }
@@ -43,19 +54,19 @@ approval-title = Let this agent use your { $service } account?
 approval-heading = Let this agent use your account?
 switch-button = Not you? Use another account
 switch-advice = Not you? Sign out, sign in with the right account, and open this link again.
-too-early = Approve was pressed before anybody could read this, so it did not count. Read, then press again.
+too-early = { approve } was pressed before anybody could read this, so it did not count. Read, then press again.
 
 check-heading = Is it yours?
 check-phrase = Your agent shows this check phrase beside the link:
 check-code = Your device shows this code:
-check-other = If it shows another one, somebody else made this request: press Deny.
+check-other = If it shows another one, somebody else made this request: press { deny }.
 check-none = Some agents show no phrase. Then go on only if you have just asked one for this.
 question-here = Did you start this yourself, on this computer?
-question-here-advice = If somebody sent you this link, press Deny.
+question-here-advice = If somebody sent you this link, press { deny }.
 question-agent = Did you ask an agent for something that needs this?
-question-agent-advice = The link may have come from your agent, in a chat or an issue. If you asked for nothing, press Deny.
+question-agent-advice = The link may have come from your agent, in a chat or an issue. If you asked for nothing, press { deny }.
 question-device = Did you start this yourself, on a device in front of you?
-question-device-advice = If somebody sent you the code or this link, press Deny.
+question-device-advice = If somebody sent you the code or this link, press { deny }.
 code-for-that-agent = Give the code that you get to that agent only.
 
 who-heading = Who asks
@@ -104,7 +115,7 @@ given-by = Also given by { $scopes }. To withhold it, untick that too.
 held-by-client = It has this already
 held-by-name = You gave this to an app of this name before
 new-scope = New
-none-ticked = Nothing is ticked. To approve, tick at least one thing; to give nothing, press Deny.
+none-ticked = Nothing is ticked. To approve, tick at least one thing; to give nothing, press { deny }.
 
 lasting-heading = For how long
 lasts = At most { $span }
@@ -116,7 +127,7 @@ deny = Deny
 approve = Approve
 afterwards = Afterwards this page says who collected the access, and you can take it back here or on your { $sessions }.
 sessions-page = sessions page
-undecided = Approve works a second after the page shows. Undecided, the request ends in { $span }.
+undecided = { approve } works a second after the page shows. Undecided, the request ends in { $span }.
 
 ## After the decision
 
@@ -162,7 +173,6 @@ copied = Copied.
 copy-refused = The browser did not allow it. The code is selected: copy it from there.
 agent = Agent
 may = May
-until = Ends
 collected-at = Collected
 collected-from = From
 collected-by = By a program that calls itself
