@@ -140,6 +140,7 @@ fn what_can_not_be_used_is_refused_when_it_is_built() {
         ("message.html", "{% include \"missing.html\" %}", "missing.html"),
         ("approval.html", "<form><button name=decision value=approve>Go</button></form>", "no seal"),
         ("code_entry.html", "<form><input name=code></form>", "no seal"),
+        ("sessions.html", "<button name=decision value=revoke_all>Revoke</button>", "no seal"),
         ("aproval.html", "x", "aproval.html"),
     ] {
         let error = refused(built(|pages| pages.template(template, source)));

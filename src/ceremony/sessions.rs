@@ -61,19 +61,21 @@ impl SessionSearch {
         self
     }
 
-    /// Only sessions that have this text in the client's name, in its label, or in the name that their human gave them.
-    /// Upper and lower case don't count, nor do blanks around it.
+    /// Only sessions that have this text in the client's name, in its label, in the host of its metadata document, or in
+    /// the name that their human gave them. Upper and lower case don't count, nor do blanks around it.
     pub fn text(mut self, text: &str) -> Self {
         self.text = folded(text.trim());
         self
     }
 
-    fn is_met_by(&self, record: &SessionRecord, now: Timestamp) -> bool {
+    pub(crate) fn is_met_by(&self, record: &SessionRecord, now: Timestamp) -> bool {
         let is_active = record.state_at(now) == SessionState::Active;
-        let mut texts = [Some(&record.client.name), record.client.label.as_ref(), record.name.as_ref()].into_iter();
+        let client = &record.client;
+        let texts = [Some(&client.name), client.label.as_ref(), record.name.as_ref()].into_iter().flatten();
+        let host = client.id.as_ref().and_then(ClientId::metadata_host);
+        let mut texts = texts.map(HumanText::as_str).chain(host);
         self.active.is_none_or(|active| active == is_active)
-            && (self.text.is_empty()
-                || texts.any(|text| text.is_some_and(|text| folded(text.as_str()).contains(&self.text))))
+            && (self.text.is_empty() || texts.any(|text| folded(text).contains(&self.text)))
     }
 }
 
@@ -158,6 +160,27 @@ impl Ceremony {
         let more = counted.await?;
         counts.more = more;
         Ok(counts)
+    }
+
+    /// The account's sessions, newest first: at most 5,000 of those that come after `after`.
+    pub(crate) async fn many_sessions(
+        &self,
+        account: &AccountId,
+        after: Option<&SessionId>,
+    ) -> Result<Page, CeremonyError> {
+        // A store that can't write must not hide what can be revoked.
+        self.try_to_write_uses().await;
+        let mut sessions = Vec::new();
+        let mut last = after.cloned();
+        loop {
+            let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
+            let is_last = read.len() < READ_AT_ONCE;
+            sessions.extend(read);
+            last = sessions.last().map(|record: &SessionRecord| record.session.id.clone());
+            if is_last || sessions.len() >= SEARCHED {
+                return Ok(Page { sessions, next: last.filter(|_| !is_last) });
+            }
+        }
     }
 
     /// Looks at the account's sessions, newest first, and at `most` of them. Returns whether there are more.

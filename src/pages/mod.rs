@@ -53,6 +53,7 @@ mod options;
 mod outcome;
 mod render;
 mod samples;
+mod session_list;
 mod sessions;
 mod view;
 mod words;
@@ -344,7 +345,13 @@ impl Pages {
     fn instant(&self, instant: Timestamp) -> Instant {
         let (at, now) = (instant.to_string(), self.context.ceremony.now());
         let text = format!("{} UTC", at.get(..16).unwrap_or(&at).replace('T', " "));
-        Instant { at, text, ago: (instant <= now).then(|| self.words.ago(instant, now)) }
+        let is_past = instant <= now;
+        Instant {
+            at,
+            text,
+            ago: is_past.then(|| self.words.ago(instant, now)),
+            ahead: (!is_past).then(|| self.words.ahead(instant, now)),
+        }
     }
 
     fn fact(&self, term: &str, detail: impl Into<String>) -> Fact {

@@ -14,7 +14,7 @@ use super::{
     PageError, bare,
     options::PageOptions,
     samples::{SEAL, samples},
-    view::{Frame, MessagePage, Page, Service},
+    view::{Frame, Page, Service},
     words::{Languages, Words, is_ours},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
 const NONCE: usize = 22;
 
 /// The templates of this crate.
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 11] = [
     ("base.html", include_str!("templates/base.html")),
     ("style.css", include_str!("templates/style.css")),
     ("approval.html", include_str!("templates/approval.html")),
@@ -43,6 +43,7 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("outcome.js", include_str!("templates/outcome.js")),
     ("parts.html", include_str!("templates/parts.html")),
     ("sessions.html", include_str!("templates/sessions.html")),
+    ("times.js", include_str!("templates/times.js")),
 ];
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -128,7 +129,12 @@ impl Renderer {
             let html = self.html(&words, &page, &self.frame(&words, "nonce".into()));
             let html =
                 html.map_err(|error| format!("the template {template:?} can't be rendered: {}", chain(&*error)))?;
-            let has_form = !matches!(page, Page::Message(MessagePage { action: None, .. }) | Page::Outcome(_));
+            let has_form = match &page {
+                Page::Message(message) => message.action.is_some(),
+                Page::Sessions(page) => !page.groups.is_empty() || !page.waiting.is_empty(),
+                Page::Outcome(_) => false,
+                Page::Approval(_) | Page::CodeEntry(_) => true,
+            };
             if has_form && !html.contains(SEAL) {
                 let remedy = "put it into each form, as the hidden field `csrf`";
                 return Err(format!("the template {template:?} has no seal: {remedy}").into());

@@ -1,6 +1,7 @@
 use super::{
-    Action, ApprovalPage, AskedScope, Before, Choice, CodeEntryPage, Fact, FinishCode, Form, GivenScope, Group,
-    Identity, Instant, Link, MessagePage, OutcomePage, Page, Requester, ResourceName, Switch, Tone,
+    Action, ApprovalPage, AskedScope, Before, Choice, ClientGroup, CodeEntryPage, Fact, Filter, FinishCode, Form,
+    GivenScope, Group, Identity, Instant, Link, MessagePage, Notice, OutcomePage, Page, Requester, ResourceName,
+    SessionEntry, SessionsPage, Switch, Tone, WaitingEntry,
 };
 
 /// Pages of each kind with made-up content, long and hostile texts among it: for tests of templates and of
@@ -41,12 +42,26 @@ pub fn samples() -> Vec<Page> {
         resource: None,
         ..approval.clone()
     };
+    let sessions = sessions();
+    let nothing = SessionsPage {
+        notice: None,
+        waiting: Vec::new(),
+        groups: Vec::new(),
+        filters: Vec::new(),
+        all_url: None,
+        previous_url: None,
+        next_url: None,
+        revoke_all_url: None,
+        ..sessions.clone()
+    };
     vec![
         Page::Approval(Box::new(approval)),
         Page::Approval(Box::new(device)),
         Page::Outcome(Box::new(waiting)),
         Page::Outcome(Box::new(outcome)),
         Page::Outcome(Box::new(over)),
+        Page::Sessions(Box::new(sessions)),
+        Page::Sessions(Box::new(nothing)),
         Page::CodeEntry(entry),
         Page::Message(message),
         Page::Message(bare),
@@ -77,7 +92,114 @@ fn link() -> Link {
 
 fn instant() -> Instant {
     let (at, text) = ("2026-11-24T01:10:00Z".into(), "2026-11-24 01:10 UTC".into());
-    Instant { at, text, ago: Some("2 minutes ago".into()) }
+    Instant { at, text, ago: Some("2 minutes ago".into()), ahead: None }
+}
+
+fn given() -> GivenScope {
+    GivenScope { name: "orders:read".into(), description: HOSTILE.into(), implied: true }
+}
+
+fn resource() -> ResourceName {
+    ResourceName { id: "https://api.example.com/mcp".into(), name: Some(HOSTILE.into()) }
+}
+
+fn sessions() -> SessionsPage {
+    let ahead = Instant { ago: None, ahead: Some("in 29 days".into()), ..instant() };
+    let active = SessionEntry {
+        id: "ses_0000000000000000000001".into(),
+        name: Some(HOSTILE.into()),
+        client: HOSTILE.into(),
+        label: Some(HOSTILE.into()),
+        reason: Some(HOSTILE.into()),
+        scopes: vec![given(), GivenScope { implied: false, ..given() }],
+        resource: Some(resource()),
+        created: instant(),
+        last_used: Some(instant()),
+        asked_from: Some("203.0.113.9".into()),
+        collected_from: Some("203.0.113.9".into()),
+        collected_by: Some(HOSTILE.into()),
+        used_from: Some("2001:db8::1".into()),
+        expires: ahead.clone(),
+        lasts_until: Some(ahead.clone()),
+        state: "active",
+        revoked: None,
+        ended_by: None,
+    };
+    let revoked = SessionEntry {
+        id: "ses_0000000000000000000002".into(),
+        name: None,
+        client: "Agent".into(),
+        label: None,
+        reason: None,
+        resource: None,
+        last_used: None,
+        collected_by: None,
+        used_from: None,
+        lasts_until: None,
+        state: "revoked",
+        revoked: Some(instant()),
+        ended_by: Some("you".into()),
+        ..active.clone()
+    };
+    let expired = SessionEntry {
+        id: "ses_0000000000000000000003".into(),
+        state: "expired",
+        expires: instant(),
+        ..active.clone()
+    };
+    let notice = Notice { text: HOSTILE.into(), session: Some(active.id.clone()), refused: Some(HOSTILE.into()) };
+    let group = ClientGroup {
+        client: HOSTILE.into(),
+        host: Some("app.example".into()),
+        active: 2,
+        continued: true,
+        sessions: vec![active, revoked],
+        revoke_url: Some("/sessions?confirm=client".into()),
+        found: 12,
+        all_url: Some("/sessions?client=ses_0000000000000000000001".into()),
+    };
+    let other = ClientGroup {
+        host: None,
+        active: 0,
+        continued: false,
+        sessions: vec![expired],
+        revoke_url: None,
+        found: 1,
+        all_url: None,
+        ..group.clone()
+    };
+    let waiting = WaitingEntry {
+        id: "reg_0000000000000000000001".into(),
+        client: HOSTILE.into(),
+        host: Some("app.example".into()),
+        label: Some(HOSTILE.into()),
+        reason: Some(HOSTILE.into()),
+        scopes: vec![given()],
+        resource: Some(resource()),
+        asked: instant(),
+        expires: ahead,
+        address: Some("203.0.113.9".into()),
+    };
+    let filter = |state, count| Filter { state, href: "/sessions".into(), count, current: state == "all" };
+    SessionsPage {
+        form: form(),
+        account: HOSTILE.into(),
+        notice: Some(notice),
+        path: "/sessions".into(),
+        query: HOSTILE.into(),
+        state: "all",
+        filters: vec![filter("all", 13), filter("active", 2), filter("ended", 11)],
+        one_client: false,
+        more: true,
+        waiting: vec![waiting],
+        waiting_more: 2,
+        groups: vec![group, other],
+        revoke_all_url: Some("/sessions?confirm=all".into()),
+        export_url: "/sessions?export".into(),
+        all_url: Some("/sessions".into()),
+        previous_url: Some("/sessions".into()),
+        next_url: Some("/sessions?after=ses_0000000000000000000003".into()),
+    }
 }
 
 fn outcome() -> OutcomePage {
@@ -97,14 +219,13 @@ fn outcome() -> OutcomePage {
 }
 
 fn approval() -> ApprovalPage {
-    let given = GivenScope { name: "orders:read".into(), description: HOSTILE.into(), implied: true };
     let scope = AskedScope {
         name: "orders:write".into(),
         description: HOSTILE.into(),
         caution: Some(HOSTILE.into()),
         ticked: false,
         held: true,
-        gives: vec![given],
+        gives: vec![given()],
         given_by: vec!["orders:all".into()],
     };
     let plain = AskedScope { caution: None, ticked: true, gives: Vec::new(), given_by: Vec::new(), ..scope.clone() };
@@ -130,7 +251,7 @@ fn approval() -> ApprovalPage {
         },
         asked: instant(),
         before: Before { any: true, count: 2, last_used: Some("1 day ago".into()) },
-        resource: Some(ResourceName { id: "https://api.example.com/mcp".into(), name: Some(HOSTILE.into()) }),
+        resource: Some(resource()),
         handover: HOSTILE.into(),
         warnings: vec![HOSTILE.into()],
         groups: vec![Group { effect: "see", scopes: vec![plain] }, Group { effect: "spend", scopes: vec![scope] }],

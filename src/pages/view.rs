@@ -121,6 +121,8 @@ pub struct Instant {
     pub text: String,
     /// How long ago it was, in words. An instant that is ahead has none.
     pub ago: Option<String>,
+    /// How long it is until then, in words. An instant that is past has none.
+    pub ahead: Option<String>,
 }
 
 /// The approval page. All names are from outside and nobody has checked them, but for [`Identity`].
@@ -396,7 +398,9 @@ pub struct CodeEntryPage {
     pub code: String,
 }
 
-/// The sessions of an account.
+/// The sessions of an account, or those of them that are looked for. A page has as many as fit into less than 100 KiB.
+///
+/// All URLs keep what is looked for. The action of the form also keeps the page, and the browser returns to it.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SessionsPage {
@@ -404,14 +408,84 @@ pub struct SessionsPage {
     pub form: Form,
     /// The signed-in account.
     pub account: String,
-    /// What was just done.
-    pub notice: Option<String>,
-    /// What was approved and not collected.
+    /// What was just done, or refused.
+    pub notice: Option<Notice>,
+    /// The path of this page, for a form to search with. Its method is GET; its fields are `q` and `state`.
+    pub path: String,
+    /// The text that is looked for; empty if none is.
+    pub query: String,
+    /// Which sessions are shown: `all`, `active` or `ended`.
+    pub state: &'static str,
+    /// Links to show all, the active or the ended sessions.
+    pub filters: Vec<Filter>,
+    /// Whether only the sessions of one client are shown.
+    pub one_client: bool,
+    /// Whether the account has more sessions than were counted.
+    pub more: bool,
+    /// What was approved and not collected. On the first page only.
     pub waiting: Vec<WaitingEntry>,
-    /// The sessions.
-    pub sessions: Vec<SessionEntry>,
+    /// How many more of that there are than this page has room for.
+    pub waiting_more: usize,
+    /// The sessions, by client. The client with the newest session is first.
+    pub groups: Vec<ClientGroup>,
+    /// The URL of the page that asks before it revokes all sessions; `None` if there is nothing to revoke.
+    pub revoke_all_url: Option<String>,
+    /// The URL of a JSON file with all that is stored about the account.
+    pub export_url: String,
+    /// The URL of all sessions, if this page does not begin with them.
+    pub all_url: Option<String>,
+    /// The URL of the page before this one.
+    pub previous_url: Option<String>,
     /// The URL of the next page.
     pub next_url: Option<String>,
+}
+
+/// What was just done on the sessions page, or refused.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Notice {
+    /// In words.
+    pub text: String,
+    /// The session that it is about, if that is on the page.
+    pub session: Option<String>,
+    /// The name that was typed for the session, if it was refused. Nothing was changed.
+    pub refused: Option<String>,
+}
+
+/// A link that shows some of the sessions.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Filter {
+    /// `all`, `active` or `ended`.
+    pub state: &'static str,
+    /// The URL.
+    pub href: String,
+    /// How many there are.
+    pub count: usize,
+    /// Whether they are shown now.
+    pub current: bool,
+}
+
+/// The sessions of one client: of one OAuth client, or of all that call themselves by one name.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ClientGroup {
+    /// The name that the client gave itself.
+    pub client: String,
+    /// The host of its metadata document.
+    pub host: Option<String>,
+    /// How many of its sessions are active.
+    pub active: usize,
+    /// Whether its first sessions are on the page before.
+    pub continued: bool,
+    /// Its sessions on this page, newest first.
+    pub sessions: Vec<SessionEntry>,
+    /// The URL of the page that asks before it revokes all of them; `None` unless several are active.
+    pub revoke_url: Option<String>,
+    /// How many of its sessions were looked for.
+    pub found: usize,
+    /// The URL of all of those, if not all are listed. With the last that is.
+    pub all_url: Option<String>,
 }
 
 /// An approval that no agent has collected. To take it back: the fields `request` and `decision=take_back`.
@@ -426,6 +500,8 @@ pub struct WaitingEntry {
     pub host: Option<String>,
     /// Its label for the session.
     pub label: Option<String>,
+    /// What it wants to do, in its own words.
+    pub reason: Option<String>,
     /// What it may do.
     pub scopes: Vec<GivenScope>,
     /// Where, if there are several resources.
@@ -438,18 +514,21 @@ pub struct WaitingEntry {
     pub address: Option<String>,
 }
 
-/// A session. To revoke it: the fields `session` and `decision=revoke`.
+/// A session. To revoke it: the fields `session` and `decision=revoke`. To name it: `session`, `name` and
+/// `decision=rename`; an empty name takes the name away. The browser returns to the fragment that is the session's `id`.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SessionEntry {
     /// The session.
     pub id: String,
+    /// The name that its human gave it.
+    pub name: Option<String>,
     /// The name that the client gave itself.
     pub client: String,
-    /// The host of its metadata document.
-    pub host: Option<String>,
     /// Its label for the session.
     pub label: Option<String>,
+    /// What it wanted to do, in its own words.
+    pub reason: Option<String>,
     /// What it may do.
     pub scopes: Vec<GivenScope>,
     /// Where, if there are several resources.
@@ -458,12 +537,22 @@ pub struct SessionEntry {
     pub created: Instant,
     /// When it was last used.
     pub last_used: Option<Instant>,
-    /// The address of the last use, or of the request.
-    pub address: Option<String>,
-    /// When it ends, or ended.
+    /// The address that asked for it.
+    pub asked_from: Option<String>,
+    /// The address that collected it.
+    pub collected_from: Option<String>,
+    /// The program that collected it, by its own claim.
+    pub collected_by: Option<String>,
+    /// The address of the last use.
+    pub used_from: Option<String>,
+    /// When it ends, unless it is refreshed before; or when it expired.
     pub expires: Instant,
+    /// When it ends at the latest, if its human chose that.
+    pub lasts_until: Option<Instant>,
     /// `active`, `expired` or `revoked`.
     pub state: &'static str,
+    /// When it was revoked.
+    pub revoked: Option<Instant>,
     /// Who revoked it, in words.
     pub ended_by: Option<String>,
 }

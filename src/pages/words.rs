@@ -194,6 +194,16 @@ impl Words {
         }
     }
 
+    /// The time until `then`, in its largest unit, rounded down: `in 2 days`.
+    pub(super) fn ahead(&self, then: Timestamp, now: Timestamp) -> String {
+        const UNITS: [(u64, &str); 3] = [(86_400, "days-ahead"), (3_600, "hours-ahead"), (60, "minutes-ahead")];
+        let left = then.since(now).as_secs();
+        match UNITS.into_iter().find(|(unit, _)| left >= *unit) {
+            Some((unit, id)) => self.say(id, &[("count", (left / unit).into())]),
+            None => self.say("soon", &[]),
+        }
+    }
+
     /// A list: `a, b and c`.
     pub(super) fn list(&self, items: &[String]) -> String {
         match items {
@@ -487,6 +497,15 @@ mod tests {
             assert_eq!(said, [english, german, arabic], "{seconds}");
         }
         assert_eq!(words("en").ago(now.after(Duration::from_secs(5)), now), "just now", "of a clock that is ahead");
+        for (seconds, english, german, arabic) in [
+            (59, "in less than a minute", "in weniger als einer Minute", "بعد أقل من دقيقة"),
+            (119, "in 1 minute", "in 1 Minute", "بعد دقيقة واحدة"),
+            (7_300, "in 2 hours", "in 2 Stunden", "بعد ساعتين"),
+            (86_400 * 3, "in 3 days", "in 3 Tagen", "بعد 3 أيام"),
+        ] {
+            let said = ["en", "de", "ar"].map(|tag| words(tag).ahead(now.after(Duration::from_secs(seconds)), now));
+            assert_eq!(said, [english, german, arabic], "{seconds}");
+        }
     }
 
     #[test]

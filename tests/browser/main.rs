@@ -626,6 +626,7 @@ async fn the_agent_of_the_examples_asks_once_keeps_its_credential_and_starts_ove
     assert!(done && !said.contains("8. ") && said.contains("\"projects\""), "it uses what it has: {said}");
 
     human.goto(&format!("{}/sessions", demo.url)).await;
+    human.click("a[href*='confirm=all']").await;
     human.click("button[value=revoke_all]").await;
     human.reads("All sessions revoked").await;
     let (done, said) = run_agent(&arguments, Some(&human)).await;

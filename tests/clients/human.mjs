@@ -86,9 +86,9 @@ export class Human {
 
   /** Revokes every session on the sessions page. */
   async revokeAll(origin) {
-    await this.open(`${origin}/sessions`);
+    await this.open(`${origin}/sessions?confirm=all`);
     await this.click("button[value=revoke_all]");
-    await this.reads("No active session here");
+    await this.reads("All sessions revoked");
   }
 
   /** Opens a page of the service, and signs in if it asks for that. */

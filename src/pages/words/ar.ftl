@@ -71,6 +71,31 @@ days-ago = { $count ->
     [many] قبل { $count } يومًا
    *[other] قبل { $count } يوم
 }
+minutes-ahead = { $count ->
+    [zero] بعد { $count } دقيقة
+    [one] بعد دقيقة واحدة
+    [two] بعد دقيقتين
+    [few] بعد { $count } دقائق
+    [many] بعد { $count } دقيقة
+   *[other] بعد { $count } دقيقة
+}
+hours-ahead = { $count ->
+    [zero] بعد { $count } ساعة
+    [one] بعد ساعة واحدة
+    [two] بعد ساعتين
+    [few] بعد { $count } ساعات
+    [many] بعد { $count } ساعة
+   *[other] بعد { $count } ساعة
+}
+days-ahead = { $count ->
+    [zero] بعد { $count } يوم
+    [one] بعد يوم واحد
+    [two] بعد يومين
+    [few] بعد { $count } أيام
+    [many] بعد { $count } يومًا
+   *[other] بعد { $count } يوم
+}
+soon = بعد أقل من دقيقة
 just-now = قبل لحظات
 never-used = لم تُستخدم بعد
 list-two = { $first } و{ $last }

@@ -43,6 +43,19 @@ days-ago = { $count ->
     [one] vor { $count } Tag
    *[other] vor { $count } Tagen
 }
+minutes-ahead = { $count ->
+    [one] in { $count } Minute
+   *[other] in { $count } Minuten
+}
+hours-ahead = { $count ->
+    [one] in { $count } Stunde
+   *[other] in { $count } Stunden
+}
+days-ahead = { $count ->
+    [one] in { $count } Tag
+   *[other] in { $count } Tagen
+}
+soon = in weniger als einer Minute
 just-now = gerade eben
 never-used = noch nicht genutzt
 list-two = { $first } und { $last }

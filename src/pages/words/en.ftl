@@ -43,6 +43,19 @@ days-ago = { $count ->
     [one] { $count } day ago
    *[other] { $count } days ago
 }
+minutes-ahead = { $count ->
+    [one] in { $count } minute
+   *[other] in { $count } minutes
+}
+hours-ahead = { $count ->
+    [one] in { $count } hour
+   *[other] in { $count } hours
+}
+days-ahead = { $count ->
+    [one] in { $count } day
+   *[other] in { $count } days
+}
+soon = in less than a minute
 just-now = just now
 never-used = not used yet
 list-two = { $first } and { $last }
@@ -255,38 +268,117 @@ too-many-codes = Too many codes
 
 sessions-title = Agent sessions
 sessions-intro = Agents that you let use your { $service } account. Their names are their own choice; nobody has checked them.
-waiting-heading = Approved, not collected yet
-active-heading = Active
-ended-heading = Ended
-none-active = No active session here.
-no-sessions = No agent has access
-no-sessions-next = When an agent asks for access and you approve, its session appears here, and here you can end it.
-what-it-may-do = What it may do
-comes-with-others = comes with the others
+search-sessions = Search by agent, label or name
+search = Search
+which-sessions = Which sessions
+state-all = All
 state-active = Active
+state-ended = Ended
 state-revoked = Revoked
 state-expired = Expired
 state-approved = Approved
+show-all-sessions = Show all sessions
+nothing-found = No session here
+nothing-found-next = None of your sessions is what you looked for.
+no-sessions = No agent has access
+no-sessions-next = When an agent asks for access and you approve, its session appears here, and here you can end it.
+export = Download what is known about me
+export-what = A JSON file with all that this service keeps about your agents. It has no secret.
+
+waiting-heading = Approved, not collected yet
+waiting-more = { $count ->
+    [one] { $count } more has no room here. It ends by itself within minutes if no agent collects it.
+   *[other] { $count } more have no room here. They end by themselves within minutes if no agent collects them.
+}
+collect-until = Can be collected until
+take-back-which = the approval of { $client }, asked { $asked }
+
+client-active = { $count ->
+    [0] none active
+   *[other] { $count } active
+}
+client-continued = continued
+client-of-host = { $client } of { $host }
+revoke-client = Revoke all of this client
+revoke-client-which = { $client }
+show-client = { $count ->
+    [one] Show { $count } session of this client
+   *[other] Show all { $count } sessions of this client
+}
+details = Details and name
+details-which = of the session created { $created }
+what-it-may-do = What it may do
+comes-with-others = comes with the others
+session-name = Your name for it
+session-name-why = Only you see it. Empty: no name.
+rename = Save name
+rename-which = of the session created { $created }
 for = For
 created = Created
 last-used = Last used
-address = Address
-expires = Expires
+session-collected-from = Collected from
+used-from = Last used from
+expires = Ends
+ends-at-most = Ends at the latest
 expired-at = Expired
+revoked-at = Revoked
 revoked-by = Revoked by
-collect-until = Can be collected until
+also-called = Called itself
+session-id = Session id
 revoke = Revoke
 revoke-which = the session of { $client }, created { $created }
 revoke-all = Revoke all
 revoke-all-which = sessions of this account
-take-back-which = the approval of { $client }, asked { $asked }
-older-sessions = Older sessions
+newer-sessions = Previous page
+older-sessions = Next page
 more-sessions = More sessions
+
 by-agent = the agent itself
 by-human = you
 by-service = the service, because the account is not active
 by-reuse = the service, because a secret was used twice: it may have been stolen
+
+confirm-all = { $count ->
+    [0] Revoke everything that agents may do?
+    [one] Revoke your active session?
+   *[other] Revoke all { $count } active sessions?
+}
+    .calls = Every agent loses its access to this account, and its next call is refused. To get access again it has to ask you.
+confirm-client = { $count ->
+    [0] Revoke all that you gave { $client }?
+    [one] Revoke the active session of { $client }?
+   *[other] Revoke all { $count } active sessions of { $client }?
+}
+    .calls = Their next calls are refused. To get access again it has to ask you. The sessions of other agents stay.
+confirm-waiting = { $count ->
+    [one] { $count } approval that no agent has collected is taken back as well.
+   *[other] { $count } approvals that no agent has collected are taken back as well.
+}
+confirm-more = This account has very many sessions, and not all were counted. All of them end.
+confirm-revoke = { $count ->
+    [0] Revoke
+    [one] Revoke { $count } session
+   *[other] Revoke { $count } sessions
+}
+confirm-none = Nothing is active there
+    .why = There is nothing to revoke: those sessions have ended already.
+keep-them = Keep them
+
 done-revoked = Session revoked. Its next call is refused.
+done-revoked-many = { $count ->
+    [one] { $count } session revoked. Its next call is refused.
+   *[other] { $count } sessions revoked. Their next calls are refused.
+}
 done-revoked-all = All sessions revoked. Their next calls are refused.
 done-taken-back = Taken back. The agent gets no access.
+done-renamed = Name saved.
+done-unknown = That session is no longer kept.
 done-gone = That had ended already.
+name-refused = The name was not saved: { $problem }
+name-too-long = it is too long. Use at most 64 characters.
+name-begins-with-mark = it begins with a mark that belongs on a letter. Begin it with a letter, a digit or a symbol.
+name-invisible = it has a character that nobody can see, such as a control character or one that turns the text around. Type it again instead of pasting it.
+name-stacked-marks = it piles too many marks on one letter. Leave some out.
+export-elsewhere = Nothing was downloaded
+    .why = Another site led here. What is known about you is only given to you, from your own sessions page.
+    .next = Open that page, and download it there.
