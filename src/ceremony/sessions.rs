@@ -102,13 +102,7 @@ impl Ceremony {
     /// # Errors
     /// When the service fails.
     pub async fn sessions(&self, account: &AccountId, after: Option<&SessionId>) -> Result<Page, CeremonyError> {
-        // A store that can't write must not hide what can be revoked.
-        self.try_to_write_uses().await;
-        let mut sessions = self.store.list_sessions(account, after, PAGE + 1).await?;
-        let more = sessions.len() > PAGE;
-        sessions.truncate(PAGE);
-        let next = sessions.last().filter(|_| more).map(|record| record.session.id.clone());
-        Ok(Page { sessions, next })
+        self.search_sessions(account, &SessionSearch::new(), after).await
     }
 
     /// One page of those of the account's sessions that `search` names, newest first. The page starts after `after`. It may
@@ -123,11 +117,13 @@ impl Ceremony {
         search: &SessionSearch,
         after: Option<&SessionId>,
     ) -> Result<Page, CeremonyError> {
+        // A store that can't write must not hide what can be revoked.
         self.try_to_write_uses().await;
+        let at_once = if *search == SessionSearch::new() { PAGE + 1 } else { READ_AT_ONCE };
         let (mut sessions, now, mut last) = (Vec::new(), self.now(), after.cloned());
         let mut looked_at = 0;
         while looked_at < SEARCHED {
-            let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
+            let read = self.store.list_sessions(account, last.as_ref(), at_once).await?;
             let count = read.len();
             for record in read {
                 let is_met = search.is_met_by(&record, now);
@@ -140,7 +136,7 @@ impl Ceremony {
                 }
             }
             looked_at += count;
-            if count < READ_AT_ONCE {
+            if count < at_once {
                 return Ok(Page { sessions, next: None });
             }
         }
