@@ -108,6 +108,7 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
 
     // Its human sees it, and takes it back.
     human.goto(&format!("{}/sessions", demo.url)).await;
+    human.click("summary").await;
     let text = human.text().await;
     for needed in ["Research CLI", "weekly report", "See your list of websites", "Active", "127.0.0.1"] {
         assert!(text.to_lowercase().contains(&needed.to_lowercase()), "{needed} in {text}");
