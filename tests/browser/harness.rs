@@ -68,7 +68,9 @@ impl Demo {
         let mut first = String::new();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         stdout.read_line(&mut first).unwrap();
-        let url = first.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the first line is {first:?}"));
+        let url = first.trim().strip_prefix("listening on ").unwrap_or_else(|| {
+            panic!("the first line is {first:?}: {}", std::fs::read_to_string(&log).unwrap_or_default())
+        });
         let url = url.to_owned();
         // The rest is read away, so that the demo never waits for us.
         std::thread::spawn(move || stdout.read_to_string(&mut String::new()));
@@ -137,6 +139,15 @@ impl Http {
 
     pub fn post(&self, url: &str, body: &Value) -> Answer {
         Self::read(self.0.post(url).send_json(body).unwrap())
+    }
+
+    pub fn post_form(&self, url: &str, form: &[(&str, &str)]) -> Answer {
+        Self::read(self.0.post(url).send_form(form.iter().copied()).unwrap())
+    }
+
+    /// The HTML at a URL, for a browser with these cookies.
+    pub fn page(&self, url: &str, cookies: &str) -> String {
+        self.0.get(url).header("cookie", cookies).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
     fn read(response: http::Response<ureq::Body>) -> Answer {
@@ -296,6 +307,42 @@ impl Browser {
             assert!(Instant::now() < deadline, "no {words:?} in {text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until the page has such an element.
+    pub async fn shows(&self, css: &str) {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        if let Err(error) = found {
+            panic!("no {css}: {error}: {}", self.text().await);
+        }
+    }
+
+    /// Waits until the browser is at a URL that begins so.
+    pub async fn at(&self, start: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.client.current_url().await.unwrap().as_str().starts_with(start) {
+            assert!(Instant::now() < deadline, "not at {start}: {}", self.text().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Shows this HTML in place of the page, under the page's own content security policy.
+    pub async fn write(&self, html: &str) {
+        let write = "const nonce = document.querySelector('style').nonce;
+            const html = arguments[0].replaceAll(/nonce=\"[^\"]*\"/g, `nonce=\"${nonce}\"`);
+            document.open(); document.write(html); document.close()";
+        self.client.execute(write, vec![json!(html)]).await.unwrap();
+    }
+
+    /// The HTML of the page: as it was sent, or if a form led here, as the browser understood it.
+    pub async fn source(&self) -> String {
+        let cookies = self.client.get_all_cookies().await.unwrap();
+        let cookies: Vec<String> = cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
+        let sent = self.http.page(self.client.current_url().await.unwrap().as_str(), &cookies.join("; "));
+        let understood = "const page = new DOMParser().parseFromString(arguments[0], 'text/html');
+            return page.title === document.title ? arguments[0] : `<!doctype html>${document.documentElement.outerHTML}`";
+        let source = self.client.execute(understood, vec![json!(sent)]).await.unwrap();
+        source.as_str().unwrap().to_owned()
     }
 
     pub async fn run(&self, script: &str) -> Value {
@@ -473,19 +520,6 @@ impl AgentProcess {
             let link = line.trim();
             if link.starts_with("http://") && (link.contains("/approve/") || link.contains("/authorize")) {
                 return link.to_owned();
-            }
-        }
-    }
-
-    /// The next line of one word that has `part` in it: a code to type.
-    pub fn says(&mut self, part: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended without {part}: {}", self.said);
-            self.said.push_str(&line);
-            let word = line.trim();
-            if word.contains(part) && !word.contains(char::is_whitespace) {
-                return word.to_owned();
             }
         }
     }

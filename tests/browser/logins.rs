@@ -196,7 +196,7 @@ async fn a1_a_double_click_on_approve_ends_where_one_click_does() {
             if human.client.find(Locator::Css("input[type=email]")).await.is_ok() {
                 human.sign_in("ada@example.com").await;
             }
-            human.reads("asks for access").await;
+            human.reads("Let this agent use").await;
             human.wakes_up().await;
             let place = human.place_of("button[value=approve]").await;
             human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !script }));
@@ -303,7 +303,7 @@ async fn b4_the_browser_takes_no_cookie_of_the_demo_to_the_agents_listener() {
     let started = start("127.0.0.1");
     assert_eq!(started.status, 201, "{}", started.json);
     human.open_as("ada@example.com", started.json["authorize_url"].as_str().unwrap()).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
     let called = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = [0; 4096];
@@ -328,7 +328,7 @@ async fn a_page_reaches_no_other_port_than_the_callback() {
     let body = json!({ "client_type": "cli", "callback_url": url, "code_challenge": "0".repeat(64), "state": "a b&c" });
     let started = as_cli(&demo, "start", &body);
     human.open_as("ada@example.com", started.json["authorize_url"].as_str().unwrap()).await;
-    human.reads("asks for access").await;
+    human.reads("Let this agent use").await;
 
     // A form of the page that was bent to lead elsewhere leads nowhere.
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -418,7 +418,7 @@ async fn a6_a9_a_sign_in_at_another_origin_is_reached_from_each_form() {
         human.client.delete_all_cookies().await.unwrap();
         human.run("document.cookie = 'user=ada; path=/'").await;
         human.goto(&pending.claim_url).await;
-        human.reads("asks for access").await;
+        human.reads("Let this agent use").await;
         if !cookie.is_empty() {
             human.run(&format!("document.cookie = '{cookie}'")).await;
         }

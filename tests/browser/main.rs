@@ -72,7 +72,8 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
         "127.0.0.1",
         "Add websites to your account",
         "projects:write",
-        "At most 90 days",
+        "For how long",
+        "90 days",
         "billing",
         "The link may have come from your agent",
     ] {
@@ -202,7 +203,7 @@ async fn r52_another_account_can_neither_approve_nor_deny() {
     let pending = agent.register(&["projects:read"], "Example agent");
     let (ada, bob) = (Browser::open().await, Browser::open().await);
     ada.open_as("ada@example.com", &pending.claim_url).await;
-    ada.reads("asks for access").await;
+    ada.reads("Let this agent use").await;
     bob.open_as("bob@example.com", &pending.claim_url).await;
     bob.reads("belongs to another account").await;
     assert!(!bob.text().await.contains("ada@example.com"));
@@ -350,7 +351,7 @@ async fn a10_a_double_click_on_a_page_that_another_window_has_covered_approves_n
         human.press(place);
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(agent.status(&pending).json["status"], "pending", "script: {script}");
-        human.reads("Approve can be pressed a second after this page shows").await;
+        human.reads("Approve works a second after the page shows").await;
         // A second later it can be pressed, also with less motion.
         let reduced = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
         human.devtools("Emulation.setEmulatedMedia", &reduced);
@@ -405,6 +406,11 @@ async fn a2_boxes_are_tied_where_one_scope_gives_another() {
         let script = "return [...document.querySelectorAll('[name=scope]:checked')].map((box) => box.value)";
         human.run(script).await
     };
+    // What changes something is not ticked for an agent that is new.
+    assert_eq!(ticked().await, json!(["projects:read", "experiments:read"]));
+    human.click("input[value='experiments:read']").await;
+    human.click("input[value='experiments:write']").await;
+    assert_eq!(ticked().await, json!(["projects:read", "experiments:read", "experiments:write"]));
     human.click("input[value='experiments:read']").await;
     assert_eq!(ticked().await, json!(["projects:read", "experiments:read", "experiments:write"]));
     human.click("input[value='experiments:write']").await;
@@ -439,7 +445,7 @@ async fn r30_r54_r58_r59_a_foreign_page_gets_nowhere() {
     human.console();
     human.goto(&frame.url).await;
     human.client.enter_frame(0).await.unwrap();
-    assert!(!human.text().await.contains("asks for access"));
+    assert!(!human.text().await.contains("Let this agent use"));
     human.client.enter_parent_frame().await.unwrap();
     assert!(human.console().iter().any(|line| line.contains("frame-ancestors")), "the refusal is on the console");
 
