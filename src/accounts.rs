@@ -60,7 +60,7 @@ pub trait Accounts: Send + Sync + 'static {
     }
 
     /// The language that the host's human has chosen, for the pages of this crate: a tag such as `de` (RFC 5646). If
-    /// `None`, the default, the browser's preference decides.
+    /// `None`, the default, or if the pages have no words in it, the browser's preference decides.
     fn language(&self, request: &Parts) -> Option<String> {
         let _ = request;
         None

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     /// Messages that may be the same in another language as in English.
-    const SAME: [&str; 4] = ["agent", "list-more", "page-title", "two-units"];
+    const SAME: [&str; 5] = ["agent", "list-more", "page-title", "revoke-client-which", "two-units"];
 
     /// What one text of a message is made of.
     #[derive(Default)]
@@ -307,9 +307,9 @@ mod tests {
                 ast::Expression::Inline(inline) => self.add_inline(inline),
                 ast::Expression::Select { selector, variants } => {
                     self.add_inline(selector);
-                    let keys = variants.iter().map(|variant| match variant.key {
-                        ast::VariantKey::Identifier { name } => name.to_owned(),
-                        ast::VariantKey::NumberLiteral { value } => panic!("{value} stands for itself alone"),
+                    let keys = variants.iter().filter_map(|variant| match variant.key {
+                        ast::VariantKey::Identifier { name } => Some(name.to_owned()),
+                        ast::VariantKey::NumberLiteral { .. } => None,
                     });
                     self.categories.push(keys.collect());
                     variants.iter().for_each(|variant| self.add(&variant.value));
@@ -420,7 +420,7 @@ mod tests {
             }
         }
         for (id, made) in texts(OURS[2].1) {
-            let text = made.text.replace("BCDF-GHJK", "");
+            let text = made.text.replace("BCDF-GHJK", "").replace("JSON", "");
             assert!(!text.contains(|character: char| character.is_ascii_alphabetic()), "{id}: {text}");
             assert!(!text.contains(['?', ',', ';', '"', '“', '”']), "{id}: {text}");
         }
@@ -434,12 +434,16 @@ mod tests {
     #[test]
     fn counts_have_the_plural_forms_of_their_language() {
         for (tag, source) in OURS {
-            let expected: &[&str] =
-                if tag == "ar" { &["zero", "one", "two", "few", "many", "other"] } else { &["one", "other"] };
             let counted = |(id, made): (String, Made)| (!made.categories.is_empty()).then_some((id, made.categories));
             let counted: Vec<_> = texts(source).into_iter().filter_map(counted).collect();
             for (id, categories) in &counted {
-                assert_eq!(categories, &[expected], "{tag} {id}");
+                let expected: &[&[&str]] = match tag {
+                    "ar" => &[&["zero", "one", "two", "few", "many", "other"]],
+                    // What is said of one in the same way, has no form for it.
+                    _ => &[&["one", "other"], &["other"]],
+                };
+                let [categories] = &categories[..] else { panic!("{tag} {id}: one count, one selector") };
+                assert!(expected.iter().any(|form| categories == form), "{tag} {id}: {categories:?}");
             }
             let ids: BTreeSet<_> = counted.into_iter().map(|(id, _)| id).collect();
             let counts = |made: &Made| made.variables.contains("count") || made.variables.contains("seconds");

@@ -337,7 +337,8 @@ impl Browser {
     /// The HTML of the page: as it was sent, or if a form led here, as the browser understood it.
     pub async fn source(&self) -> String {
         let cookies = self.client.get_all_cookies().await.unwrap();
-        let cookies: Vec<String> = cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
+        let cookies: Vec<String> =
+            cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
         let sent = self.http.page(self.client.current_url().await.unwrap().as_str(), &cookies.join("; "));
         let understood = "const page = new DOMParser().parseFromString(arguments[0], 'text/html');
             return page.title === document.title ? arguments[0] : `<!doctype html>${document.documentElement.outerHTML}`";

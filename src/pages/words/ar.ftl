@@ -71,7 +71,7 @@ days-ago = { $count ->
     [many] قبل { $count } يومًا
    *[other] قبل { $count } يوم
 }
-minutes-ahead = { $count ->
+minutes-ahead = { LAST_TWO_DIGITS($count) ->
     [zero] بعد { $count } دقيقة
     [one] بعد دقيقة واحدة
     [two] بعد دقيقتين
@@ -79,7 +79,7 @@ minutes-ahead = { $count ->
     [many] بعد { $count } دقيقة
    *[other] بعد { $count } دقيقة
 }
-hours-ahead = { $count ->
+hours-ahead = { LAST_TWO_DIGITS($count) ->
     [zero] بعد { $count } ساعة
     [one] بعد ساعة واحدة
     [two] بعد ساعتين
@@ -87,7 +87,7 @@ hours-ahead = { $count ->
     [many] بعد { $count } ساعة
    *[other] بعد { $count } ساعة
 }
-days-ahead = { $count ->
+days-ahead = { LAST_TWO_DIGITS($count) ->
     [zero] بعد { $count } يوم
     [one] بعد يوم واحد
     [two] بعد يومين
@@ -320,38 +320,146 @@ too-many-codes = رموز كثيرة جدًا
 
 sessions-title = جلسات الوكلاء
 sessions-intro = وكلاء سمحت لهم باستخدام حسابك في { $service }. هم الذين اختاروا أسماءهم، ولم يتحقق منها أحد.
-waiting-heading = تمت الموافقة عليها ولم تُستلم بعد
-active-heading = نشطة
-ended-heading = منتهية
-none-active = لا توجد جلسة نشطة هنا.
-no-sessions = لا إذن لدى أي وكيل
-no-sessions-next = حين يطلب وكيل إذنًا وتوافق، تظهر جلسته هنا، ومن هنا يمكنك إنهاؤها.
-what-it-may-do = ما يُسمح له به
-comes-with-others = يأتي مع غيره
+search-sessions = البحث بالوكيل أو التسمية أو الاسم
+search = بحث
+which-sessions = أي الجلسات
+state-all = الكل
 state-active = نشطة
+state-ended = منتهية
 state-revoked = أُنهيت
 state-expired = انتهت مدتها
 state-approved = تمت الموافقة
+show-all-sessions = عرض كل الجلسات
+nothing-found = لا توجد جلسة هنا
+nothing-found-next = ليس بين جلساتك ما بحثت عنه.
+no-sessions = لا إذن لدى أي وكيل
+no-sessions-next = حين يطلب وكيل إذنًا وتوافق، تظهر جلسته هنا، ومن هنا يمكنك إنهاؤها.
+export = تنزيل المعلومات المحفوظة عني
+export-what = ملف JSON فيه كل ما تحفظه هذه الخدمة عن وكلائك. وليس فيه أي سر.
+
+waiting-heading = تمت الموافقة عليها ولم تُستلم بعد
+waiting-more = { LAST_TWO_DIGITS($count) ->
+    [zero] لا موافقات أخرى.
+    [one] موافقة واحدة أخرى لا مكان لها هنا. تنتهي من تلقاء نفسها خلال دقائق إن لم يستلمها أي وكيل.
+    [two] موافقتان أخريان لا مكان لهما هنا. تنتهيان من تلقاء نفسيهما خلال دقائق إن لم يستلمهما أي وكيل.
+    [few] { $count } موافقات أخرى لا مكان لها هنا. تنتهي من تلقاء نفسها خلال دقائق إن لم يستلمها أي وكيل.
+    [many] { $count } موافقة أخرى لا مكان لها هنا. تنتهي من تلقاء نفسها خلال دقائق إن لم يستلمها أي وكيل.
+   *[other] { $count } موافقة أخرى لا مكان لها هنا. تنتهي من تلقاء نفسها خلال دقائق إن لم يستلمها أي وكيل.
+}
+collect-until = يمكن استلامها حتى
+take-back-which = على طلب { $client } المقدَّم { $asked }
+
+client-active = { LAST_TWO_DIGITS($count) ->
+    [zero] لا جلسة نشطة
+    [one] جلسة نشطة واحدة
+    [two] جلستان نشطتان
+    [few] { $count } جلسات نشطة
+    [many] { $count } جلسة نشطة
+   *[other] { $count } جلسة نشطة
+}
+client-continued = تتمة
+client-of-host = { $client } من { $host }
+revoke-client = إنهاء كل جلسات هذا الوكيل
+revoke-client-which = { $client }
+show-client = { LAST_TWO_DIGITS($count) ->
+    [zero] عرض كل جلسات هذا الوكيل ({ $count })
+    [one] عرض جلسة هذا الوكيل
+    [two] عرض جلستي هذا الوكيل
+    [few] عرض كل جلسات هذا الوكيل ({ $count })
+    [many] عرض كل جلسات هذا الوكيل ({ $count })
+   *[other] عرض كل جلسات هذا الوكيل ({ $count })
+}
+details = التفاصيل والاسم
+details-which = للجلسة التي أُنشئت { $created }
+what-it-may-do = ما يُسمح له به
+comes-with-others = يأتي مع غيره
+session-name = الاسم الذي تعطيه لها
+session-name-why = لا يراه أحد غيرك. إن تركته فارغًا، فلا اسم لها.
+rename = حفظ الاسم
+rename-which = للجلسة التي أُنشئت { $created }
 for = للوصول إلى
 created = أُنشئت
 last-used = آخر استخدام
-address = العنوان
+session-collected-from = استُلمت من العنوان
+used-from = آخر استخدام من العنوان
 expires = تنتهي
+ends-at-most = تنتهي في موعد أقصاه
 expired-at = انتهت
+revoked-at = أُنهيت
 revoked-by = من أنهاها
-collect-until = يمكن استلامها حتى
+also-called = سمّى نفسه
+session-id = معرّف الجلسة
 revoke = إنهاء
 revoke-which = جلسة { $client } التي أُنشئت { $created }
 revoke-all = إنهاء الكل
 revoke-all-which = كل جلسات هذا الحساب
-take-back-which = على طلب { $client } المقدَّم { $asked }
-older-sessions = جلسات أقدم
+newer-sessions = الصفحة السابقة
+older-sessions = الصفحة التالية
 more-sessions = جلسات أخرى
+
 by-agent = الوكيل نفسه
 by-human = أنت
 by-service = الخدمة، لأن الحساب غير نشط
 by-reuse = الخدمة، لأن سرًا استُخدم مرتين: ربما سُرق
-done-revoked = أُنهيت الجلسة. سيُرفض طلبها التالي.
-done-revoked-all = أُنهيت كل الجلسات. ستُرفض طلباتها التالية.
+
+confirm-all = { LAST_TWO_DIGITS($count) ->
+    [zero] هل تنهي كل ما يُسمح للوكلاء به؟
+    [one] هل تنهي جلستك النشطة؟
+    [two] هل تنهي جلستيك النشطتين؟
+    [few] هل تنهي كل جلساتك النشطة ({ $count })؟
+    [many] هل تنهي كل جلساتك النشطة ({ $count })؟
+   *[other] هل تنهي كل جلساتك النشطة ({ $count })؟
+}
+    .calls = يفقد كل وكيل إذنه في هذا الحساب، ويُرفض طلبه التالي. وللحصول على إذن جديد عليه أن يطلبه منك.
+confirm-client = { LAST_TWO_DIGITS($count) ->
+    [zero] هل تنهي كل ما سمحت به للوكيل { $client }؟
+    [one] هل تنهي الجلسة النشطة للوكيل { $client }؟
+    [two] هل تنهي الجلستين النشطتين للوكيل { $client }؟
+    [few] هل تنهي كل الجلسات النشطة للوكيل { $client } ({ $count })؟
+    [many] هل تنهي كل الجلسات النشطة للوكيل { $client } ({ $count })؟
+   *[other] هل تنهي كل الجلسات النشطة للوكيل { $client } ({ $count })؟
+}
+    .calls = ستُرفض الطلبات التالية. وللحصول على إذن جديد عليه أن يطلبه منك. وتبقى جلسات الوكلاء الآخرين.
+confirm-waiting = { LAST_TWO_DIGITS($count) ->
+    [zero] لا تُسحب أي موافقة أخرى.
+    [one] تُسحب أيضًا موافقة واحدة لم يستلمها أي وكيل.
+    [two] تُسحب أيضًا موافقتان لم يستلمهما أي وكيل.
+    [few] تُسحب أيضًا { $count } موافقات لم يستلمها أي وكيل.
+    [many] تُسحب أيضًا { $count } موافقة لم يستلمها أي وكيل.
+   *[other] تُسحب أيضًا { $count } موافقة لم يستلمها أي وكيل.
+}
+confirm-more = لهذا الحساب جلسات كثيرة جدًا، ولم تُحسب كلها. ستنتهي كلها.
+confirm-revoke = { LAST_TWO_DIGITS($count) ->
+    [zero] إنهاء
+    [one] إنهاء جلسة واحدة
+    [two] إنهاء جلستين
+    [few] إنهاء { $count } جلسات
+    [many] إنهاء { $count } جلسة
+   *[other] إنهاء { $count } جلسة
+}
+confirm-none = لا شيء نشط هناك
+    .why = لا شيء لإنهائه: انتهت تلك الجلسات من قبل.
+keep-them = الإبقاء عليها
+
+done-revoked = أُنهيت الجلسة. سيُرفض طلب الوكيل التالي.
+done-revoked-many = { LAST_TWO_DIGITS($count) ->
+    [zero] لم تُنهَ أي جلسة.
+    [one] أُنهيت جلسة واحدة. سيُرفض طلب الوكيل التالي.
+    [two] أُنهيت جلستان. ستُرفض الطلبات التالية.
+    [few] أُنهيت { $count } جلسات. ستُرفض الطلبات التالية.
+    [many] أُنهيت { $count } جلسة. ستُرفض الطلبات التالية.
+   *[other] أُنهيت { $count } جلسة. ستُرفض الطلبات التالية.
+}
+done-revoked-all = أُنهيت كل الجلسات. ستُرفض الطلبات التالية.
 done-taken-back = سُحبت الموافقة. لن يحصل الوكيل على الإذن.
+done-renamed = حُفظ الاسم.
+done-unknown = لم تعد تلك الجلسة محفوظة.
 done-gone = كان ذلك قد انتهى من قبل.
+name-refused = لم يُحفظ الاسم: { $problem }
+name-too-long = هو طويل جدًا. لا تستخدم أكثر من 64 محرفًا.
+name-begins-with-mark = يبدأ بعلامة مكانها على حرف. ابدأه بحرف أو رقم أو رمز.
+name-invisible = فيه محرف لا يراه أحد، مثل محرف تحكّم أو محرف يقلب اتجاه النص. اكتبه من جديد بدلًا من لصقه.
+name-stacked-marks = تتراكم على أحد حروفه علامات كثيرة جدًا. احذف بعضها.
+export-elsewhere = لم يُنزَّل شيء
+    .why = جئت إلى هنا من موقع آخر. المعلومات المحفوظة عنك لا تُعطى إلا لك، من صفحة جلساتك.
+    .next = افتح تلك الصفحة، ونزّلها من هناك.

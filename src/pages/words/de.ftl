@@ -267,39 +267,118 @@ too-many-codes = Zu viele Codes
 ## The sessions page
 
 sessions-title = Sitzungen von Agenten
-sessions-intro = Agenten, die Ihr Konto bei { $service } nutzen dürfen. Ihre Namen haben sie selbst gewählt; niemand hat sie geprüft.
-waiting-heading = Erlaubt, noch nicht abgeholt
-active-heading = Aktiv
-ended-heading = Vergangene Sitzungen
-none-active = Hier ist keine Sitzung aktiv.
-no-sessions = Kein Agent hat Zugang
-no-sessions-next = Wenn ein Agent um Zugang bittet und Sie es erlauben, erscheint seine Sitzung hier, und hier können Sie sie beenden.
-what-it-may-do = Was er tun darf
-comes-with-others = kommt mit den anderen
+sessions-intro = Agenten, die Ihr Konto bei { $service } nutzen dürfen. Die Namen haben sie selbst gewählt; niemand hat sie geprüft.
+search-sessions = Nach Agent, Bezeichnung oder Name suchen
+search = Suchen
+which-sessions = Welche Sitzungen
+state-all = Alle
 state-active = Aktiv
+state-ended = Vorbei
 state-revoked = Beendet
 state-expired = Abgelaufen
 state-approved = Erlaubt
+show-all-sessions = Alle Sitzungen zeigen
+nothing-found = Keine Sitzung gefunden
+nothing-found-next = Keine Ihrer Sitzungen ist das, was Sie gesucht haben.
+no-sessions = Kein Agent hat Zugang
+no-sessions-next = Wenn ein Agent um Zugang bittet und Sie es erlauben, erscheint seine Sitzung hier, und hier können Sie sie beenden.
+export = Herunterladen, was über mich gespeichert ist
+export-what = Eine JSON-Datei mit allem, was dieser Dienst über Ihre Agenten speichert. Geheimnisse enthält sie nicht.
+
+waiting-heading = Erlaubt, noch nicht abgeholt
+waiting-more = { $count ->
+    [one] { $count } weitere hat hier keinen Platz. Sie endet in wenigen Minuten von selbst, wenn kein Agent den Zugang abholt.
+   *[other] { $count } weitere haben hier keinen Platz. Sie enden in wenigen Minuten von selbst, wenn kein Agent den Zugang abholt.
+}
+collect-until = Abholbar bis
+take-back-which = die Erlaubnis für { $client }, angefragt { $asked }
+
+client-active = { $count ->
+    [0] keine aktiv
+   *[other] { $count } aktiv
+}
+client-continued = Fortsetzung
+client-of-host = { $client } von { $host }
+revoke-client = Alle dieses Agenten beenden
+revoke-client-which = { $client }
+show-client = { $count ->
+    [one] { $count } Sitzung dieses Agenten zeigen
+   *[other] Alle { $count } Sitzungen dieses Agenten zeigen
+}
+details = Details und Name
+details-which = der Sitzung, erstellt { $created }
+what-it-may-do = Was er tun darf
+comes-with-others = kommt mit den anderen
+session-name = Ihr Name dafür
+session-name-why = Nur Sie sehen ihn. Leer: kein Name.
+rename = Name speichern
+rename-which = der Sitzung, erstellt { $created }
 for = Für
 created = Erstellt
 last-used = Zuletzt genutzt
-address = Adresse
-expires = Läuft ab
+session-collected-from = Abgeholt von der Adresse
+used-from = Zuletzt genutzt von der Adresse
+expires = Endet
+ends-at-most = Endet spätestens
 expired-at = Abgelaufen
+revoked-at = Beendet
 revoked-by = Beendet von
-collect-until = Abholbar bis
+also-called = Nannte sich
+session-id = Sitzungs-ID
 revoke = Beenden
 revoke-which = die Sitzung von { $client }, erstellt { $created }
 revoke-all = Alle beenden
 revoke-all-which = Sitzungen dieses Kontos
-take-back-which = die Erlaubnis für { $client }, angefragt { $asked }
-older-sessions = Ältere Sitzungen
+newer-sessions = Vorherige Seite
+older-sessions = Nächste Seite
 more-sessions = Weitere Sitzungen
+
 by-agent = dem Agenten selbst
 by-human = Ihnen
 by-service = dem Dienst, weil das Konto nicht aktiv ist
 by-reuse = dem Dienst, weil ein Geheimnis zweimal verwendet wurde: Es kann gestohlen worden sein
-done-revoked = Sitzung beendet. Ihr nächster Aufruf wird abgelehnt.
-done-revoked-all = Alle Sitzungen beendet. Ihre nächsten Aufrufe werden abgelehnt.
+
+confirm-all = { $count ->
+    [0] Alles beenden, was Agenten tun dürfen?
+    [one] Ihre aktive Sitzung beenden?
+   *[other] Alle { $count } aktiven Sitzungen beenden?
+}
+    .calls = Jeder Agent verliert seinen Zugang zu diesem Konto, und sein nächster Aufruf wird abgelehnt. Für neuen Zugang muss er Sie fragen.
+confirm-client = { $count ->
+    [0] Alles beenden, was Sie { $client } erlaubt haben?
+    [one] Die aktive Sitzung von { $client } beenden?
+   *[other] Alle { $count } aktiven Sitzungen von { $client } beenden?
+}
+    .calls = Die nächsten Aufrufe werden abgelehnt. Für neuen Zugang muss der Agent Sie fragen. Die Sitzungen anderer Agenten bleiben.
+confirm-waiting = { $count ->
+    [one] { $count } erlaubte Anfrage, deren Zugang kein Agent abgeholt hat, wird ebenfalls zurückgenommen.
+   *[other] { $count } erlaubte Anfragen, deren Zugang kein Agent abgeholt hat, werden ebenfalls zurückgenommen.
+}
+confirm-more = Dieses Konto hat sehr viele Sitzungen, und nicht alle wurden gezählt. Beendet werden alle.
+confirm-revoke = { $count ->
+    [0] Beenden
+    [one] { $count } Sitzung beenden
+   *[other] { $count } Sitzungen beenden
+}
+confirm-none = Dort ist nichts aktiv
+    .why = Es gibt nichts zu beenden: Diese Sitzungen sind schon vorbei.
+keep-them = Behalten
+
+done-revoked = Sitzung beendet. Der nächste Aufruf des Agenten wird abgelehnt.
+done-revoked-many = { $count ->
+    [one] { $count } Sitzung beendet. Der nächste Aufruf des Agenten wird abgelehnt.
+   *[other] { $count } Sitzungen beendet. Die nächsten Aufrufe werden abgelehnt.
+}
+done-revoked-all = Alle Sitzungen beendet. Die nächsten Aufrufe werden abgelehnt.
 done-taken-back = Zurückgenommen. Der Agent bekommt keinen Zugang.
+done-renamed = Name gespeichert.
+done-unknown = Diese Sitzung ist nicht mehr gespeichert.
 done-gone = Das war schon vorbei.
+name-refused = Der Name wurde nicht gespeichert: { $problem }
+name-too-long = Er ist zu lang. Verwenden Sie höchstens 64 Zeichen.
+name-begins-with-mark = Er beginnt mit einem Zeichen, das auf einen Buchstaben gehört. Beginnen Sie ihn mit einem Buchstaben, einer Ziffer oder einem Symbol.
+name-invisible = Er enthält ein Zeichen, das niemand sehen kann, etwa ein Steuerzeichen oder eines, das die Schreibrichtung umkehrt. Tippen Sie ihn neu, statt ihn einzufügen.
+name-stacked-marks = Er häuft zu viele Zeichen auf einem Buchstaben. Lassen Sie einige weg.
+export-elsewhere = Es wurde nichts heruntergeladen
+    .why = Eine andere Website hat hierher geführt. Was über Sie gespeichert ist, bekommen nur Sie, über Ihre eigene Sitzungsübersicht.
+    .next = Öffnen Sie die Sitzungsübersicht und laden Sie es dort herunter.
