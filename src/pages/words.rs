@@ -108,6 +108,7 @@ impl Words {
         let mut bundle = FluentBundle::new_concurrent(vec![language.clone()]);
         // Only text from outside is isolated, by `filled`.
         bundle.set_use_isolating(false);
+        let _ = bundle.add_function("LAST_TWO_DIGITS", |numbers, _| last_two_digits(numbers));
         for (_, source) in sources.iter().filter(|(known, _)| known == language) {
             bundle.add_resource_overriding(parse(language, source)?);
         }
@@ -223,6 +224,17 @@ pub(super) fn filled(text: &str) -> FluentValue<'static> {
     format!("\u{2068}{text}\u{2069}").into()
 }
 
+/// A number of the same Arabic plural category as this one, without its hundreds. Their rules are about the last two digits
+/// (CLDR), and `intl_pluralrules` 7.0 applies them to the whole number.
+fn last_two_digits(numbers: &[FluentValue<'_>]) -> FluentValue<'static> {
+    let [FluentValue::Number(number)] = numbers else { return FluentValue::Error };
+    match (number.value, number.value % 100.0) {
+        (whole, _) if whole <= 100.0 => whole.into(),
+        (_, rest) if rest >= 3.0 => rest.into(),
+        _ => 100.into(),
+    }
+}
+
 impl fmt::Debug for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Words").field("language", &self.language).finish_non_exhaustive()
@@ -323,6 +335,10 @@ mod tests {
                     self.variables.insert(id.name.to_owned());
                 }
                 ast::InlineExpression::MessageReference { .. } => (),
+                ast::InlineExpression::FunctionReference { id, arguments } => {
+                    assert_eq!(id.name, "LAST_TWO_DIGITS");
+                    arguments.positional.iter().for_each(|argument| self.add_inline(argument));
+                }
                 other => panic!("no message of ours needs {other:?}"),
             }
         }
@@ -460,7 +476,10 @@ mod tests {
             (99, "99 يومًا", "قبل 99 يومًا", "سمحت لوكيل بهذا الاسم 99 مرة."),
             (100, "100 يوم", "قبل 100 يوم", "سمحت لوكيل بهذا الاسم 100 مرة."),
             (101, "101 يوم", "قبل 101 يوم", "سمحت لوكيل بهذا الاسم 101 مرة."),
+            (102, "102 يوم", "قبل 102 يوم", "سمحت لوكيل بهذا الاسم 102 مرة."),
             (103, "103 أيام", "قبل 103 أيام", "سمحت لوكيل بهذا الاسم 103 مرات."),
+            (365, "365 يومًا", "قبل 365 يومًا", "سمحت لوكيل بهذا الاسم 365 مرة."),
+            (1_100, "1100 يوم", "قبل 1100 يوم", "سمحت لوكيل بهذا الاسم 1100 مرة."),
         ] {
             let words = words("ar");
             let said = |id| words.say(id, &[("count", FluentValue::from(count))]);
@@ -599,7 +618,7 @@ mod tests {
             |tag: &str, source: &str| Languages::new(&pairs(&[(tag, source)]), &[]).err().unwrap().to_string();
         let bad = problem("fr", "approve = Autoriser\n\n= Refuser\ndeny = Refuser\n");
         assert!(bad.starts_with("the words in fr can't be read; line 3: "), "{bad}");
-        let bad = problem("de", "approve = Ja\ndeny = { $x\n");
+        let bad = problem("de", "approve = Ja\ndeny = { $ }\n");
         assert!(bad.starts_with("the words in de can't be read; line 2: "), "{bad}");
         assert_eq!(problem("x y", "deny = No"), "\"x y\" is no language tag such as `pt-BR`");
     }

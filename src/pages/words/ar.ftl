@@ -1,4 +1,5 @@
 # The words of the pages, in Modern Standard Arabic. Numerals of one and two are words. Buttons are verbal nouns.
+# LAST_TWO_DIGITS chooses the plural form for counts above a hundred as well.
 
 ## Around every page
 
@@ -14,7 +15,7 @@ page-title = { $title } · { $service }
 ## Times. A span stands in the genitive wherever it is filled in.
 
 less-than-a-second = أقل من ثانية
-seconds = { $count ->
+seconds = { LAST_TWO_DIGITS($count) ->
     [zero] { $count } ثانية
     [one] ثانية واحدة
     [two] ثانيتين
@@ -22,7 +23,7 @@ seconds = { $count ->
     [many] { $count } ثانية
    *[other] { $count } ثانية
 }
-minutes = { $count ->
+minutes = { LAST_TWO_DIGITS($count) ->
     [zero] { $count } دقيقة
     [one] دقيقة واحدة
     [two] دقيقتين
@@ -30,7 +31,7 @@ minutes = { $count ->
     [many] { $count } دقيقة
    *[other] { $count } دقيقة
 }
-hours = { $count ->
+hours = { LAST_TWO_DIGITS($count) ->
     [zero] { $count } ساعة
     [one] ساعة واحدة
     [two] ساعتين
@@ -38,7 +39,7 @@ hours = { $count ->
     [many] { $count } ساعة
    *[other] { $count } ساعة
 }
-days = { $count ->
+days = { LAST_TWO_DIGITS($count) ->
     [zero] { $count } يوم
     [one] يوم واحد
     [two] يومين
@@ -47,7 +48,7 @@ days = { $count ->
    *[other] { $count } يوم
 }
 two-units = { $large } و{ $small }
-minutes-ago = { $count ->
+minutes-ago = { LAST_TWO_DIGITS($count) ->
     [zero] قبل { $count } دقيقة
     [one] قبل دقيقة واحدة
     [two] قبل دقيقتين
@@ -55,7 +56,7 @@ minutes-ago = { $count ->
     [many] قبل { $count } دقيقة
    *[other] قبل { $count } دقيقة
 }
-hours-ago = { $count ->
+hours-ago = { LAST_TWO_DIGITS($count) ->
     [zero] قبل { $count } ساعة
     [one] قبل ساعة واحدة
     [two] قبل ساعتين
@@ -63,7 +64,7 @@ hours-ago = { $count ->
     [many] قبل { $count } ساعة
    *[other] قبل { $count } ساعة
 }
-days-ago = { $count ->
+days-ago = { LAST_TWO_DIGITS($count) ->
     [zero] قبل { $count } يوم
     [one] قبل يوم واحد
     [two] قبل يومين
@@ -138,7 +139,7 @@ other-network = ليست شبكتك ({ $browser }). هذا طبيعي لوكيل
 before = قبل اليوم
 before-none = لم تسمح من قبل لأي وكيل باستخدام هذا الحساب.
 before-others = سمحت من قبل لوكلاء آخرين، لكن ليس لأي وكيل بهذا الاسم.
-before-count = { $count ->
+before-count = { LAST_TWO_DIGITS($count) ->
     [zero] لم تسمح من قبل لأي وكيل بهذا الاسم.
     [one] سمحت لوكيل بهذا الاسم مرة واحدة.
     [two] سمحت لوكيل بهذا الاسم مرتين.
@@ -243,7 +244,7 @@ look-again = تحقّق مما إذا تغيّر شيء
 ## When something is in the way
 
 too-many-requests = طلبات كثيرة جدًا
-    .wait = { $seconds ->
+    .wait = { LAST_TWO_DIGITS($seconds) ->
         [zero] تُطلب هذه الصفحات من شبكتك مرات كثيرة. حاول مرة أخرى الآن.
         [one] تُطلب هذه الصفحات من شبكتك مرات كثيرة. حاول مرة أخرى بعد ثانية واحدة.
         [two] تُطلب هذه الصفحات من شبكتك مرات كثيرة. حاول مرة أخرى بعد ثانيتين.
@@ -307,7 +308,7 @@ code-care = لا تتابع إلا إذا بدأت هذا بنفسك على جه
 code-unknown = لا ينتظر أي جهاز بهذا الرمز. اكتب ما يعرضه جهازك، أو ابدأ هناك من جديد.
 go-on = متابعة
 too-many-codes = رموز كثيرة جدًا
-    .wait = { $seconds ->
+    .wait = { LAST_TWO_DIGITS($seconds) ->
         [zero] جُرّبت بهذا الحساب رموز كثيرة جدًا. حاول مرة أخرى الآن.
         [one] جُرّبت بهذا الحساب رموز كثيرة جدًا. حاول مرة أخرى بعد ثانية واحدة.
         [two] جُرّبت بهذا الحساب رموز كثيرة جدًا. حاول مرة أخرى بعد ثانيتين.
