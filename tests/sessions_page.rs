@@ -616,7 +616,7 @@ async fn details_are_folded_and_say_all_that_is_known() {
     let (row, details) = card.split_once("<details>").unwrap();
     assert!(row.contains("bakery") && row.contains("just now") && row.contains("not used yet"), "{row}");
     assert!(
-        row.contains("in 1 hour <time class=\"soft\" datetime=\"2026-11-24T02:10:00Z\">2026-11-24 02:10 UTC<"),
+        row.contains("in 1 hour <time class=\"soft\" dir=\"ltr\" datetime=\"2026-11-24T02:10:00Z\">2026-11-24 02:10 UTC<"),
         "{row}"
     );
     for needed in [

@@ -295,7 +295,7 @@ impl Visit<'_> {
     }
 
     fn choice(&self, span: Duration, view: &View) -> Choice {
-        let chosen = self.chosen.lasting.or(view.proposed_choice()) == Some(span);
+        let chosen = self.chosen.lasting.or_else(|| view.proposed_choice()) == Some(span);
         Choice { seconds: span.as_secs(), text: self.pages.words.span(span), chosen }
     }
 
@@ -338,7 +338,7 @@ impl Visit<'_> {
             AskedScope {
                 description: scope.description,
                 caution: entry.caution.as_deref().map(|text| words.own("caution", &name, text).into_owned()),
-                ticked: self.chosen.ticked.as_ref().unwrap_or(view.proposed()).contains(&entry.scope),
+                ticked: self.chosen.ticked.as_ref().unwrap_or_else(|| view.proposed()).contains(&entry.scope),
                 held: view.held.contains(&entry.scope),
                 gives: gives.map(|given| self.pages.scope(given, true)).collect(),
                 given_by: givers.map(ToString::to_string).collect(),

@@ -257,7 +257,7 @@ fn approval() -> ApprovalPage {
         groups: vec![Group { effect: "see", scopes: vec![plain] }, Group { effect: "spend", scopes: vec![scope] }],
         has_unticked: true,
         has_held: true,
-        choices: vec![choice.clone(), Choice { seconds: 86_400, text: "1 day".into(), chosen: false }],
+        choices: vec![choice, Choice { seconds: 86_400, text: "1 day".into(), chosen: false }],
         at_most: "90 days".into(),
         unused: Some("30 days".into()),
         never: vec![HOSTILE.into()],
