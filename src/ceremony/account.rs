@@ -138,7 +138,7 @@ impl Ceremony {
     pub async fn export(&self, account: &AccountId) -> Result<AccountExport, CeremonyError> {
         self.try_to_write_uses().await;
         let (now, mut sessions) = (self.now(), Vec::new());
-        self.visit_sessions(account, usize::MAX, |record| sessions.push(session(record, now))).await?;
+        self.visit_sessions(account, |record| sessions.push(session(record, now))).await?;
         let (mut requests, mut last) = (Vec::new(), None::<AuthorizationRequestId>);
         loop {
             let read = self.store.list_authorizations(account, last.as_ref(), AT_ONCE).await?;

@@ -148,14 +148,9 @@ impl Ceremony {
     /// # Errors
     /// When the service fails.
     pub async fn count_sessions(&self, account: &AccountId) -> Result<SessionCounts, CeremonyError> {
-        let (mut counts, now) = (SessionCounts::default(), self.now());
-        let counted = self.visit_sessions(account, SEARCHED, |record| match record.state_at(now) {
-            SessionState::Active => counts.active += 1,
-            SessionState::Expired | SessionState::Revoked => counts.ended += 1,
-        });
-        let more = counted.await?;
-        counts.more = more;
-        Ok(counts)
+        let (newest, now) = (self.many_sessions(account, None).await?, self.now());
+        let active = newest.sessions.iter().filter(|record| record.state_at(now) == SessionState::Active).count();
+        Ok(SessionCounts { active, ended: newest.sessions.len() - active, more: newest.next.is_some() })
     }
 
     /// The account's sessions, newest first: at most 5,000 of those that come after `after`.
@@ -164,41 +159,34 @@ impl Ceremony {
         account: &AccountId,
         after: Option<&SessionId>,
     ) -> Result<Page, CeremonyError> {
-        // A store that can't write must not hide what can be revoked.
         self.try_to_write_uses().await;
-        let mut sessions = Vec::new();
-        let mut last = after.cloned();
+        let (mut sessions, mut last) = (Vec::<SessionRecord>::new(), after.cloned());
         loop {
             let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
             let is_last = read.len() < READ_AT_ONCE;
             sessions.extend(read);
-            last = sessions.last().map(|record: &SessionRecord| record.session.id.clone());
-            if is_last || sessions.len() >= SEARCHED {
-                return Ok(Page { sessions, next: last.filter(|_| !is_last) });
+            let more = sessions.len() > SEARCHED;
+            sessions.truncate(SEARCHED);
+            last = sessions.last().map(|record| record.session.id.clone());
+            if is_last || more {
+                return Ok(Page { sessions, next: last.filter(|_| more) });
             }
         }
     }
 
-    /// Looks at the account's sessions, newest first, and at `most` of them. Returns whether there are more.
+    /// Looks at all sessions of the account, newest first.
     pub(super) async fn visit_sessions(
         &self,
         account: &AccountId,
-        most: usize,
         mut visit: impl FnMut(&SessionRecord),
-    ) -> Result<bool, CeremonyError> {
-        let (mut last, mut seen) = (None, 0);
+    ) -> Result<(), CeremonyError> {
+        let mut last = None;
         loop {
             let read = self.store.list_sessions(account, last.as_ref(), READ_AT_ONCE).await?;
-            for record in &read {
-                if seen == most {
-                    return Ok(true);
-                }
-                seen += 1;
-                visit(record);
-            }
+            read.iter().for_each(&mut visit);
             match read.last() {
                 Some(record) if read.len() == READ_AT_ONCE => last = Some(record.session.id.clone()),
-                _ => return Ok(false),
+                _ => return Ok(()),
             }
         }
     }
@@ -394,7 +382,7 @@ impl Ceremony {
                 all.push(record.session.id.clone());
             }
         };
-        self.visit_sessions(account, usize::MAX, of_client).await?;
+        self.visit_sessions(account, of_client).await?;
         self.revoke_sessions(account, &all).await
     }
 
