@@ -10,7 +10,6 @@ use tower_agent_auth::{
     types::text::HumanText,
 };
 
-#[allow(dead_code, reason = "the tests share it")]
 mod common;
 use common::{Answer, between, config};
 
