@@ -525,6 +525,20 @@ impl AgentProcess {
         }
     }
 
+    /// The next line of one word that has `part` in it: a code to type.
+    #[allow(dead_code, reason = "the tests of the demo use it, those in a browser don't")]
+    pub fn says(&mut self, part: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended without {part}: {}", self.said);
+            self.said.push_str(&line);
+            let word = line.trim();
+            if word.contains(part) && !word.contains(char::is_whitespace) {
+                return word.to_owned();
+            }
+        }
+    }
+
     /// Types a line.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.process.stdin.as_mut().unwrap();
