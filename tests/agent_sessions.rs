@@ -112,7 +112,8 @@ impl Login {
     /// The finish code that the page shows to the browser of that form.
     async fn shown_code(&self, service: &Service, form: &Form) -> Option<String> {
         let page = service.send(browse_again(form, &self.path())).await;
-        let code = page.text.contains("id=\"code\">").then(|| between(&page.text, "id=\"code\">", "<").to_owned());
+        let start = "id=\"code\" dir=\"ltr\">";
+        let code = page.text.contains(start).then(|| between(&page.text, start, "<").to_owned());
         assert!(code.as_ref().is_none_or(|code| code.starts_with("aaf_")));
         code
     }

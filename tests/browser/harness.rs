@@ -248,6 +248,11 @@ pub struct Browser {
 
 impl Browser {
     pub async fn open() -> Self {
+        Self::open_in("en").await
+    }
+
+    /// Opens a browser that prefers a language.
+    pub async fn open_in(language: &str) -> Self {
         let place = PLACES.acquire().await.unwrap();
         let profile = Folder::new();
         let arguments = [
@@ -264,6 +269,7 @@ impl Browser {
             "--window-size=1280,1100",
             // A mouse, as a desktop has: newer versions see none on a machine without a screen.
             "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
+            &format!("--accept-lang={language}"),
             &format!("--user-data-dir={}", profile.0.display()),
         ]
         .map(str::to_owned);
@@ -340,10 +346,10 @@ impl Browser {
         let cookies: Vec<String> =
             cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
         let sent = self.http.page(self.client.current_url().await.unwrap().as_str(), &cookies.join("; "));
-        let understood = "const page = new DOMParser().parseFromString(arguments[0], 'text/html');
-            return page.title === document.title ? arguments[0] : `<!doctype html>${document.documentElement.outerHTML}`";
-        let source = self.client.execute(understood, vec![json!(sent)]).await.unwrap();
-        source.as_str().unwrap().to_owned()
+        let title = |html: &str| Some(html.split_once("<title>")?.1.split_once("</title>")?.0.to_owned());
+        let shown = self.run("return `<!doctype html>${document.documentElement.outerHTML}`").await;
+        let shown = shown.as_str().unwrap();
+        if title(&sent) == title(shown) { sent } else { shown.to_owned() }
     }
 
     pub async fn run(&self, script: &str) -> Value {
@@ -378,6 +384,13 @@ impl Browser {
         while self.run(awake).await != json!(true) {
             assert!(Instant::now() < deadline, "the button never wakes up");
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The same, if there is such a button.
+    pub async fn wakes_up_if_it_sleeps(&self) {
+        if self.run("return document.querySelector('button[value=approve]') !== null").await == json!(true) {
+            self.wakes_up().await;
         }
     }
 
@@ -443,13 +456,6 @@ impl Browser {
     pub fn narrow(&self, width: u32, height: u32) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
-    }
-
-    /// Writes a picture of the page, if somebody wants one.
-    pub async fn picture(&self, name: &str) {
-        if let Some(folder) = std::env::var_os("SCREENSHOTS") {
-            std::fs::write(Path::new(&folder).join(name), self.client.screenshot().await.unwrap()).unwrap();
-        }
     }
 
     pub async fn close(self) {

@@ -50,7 +50,6 @@ async fn live_browser_login_ends_at_the_callback() {
     let mut agent = agent(&arguments(&demo, &folder, "browser"));
     human.open_as("ada@example.com", &agent.link()).await;
     human.reads("Your browser takes the access to http://127.0.0.1:").await;
-    human.picture("login-browser.png").await;
     human.approve().await;
     human.reads("Done. You can close this page").await;
     let address = human.client.current_url().await.unwrap();
@@ -148,7 +147,6 @@ async fn a_finish_code_is_carried_to_the_agent_and_the_page_says_who_used_it() {
     human.client.refresh().await.unwrap();
     human.reads("Take this code to your agent").await;
     assert_eq!(shown().await, code);
-    human.picture("finish-code.png").await;
     for (width, height) in [(320, 900), (1280, 1000)] {
         human.narrow(width, height);
         let overflow = human.run("return document.documentElement.scrollWidth - window.innerWidth").await;
@@ -173,7 +171,6 @@ async fn a_finish_code_is_carried_to_the_agent_and_the_page_says_who_used_it() {
     human.reads("Approved, and collected").await;
     human.reads("127.0.0.1").await;
     human.reads("tower-agent-auth-example").await;
-    human.picture("collected.png").await;
     human.click("button[value=revoke]").await;
     human.reads("Session revoked").await;
     human.goto(page.as_str()).await;

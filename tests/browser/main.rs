@@ -16,8 +16,12 @@ use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower_agent_auth::challenge::Challenge;
 
+mod decisions;
 mod harness;
 mod logins;
+mod matrix;
+mod screenshots;
+mod states;
 use harness::{AgentAt, AgentProcess, Browser, Demo, EvilSite, Folder, Http, Pending};
 
 const DEMO_CONFIG: &str = include_str!("../../examples/axum/agent-auth.toml");
@@ -80,7 +84,6 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
         assert!(text.contains(needed), "{needed} in {text}");
     }
     human.wakes_up().await;
-    human.picture("approval.png").await;
     human.click("input[value='projects:write']").await;
     human.approve().await;
     human.reads("Go back to your agent").await;
@@ -115,7 +118,6 @@ async fn the_main_job_from_a_refusal_to_a_revoked_session() {
         assert!(text.to_lowercase().contains(&needed.to_lowercase()), "{needed} in {text}");
     }
     assert!(!text.contains("Add websites"), "what was unticked is not there");
-    human.picture("sessions.png").await;
     human.goto(&format!("{}/billing", demo.url)).await;
     human.reads("due_dollars").await;
     human.goto(&format!("{}/sessions", demo.url)).await;
@@ -575,7 +577,6 @@ async fn assert_fits(human: &Browser, name: &str) {
         human.devtools("Emulation.setEmulatedMedia", &scheme);
         let overflow = human.run("return document.documentElement.scrollWidth - window.innerWidth").await;
         assert!(overflow.as_i64().unwrap() <= 0, "{name} at {width}: {overflow} px too wide");
-        human.picture(&format!("{name}-{width}-{theme}.png")).await;
     }
     human.narrow(1280, 1000);
 }

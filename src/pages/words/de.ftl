@@ -113,7 +113,7 @@ handover-code = Sie bringen dem Agenten einen Code von dieser Seite.
 handover-agent = Der Agent holt sich den Zugang selbst ab, wo immer er läuft.
 
 warnings-heading = Sehen Sie genau hin
-warning-deceptive = Der Name enthält Buchstaben oder Anführungszeichen, die anderen zum Verwechseln ähnlich sehen, wie bei Namen, die einen anderen nachahmen. Lesen Sie ihn Buchstabe für Buchstabe.
+warning-deceptive = Der Name enthält Buchstaben oder Anführungs­zeichen, die anderen zum Verwechseln ähnlich sehen, wie bei Namen, die einen anderen nachahmen. Lesen Sie ihn Buchstabe für Buchstabe.
 warning-official = Der Name klingt offiziell. So kann sich jeder nennen.
 
 scopes-heading = Was er tun darf
@@ -164,7 +164,7 @@ locked = Diese Anfrage ist gesperrt
     .next = Vielleicht hat jemand geraten. Wenn Sie es noch möchten, lassen Sie den Agenten neu anfragen.
 denied = Abgelehnt
     .told = Der Agent bekommt keinen Zugang und erfährt das.
-taken-back = Zurückgenommen
+taken-back = Zurück­genommen
     .when = Die Erlaubnis wurde zurückgenommen, bevor der Agent seinen Zugang abgeholt hat.
 expired = Diese Anfrage ist abgelaufen
     .why = Die Zeit war um, deshalb hat der Agent keinen Zugang bekommen. Wenn Sie es noch möchten, lassen Sie den Agenten neu anfragen.

@@ -1,0 +1,149 @@
+//! Every page in every state, at every width, in every colour scheme and at large text: axe-core and the Nu HTML checker
+//! find nothing, nothing is cut off, and no word is broken.
+
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    harness::{Browser, Folder},
+    states::every_page,
+};
+
+/// The widths of a small phone, a phone and a desktop.
+const WIDTHS: [u32; 3] = [320, 390, 1280];
+
+/// How the pages can look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Look {
+    Light,
+    Dark,
+    ForcedColours,
+    LargeText,
+    RightToLeft,
+}
+
+impl Look {
+    const ALL: [Self; 5] = [Self::Light, Self::Dark, Self::ForcedColours, Self::LargeText, Self::RightToLeft];
+
+    async fn set(self, human: &Browser) {
+        let scheme = if self == Self::Dark { "dark" } else { "light" };
+        let forced = if self == Self::ForcedColours { "active" } else { "none" };
+        let features =
+            json!([{ "name": "prefers-color-scheme", "value": scheme }, { "name": "forced-colors", "value": forced }]);
+        human.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
+        // As the browser's own setting, which media queries follow.
+        let size = if self == Self::LargeText { 32 } else { 16 };
+        human.devtools("Page.setFontSizes", &json!({ "fontSizes": { "standard": size, "fixed": size } }));
+        let direction = "const root = document.documentElement; root.dataset.dir ??= root.dir; root.dir = arguments[0] || root.dataset.dir";
+        let forced = if self == Self::RightToLeft { "rtl" } else { "" };
+        human.client.execute(direction, vec![json!(forced)]).await.unwrap();
+    }
+}
+
+/// What `npm install` of `tests/run` brought.
+fn package(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages/node_modules").join(path);
+    assert!(path.exists(), "{} is missing; run tests/run browser", path.display());
+    path
+}
+
+/// What is cut off or broken: the page is too wide, an element is, or a word has a line break inside.
+const BROKEN: &str = r"
+    const found = [];
+    const root = document.documentElement;
+    if (root.scrollWidth > innerWidth) found.push(`the page is ${root.scrollWidth - innerWidth} px too wide`);
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const range = document.createRange();
+    while (texts.nextNode()) {
+        const text = texts.currentNode;
+        const box = text.parentElement;
+        if (box.closest('script, style, noscript, .unseen, code, pre') || !box.checkVisibility()) continue;
+        // An address or the name of a scope may go on in a new line.
+        const names = [...text.data.matchAll(/\S+[@:/._]\S+/gu)];
+        for (const word of text.data.matchAll(/[\p{L}\p{M}\p{N}’]+/gu)) {
+            if (names.some((name) => name.index <= word.index && word.index < name.index + name[0].length)) continue;
+            // A hyphen that shows at the end of a line is counted with the letter after it.
+            range.setStart(text, word.index + (text.data[word.index - 1] === '\u00ad' ? 1 : 0));
+            range.setEnd(text, word.index + word[0].length);
+            const lines = [...range.getClientRects()].filter((line) => line.width > 0);
+            const tops = new Set(lines.map((line) => Math.round(line.top)));
+            if (tops.size > 1) found.push(`“${word[0]}” is broken in ${box.tagName}.${box.className}`);
+            for (const line of lines) {
+                if (line.left < -1 || line.right > innerWidth + 1) found.push(`“${word[0]}” is cut off in ${box.tagName}.${box.className}`);
+            }
+        }
+    }
+    return [...new Set(found)];";
+
+const AXE: &str = "
+    const done = arguments[arguments.length - 1];
+    axe.run(document).then(({ passes, violations }) => done(passes.length < 10 ? ['axe-core has looked at nothing'] : violations.map((violation) =>
+        `${violation.id}: ${violation.nodes.map((node) => `${node.target} (${node.failureSummary})`).slice(0, 3).join('; ')}`)), (error) => done([String(error)]))";
+
+fn lines(found: &Value) -> impl Iterator<Item = String> + '_ {
+    found.as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_in_every_state_is_whole_readable_and_valid() {
+    find_nothing("en", &Look::ALL).await;
+}
+
+// In other languages, the words could be too long, and run the other way.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_in_german_is_whole_readable_and_valid() {
+    find_nothing("de", &[Look::Light, Look::LargeText]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_in_arabic_is_whole_readable_and_valid() {
+    find_nothing("ar", &[Look::Light, Look::LargeText]).await;
+}
+
+async fn find_nothing(language: &str, looks: &[Look]) {
+    let axe = std::fs::read_to_string(package("axe-core/axe.min.js")).unwrap();
+    let folder = Folder::new();
+    let human = Browser::open_in(language).await;
+    let found = RefCell::new(Vec::new());
+    every_page(&human, &async |name: &str| {
+        let spoken = human.run("return document.documentElement.lang").await;
+        assert!(name.starts_with("demo-") || spoken == json!(language), "{name} is in {spoken}");
+        let mut here = Vec::new();
+        std::fs::write(folder.0.join(format!("{name}.html")), human.source().await).unwrap();
+        human.client.execute(&axe, Vec::new()).await.unwrap();
+        for look in looks {
+            look.set(&human).await;
+            for width in WIDTHS {
+                human.narrow(width, 900);
+                let (broken, axe) =
+                    (human.run(BROKEN).await, human.client.execute_async(AXE, Vec::new()).await.unwrap());
+                here.extend(lines(&broken).chain(lines(&axe)).map(|line| format!("at {width} px, {look:?}: {line}")));
+            }
+        }
+        Look::Light.set(&human).await;
+        human.narrow(1280, 900);
+        here.extend(human.console().into_iter().filter(|line| line.contains("Content Security Policy")));
+        found.borrow_mut().extend(here.into_iter().map(|line| format!("{name} in {language} {line}")));
+    })
+    .await;
+    human.close().await;
+    let mut found = found.into_inner();
+    found.extend(checked_by_nu(&folder.0));
+    assert!(found.is_empty(), "{} findings:\n{}", found.len(), found.join("\n"));
+}
+
+/// What the Nu HTML checker says of the pages in a folder.
+fn checked_by_nu(folder: &Path) -> Vec<String> {
+    let pages = std::fs::read_dir(folder).unwrap().map(|page| page.unwrap().path());
+    let mut checker = Command::new("java");
+    checker.arg("-jar").arg(package("vnu-jar/build/dist/vnu.jar")).args(["--stdout", "--exit-zero-always"]).args(pages);
+    let output = checker.output().unwrap_or_else(|error| panic!("no java: {error}; run tests/run browser"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
