@@ -95,18 +95,24 @@ async fn risky_scopes_are_not_proposed_when_an_account_meets_a_client() {
     let first = ask(&service, by("Claude Code"), "projects:read").await;
     let_in(&service, &first, "ada").await;
     assert_eq!(view(&service, &first, "ada").await.proposed().to_string(), "", "there is nothing left to tick");
+    assert_eq!(proposed(by("Claude Code"), all, "ada").await, "projects:read", "less says nothing of more");
+    let more = ask(&service, by("Claude Code"), all).await;
+    let_in(&service, &more, "ada").await;
     assert_eq!(proposed(by("Claude Code"), all, "ada").await, all);
     assert_eq!(proposed(by("Claude Code"), all, "bob").await, "projects:read", "it is the other account's first");
     assert_eq!(proposed(by("Claude"), all, "ada").await, "projects:read");
     let kind = by("Claude Code").kind(Some(text("cli")), None);
     assert_eq!(proposed(kind, all, "ada").await, "projects:read");
+    // What the human has taken away is not ticked again.
+    ceremony(&service).revoke_all(&human("ada").account().id).await.unwrap();
+    assert_eq!(proposed(by("Claude Code"), all, "ada").await, "projects:read");
 }
 
 #[tokio::test]
 async fn a_client_with_an_id_is_known_by_its_id_alone() {
     let service = Service::with(risky());
     let by = |id: &str| AccessRequest::by(text("Agent")).client_id(Some(ClientId::new(id).unwrap()));
-    let_in(&service, &ask(&service, by("one"), "projects:read").await, "ada").await;
+    let_in(&service, &ask(&service, by("one"), "pay projects:read").await, "ada").await;
     let proposed = async |request: AccessRequest| {
         let asked = ask(&service, request, "pay projects:read").await;
         view(&service, &asked, "ada").await.proposed().to_string()

@@ -101,7 +101,7 @@ async fn a_page_of_the_service_decides_as_ours_does() {
     };
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     let fields = "decision=approve&scope=recipes%3Aread&lasting=3600";
-    assert_eq!(send(&auth, post(fields.into())).await.status, StatusCode::FORBIDDEN, "no seal");
+    assert_eq!(send(&auth, post(fields.into())).await.status, StatusCode::FORBIDDEN, "without its seal");
     let wrong = send(&auth, post(format!("csrf={seal}&decision=approve&scope=recipes%3Aread&lasting=7"))).await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST, "no such choice: {}", wrong.text);
     assert_eq!(send(&auth, post(format!("csrf={seal}&{fields}"))).await.status, StatusCode::SEE_OTHER);
@@ -137,9 +137,12 @@ fn what_can_not_be_used_is_refused_when_it_is_built() {
         ("message.html", "{% if %}", "message.html"),
         ("message.html", "{{ words(\"no-such-words\") }}", "no-such-words"),
         ("message.html", "{% include \"missing.html\" %}", "missing.html"),
-        ("approval.html", "<form><button name=decision value=approve>Go</button></form>", "no seal"),
-        ("code_entry.html", "<form><input name=code></form>", "no seal"),
-        ("sessions.html", "<button name=decision value=revoke_all>Revoke</button>", "no seal"),
+        ("approval.html", "<form><button name=decision value=approve>Go</button></form>", "without its seal"),
+        ("code_entry.html", "<form><input name=code></form>", "without its seal"),
+        ("sessions.html", "<button name=decision value=revoke_all>Revoke</button>", "without its seal"),
+        ("message.html", "<p>{{ title }}{{ lines[0] | safe }}</p>{{ action.seal }}", "not escaped"),
+        ("message.html", "{{ title }}{{ action.seal }}", "further fields"),
+        ("outcome.html", "<form method=\"post\">{{ title }}</form>", "without its seal"),
         ("aproval.html", "x", "aproval.html"),
     ] {
         let error = refused(built(|pages| pages.template(template, source)));
@@ -153,7 +156,9 @@ fn what_can_not_be_used_is_refused_when_it_is_built() {
     built(|pages| pages.words("en", "scope-projects-read = See what you work on\nby-human = by you")).unwrap();
     // A part that our templates include, and one that only the host's do.
     built(|pages| {
-        pages.template("logo.html", "x").template("message.html", "{% include \"logo.html\" %}{{ action.seal }}")
+        pages
+            .template("logo.html", "x")
+            .template("message.html", "{% include \"logo.html\" %}{{ action.seal }} name=\"session\"")
     })
     .unwrap();
 }
@@ -185,5 +190,6 @@ fn a_theme_that_nobody_could_read_is_refused() {
     }
     refused("theme.radius", "[theme]\nradius = 33");
     refused("theme.font", "[theme]\nfont = \"x;}body{display:none\"");
+    refused("theme.font", "[theme]\nfont = \"Inter'\"");
     refused("theme.light.acent", "[theme.light]\nacent = \"#000000\"");
 }

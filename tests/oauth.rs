@@ -13,7 +13,6 @@ use common::{
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use tower_agent_auth::types::{id::AccountId, phrase::CheckPhrase};
 
 #[tokio::test]
 async fn a_client_registers_asks_is_approved_and_calls() {
@@ -457,9 +456,7 @@ async fn r118_a_device_logs_in_by_the_code_that_its_human_types() {
     assert_eq!(started.json["expires_in"], 600);
     assert_eq!(started.json["interval"], 5);
     let (device_code, user_code) = (text(&started.json, "device_code"), text(&started.json, "user_code"));
-    let id =
-        service.auth.ceremony().unwrap().find_user_code(&AccountId::new("acct_bob").unwrap(), user_code).await.unwrap();
-    assert_eq!(started.json["check_phrase"], CheckPhrase::of(&id).as_str());
+    assert!(started.json["check_phrase"].is_null(), "the code is compared");
     let verification = text(&started.json, "verification_uri");
     assert_eq!(verification, "https://api.example.com/oauth2/device");
     let link = text(&started.json, "verification_uri_complete").strip_prefix(ORIGIN).unwrap().to_owned();

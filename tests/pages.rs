@@ -34,8 +34,6 @@ fn quiet() -> Service {
 }
 
 const APPROVE: [(&str, &str); 2] = [("decision", "approve"), ("scope", "projects:read")];
-/// Its ticks, as the way back from a sign-in keeps them.
-const TICKED: &str = "cHJvamVjdHM6cmVhZA";
 
 #[tokio::test]
 async fn the_page_says_who_asks_for_what_on_which_account() {
@@ -167,7 +165,7 @@ async fn r56_only_the_owner_channel_may_decide() {
     let mut signed_out = form.post(&pending.path(), &APPROVE);
     signed_out.headers_mut().remove("cookie");
     let answer = service.send(signed_out).await;
-    assert_eq!(answer.goes_on_to(), format!("/login?next={}?ticked={TICKED}", pending.path()));
+    assert_eq!(answer.goes_on_to(), format!("/login?next={}", pending.path()), "without a key, nothing is kept");
     assert_eq!(status_of(&service, &pending).await, "pending");
     assert_eq!(service.send(form.post(&pending.path(), &APPROVE)).await.status, StatusCode::SEE_OTHER);
 }
@@ -788,25 +786,36 @@ async fn a9_the_narrowing_survives_a_new_sign_in_and_never_widens() {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_?=".contains(&byte);
         assert!(return_to.bytes().all(plain), "{return_to} needs escaping");
         // Still too old, or signed out: it is passed on.
-        for request in [browse("ada", &return_to), Request::get(&return_to).body(Body::empty()).unwrap()] {
+        let mut nobody = Request::get(&return_to).body(Body::empty()).unwrap();
+        nobody.headers_mut().insert("cookie", form.cookie.parse().unwrap());
+        for request in [browse_again(&form, &return_to), nobody] {
             let again = service.send(request).await;
             assert!(again.header("location").ends_with(&format!("next={return_to}")), "{:?}", again.headers);
         }
         let now = service.auth.ceremony().unwrap().now();
         let before = service.accounts.since.lock().unwrap().replace(now);
-        let page = service.send(browse("ada", &return_to)).await;
+        let page = service.send(browse_again(&form, &return_to)).await;
         let boxes = ["projects:read", "projects:write", "experiments:read"].map(|scope| unticked(&page, scope));
         assert_eq!(boxes, [false, true, false]);
+        // It is nothing for another request, nor in another browser.
+        let query = return_to.split_once('?').unwrap().1;
+        let other = service.register(&["projects:read", "projects:write"]).await;
+        let page = service.send(browse_again(&form, &format!("{}?{query}", other.path()))).await;
+        assert!(!unticked(&page, "projects:write"));
+        let page = service.send(browse("ada", &return_to)).await;
+        assert!(!unticked(&page, "projects:write"));
         *service.accounts.since.lock().unwrap() = before;
     }
     *service.accounts.since.lock().unwrap() = None;
-    // Whatever a link says, only what was requested has a box.
+    // Whatever a link says, only what was requested has a box, and what is ticked is what the page proposes.
     for forged in ["analytics:read projects:read", "projects:read *", "", "nonsense nonsense", "projects:read\0"] {
         let kept = data_encoding::BASE64URL_NOPAD.encode(forged.as_bytes());
         let page = service.send(browse("ada", &format!("{}?ticked={kept}", pending.path()))).await;
         assert_eq!(page.status, StatusCode::OK);
         assert!(!page.text.contains("value=\"analytics:read\"") && !page.text.contains("value=\"*\""));
         assert_eq!(page.text.matches("name=\"scope\"").count(), 3);
+        let boxes = ["projects:read", "projects:write", "experiments:read"].map(|scope| unticked(&page, scope));
+        assert_eq!(boxes, [false; 3], "a link ticks and unticks nothing");
     }
     for garbage in ["%", "%ff%fe", "=", "a=b&ticked=x", "////"] {
         let Ok(request) = Request::get(format!("{}?ticked={garbage}", pending.path())).body(Body::empty()) else {

@@ -18,7 +18,7 @@ use crate::{
         redirect_uri::RedirectUri,
         scope::ScopeSet,
         secret::{Exchange, Finish, Kind, Prefix, Secret},
-        session::SessionRecord,
+        session::{RevokedBy, SessionRecord},
         text::HumanText,
     },
 };
@@ -110,10 +110,12 @@ impl View {
     }
 
     /// The scopes to tick at first, while the request is pending: those requested, but none that is
-    /// [risky](crate::types::scope::Catalogue::is_risky) if the account has had no session of this client before. If all
-    /// are, none is ticked, and the human has to choose.
+    /// [risky](crate::types::scope::Catalogue::is_risky) unless the account has given it to this client before. A session
+    /// counts that lasts, that has expired, or that the agent itself ended. If all are risky, none is ticked, and the human
+    /// has to choose.
     ///
-    /// A client is known again by its id. Without one, by its name and kind, which anybody can claim.
+    /// A client is known again by its id. Without one, by its name and kind. Anybody can claim those, and the id of a client
+    /// that registered itself can be copied.
     #[must_use]
     pub const fn proposed(&self) -> &ScopeSet {
         &self.proposed
@@ -227,7 +229,7 @@ impl Ceremony {
             let sessions = self.store.list_sessions(&account.id, None, REMEMBERED).await?;
             earlier = Earlier::of(&authorization.client, &sessions);
             held = self.held(&authorization, &sessions);
-            proposed = self.proposed(&authorization.requested, earlier);
+            proposed = self.proposed(&authorization, &sessions);
         }
         let flow = KnownFlow::of(&authorization)?;
         let can_release = self.releasable(&authorization, &approver)?.is_some();
@@ -554,11 +556,14 @@ impl Ceremony {
         active.flat_map(|record| record.granted.iter().cloned()).collect()
     }
 
-    fn proposed(&self, requested: &ScopeSet, earlier: Earlier) -> ScopeSet {
+    fn proposed(&self, authorization: &AuthorizationRequest, sessions: &[SessionRecord]) -> ScopeSet {
         let catalogue = self.config.catalogue();
+        let stood = |record: &&SessionRecord| record.revoked.is_none_or(|revoked| revoked.by == RevokedBy::Agent);
+        let same = sessions.iter().filter(|record| record.client.is_same_as(&authorization.client)).filter(stood);
+        let had: ScopeSet = same.flat_map(|record| record.granted.iter().cloned()).collect();
         // No page says what a scope gives that the catalogue has no more.
-        let offered = requested.iter().filter(|scope| catalogue.find(scope).is_some());
-        offered.filter(|scope| earlier.sessions > 0 || !catalogue.is_risky(scope)).cloned().collect()
+        let offered = authorization.requested.iter().filter(|scope| catalogue.find(scope).is_some());
+        offered.filter(|scope| had.contains(scope) || !catalogue.is_risky(scope)).cloned().collect()
     }
 
     fn warnings(&self, client: &Client) -> Vec<Warning> {

@@ -11,7 +11,6 @@ use crate::{
     types::{
         authorization::{AuthorizationRequest, Lookup},
         id::{AccountId, AuthorizationRequestId, ClientId},
-        phrase::CheckPhrase,
         random::{Random, RandomError},
         secret::{Claim, Secret},
         session::Redeemer,
@@ -36,14 +35,6 @@ pub struct DeviceRequested {
     pub expires_in: Duration,
     /// How long to wait before the first poll, and between polls.
     pub interval: Duration,
-}
-
-impl DeviceRequested {
-    /// The phrase that the device shows its human beside the code. The approval page shows the same.
-    #[must_use]
-    pub fn check_phrase(&self) -> CheckPhrase {
-        self.authorization.check_phrase()
-    }
 }
 
 impl fmt::Debug for DeviceRequested {

@@ -95,7 +95,7 @@ pub use account::{AccountExport, ExportedClient, ExportedRequest, ExportedSessio
 pub use approver::Approver;
 pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
-pub use decide::{Approve, Decided, Decision, HandedOut, View, Warning};
+pub use decide::{Approve, Decided, Decision, Earlier, HandedOut, View, Warning};
 pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
 pub use login::{Login, LoginRequested, LoginStatus};

@@ -78,7 +78,9 @@ impl Theme {
 
     pub(super) fn check(&self, check: &mut Check) {
         let plain = |character: char| character.is_ascii_alphanumeric() || " ,-\"'".contains(character);
-        if let Some(font) = self.font.as_ref().filter(|font| font.len() > 200 || !font.chars().all(plain)) {
+        let is_open = |font: &str| ['"', '\''].iter().any(|quote| font.matches(*quote).count() % 2 == 1);
+        let is_bad = |font: &&String| font.len() > 200 || !font.chars().all(plain) || is_open(font);
+        if let Some(font) = self.font.as_ref().filter(is_bad) {
             check.note(
                 "theme.font",
                 font,

@@ -1,7 +1,7 @@
 //! The words of notifications.
 
 use super::{About, ApprovalPending, Collected, Notification};
-use crate::types::clock::Timestamp;
+use crate::types::{clock::Timestamp, text::HumanText};
 
 pub(super) fn subject(notification: &Notification) -> String {
     let service = &notification.about().service;
@@ -22,10 +22,10 @@ fn pending_text(pending: &ApprovalPending) -> String {
     let ApprovalPending { about, sentences, expires_at, .. } = pending;
     let About { client, service, approval_url, .. } = about;
     let mut text =
-        format!("An agent that calls itself “{}” asks for access to your {service} account.\n\n", client.name);
+        format!("An agent that calls itself {} asks for access to your {service} account.\n\n", quoted(&client.name));
     text += &account(about);
     if let Some(reason) = &client.reason {
-        text += &format!("Its reason, in its own words: “{reason}”\n");
+        text += &format!("Its reason, in its own words: {}\n", quoted(reason));
     }
     if let Some(address) = client.address {
         text += &format!("It asked from: {address}\n");
@@ -39,8 +39,8 @@ fn collected_text(collected: &Collected) -> String {
     let Collected { about, sentences, address, program, ends_at, .. } = collected;
     let About { client, service, approval_url, sessions_url, at, .. } = about;
     let mut text = format!(
-        "The agent “{}” has collected the access to your {service} account that you approved.\n\n",
-        client.name
+        "The agent {} has collected the access to your {service} account that you approved.\n\n",
+        quoted(&client.name)
     );
     text += &account(about);
     text += &format!("When: {}\n", time(*at));
@@ -48,13 +48,21 @@ fn collected_text(collected: &Collected) -> String {
         text += &format!("From: {address}\n");
     }
     if let Some(program) = program {
-        text += &format!("Program, in its own words: “{program}”\n");
+        text += &format!("Program, in its own words: {}\n", quoted(program));
     }
     text += &format!("The access ends: {} at the latest\n", time(*ends_at));
     text += &format!("\nIt may:\n{}\n", list(sentences));
     text + &format!(
         "If this was not your agent, take the access back now:\n{sessions_url}\n\nWhat you approved:\n{approval_url}\n"
     )
+}
+
+/// The words of an agent. They can't end their quotation marks, turn the text around, or become a link in a mail program.
+fn quoted(text: &HumanText) -> String {
+    let is_control = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let plain: String = text.as_str().chars().filter(|character| !is_control(*character)).collect();
+    let plain = plain.replace(['"', '“', '”', '„', '«', '»'], "'").replace("://", ": //").replace("www.", "www ");
+    format!("“{plain}”")
 }
 
 fn account(about: &About) -> String {
@@ -70,4 +78,22 @@ fn time(time: Timestamp) -> String {
     let text = time.to_string();
     let minute = text.get(..16).unwrap_or(&text).replace('T', " ");
     format!("{minute} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_words_stay_in_their_quotation_marks() {
+        for (text, expected) in [
+            ("Claude Code", "“Claude Code”"),
+            ("Bot” is verified. “x", "“Bot' is verified. 'x”"),
+            ("see https://evil.example/ok", "“see https: //evil.example/ok”"),
+            ("www.evil.example", "“www evil.example”"),
+        ] {
+            assert_eq!(quoted(&HumanText::from_stored(text)), expected);
+        }
+        assert!(!quoted(&HumanText::from_stored("a\u{202e}b\u{2066}c")).contains('\u{202e}'));
+    }
 }

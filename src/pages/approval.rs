@@ -1,7 +1,6 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
-use data_encoding::BASE64URL_NOPAD;
 use http::{Method, Request, StatusCode};
 
 use super::{
@@ -34,12 +33,12 @@ pub(super) async fn answer(
     let last = request.uri().path().rsplit('/').next().unwrap_or_default();
     let id = AuthorizationRequestId::parse(last).ok_or(CeremonyError::UnknownAuthorization)?;
     let path = pages.context.config.path(&format!("{}{id}", dialect.approval_path()));
-    let chosen = Chosen::of(pages, request);
+    let key = FormKey::of(pages, request.headers())?;
+    let chosen = Chosen::of(pages, request, &key, &id);
     let human = pages.human(request, chosen.kept_in(&path)).await?;
     if !dialect.owns(&pages.context.ceremony.flow(&id).await?) {
         return Err(CeremonyError::UnknownAuthorization.into());
     }
-    let key = FormKey::of(pages, request.headers())?;
     let visit = Visit { pages, dialect, id, human, path, chosen, key, browser: pages.context.client_address(request) };
     if *request.method() == Method::POST {
         return visit.receive(&Fields::read(request)?).await;
@@ -169,43 +168,53 @@ struct Chosen {
     ticked: Option<ScopeSet>,
     /// How long the session may last.
     lasting: Option<Duration>,
+    /// Both, sealed for the way back from a sign-in: the scopes, and in a second line the seconds.
+    kept: Option<String>,
 }
 
 impl Chosen {
-    /// The name of the parameter that keeps it during a sign-in: the scopes, and in a second line the seconds.
+    /// The name of the parameter that keeps it.
     const PARAMETER: &'static str = "ticked";
 
-    /// Reads the choice of a form, or one that was kept. Only scopes of the catalogue and lengths of the configuration
-    /// count, so that there are not many.
-    fn of(pages: &Pages, request: &Request<Bytes>) -> Self {
+    /// Reads the choice of a form, or one of this browser that was kept. Only scopes of the catalogue and lengths of the
+    /// configuration count, so that there are not many.
+    fn of(pages: &Pages, request: &Request<Bytes>, key: &FormKey, id: &AuthorizationRequestId) -> Self {
         if *request.method() == Method::POST {
             let Ok(form) = Fields::read(request) else { return Self::default() };
-            let chosen = Self::known(pages, form.all("scope"), form.one(LASTING));
-            return Self { ticked: chosen.ticked.filter(|ticked| !ticked.is_empty()), ..chosen };
+            let (ticked, lasting) = known(pages, form.all("scope"), form.one(LASTING));
+            let seconds = lasting.map(|lasting| format!("\n{}", lasting.as_secs())).unwrap_or_default();
+            let kept = key.seal(id.as_str(), &format!("{ticked}{seconds}")).filter(|_| !ticked.is_empty());
+            return Self { ticked: Some(ticked).filter(|ticked| !ticked.is_empty()), lasting, kept };
         }
         let query = request.uri().query().unwrap_or_default();
-        let kept = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == Self::PARAMETER);
-        let kept = kept.and_then(|(_, kept)| BASE64URL_NOPAD.decode(kept.as_bytes()).ok());
-        let Some(kept) = kept.and_then(|kept| String::from_utf8(kept).ok()) else { return Self::default() };
+        let sealed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == Self::PARAMETER);
+        let Some(sealed) = sealed.map(|(_, sealed)| sealed.into_owned()) else { return Self::default() };
+        let Some(kept) = key.unseal(id.as_str(), &sealed) else { return Self::default() };
         let (scopes, lasting) = kept.split_once('\n').unwrap_or((&kept, ""));
-        Self::known(pages, scopes.split(' '), Some(lasting))
+        let (ticked, lasting) = known(pages, scopes.split(' '), Some(lasting));
+        Self { ticked: Some(ticked), lasting, kept: Some(sealed) }
     }
 
-    fn known<'n>(pages: &Pages, scopes: impl Iterator<Item = &'n str>, lasting: Option<&str>) -> Self {
-        let config = &pages.context.config;
-        let scopes = scopes.filter_map(|name| Scope::new(name).ok());
-        let ticked = scopes.filter(|scope| config.catalogue().find(scope).is_some()).collect();
-        let lasting = lasting.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-        Self { ticked: Some(ticked), lasting: lasting.filter(|span| config.lifetimes().choices.contains(span)) }
-    }
-
-    /// The path with this choice, in characters that need no escaping in a URL query.
+    /// The path with this choice.
     fn kept_in(&self, path: &str) -> String {
-        let Some(ticked) = &self.ticked else { return path.to_owned() };
-        let lasting = self.lasting.map(|lasting| format!("\n{}", lasting.as_secs())).unwrap_or_default();
-        let names = BASE64URL_NOPAD.encode(format!("{ticked}{lasting}").as_bytes());
-        format!("{path}?{}={names}", Self::PARAMETER)
+        match &self.kept {
+            Some(kept) => format!("{path}?{}={kept}", Self::PARAMETER),
+            None => path.to_owned(),
+        }
     }
+}
+
+/// The scopes of the catalogue, and the length if the configuration offers it.
+fn known<'n>(
+    pages: &Pages,
+    scopes: impl Iterator<Item = &'n str>,
+    lasting: Option<&str>,
+) -> (ScopeSet, Option<Duration>) {
+    let config = &pages.context.config;
+    let scopes = scopes.filter_map(|name| Scope::new(name).ok());
+    let ticked = scopes.filter(|scope| config.catalogue().find(scope).is_some()).collect();
+    let lasting = lasting.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    (ticked, lasting.filter(|span| config.lifetimes().choices.contains(span)))
 }
 
 /// Redirects the browser to the agent. A content security policy can't name an IPv6 address, so a redirect to one would be
@@ -276,7 +285,7 @@ impl Visit<'_> {
             resource: pages.resource(&authorization.resource),
             handover: self.handover(&view.flow, destination),
             warnings: view.warnings.iter().map(|warning| pages.say(warning_id(*warning), &[])).collect(),
-            has_unticked: *view.proposed() != authorization.requested,
+            has_unticked: self.chosen.ticked.is_none() && *view.proposed() != authorization.requested,
             groups,
             has_held: !view.held.is_empty(),
             choices: view.choices().iter().map(|span| self.choice(*span, view)).collect(),

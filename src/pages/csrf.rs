@@ -1,4 +1,4 @@
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use sha2::Sha256;
@@ -55,10 +55,30 @@ impl FormKey {
         made_at.parse().map(Timestamp::from_millis).map_err(|_| PageError::Forged)
     }
 
-    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    /// A value that this browser's own form chose for `subject`, to be kept in a URL during a sign-in. It needs no
+    /// escaping there. `None` if the browser has no key yet.
+    pub(super) fn seal(&self, subject: &str, value: &str) -> Option<String> {
+        let mac = HEXLOWER.encode(&self.mac_of(&["kept", subject, value]).finalize().into_bytes());
+        (!self.is_new).then(|| format!("{}-{mac}", BASE64URL_NOPAD.encode(value.as_bytes())))
+    }
+
+    /// The value that [`seal`](Self::seal) sealed for `subject`. Anybody may write a link, so any other is ignored.
+    pub(super) fn unseal(&self, subject: &str, sealed: &str) -> Option<String> {
+        let (value, mac) = sealed.rsplit_once('-')?;
+        let value = String::from_utf8(BASE64URL_NOPAD.decode(value.as_bytes()).ok()?).ok()?;
+        let mac = HEXLOWER.decode(mac.as_bytes()).ok()?;
+        self.mac_of(&["kept", subject, &value]).verify_slice(&mac).ok()?;
+        Some(value)
+    }
+
     fn mac(&self, human: &SignedIn, subject: &str, made_at: &str) -> Hmac<Sha256> {
+        self.mac_of(&[subject, human.account.id.as_str(), &human.browser_session, made_at])
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+    fn mac_of(&self, parts: &[&str]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_bytes()).expect("a key of any length is good");
-        for part in [subject, human.account.id.as_str(), &human.browser_session, made_at] {
+        for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }

@@ -8,12 +8,12 @@ use http::{
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
-use minijinja::{Environment, Value, context, value::Serde};
+use minijinja::{AutoEscape, Environment, Value, context, value::Serde};
 
 use super::{
     PageError, bare,
     options::PageOptions,
-    samples::{SEAL, samples},
+    samples::{SEAL, TAG, samples},
     view::{Frame, Page, Service},
     words::{Languages, Words, is_ours},
 };
@@ -62,6 +62,8 @@ pub(super) struct Renderer {
 impl Renderer {
     pub(super) fn new(config: &Config, options: PageOptions) -> Result<Self, BoxError> {
         let mut environment = template::environment()?;
+        // Also parts whose names do not end in `.html`.
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
         for (name, source) in TEMPLATES {
             environment.add_template(name, source)?;
         }
@@ -132,13 +134,20 @@ impl Renderer {
             let has_form = match &page {
                 Page::Message(message) => message.action.is_some(),
                 Page::Sessions(page) => !page.groups.is_empty() || !page.waiting.is_empty(),
-                Page::Outcome(_) => false,
+                Page::Outcome(page) => page.action.is_some(),
                 Page::Approval(_) | Page::CodeEntry(_) => true,
             };
-            if has_form && !html.contains(SEAL) {
-                let remedy = "put it into each form, as the hidden field `csrf`";
-                return Err(format!("the template {template:?} has no seal: {remedy}").into());
-            }
+            let seals = html.matches(SEAL).count();
+            let problem = if html.contains(TAG) {
+                "shows text that is not escaped: take `safe` or `autoescape` out"
+            } else if (has_form && seals == 0) || html.matches("method=\"post\"").count() > seals {
+                "has a form without its seal: put it into each form, as the hidden field `csrf`"
+            } else if page.fields().any(|name| !html.contains(&format!("name=\"{name}\""))) {
+                "lacks the further fields of an action: put them into its form, as hidden fields"
+            } else {
+                continue;
+            };
+            return Err(format!("the template {template:?} {problem}").into());
         }
         Ok(())
     }

@@ -74,6 +74,9 @@ fn form() -> Form {
     Form { action: "/sample".into(), seal: SEAL.into() }
 }
 
+/// An element in the texts, which no page may have.
+pub(super) const TAG: &str = "<b>Agent</b>";
+
 /// The seal of every form.
 pub(super) const SEAL: &str = "the-seal-of-a-sample";
 

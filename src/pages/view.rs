@@ -20,6 +20,16 @@ pub enum Page {
 }
 
 impl Page {
+    /// The names of the further fields of its action.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &'static str> + use<'_> {
+        let action = match self {
+            Self::Outcome(page) => page.action.as_ref(),
+            Self::Message(page) => page.action.as_ref(),
+            Self::Approval(_) | Self::Sessions(_) | Self::CodeEntry(_) => None,
+        };
+        action.into_iter().flat_map(|action| action.fields.iter().map(|(name, _)| *name))
+    }
+
     pub(super) const fn template(&self) -> &'static str {
         match self {
             Self::Approval(_) => "approval.html",

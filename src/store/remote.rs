@@ -167,7 +167,8 @@ impl RemoteOptions {
         self
     }
 
-    /// Sets how answers are cached. Staleness zero asks the issuer at each check, so that a revoked session never passes.
+    /// Sets how answers are cached. Staleness zero asks the issuer at each check, so that a revoked session
+    /// passes only by an answer that was under way.
     pub const fn cache(mut self, options: CacheOptions) -> Self {
         self.cache = options;
         self

@@ -53,8 +53,6 @@ pub(super) async fn answer(context: &Context, request: &Request<Bytes>) -> Resul
         "verification_uri_complete": format!("{verification}?{USER_CODE}={}", started.user_code),
         "expires_in": started.expires_in.as_secs(),
         "interval": started.interval.as_secs(),
-        // An extension (RFC 8628 section 3.2 lets clients ignore it).
-        "check_phrase": started.check_phrase().as_str(),
     });
     Ok(json_reply(StatusCode::OK, &body))
 }

@@ -14,9 +14,13 @@
   }
   const shown = document.querySelector("[data-live]");
   if (!shown) return;
-  // The page is shown anew once its state has changed. It asks less often as time passes.
+  // The page is shown anew once its state has changed. It asks less often as time passes, and after ten minutes only when
+  // the human comes back to it.
+  const until = Date.now() + 600000;
   let wait = 2000;
   const look = async () => {
+    clearTimeout(next);
+    if (document.hidden) return;
     try {
       const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
       if (answer.ok || answer.status === 410) {
@@ -28,7 +32,8 @@
       // Offline, or signed out: the page stays as it is.
     }
     wait = Math.min(wait * 1.25, 15000);
-    setTimeout(look, wait);
+    if (Date.now() < until) next = setTimeout(look, wait);
   };
-  setTimeout(look, wait);
+  document.addEventListener("visibilitychange", look);
+  let next = setTimeout(look, wait);
 })();

@@ -118,7 +118,7 @@ warning-official = Der Name klingt offiziell. So kann sich jeder nennen.
 
 scopes-heading = Was er tun darf
 scopes-untick = Entfernen Sie das Häkchen bei allem, was Sie nicht erlauben möchten.
-scopes-tick = Manches ist nicht angehakt, weil Sie diesen Agenten noch nicht kennen. Haken Sie an, was Sie erlauben möchten.
+scopes-tick = Manches ist nicht angehakt, weil Sie es diesem Agenten noch nicht erlaubt haben. Haken Sie an, was Sie erlauben möchten.
 scopes-held = Was er schon darf, bleibt, wie es ist; mit „{ approve }“ kommt eine Sitzung hinzu.
 effect-see = Ansehen
 effect-change = Ändern

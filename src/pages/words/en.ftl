@@ -118,7 +118,7 @@ warning-official = The name sounds official. Anybody can choose such a name.
 
 scopes-heading = What it may do
 scopes-untick = Untick what you don’t want to give.
-scopes-tick = Some are not ticked, because this agent is new to you. Tick what you want to give.
+scopes-tick = Some are not ticked, because you have not given them to this agent before. Tick what you want to give.
 scopes-held = What it has already stays as it is; approving adds a session.
 effect-see = See
 effect-change = Change
