@@ -71,7 +71,7 @@ export class Human {
     await this.find(button);
     const origin = await this.script("return location.origin");
     const asks = await this.script("return document.querySelector('h1').innerText");
-    if (!asks.includes("asks for access")) throw new Error(`this is no approval page: ${asks}`);
+    if (!asks.startsWith("Let this agent use")) throw new Error(`this is no approval page: ${asks}`);
     this.page = await this.script("return document.body.innerText");
     if (decision === "approve") {
       await this.script("for (const box of document.querySelectorAll('[name=scope]')) if (!box.checked) box.click()");
