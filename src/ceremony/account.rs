@@ -11,7 +11,7 @@ use crate::{
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId},
         scope::ScopeSet,
-        session::{RevokedBy, SessionRecord, SessionState},
+        session::{RevokedBy, SessionRecord},
         text::HumanText,
     },
 };
@@ -196,11 +196,7 @@ fn session(record: &SessionRecord, now: Timestamp) -> ExportedSession {
     ExportedSession {
         id: session.id.to_string(),
         request: record.authorization.to_string(),
-        state: match record.state_at(now) {
-            SessionState::Active => "active",
-            SessionState::Expired => "expired",
-            SessionState::Revoked => "revoked",
-        },
+        state: record.state_at(now).as_str(),
         name: text(record.name.as_ref()),
         account_label: session.account.label.clone(),
         client: client(&record.client),

@@ -25,7 +25,7 @@ use crate::{
         authorization::State,
         clock::Timestamp,
         id::{AccountId, SessionId},
-        session::{Session, SessionRecord, SessionState},
+        session::{Session, SessionRecord},
         text::HumanText,
     },
 };
@@ -443,11 +443,7 @@ fn entry(record: &SessionRecord, now: Timestamp) -> Value {
         "client_instance_id": text(&client.instance),
         "label": text(&client.label),
         "scopes": session.scopes.names(),
-        "status": match record.state_at(now) {
-            SessionState::Active => "active",
-            SessionState::Expired => "expired",
-            SessionState::Revoked => "revoked",
-        },
+        "status": record.state_at(now).as_str(),
         "created_at": record.created_at.as_millis(),
         // The published API has an integer here. A session that was never used was last touched when it was created.
         "last_used_at": record.last_use.map_or(record.created_at, |last| last.at).as_millis(),

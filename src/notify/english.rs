@@ -1,7 +1,10 @@
 //! The words of notifications.
 
 use super::{About, ApprovalPending, Collected, Notification};
-use crate::types::{clock::Timestamp, text::HumanText};
+use crate::types::{
+    clock::Timestamp,
+    text::{HumanText, without_direction},
+};
 
 pub(super) fn subject(notification: &Notification) -> String {
     let service = &notification.about().service;
@@ -59,8 +62,7 @@ fn collected_text(collected: &Collected) -> String {
 
 /// The words of an agent. They can't end their quotation marks, turn the text around, or become a link in a mail program.
 fn quoted(text: &HumanText) -> String {
-    let is_control = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let plain: String = text.as_str().chars().filter(|character| !is_control(*character)).collect();
+    let plain = without_direction(text.as_str());
     let plain = plain.replace(['"', '“', '”', '„', '«', '»'], "'").replace("://", ": //").replace("www.", "www ");
     format!("“{plain}”")
 }

@@ -72,16 +72,7 @@ impl Renderer {
         }
         let languages = Languages::new(&options.words, &options.languages)?;
         let links = config.links();
-        let service = Service {
-            name: config.name().to_owned(),
-            logo: links.logo.clone(),
-            logo_dark: links.logo_dark.clone(),
-            favicon: links.favicon.clone(),
-            documentation: links.documentation.clone(),
-            terms: links.terms.clone(),
-            policy: links.policy.clone(),
-            contact: links.contact.clone(),
-        };
+        let service = Service { name: config.name().to_owned(), links: links.clone() };
         let images = [&links.logo, &links.logo_dark, &links.favicon].into_iter().flatten();
         let mut image_origins: Vec<&str> = images.map(|url| origin_of(url)).collect();
         image_origins.sort_unstable();

@@ -497,11 +497,7 @@ fn entry(pages: &Pages, session: &SessionRecord, now: Timestamp) -> SessionEntry
         used_from: last_address.map(|address| address.to_string()),
         expires: pages.instant(session.ends_at()),
         lasts_until: instant(session.lasts_until),
-        state: match session.state_at(now) {
-            SessionState::Active => "active",
-            SessionState::Expired => "expired",
-            SessionState::Revoked => "revoked",
-        },
+        state: session.state_at(now).as_str(),
         revoked: instant(session.revoked.map(|revoked| revoked.at)),
         ended_by: session.revoked.map(|revoked| pages.say(ended_by(revoked.by), &[])),
     }

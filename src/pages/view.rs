@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::config::Links;
+
 /// A page, with everything that it shows. A template gets the fields of the struct inside, and those of [`Frame`].
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -62,20 +64,9 @@ pub struct Frame {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// The URL of its logo.
-    pub logo: Option<String>,
-    /// The URL of its logo on a dark ground.
-    pub logo_dark: Option<String>,
-    /// The URL of its icon.
-    pub favicon: Option<String>,
-    /// The URL of its documentation.
-    pub documentation: Option<String>,
-    /// The URL of its terms.
-    pub terms: Option<String>,
-    /// The URL of its policy.
-    pub policy: Option<String>,
-    /// How to reach it: an `https` or a `mailto` URL.
-    pub contact: Option<String>,
+    /// Its links, each a field of its own in a template: `service.logo`.
+    #[serde(flatten)]
+    pub links: Links,
 }
 
 /// A form to send. Its method is POST.

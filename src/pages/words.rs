@@ -14,7 +14,7 @@ use minijinja::{
 };
 use unic_langid::{CharacterDirection, LanguageIdentifier};
 
-use crate::types::clock::Timestamp;
+use crate::types::{clock::Timestamp, text::without_direction};
 
 /// The languages of this crate, English first.
 const OURS: [(&str, &str); 3] =
@@ -219,9 +219,7 @@ impl Words {
 /// Text from outside, to be filled in. It is isolated, so that its direction does not change that of the sentence (UAX 9
 /// section 2.7), and loses the characters that could end the isolation.
 pub(super) fn filled(text: &str) -> FluentValue<'static> {
-    let is_control = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let text: String = text.chars().filter(|character| !is_control(*character)).collect();
-    format!("\u{2068}{text}\u{2069}").into()
+    format!("\u{2068}{}\u{2069}", without_direction(text)).into()
 }
 
 /// A number of the same Arabic plural category as this one, without its hundreds. Their rules are about the last two digits

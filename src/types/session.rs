@@ -138,6 +138,18 @@ pub enum SessionState {
     Revoked,
 }
 
+impl SessionState {
+    /// Its name in lists and exports: `active`, `expired` or `revoked`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 impl SessionRecord {
     /// Creates the record of a new session. It is granted the scopes of its access token, and ends when that expires.
     #[must_use]

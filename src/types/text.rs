@@ -257,6 +257,12 @@ fn stacks(stack: &mut usize, character: char) -> bool {
     *stack > MAX_MARKS
 }
 
+/// Text without the characters that turn the direction of text around (UAX 9 section 2). It can't end an isolation.
+pub(crate) fn without_direction(text: &str) -> String {
+    let turns = |character: &char| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|character| !turns(character)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
