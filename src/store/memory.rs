@@ -198,6 +198,7 @@ impl Tables {
     ) -> Result<bool, StoreError> {
         let added: &[Lookup] = match transition {
             Transition::Approve(approval) => &approval.lookups,
+            Transition::Renew(renewal) => &renewal.lookups,
             _ => &[],
         };
         let taken = self.are_taken(added);

@@ -14,7 +14,7 @@ use super::{
 use crate::types::{
     authorization::{
         Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
-        Transition,
+        Renewal, Transition,
     },
     client::RegisteredClient,
     clock::Timestamp,
@@ -285,6 +285,9 @@ impl AuthorizationStore for RedisStore {
                 .values(Values::default().duration(*lasting))
                 .lookups(lookups),
             Transition::Deny(account) => edge("deny").text(account.as_str()),
+            Transition::Renew(Renewal { from, flow, lookups, expires_at }) => {
+                edge("renew").text(from.as_str()).text(flow.as_str()).instant(*expires_at).lookups(lookups)
+            }
             Transition::Revoke => edge("revoke"),
             Transition::FailedAttempt => edge("failed_attempt").integer(i64::from(MAX_FAILED_ATTEMPTS)),
         };

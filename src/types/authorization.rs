@@ -249,7 +249,7 @@ pub enum Decision {
     Redeemed(ScopeSet),
     /// The request was approved, then revoked before it was redeemed.
     Revoked,
-    /// The request was approved, then locked after too many wrong codes.
+    /// The request was locked after too many wrong codes.
     Locked,
 }
 
@@ -267,7 +267,7 @@ pub enum State {
     Redeemed,
     /// Approved, then revoked. Final.
     Revoked,
-    /// Approved, then locked after too many wrong codes. Final.
+    /// Locked after too many wrong codes. Final.
     Locked,
     /// Not completed in time. Final.
     Expired,
@@ -285,9 +285,11 @@ pub enum Transition {
     Approve(Approval),
     /// The human of the bound account refuses.
     Deny(AccountId),
+    /// Gives an approved request another flow, because its agent has proved itself.
+    Renew(Renewal),
     /// Revokes an approved request before it is redeemed.
     Revoke,
-    /// A wrong code was presented for an approved request. The fifth locks it.
+    /// A wrong code was presented for a pending or an approved request. The fifth locks it.
     FailedAttempt,
 }
 
@@ -326,6 +328,28 @@ impl Release {
     #[must_use]
     pub const fn new(account: AccountId, from: Flow, flow: Flow) -> Self {
         Self { account, from, flow }
+    }
+}
+
+/// An approved request gets another flow.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Renewal {
+    /// The flow that the request must have: the text is compared byte for byte.
+    pub from: Flow,
+    /// The flow from now on. It may contain the digests of new secrets.
+    pub flow: Flow,
+    /// Digests that find the request from now on, in addition to the existing ones.
+    pub lookups: Vec<Lookup>,
+    /// When the request expires from now on.
+    pub expires_at: Timestamp,
+}
+
+impl Renewal {
+    /// Creates a renewal that is applied only to a request with the flow `from`.
+    #[must_use]
+    pub const fn new(from: Flow, flow: Flow, expires_at: Timestamp) -> Self {
+        Self { from, flow, lookups: Vec::new(), expires_at }
     }
 }
 
@@ -430,7 +454,9 @@ impl AuthorizationRequest {
                     && scopes.is_subset(&self.requested)
             }
             Transition::Deny(account) => self.state_at(now) == State::Pending && bound_to(account),
-            Transition::Revoke | Transition::FailedAttempt => self.state_at(now) == State::Approved,
+            Transition::Renew(Renewal { from, .. }) => self.state_at(now) == State::Approved && self.flow == *from,
+            Transition::Revoke => self.state_at(now) == State::Approved,
+            Transition::FailedAttempt => matches!(self.state_at(now), State::Pending | State::Approved),
         }
     }
 
@@ -455,6 +481,10 @@ impl AuthorizationRequest {
                 self.expires_at = expires_at;
             }
             Transition::Deny(_) => self.decision = Decision::Denied,
+            Transition::Renew(Renewal { flow, expires_at, .. }) => {
+                self.flow = flow;
+                self.expires_at = expires_at;
+            }
             Transition::Revoke => self.decision = Decision::Revoked,
             Transition::FailedAttempt => {
                 self.failed_attempts += 1;

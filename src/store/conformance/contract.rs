@@ -21,7 +21,7 @@ use crate::{
 use super::fixtures::{
     LASTING, LIFE, NO_CAPS, account, after, apply, approve, approve_until, approved, authorization, authorization_from,
     checked, create, deny, digest, find, flow, is_live, listed, longest_client_id, lookup, open, open_as, opened,
-    release, rotation, scopes, session, session_of, session_with, text, with_lookup,
+    release, renew, rotation, scopes, session, session_of, session_with, text, with_lookup,
 };
 
 pub async fn an_authorization_request_is_found_by_id_and_by_each_lookup(store: impl CeremonyStore) {
@@ -61,6 +61,7 @@ pub async fn r91_what_is_unknown_is_an_answer_and_no_error(store: impl CeremonyS
         deny("alice"),
         Transition::Revoke,
         Transition::FailedAttempt,
+        renew(2),
     ] {
         assert!(!apply(&store, &unknown, transition).await);
     }
@@ -332,8 +333,17 @@ pub async fn r44_every_edge_is_legal_or_not_as_the_table_says(store: impl Ceremo
             (deny("alice"), Some(State::Pending), State::Denied),
             (deny("mallory"), None, state),
             (Transition::Revoke, Some(State::Approved), State::Revoked),
-            (Transition::FailedAttempt, Some(State::Approved), State::Approved),
+            (renew(2), Some(State::Approved), State::Approved),
+            (renew(1), None, state),
         ] {
+            let (before, at) = in_state(&store, state).await;
+            let counts = matches!(state, State::Pending | State::Approved);
+            assert_eq!(
+                store.transition(&before.id, &Transition::FailedAttempt, at).await.unwrap(),
+                counts,
+                "{state:?}"
+            );
+            assert_eq!(find(&store, &before).await.state_at(at), state);
             let (before, at) = in_state(&store, state).await;
             let legal = legal_in == Some(state);
             let applied = store.transition(&before.id, &transition, at).await.unwrap();
@@ -427,6 +437,8 @@ pub async fn r13_every_edge_is_closed_from_the_instant_of_expiry_on(store: impl 
             (State::Pending, approve("alice", "a")),
             (State::Pending, deny("alice")),
             (State::Approved, Transition::Revoke),
+            (State::Approved, renew(2)),
+            (State::Pending, Transition::FailedAttempt),
             (State::Approved, Transition::FailedAttempt),
         ] {
             let (before, _) = in_state(&store, state).await;
@@ -1014,10 +1026,17 @@ pub async fn r45_a_request_that_may_be_redeemed_again_becomes_several_sessions(s
 }
 
 pub async fn r49_the_fifth_wrong_code_locks(store: impl CeremonyStore) {
+    let pending = opened(&store, "alice").await;
+    for _ in 0..MAX_FAILED_ATTEMPTS {
+        assert_eq!(find(&store, &pending).await.state_at(after(1)), State::Pending);
+        assert!(apply(&store, &pending, Transition::FailedAttempt).await);
+    }
+    assert_eq!(find(&store, &pending).await.state_at(after(1)), State::Locked);
+    assert!(!apply(&store, &pending, approve("alice", "a")).await);
     let new = opened(&store, "alice").await;
-    assert!(!apply(&store, &new, Transition::FailedAttempt).await, "nothing was approved");
+    assert!(apply(&store, &new, Transition::FailedAttempt).await);
     assert!(apply(&store, &new, approve("alice", "a")).await);
-    for attempts in 1..=MAX_FAILED_ATTEMPTS {
+    for attempts in 2..=MAX_FAILED_ATTEMPTS {
         assert_eq!(find(&store, &new).await.state_at(after(1)), State::Approved);
         assert!(apply(&store, &new, Transition::FailedAttempt).await);
         assert_eq!(find(&store, &new).await.failed_attempts, attempts);

@@ -11,7 +11,7 @@ use crate::{
     types::{
         authorization::{
             Account, Approval, AuthorizationRequest, Client, Flow, Lookup, NewAuthorizationRequest, Opening, Release,
-            Transition,
+            Renewal, Transition,
         },
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
@@ -180,6 +180,11 @@ pub fn approve_until(id: &str, list: &str, millis: i64) -> Transition {
     let mut approval = Approval::new(account(id).id, scopes(list), flow(2), after(millis));
     approval.lasting = Some(LASTING);
     Transition::Approve(approval)
+}
+
+/// Renews a request with this flow for as long as [`approve`] approves it.
+pub fn renew(from: u32) -> Transition {
+    Transition::Renew(Renewal::new(flow(from), flow(2), after(LIFE)))
 }
 
 pub fn deny(id: &str) -> Transition {

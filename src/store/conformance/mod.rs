@@ -84,6 +84,8 @@ pub mod model;
 pub mod races;
 #[doc(hidden)]
 pub mod refresh;
+#[doc(hidden)]
+pub mod renewals;
 
 /// Generates one test for each promise of the store contract. See [`store::conformance`](crate::store::conformance).
 #[macro_export]
@@ -151,6 +153,12 @@ macro_rules! store_conformance {
                 r75_only_the_current_refresh_token_of_a_live_session_refreshes
                 r98_refreshing_with_a_known_digest_is_a_conflict_and_changes_nothing
                 r80_a_used_refresh_token_revokes_what_became_of_it;
+            renewals:
+                a_renewal_changes_the_flow_the_end_and_the_lookups_and_nothing_else
+                a_renewal_of_another_flow_changes_nothing
+                r98_a_renewal_with_a_known_lookup_is_a_conflict_and_changes_nothing
+                r45_one_winner_of_racing_renewals
+                r45_a_revoked_request_is_never_renewed;
             races:
                 r45_one_winner_of_64_racing_redeems
                 r45_one_winner_of_64_racing_redeems_of_one_session

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use crate::{
     store::{CeremonyStore, RevokeTarget},
     types::{
-        authorization::{AuthorizationRequest, State, Transition},
+        authorization::{AuthorizationRequest, Renewal, State, Transition},
         clock::Timestamp,
         session::{NewSession, RevokedBy},
     },
@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     fixtures::{
-        LASTING, account, after, approve_until, authorization, checked, client_id, create, deny, find,
+        LASTING, account, after, approve_until, authorization, checked, client_id, create, deny, find, flow,
         longest_client_id, open, release, rotation, scopes, session_of,
     },
     property,
@@ -37,6 +37,7 @@ enum Step {
     Approve(&'static str),
     Deny,
     FailedAttempt,
+    Renew,
     Redeem,
     /// With the current token, and then with the used-up one.
     Refresh,
@@ -53,7 +54,8 @@ fn step() -> impl Strategy<Value = (usize, &'static str, Step)> {
         1 => Just(Step::Release),
         3 => select(&["a", "a b", "a b c", "", "a d"][..]).prop_map(Step::Approve),
         1 => Just(Step::Deny),
-        1 => Just(Step::FailedAttempt),
+        2 => Just(Step::FailedAttempt),
+        1 => Just(Step::Renew),
         2 => Just(Step::Redeem),
         1 => Just(Step::Refresh),
         1 => Just(Step::Revoke),
@@ -117,9 +119,12 @@ impl Expected {
     }
 
     fn miss(&mut self) -> bool {
-        let legal = self.state == State::Approved;
+        let legal = matches!(self.state, State::Pending | State::Approved);
         self.failed_attempts += u32::from(legal);
-        legal && (self.failed_attempts < 5 || self.leave_approved(State::Locked))
+        if legal && self.failed_attempts == 5 {
+            self.state = State::Locked;
+        }
+        legal
     }
 
     fn revoke_all_of(&mut self, account: &str) -> usize {
@@ -186,6 +191,10 @@ async fn run(store: &impl CeremonyStore, steps: &[(usize, &str, Step)]) {
             }
             Step::Deny => Some((deny(account), expected.decide(account, None))),
             Step::FailedAttempt => Some((Transition::FailedAttempt, expected.miss())),
+            Step::Renew => {
+                let renewal = Renewal::new(flow(2), flow(2), after(LIVES[*chosen]));
+                Some((Transition::Renew(renewal), expected.state == State::Approved))
+            }
             Step::Redeem => {
                 redeem(store, expected, account, at, context).await;
                 None

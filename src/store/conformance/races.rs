@@ -36,7 +36,7 @@ where
     running.join_all().await
 }
 
-fn winners(answers: &[bool]) -> usize {
+pub(super) fn winners(answers: &[bool]) -> usize {
     answers.iter().filter(|won| **won).count()
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::types::{
     authorization::{
         Approval, AuthorizationRequest, Lookup, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption,
-        Release, Transition,
+        Release, Renewal, Transition,
     },
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, SessionId},
@@ -288,7 +288,16 @@ pub(super) async fn transition<E: Engine>(
         Transition::Release(Release { account, from, flow }) => {
             (&sql.release, values.text(account.as_str()).text(from.as_str()).text(flow.as_str()))
         }
-        Transition::Approve(approval) => return approve(engine, id, approval, values).await,
+        Transition::Approve(approval) => {
+            let Approval { account, scopes, flow, lookups, expires_at, lasting } = approval;
+            let values = values.text(account.as_str()).scopes(scopes).text(flow.as_str());
+            let values = values.instant(*expires_at).duration(*lasting);
+            return found_by(engine, id, &sql.approve, values, lookups).await;
+        }
+        Transition::Renew(Renewal { from, flow, lookups, expires_at }) => {
+            let values = values.text(from.as_str()).text(flow.as_str()).instant(*expires_at);
+            return found_by(engine, id, &sql.renew, values, lookups).await;
+        }
         Transition::Deny(account) => (&sql.deny, values.text(account.as_str())),
         Transition::Revoke => (&sql.revoke, values),
         Transition::FailedAttempt => (&sql.failed_attempt, values.integer(i64::from(MAX_FAILED_ATTEMPTS))),
@@ -296,17 +305,16 @@ pub(super) async fn transition<E: Engine>(
     Ok(engine.write(update, values).await?.len() == 1)
 }
 
-async fn approve<E: Engine>(
+/// Updates an authorization request that is found by `lookups` from then on.
+async fn found_by<E: Engine>(
     engine: &E,
     id: &AuthorizationRequestId,
-    approval: &Approval,
+    update: &Arc<str>,
     values: Values,
+    lookups: &[Lookup],
 ) -> Result<bool, StoreError> {
-    let Approval { account, scopes, flow, lookups, expires_at, lasting } = approval;
-    let values =
-        values.text(account.as_str()).scopes(scopes).text(flow.as_str()).instant(*expires_at).duration(*lasting);
     let mut transaction = engine.begin().await?;
-    if E::run(&mut transaction, &engine.statements().approve, values).await?.len() != 1 {
+    if E::run(&mut transaction, update, values).await?.len() != 1 {
         return Ok(false);
     }
     if !insert_lookups(engine, &mut transaction, id, lookups).await? {

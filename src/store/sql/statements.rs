@@ -124,12 +124,14 @@ statements! {
         WHERE id = $1 AND {is_pending} AND account_id = $3 AND {grantable} RETURNING id";
     deny = "UPDATE {authorizations} SET state = 'denied' \
         WHERE id = $1 AND {is_pending} AND account_id = $3 RETURNING id";
+    renew = "UPDATE {authorizations} SET flow = $4, expires_at = $5 \
+        WHERE id = $1 AND {is_approved} AND flow = $3 RETURNING id";
     revoke = "UPDATE {authorizations} SET state = 'revoked', granted = NULL \
         WHERE id = $1 AND {is_approved} RETURNING id";
     failed_attempt = "UPDATE {authorizations} SET failed_attempts = failed_attempts + 1, \
         state = CASE WHEN failed_attempts + 1 < $3 THEN state ELSE 'locked' END, \
         granted = CASE WHEN failed_attempts + 1 < $3 THEN granted END \
-        WHERE id = $1 AND {is_approved} RETURNING id";
+        WHERE id = $1 AND ({is_pending} OR {is_approved}) RETURNING id";
     redeem_once = "UPDATE {authorizations} SET state = 'redeemed' \
         WHERE id = $1 AND {is_approved} RETURNING id";
     // Locks the row, so that it is serialised with a revocation of the account.

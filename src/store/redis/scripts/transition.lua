@@ -1,5 +1,5 @@
 -- ARGV: id, at, edge, and the arguments of the edge. The conditions are those of `AuthorizationRequest::allows`.
-local refused = replica_error(ARGV[3] == 'approve')
+local refused = replica_error(ARGV[3] == 'approve' or ARGV[3] == 'renew')
 if refused then
     return refused
 end
@@ -67,13 +67,32 @@ elseif edge == 'deny' then
     end
     redis.call('HSET', hash, 'state', 'denied')
     settle(id, source)
+elseif edge == 'failed_attempt' then
+    if state ~= 'pending' and state ~= 'approved' then
+        return 0
+    end
+    if redis.call('HINCRBY', hash, 'failed_attempts', 1) >= tonumber(ARGV[4]) then
+        if state == 'approved' then
+            leave_approved('locked')
+        else
+            redis.call('HSET', hash, 'state', 'locked')
+            settle(id, source)
+        end
+    end
 elseif state ~= 'approved' then
     return 0
+elseif edge == 'renew' then
+    local lookups = lookups_at(7)
+    if flow ~= ARGV[4] then
+        return 0
+    end
+    if are_taken(lookups) then
+        return conflict()
+    end
+    redis.call('HSET', hash, 'flow', ARGV[5], 'expires_at', ARGV[6])
+    redis.call('ZADD', key('reqs'), ARGV[6], id)
+    add_lookups(id, lookups)
 elseif edge == 'revoke' then
     leave_approved('revoked')
-elseif edge == 'failed_attempt' then
-    if redis.call('HINCRBY', hash, 'failed_attempts', 1) >= tonumber(ARGV[4]) then
-        leave_approved('locked')
-    end
 end
 return 1
