@@ -29,7 +29,11 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Request, header::COOKIE, request::Parts};
 
-use crate::types::{authorization::Account, clock::Timestamp, id::AccountId};
+use crate::types::{
+    authorization::{Account, Client},
+    clock::Timestamp,
+    id::AccountId,
+};
 
 /// The host service's accounts.
 pub trait Accounts: Send + Sync + 'static {
@@ -73,6 +77,32 @@ pub trait Accounts: Send + Sync + 'static {
     /// When the host can't determine it. The response is 503.
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send;
 
+    /// Makes an account for an agent that nobody has claimed yet: the dialect `auth_md` with
+    /// [`anonymous`](crate::config::AuthMd::anonymous). Such an account belongs to no human, and holds what the agent does
+    /// until one claims it. Anybody can cause calls: the configured rate of authorization requests limits them by address.
+    /// If `None`, the default, such agents are refused.
+    ///
+    /// # Errors
+    /// When the host can't make one. The response is 503.
+    fn provisional(&self, client: &Client) -> impl Future<Output = Result<Option<Account>, AccountsError>> + Send {
+        let _ = client;
+        async { Ok(None) }
+    }
+
+    /// Moves what belongs to a provisional account to the account of the human who has claimed its agent. Called before
+    /// the agent acts for that account. It may be called again with the same accounts, if a failure follows.
+    ///
+    /// # Errors
+    /// When the host can't do it now. The response is 503, and the agent tries again.
+    fn merge(
+        &self,
+        provisional: &AccountId,
+        claimed_by: &Account,
+    ) -> impl Future<Output = Result<(), AccountsError>> + Send {
+        let _ = (provisional, claimed_by);
+        async { Ok(()) }
+    }
+
     /// The account's plan, such as `free` or `pro`, for agents to show. Default: `None`.
     ///
     /// # Errors
@@ -106,6 +136,18 @@ impl<A: Accounts> Accounts for Arc<A> {
 
     fn is_active(&self, account: &AccountId) -> impl Future<Output = Result<bool, AccountsError>> + Send {
         A::is_active(self, account)
+    }
+
+    fn provisional(&self, client: &Client) -> impl Future<Output = Result<Option<Account>, AccountsError>> + Send {
+        A::provisional(self, client)
+    }
+
+    fn merge(
+        &self,
+        provisional: &AccountId,
+        claimed_by: &Account,
+    ) -> impl Future<Output = Result<(), AccountsError>> + Send {
+        A::merge(self, provisional, claimed_by)
     }
 
     fn plan(&self, account: &AccountId) -> impl Future<Output = Result<Option<String>, AccountsError>> + Send {
@@ -228,6 +270,8 @@ pub(crate) trait DynAccounts: Send + Sync {
     #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages speak a language"))]
     fn language(&self, request: &Parts) -> Option<String>;
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool>;
+    fn provisional<'a>(&'a self, client: &'a Client) -> Answer<'a, Option<Account>>;
+    fn merge<'a>(&'a self, provisional: &'a AccountId, claimed_by: &'a Account) -> Answer<'a, ()>;
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>>;
 }
 
@@ -254,6 +298,14 @@ impl<A: Accounts> DynAccounts for A {
 
     fn is_active<'a>(&'a self, account: &'a AccountId) -> Answer<'a, bool> {
         Box::pin(Accounts::is_active(self, account))
+    }
+
+    fn provisional<'a>(&'a self, client: &'a Client) -> Answer<'a, Option<Account>> {
+        Box::pin(Accounts::provisional(self, client))
+    }
+
+    fn merge<'a>(&'a self, provisional: &'a AccountId, claimed_by: &'a Account) -> Answer<'a, ()> {
+        Box::pin(Accounts::merge(self, provisional, claimed_by))
     }
 
     fn plan<'a>(&'a self, account: &'a AccountId) -> Answer<'a, Option<String>> {

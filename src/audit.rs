@@ -109,7 +109,38 @@ pub enum Event {
         /// The client's address.
         address: Option<IpAddr>,
     },
-    /// A wrong code was presented for an approved login, and counted as a failed attempt.
+    /// An agent that nobody has claimed got an account of its own.
+    Unclaimed {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The provisional account.
+        account: AccountId,
+    },
+    /// A human claimed an agent that had acted for a provisional account. The host merged the two.
+    Claimed {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The provisional account.
+        provisional: AccountId,
+        /// The human's account.
+        account: AccountId,
+    },
+    /// An agent of the auth.md protocol proved itself, and got its assertion.
+    Identified {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+    },
+    /// An agent of the auth.md protocol renewed its assertion.
+    IdentityRefreshed {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+    },
+    /// A used refresh token of an identity was presented again. Two parties may hold it, so the identity was ended.
+    IdentityReused {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+    },
+    /// A wrong code was presented, and counted as a failed attempt.
     CodeFailed {
         /// The authorization request.
         authorization: AuthorizationRequestId,
@@ -197,6 +228,11 @@ impl Event {
             Self::Denied { .. } => "denied",
             Self::TakenBack { .. } => "taken_back",
             Self::Redeemed { .. } => "redeemed",
+            Self::Unclaimed { .. } => "unclaimed",
+            Self::Claimed { .. } => "claimed",
+            Self::Identified { .. } => "identified",
+            Self::IdentityRefreshed { .. } => "identity_refreshed",
+            Self::IdentityReused { .. } => "identity_reused",
             Self::CodeFailed { .. } => "code_failed",
             Self::Locked { .. } => "locked",
             Self::Refreshed { .. } => "refreshed",
@@ -267,6 +303,14 @@ impl AuditSink for TracingAudit {
                 let address = address.map(tracing::field::display);
                 info!(target: TARGET, %at, name, %authorization, %session, %account, address);
             }
+            Event::Unclaimed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
+            Event::Claimed { authorization, provisional, account } => {
+                info!(target: TARGET, %at, name, %authorization, %provisional, %account);
+            }
+            Event::Identified { authorization } | Event::IdentityRefreshed { authorization } => {
+                info!(target: TARGET, %at, name, %authorization);
+            }
+            Event::IdentityReused { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::CodeFailed { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::Locked { authorization } => warn!(target: TARGET, %at, name, %authorization),
             Event::Refreshed { session } => info!(target: TARGET, %at, name, %session),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::{
     Approver, Ceremony, CeremonyError, DRAWS,
     flow::{Code, KnownFlow},
+    identity::{IdentityFlow, ShortCode},
 };
 use crate::{
     accounts::SignedIn,
@@ -54,19 +55,28 @@ pub struct Approve {
     /// How long the session may last: one of the [choices](View::choices). `None` is the
     /// [proposed one](View::proposed_choice), if there are any.
     pub lasting: Option<Duration>,
+    /// The code that the agent shows, as the human typed it, for a request whose [flow](IdentityFlow::user_code) has one.
+    pub user_code: Option<String>,
 }
 
 impl Approve {
     /// Approves these scopes, for the proposed time.
     #[must_use]
     pub const fn scopes(scopes: ScopeSet) -> Self {
-        Self { scopes, lasting: None }
+        Self { scopes, lasting: None, user_code: None }
     }
 
     /// Sets how long the session may last.
     #[must_use]
     pub const fn lasting(mut self, span: Duration) -> Self {
         self.lasting = Some(span);
+        self
+    }
+
+    /// Sets the code that the human typed. Blanks and hyphens in it do not count.
+    #[must_use]
+    pub fn user_code(mut self, typed: &str) -> Self {
+        self.user_code = Some(typed.to_owned());
         self
     }
 }
@@ -187,6 +197,8 @@ pub enum HandedOut {
     Exchange(Secret<Exchange>),
     /// Shown to the human, who passes it to the agent.
     Finish(Secret<Finish>),
+    /// Shown to the human, who tells it to the agent.
+    ReadBack(ShortCode),
 }
 
 impl Ceremony {
@@ -384,7 +396,7 @@ impl Ceremony {
         let state = authorization.state_at(self.now());
         let same = match (decision, state) {
             (_, State::Expired) => return Err(CeremonyError::Expired),
-            (Decision::Approve(Approve { scopes, lasting }), State::Approved | State::Redeemed) => {
+            (Decision::Approve(Approve { scopes, lasting, .. }), State::Approved | State::Redeemed) => {
                 authorization.granted() == Some(scopes) && (lasting.is_none() || *lasting == authorization.lasting)
             }
             (Decision::Deny, State::Denied) => true,
@@ -419,6 +431,10 @@ impl Ceremony {
         let (exchange, finish) = (flow.callback_code(), flow.finish_code());
         let exchange = self.derive_again(&prefixes.exchange, authorization, exchange, &approver)?;
         let finish = self.derive_again(&prefixes.finish, authorization, finish, &approver)?;
+        if let KnownFlow::Identity(identity) = flow {
+            let code = identity.code_to_read_back().filter(|_| !identity.is_held());
+            return Ok(finish.and(code).map(HandedOut::ReadBack));
+        }
         Ok(exchange.map(HandedOut::Exchange).or_else(|| finish.map(HandedOut::Finish)))
     }
 
@@ -470,6 +486,9 @@ impl Ceremony {
         if !self.accounts.is_active(&account.id).await? {
             return Err(CeremonyError::Inactive);
         }
+        if let KnownFlow::Identity(identity) = flow {
+            self.check_user_code(authorization, identity, approver, approve).await?;
+        }
         let event = Event::Approved {
             authorization: authorization.id.clone(),
             account: account.id.clone(),
@@ -484,6 +503,30 @@ impl Ceremony {
             approval.lookups.push(Lookup::from(code.digest));
         }
         Ok((Transition::Approve(approval), event, code))
+    }
+
+    /// Checks the code that the human typed. Without one, the page has to show one to read back.
+    async fn check_user_code(
+        &self,
+        authorization: &AuthorizationRequest,
+        identity: &mut IdentityFlow,
+        approver: &Approver<'_>,
+        approve: &Approve,
+    ) -> Result<(), CeremonyError> {
+        let typed = approve.user_code.as_deref().filter(|typed| !typed.trim().is_empty());
+        match typed.filter(|_| identity.user_code.is_some()) {
+            Some(typed) => {
+                self.polling.try_code(&approver.account().id).map_err(|wait| CeremonyError::TooFast { wait })?;
+                identity.typed = identity.is_user_code(typed);
+                if !identity.typed {
+                    self.count_failed_attempt(authorization).await?;
+                    return Err(CeremonyError::WrongUserCode);
+                }
+                Ok(())
+            }
+            None if identity.reads_back => Ok(()),
+            None => Err(CeremonyError::UserCodeRequired),
+        }
     }
 
     /// How long the human lets the session last, if they are offered a choice.
@@ -519,6 +562,14 @@ impl Ceremony {
         let (prefixes, lifetimes, random) = (self.config.prefixes(), self.config.lifetimes(), &*self.random);
         let (id, now, until) = (&authorization.id, self.now(), authorization.expires_at);
         Ok(match flow {
+            KnownFlow::Identity(identity) => {
+                if identity.typed {
+                    return Ok((None, until));
+                }
+                let (secret, salt) = approver.new_code(&prefixes.finish, id, random)?;
+                identity.read_back = Some(Code::new(secret.digest(), until, salt));
+                (identity.code_to_read_back().map(HandedOut::ReadBack), until)
+            }
             KnownFlow::Claim | KnownFlow::Device { .. } | KnownFlow::Detached { finish_code: false, .. } => {
                 (None, until)
             }

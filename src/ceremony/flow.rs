@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::approver::Opener;
+use super::{approver::Opener, identity::IdentityFlow};
 use crate::{
     store::{StoreError, StoreErrorKind},
     types::{
@@ -82,6 +82,8 @@ pub enum KnownFlow {
         /// The code that the device shows, and that its human compares.
         user_code: String,
     },
+    /// An identity of the auth.md protocol. Its agent exchanges an assertion for sessions, again and again.
+    Identity(Box<IdentityFlow>),
     /// The human passes the finish code to the agent, which redeems it with its poll token.
     FinishCode {
         /// The digest of the poll token.
@@ -170,6 +172,7 @@ impl KnownFlow {
             Self::Detached { .. } => "detached",
             Self::AuthorizationCode { .. } => "authorization_code",
             Self::Device { .. } => "device",
+            Self::Identity(_) => "identity",
             Self::FinishCode { .. } => "finish_code",
         }
     }
@@ -184,6 +187,7 @@ impl KnownFlow {
             | Self::AuthorizationCode { .. }
             | Self::Device { .. }
             | Self::FinishCode { .. } => Redemption::Once,
+            Self::Identity(_) => Redemption::Again,
         }
     }
 
@@ -191,7 +195,7 @@ impl KnownFlow {
     #[must_use]
     pub const fn poll(&self) -> Option<&Digest<Poll>> {
         match self {
-            Self::Claim | Self::AuthorizationCode { .. } | Self::Device { .. } => None,
+            Self::Claim | Self::AuthorizationCode { .. } | Self::Device { .. } | Self::Identity(_) => None,
             Self::Browser { poll, .. } | Self::Detached { poll, .. } | Self::FinishCode { poll, .. } => Some(poll),
         }
     }
@@ -216,11 +220,12 @@ impl KnownFlow {
         }
     }
 
-    /// The finish code that the human was shown.
+    /// The finish code that the human was shown, or what the code to read back is made of.
     #[must_use]
     pub const fn finish_code(&self) -> Option<&Code<Finish>> {
         match self {
             Self::Detached { code, .. } | Self::FinishCode { code, .. } => code.as_ref(),
+            Self::Identity(identity) => identity.read_back.as_ref(),
             Self::Claim | Self::Browser { .. } | Self::AuthorizationCode { .. } | Self::Device { .. } => None,
         }
     }
@@ -250,13 +255,13 @@ impl From<KnownFlow> for NewFlow {
 struct UnknownFlow;
 
 /// 32 bytes as lower-case hexadecimal digits.
-mod hex {
+pub(super) mod hex {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::{CodeChallenge, Digest, Kind, Opener, Salt};
 
-    pub(super) trait Bytes: Sized {
+    pub(in super::super) trait Bytes: Sized {
         fn bytes(&self) -> &[u8; 32];
         fn of(bytes: [u8; 32]) -> Self;
     }
@@ -301,11 +306,11 @@ mod hex {
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(value: &impl Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(value: &impl Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&HEXLOWER.encode(value.bytes()))
     }
 
-    pub(super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(in super::super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.map(T::of).ok_or_else(|| D::Error::custom("not 64 hexadecimal digits"))
@@ -313,19 +318,24 @@ mod hex {
 }
 
 /// The same, for a value that may be missing.
-mod optional_hex {
+pub(super) mod optional_hex {
     use serde::{Deserializer, Serializer};
 
     use super::hex::{self, Bytes};
 
-    pub(super) fn serialize<S: Serializer>(value: &Option<impl Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        value: &Option<impl Bytes>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => hex::serialize(value, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    pub(in super::super) fn deserialize<'de, T: Bytes, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
         hex::deserialize(deserializer).map(Some)
     }
 }
@@ -361,27 +371,27 @@ mod text {
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(url: &impl Url, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(url: &impl Url, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(url.text())
     }
 
-    pub(super) fn deserialize<'de, T: Url, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(in super::super) fn deserialize<'de, T: Url, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         String::deserialize(deserializer).map(|url| T::from_stored(&url))
     }
 }
 
 /// Milliseconds since the Unix epoch.
-mod millis {
+pub(super) mod millis {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Timestamp;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-    pub(super) fn serialize<S: Serializer>(instant: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(instant: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(instant.as_millis())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         i64::deserialize(deserializer).map(Timestamp::from_millis)
     }
 }

@@ -243,7 +243,10 @@ impl Ceremony {
         let presented = self.config.prefixes().exchange.digest(attempt.code.as_bytes());
         let has_exchange_code = |known: &_| presented.is_some_and(|digest| digest.matches(known));
         match flow {
-            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. } => Ok(Proof::Fails),
+            KnownFlow::Claim
+            | KnownFlow::AuthorizationCode { .. }
+            | KnownFlow::Device { .. }
+            | KnownFlow::Identity(_) => Ok(Proof::Fails),
             KnownFlow::Browser { challenge, code, .. } => {
                 let meets = attempt.verifier.is_some_and(|verifier| challenge.is_met_by(verifier));
                 let Some(handed_out) = code else {

@@ -82,6 +82,7 @@ mod decide;
 mod device;
 mod flow;
 mod housekeeping;
+mod identity;
 pub(crate) mod limiter;
 mod login;
 mod notifying;
@@ -98,6 +99,7 @@ pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Approve, Decided, Decision, Earlier, HandedOut, View, Warning};
 pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
+pub use identity::{Identified, IdentityFlow, IdentityKind, IdentityRequested, ShortCode};
 pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
 pub use refresh::Refreshing;
@@ -282,6 +284,19 @@ pub enum CeremonyError {
         /// How long to wait before the next poll.
         wait: Duration,
     },
+    /// The human did not type the code that their agent shows. The page asks again; the fifth wrong code locks the request.
+    #[error("the code is not the one that your agent shows")]
+    WrongUserCode,
+    /// The human typed no code, and this service shows none to read back.
+    #[error("type the code that your agent shows")]
+    UserCodeRequired,
+    /// The host makes no accounts for agents that nobody has claimed
+    /// ([`Accounts::provisional`](crate::accounts::Accounts::provisional)). The fault is the agent's: another way is open.
+    #[error("this service lets no agent act before a human has claimed it")]
+    NoProvisionalAccount,
+    /// The identity assertion is malformed, unknown, expired or revoked. The error does not say which.
+    #[error("the assertion is not valid any more; refresh it, or ask for access anew")]
+    InvalidAssertion,
     /// The refresh token is malformed, unknown, another client's, already used, expired or revoked. The error does not say
     /// which.
     #[error("the session has ended: its refresh token is not valid any more; log in again")]

@@ -32,6 +32,8 @@ pub(super) struct Polling {
     polls: Limiter<AuthorizationRequestId>,
     /// User codes that the humans of each account try: ten a minute (RFC 8628 section 5.1).
     codes: Limiter<AccountId>,
+    /// Sessions that the agent of each identity takes: one a minute, with a burst of twenty.
+    exchanges: Limiter<AuthorizationRequestId>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,9 @@ impl Polling {
         let polls = Limiter::new(Quota::per_second(NonZeroU32::MIN).allow_burst(FIVE), clock);
         const TEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
         let codes = Limiter::new(Quota::per_minute(TEN), clock);
-        Self { limits, clock: Arc::clone(clock), asked: Mutex::default(), polls, codes }
+        const TWENTY: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+        let exchanges = Limiter::new(Quota::per_minute(NonZeroU32::MIN).allow_burst(TWENTY), clock);
+        Self { limits, clock: Arc::clone(clock), asked: Mutex::default(), polls, codes, exchanges }
     }
 
     /// Records a user code that an account tries. Returns how long to wait if it exceeds the rate limit.
@@ -66,6 +70,11 @@ impl Polling {
     /// Records a poll by poll token. Returns how long to wait if it exceeds the rate limit.
     pub(super) fn poll(&self, id: &AuthorizationRequestId) -> Result<(), Duration> {
         if self.limits.enforce_poll_interval { self.polls.check(id) } else { Ok(()) }
+    }
+
+    /// Records that an assertion is exchanged for a session. Returns how long to wait if it exceeds the rate limit.
+    pub(super) fn exchange(&self, id: &AuthorizationRequestId) -> Result<(), Duration> {
+        if self.limits.enforce_poll_interval { self.exchanges.check(id) } else { Ok(()) }
     }
 
     /// Records a poll by claim token. `Err` if it is too soon. Both variants contain the interval from now on.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a second redemption counts as a repeated request, not as a replay.
-const REPLAY_GRACE: Duration = Duration::from_secs(10);
+pub(super) const REPLAY_GRACE: Duration = Duration::from_secs(10);
 
 /// A session and its secrets, for the agent that redeemed an authorization request or refreshed a session. The secrets
 /// are returned only here.
@@ -91,9 +91,24 @@ impl Ceremony {
         if state == State::Redeemed {
             self.end_if_replayed(authorization, flow).await?;
         }
-        let (State::Approved, Some(account), Some(granted)) = (state, &authorization.account, authorization.granted())
-        else {
+        let (State::Approved, Some(granted)) = (state, authorization.granted()) else {
             return Err(self.for_state(authorization, state));
+        };
+        let issued = self.issue_with(authorization, flow, granted, redeemer).await?;
+        self.notify_of_session(&issued.record, flow);
+        Ok(issued)
+    }
+
+    /// Issues a session of an approved authorization request with these of its scopes.
+    pub(super) async fn issue_with(
+        &self,
+        authorization: &AuthorizationRequest,
+        flow: &KnownFlow,
+        scopes: &ScopeSet,
+        redeemer: &Redeemer,
+    ) -> Result<Issued, CeremonyError> {
+        let Some(account) = &authorization.account else {
+            return Err(self.for_state(authorization, State::Pending));
         };
         if !self.accounts.is_active(&account.id).await? {
             self.store.transition(&authorization.id, &Transition::Revoke, self.now()).await?;
@@ -101,9 +116,9 @@ impl Ceremony {
         }
         for _ in 0..DRAWS {
             let (new, access_token, refresh_token) =
-                self.draw_session(authorization, flow, account, granted, redeemer)?;
+                self.draw_session(authorization, flow, account, scopes, redeemer)?;
             match self.store.redeem(&new, new.session.created_at).await {
-                Ok(true) => return Ok(self.issued(new.session, flow, access_token, refresh_token)),
+                Ok(true) => return Ok(self.issued(new.session, access_token, refresh_token)),
                 Ok(false) => {
                     let state = self.by_id(&authorization.id).await?.state_at(self.now());
                     return Err(self.for_state(authorization, state));
@@ -146,8 +161,10 @@ impl Ceremony {
         let access_token = prefixes.access.generate(&*self.random)?;
         let refresh_token = prefixes.refresh.generate(&*self.random)?;
         let created_at = self.now();
-        let lasts_until = authorization.lasting.map(|span| created_at.after(span));
-        let last = self.last_instant(created_at, lasts_until);
+        let is_renewed = matches!(flow, KnownFlow::Identity(_));
+        let lasts_until = authorization.lasting.filter(|_| !is_renewed).map(|span| created_at.after(span));
+        // Its agent gets another session by its assertion, for as long as the identity lasts.
+        let last = if is_renewed { authorization.expires_at } else { self.last_instant(created_at, lasts_until) };
         let session = Session::new(
             SessionId::generate(&*self.random)?,
             access_token.digest(),
@@ -160,27 +177,21 @@ impl Ceremony {
         let client = authorization.client.clone();
         let mut record = SessionRecord::new(session, authorization.id.clone(), client, created_at);
         record.redeemer = redeemer.clone();
-        record.refresh_expires_at = self.refresh_end(created_at, last);
+        let access_end = record.session.expires_at;
+        record.refresh_expires_at = if is_renewed { access_end } else { self.refresh_end(created_at, last) };
         record.lasts_until = lasts_until;
         let mut new = NewSession::new(record, refresh_token.digest());
         new.redemption = flow.redemption();
         Ok((new, access_token, refresh_token))
     }
 
-    fn issued(
-        &self,
-        record: SessionRecord,
-        flow: &KnownFlow,
-        access_token: Secret<Access>,
-        refresh_token: Secret<Refresh>,
-    ) -> Issued {
+    fn issued(&self, record: SessionRecord, access_token: Secret<Access>, refresh_token: Secret<Refresh>) -> Issued {
         self.record(&Event::Redeemed {
             authorization: record.authorization.clone(),
             session: record.session.id.clone(),
             account: record.session.account.id.clone(),
             address: record.redeemer.address,
         });
-        self.notify_of_session(&record, flow);
         Issued { record, access_token, refresh_token }
     }
 }

@@ -155,9 +155,9 @@ impl Ceremony {
         Issued { record: SessionRecord { session, refresh_expires_at, ..before }, access_token, refresh_token }
     }
 
-    pub(super) async fn end(&self, session: &Session, by: RevokedBy) -> Result<(), CeremonyError> {
+    pub(super) async fn end(&self, session: &Session, by: RevokedBy) -> Result<usize, CeremonyError> {
         let target = RevokeTarget::Session(session.id.clone(), session.account.id.clone());
-        self.revoke(&target, by).await.map(drop)
+        self.revoke(&target, by).await
     }
 
     /// When a session ends at the latest, however often it is refreshed.
@@ -181,7 +181,7 @@ impl Ceremony {
 }
 
 /// The scopes with these names, if all were granted; without names, all that were granted.
-fn narrowed(names: &[String], granted: &ScopeSet) -> Result<ScopeSet, CeremonyError> {
+pub(super) fn narrowed(names: &[String], granted: &ScopeSet) -> Result<ScopeSet, CeremonyError> {
     if names.is_empty() {
         return Ok(granted.clone());
     }

@@ -83,6 +83,16 @@ impl Request {
         self
     }
 
+    /// The same request again, by the same client.
+    pub(super) fn again(earlier: &AuthorizationRequest) -> Self {
+        let (client, resource) = (earlier.client.clone(), Some(earlier.resource.to_string()));
+        Self { client, scopes: earlier.requested.iter().map(ToString::to_string).collect(), resource }
+    }
+
+    pub(super) fn resource_id(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
     /// What distinguishes this request from others of the same human.
     pub(super) fn subject(&self) -> String {
         format!("{:?} {:?} {:?}", self.client.id, self.resource, self.scopes)
@@ -206,14 +216,14 @@ impl Ceremony {
     }
 
     /// The resource that is asked for (RFC 8707 section 2).
-    fn resource(&self, asked: Option<&str>) -> Result<&Resource, CeremonyError> {
+    pub(super) fn resource(&self, asked: Option<&str>) -> Result<&Resource, CeremonyError> {
         match asked {
             Some(asked) => self.config.find_resource(asked).ok_or(CeremonyError::InvalidTarget),
             None => Ok(self.config.default_resource()),
         }
     }
 
-    fn requested(&self, resource: &Resource, request: &Request) -> Result<ScopeSet, CeremonyError> {
+    pub(super) fn requested(&self, resource: &Resource, request: &Request) -> Result<ScopeSet, CeremonyError> {
         let offered = resource.scopes();
         if !request.scopes.is_empty() {
             let known = |name: &String| Scope::new(name).ok().filter(|scope| offered.contains(scope));

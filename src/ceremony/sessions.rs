@@ -202,8 +202,9 @@ impl Ceremony {
         Ok(approved)
     }
 
-    /// Takes back an approval of the account, on its human's request, before an agent collects it. `false` if there is
-    /// none to take back: it was collected, taken back before, or has expired.
+    /// Takes back an approval of the account, on its human's request, before an agent collects it. An identity of the
+    /// auth.md protocol can be taken back at any time; its sessions end. `false` if there is none to take back: it was
+    /// collected, taken back before, or has expired.
     ///
     /// # Errors
     /// When the service fails; the approval may still stand.
@@ -214,6 +215,8 @@ impl Ceremony {
             return Ok(false);
         }
         self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone() });
+        // The agent of an identity may have sessions already.
+        self.end_identity(id, RevokedBy::Human).await?;
         Ok(true)
     }
 
@@ -305,14 +308,18 @@ impl Ceremony {
         let prefixes = self.config.prefixes();
         let access = prefixes.access.digest(token.as_bytes()).map(RevokeTarget::Access);
         let target = access.or_else(|| prefixes.refresh.digest(token.as_bytes()).map(RevokeTarget::Refresh));
-        let Some(target) = target else { return Ok(()) };
+        let Some(target) = target else { return self.revoke_identity(token).await };
         if client.is_some() {
-            let Some(record) = self.record_of(&target).await? else { return Ok(()) };
+            let Some(record) = self.record_of(&target).await? else { return self.revoke_identity(token).await };
             if record.client.id.as_ref() != client {
                 return Err(CeremonyError::WrongClient);
             }
         }
-        self.revoke(&target, RevokedBy::Agent).await.map(drop)
+        let ended = self.revoke(&target, RevokedBy::Agent).await?;
+        match target {
+            RevokeTarget::Refresh(_) if ended == 0 => self.revoke_identity(token).await,
+            _ => Ok(()),
+        }
     }
 
     /// The session of a token, whether it has ended or not. A token belongs to one session for ever.
@@ -337,13 +344,19 @@ impl Ceremony {
         Ok(self.revoke(&target, RevokedBy::Agent).await? > 0)
     }
 
-    /// Revokes a session of the account on its human's request. `false` if the account has no such active session.
+    /// Revokes a session of the account on its human's request. `false` if the account has no such active session. With a
+    /// session of an auth.md identity, the identity and its other sessions end.
     ///
     /// # Errors
     /// When the service fails; the session may still be active.
     pub async fn revoke_session(&self, account: &AccountId, session: &SessionId) -> Result<bool, CeremonyError> {
-        let target = RevokeTarget::Session(session.clone(), account.clone());
-        Ok(self.revoke(&target, RevokedBy::Human).await? > 0)
+        let record = self.store.find_record(session).await?;
+        let Some(record) = record.filter(|record| record.session.account.id == *account) else { return Ok(false) };
+        // Otherwise the agent of an identity would take another session.
+        if self.store.transition(&record.authorization, &Transition::Revoke, self.now()).await? {
+            return Ok(self.end_identity(&record.authorization, RevokedBy::Human).await? > 0);
+        }
+        Ok(self.end(&record.session, RevokedBy::Human).await? > 0)
     }
 
     /// Revokes these sessions of the account on its human's request, one by one. Returns how many were revoked: sessions of

@@ -255,6 +255,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// Changes the settings of the dialect `auth_md`.
+    pub fn auth_md(mut self, change: impl FnOnce(&mut AuthMd)) -> Self {
+        change(&mut self.auth_md);
+        self
+    }
+
     /// Checks the configuration and builds it.
     ///
     /// # Errors
@@ -291,6 +297,7 @@ impl ConfigBuilder {
         let catalogue = check.catalogue(&self.scopes);
         let resources = check.resources(&resource, &name, &self.resources, &catalogue);
         self.oauth.check(check, &resources);
+        self.auth_md.check(check, &catalogue);
         Settings {
             resources,
             issuer,
@@ -442,15 +449,14 @@ impl ConfigBuilder {
             set(&mut self.prefixes.poll, prefixes.string("poll"));
             set(&mut self.prefixes.exchange, prefixes.string("exchange"));
             set(&mut self.prefixes.finish, prefixes.string("finish"));
+            set(&mut self.prefixes.assertion, prefixes.string("assertion"));
         });
         reader.table("theme", |theme| self.theme.read(theme));
-        reader.table("auth_md", |auth_md| {
-            self.auth_md = AuthMd { extra: auth_md.string("extra"), template: auth_md.string("template") };
-        });
+        reader.table("auth_md", |auth_md| self.auth_md.read(auth_md));
     }
 }
 
-fn set<T>(field: &mut T, value: Option<T>) {
+pub(super) fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
     }

@@ -447,6 +447,7 @@ impl Check {
             poll: self.prefix("prefixes.poll", &names.poll, &fallback.poll),
             exchange: self.prefix("prefixes.exchange", &names.exchange, &fallback.exchange),
             finish: self.prefix("prefixes.finish", &names.finish, &fallback.finish),
+            assertion: self.prefix("prefixes.assertion", &names.assertion, &fallback.assertion),
         }
     }
 

@@ -46,7 +46,7 @@
 //! | `resources[].resource` | a further resource: a path such as `/mcp` at the origin of the top-level `resource`, or an identifier like that one | required |
 //! | `resources[].name` | its name, as people know it; the approval page shows it | `name` |
 //! | `resources[].scopes` | the names of the scopes that agents may be granted there | all |
-//! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions`, `oauth` | the first two |
+//! | `dialects` | the enabled dialects: `agent_auth`, `agent_sessions`, `oauth`, `auth_md` | the first two |
 //! | `owner_only` | what no agent can ever reach, such as `["billing", "account deletion"]`: the approval page and auth.md say so | `[]` |
 //! | `claim_methods` | the ways to sign in that an agent may request; empty: any, and it is only shown | `[]` |
 //! | `challenge_scope` | whether the challenge to a request without credentials names the route's scopes | `true` |
@@ -92,6 +92,12 @@
 //! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
 //! | `prefixes.poll`, `.exchange`, `.finish` | the same for the secrets of a login | `aap_`, `aae_`, `aaf_` |
+//! | `prefixes.assertion` | the same for identity assertions | `aai_` |
+//! | `auth_md.codes` | which of the codes bind a human to the agent of the auth.md protocol: `both`, `typed` or `read_back`; see [`Codes`] | `both` |
+//! | `auth_md.service_auth` | whether agents may ask a human of the service for access (identity type `service_auth`) | `true` |
+//! | `auth_md.anonymous` | whether agents may act before a human claims them (identity type `anonymous`); see [`AuthMd::anonymous`] | `false` |
+//! | `auth_md.pre_claim_scopes` | the scopes of an agent that nobody has claimed | `[]` |
+//! | `auth_md.unclaimed` | how long an agent may act before somebody claims it; at most 30 days | `1d` |
 //! | `auth_md.extra` | custom Markdown at the end of auth.md | none |
 //! | `auth_md.template` | a custom minijinja template for auth.md | the built-in one |
 
@@ -103,10 +109,11 @@ use crate::types::{
     callback::{self, host_of},
     id::AuthorizationRequestId,
     scope::{Catalogue, ScopeSet},
-    secret::{Access, Claim, Exchange, Finish, Poll, Prefix, Refresh},
+    secret::{Access, Assertion, Claim, Exchange, Finish, Poll, Prefix, Refresh},
     text::HumanText,
 };
 
+mod auth_md;
 mod builder;
 mod check;
 mod oauth;
@@ -115,6 +122,7 @@ mod resource;
 mod scope;
 mod theme;
 
+pub use auth_md::{AuthMd, Codes};
 pub use builder::ConfigBuilder;
 pub(crate) use oauth::{DYNAMIC, INTROSPECT, TOKEN_SHA256};
 pub use oauth::{OAuth, OAuthClient, ResourceServer};
@@ -270,7 +278,9 @@ impl Config {
         &self.0.theme
     }
 
-    pub(crate) fn auth_md(&self) -> &AuthMd {
+    /// The settings of auth.md: the document, and the dialect `auth_md`.
+    #[must_use]
+    pub fn auth_md(&self) -> &AuthMd {
         &self.0.auth_md
     }
 
@@ -400,10 +410,12 @@ pub enum Dialect {
     AgentSessions,
     /// `/oauth2/…`: the authorization code grant for MCP hosts and other OAuth 2.1 clients. It needs the feature `pages`.
     OAuth,
+    /// `/agent/identity…`: the open auth.md protocol, both of its wires. It needs the feature `pages`.
+    AuthMd,
 }
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 3] = [Self::AgentAuth, Self::AgentSessions, Self::OAuth];
+    pub(crate) const ALL: [Self; 4] = [Self::AgentAuth, Self::AgentSessions, Self::OAuth, Self::AuthMd];
     /// The dialects that are enabled if the configuration names none.
     pub(crate) const DEFAULT: [Self; 2] = [Self::AgentAuth, Self::AgentSessions];
 
@@ -414,6 +426,7 @@ impl Dialect {
             Self::AgentAuth => "agent_auth",
             Self::AgentSessions => "agent_sessions",
             Self::OAuth => "oauth",
+            Self::AuthMd => "auth_md",
         }
     }
 }
@@ -607,6 +620,8 @@ pub struct PrefixNames {
     pub exchange: String,
     /// Of finish codes; default `aaf_`.
     pub finish: String,
+    /// Of identity assertions; default `aai_`.
+    pub assertion: String,
 }
 
 impl Default for PrefixNames {
@@ -618,13 +633,14 @@ impl Default for PrefixNames {
             poll: "aap_".into(),
             exchange: "aae_".into(),
             finish: "aaf_".into(),
+            assertion: "aai_".into(),
         }
     }
 }
 
 impl PrefixNames {
     /// Each prefix with its field of the configuration.
-    fn all(&self) -> [(&'static str, &str); 6] {
+    fn all(&self) -> [(&'static str, &str); 7] {
         [
             ("prefixes.access", &self.access),
             ("prefixes.refresh", &self.refresh),
@@ -632,6 +648,7 @@ impl PrefixNames {
             ("prefixes.poll", &self.poll),
             ("prefixes.exchange", &self.exchange),
             ("prefixes.finish", &self.finish),
+            ("prefixes.assertion", &self.assertion),
         ]
     }
 }
@@ -653,21 +670,24 @@ pub struct Prefixes {
     pub exchange: Prefix<Exchange>,
     /// Of finish codes.
     pub finish: Prefix<Finish>,
+    /// Of identity assertions.
+    pub assertion: Prefix<Assertion>,
 }
 
 impl Prefixes {
     /// All prefixes as text.
-    pub(crate) fn texts(&self) -> [&str; 6] {
-        let Self { access, refresh, claim, poll, exchange, finish } = self;
-        [access.as_str(), refresh.as_str(), claim.as_str(), poll.as_str(), exchange.as_str(), finish.as_str()]
+    pub(crate) fn texts(&self) -> [&str; 7] {
+        let Self { access, refresh, claim, poll, exchange, finish, assertion } = self;
+        [
+            access.as_str(),
+            refresh.as_str(),
+            claim.as_str(),
+            poll.as_str(),
+            exchange.as_str(),
+            finish.as_str(),
+            assertion.as_str(),
+        ]
     }
-}
-
-/// Customization of auth.md: text to append, or another template.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AuthMd {
-    pub(crate) extra: Option<String>,
-    pub(crate) template: Option<String>,
 }
 
 /// A configuration is invalid. Contains all its problems. The fault is the configuration's.

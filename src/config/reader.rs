@@ -41,6 +41,18 @@ impl<'a> Reader<'a> {
         self.take(field, "must be a whole number from 0 to 4294967295", |value| value.as_u64()?.try_into().ok())
     }
 
+    /// One of a few names.
+    pub(super) fn one_of<T: Copy, const N: usize>(
+        &mut self,
+        field: &str,
+        all: [T; N],
+        name: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let names: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+        let remedy = format!("must be one of: {}", names.join(", "));
+        self.take(field, &remedy, |value| all.into_iter().find(|known| value.as_str() == Some(name(*known))))
+    }
+
     pub(super) fn duration(&mut self, field: &str) -> Option<Duration> {
         self.take(field, "must be a duration in quotes, such as \"10m\", \"1h\" or \"30d\"", |value| {
             humantime::parse_duration(value.as_str()?).ok()

@@ -60,8 +60,8 @@ impl Dialect for AgentAuthDialect {
         agent_auth.insert("register_uri".into(), json!(config.url(REGISTER)));
         agent_auth.insert("claim_uri".into(), json!(config.url(CLAIM)));
         agent_auth.insert("claim_complete_uri".into(), json!(config.url(COMPLETE)));
-        agent_auth.insert("identity_types_supported".into(), json!([USER_CLAIMED]));
         agent_auth.insert(USER_CLAIMED.into(), json!({ "credential_types_supported": [ACCESS_TOKEN] }));
+        metadata.add_identity_type(USER_CLAIMED);
     }
 
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {

@@ -62,7 +62,10 @@ impl Dialect for AgentSessionsDialect {
 
     fn owns(&self, flow: &KnownFlow) -> bool {
         match flow {
-            KnownFlow::Claim | KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. } => false,
+            KnownFlow::Claim
+            | KnownFlow::AuthorizationCode { .. }
+            | KnownFlow::Device { .. }
+            | KnownFlow::Identity(_) => false,
             KnownFlow::Browser { .. } | KnownFlow::Detached { .. } | KnownFlow::FinishCode { .. } => true,
         }
     }

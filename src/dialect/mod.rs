@@ -20,6 +20,7 @@ use crate::{
 
 mod agent_auth;
 mod agent_sessions;
+mod auth_md;
 mod fields;
 mod oauth;
 
@@ -32,6 +33,7 @@ pub(crate) fn dialects(config: &Config) -> Vec<&'static dyn Dialect> {
             config::Dialect::AgentAuth => &agent_auth::AgentAuthDialect,
             config::Dialect::AgentSessions => &agent_sessions::AgentSessionsDialect,
             config::Dialect::OAuth => &oauth::OAuthDialect,
+            config::Dialect::AuthMd => &auth_md::AuthMdDialect,
         }
     };
     config.dialects().iter().map(dialect).collect()

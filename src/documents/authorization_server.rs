@@ -12,6 +12,16 @@ pub(crate) struct Metadata {
     pub(crate) agent_auth: Map<String, Value>,
 }
 
+impl Metadata {
+    /// Adds a way in which an agent may register.
+    pub(crate) fn add_identity_type(&mut self, name: &str) {
+        let types = self.agent_auth.entry("identity_types_supported").or_insert_with(|| json!([]));
+        if let Value::Array(types) = types {
+            types.push(json!(name));
+        }
+    }
+}
+
 /// Authorization server metadata (RFC 8414 section 2) with the `agent_auth` block. `response_types_supported` is
 /// required, and without `grant_types_supported` a client assumes `authorization_code` and `implicit`. Both are empty unless
 /// a dialect has an authorization or token endpoint.

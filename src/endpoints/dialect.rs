@@ -7,7 +7,7 @@ use crate::{
     Config,
     accounts::DynAccounts,
     audit::{AuditSink, Event},
-    ceremony::{self, Ceremony, CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
+    ceremony::{self, Ceremony, CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow, ShortCode},
     client_metadata::ClientMetadata,
     documents::Metadata,
     http::ClientAddresses,
@@ -137,6 +137,8 @@ pub(crate) enum Handover {
     Page,
     /// The approval page shows the human a code to pass to the agent.
     Code(Secret<Finish>),
+    /// The approval page shows the human six digits to tell the agent.
+    ReadBack(ShortCode),
     /// The browser is redirected to this URL.
     Url(String),
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 
 use super::{
-    Action, ApprovalPage, AskedScope, Before, Choice, Group, Identity, Kind, Page, PageError, Pages, Requester, Switch,
-    Tone, csrf::FormKey, form::Fields, words::filled,
+    Action, ApprovalPage, AskedScope, Before, Choice, CodeField, Group, Identity, Kind, Page, PageError, Pages,
+    Requester, Switch, Tone, csrf::FormKey, form::Fields, words::filled,
 };
 use crate::{
     accounts::SignedIn,
@@ -23,6 +23,8 @@ use crate::{
 
 /// The field of the form for how long the session may last.
 const LASTING: &str = "lasting";
+/// The field of the form for the code that the agent shows.
+const USER_CODE: &str = "user_code";
 
 /// Shows the authorization request, and receives the human's decision.
 pub(super) async fn answer(
@@ -103,7 +105,7 @@ impl Visit<'_> {
     async fn receive(&self, form: &Fields) -> Result<Reply, PageError> {
         let shown_at = self.key.verify(&self.human, self.id.as_str(), form.one("csrf"))?;
         match form.one("decision") {
-            Some("approve") if self.is_too_early(shown_at) => self.ask_again().await,
+            Some("approve") if self.is_too_early(shown_at) => self.ask_again("too-early").await,
             Some("approve") => self.decide(Decision::Approve(approved(form)?)).await,
             Some("deny") => self.decide(Decision::Deny).await,
             Some("switch") => {
@@ -127,12 +129,16 @@ impl Visit<'_> {
     async fn decide(&self, decision: Decision) -> Result<Reply, PageError> {
         let is_approved = matches!(decision, Decision::Approve(_));
         let decided = self.ceremony().decide(&self.id, self.approver(), decision).await;
-        let decided = decided.map_err(|error| match error {
-            CeremonyError::SignInTooOld => PageError::StepUp { return_to: self.return_to() },
-            error => error.into(),
-        })?;
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(CeremonyError::SignInTooOld) => return Err(PageError::StepUp { return_to: self.return_to() }),
+            Err(CeremonyError::WrongUserCode) => return self.ask_again("wrong-user-code").await,
+            Err(CeremonyError::UserCodeRequired) => return self.ask_again("user-code-required").await,
+            Err(CeremonyError::TooFast { wait }) => return self.pages.too_many_codes(wait, self.path.clone()),
+            Err(error) => return Err(error.into()),
+        };
         match self.dialect.hand_over(&self.pages.context, decided) {
-            Handover::Page | Handover::Code(_) => self.pages.see_other(&self.path),
+            Handover::Page | Handover::Code(_) | Handover::ReadBack(_) => self.pages.see_other(&self.path),
             Handover::Url(url) => go_to(self.pages, url, is_approved),
         }
     }
@@ -144,10 +150,10 @@ impl Visit<'_> {
         self.ceremony().now() < shown_at.after(limits.approve_after)
     }
 
-    async fn ask_again(&self) -> Result<Reply, PageError> {
+    async fn ask_again(&self, notice: &str) -> Result<Reply, PageError> {
         let view = self.ceremony().view(&self.id, self.approver()).await?;
         match view.state {
-            State::Pending => self.ask(&view, Some(self.pages.say("too-early", &[]))),
+            State::Pending => self.ask(&view, Some(self.pages.say(notice, &[]))),
             // Decided meanwhile, perhaps by another form.
             _ => self.pages.see_other(&self.path),
         }
@@ -240,6 +246,11 @@ fn approved(form: &Fields) -> Result<Approve, PageError> {
         Ok(_) => return Err(PageError::Form("has a `scope` twice")),
         Err(_) => return Err(CeremonyError::NotRequested.into()),
     };
+    let approve = match (form.all(USER_CODE).count(), form.one(USER_CODE)) {
+        (0, _) => approve,
+        (1, Some(typed)) => approve.user_code(typed),
+        _ => return Err(PageError::Form("must have one `user_code`")),
+    };
     match (form.all(LASTING).count(), form.one(LASTING).map(str::parse)) {
         (0, _) => Ok(approve),
         (1, Some(Ok(seconds))) => Ok(approve.lasting(Duration::from_secs(seconds))),
@@ -260,7 +271,11 @@ impl Visit<'_> {
             None => Switch::ByHand,
         };
         let lifetimes = context.config.lifetimes();
-        let refreshes = context.ceremony.refreshes();
+        let identity = match &view.flow {
+            KnownFlow::Identity(identity) => Some(identity),
+            _ => None,
+        };
+        let refreshes = context.ceremony.refreshes() || identity.is_some();
         let has_phrase = !matches!(view.flow, KnownFlow::AuthorizationCode { .. } | KnownFlow::Device { .. });
         let groups = self.groups(authorization, view);
         let page = ApprovalPage {
@@ -275,7 +290,13 @@ impl Visit<'_> {
                 KnownFlow::Device { user_code } => Some(user_code.clone()),
                 _ => None,
             },
-            client: self.requester(&authorization.client, destination),
+            code_field: identity
+                .filter(|identity| identity.user_code.is_some())
+                .map(|identity| if identity.reads_back { CodeField::Optional } else { CodeField::Required }),
+            client: Requester {
+                login_hint: identity.and_then(|identity| identity.login_hint.clone()),
+                ..self.requester(&authorization.client, destination)
+            },
             asked: pages.instant(authorization.created_at),
             before: Before {
                 any: view.earlier.any,
@@ -317,6 +338,7 @@ impl Visit<'_> {
             reason: client.reason.as_ref().map(ToString::to_string),
             label: client.label.as_ref().map(ToString::to_string),
             method: client.method.as_ref().map(ToString::to_string),
+            login_hint: None,
             identity: self.identity(client.id.as_ref(), destination),
             address: address.map(text),
             same_network: address.zip(self.browser).map(|(one, other)| source_of(one) == source_of(other)),
@@ -376,6 +398,7 @@ impl Visit<'_> {
             None => match flow {
                 KnownFlow::Detached { finish_code: true, .. } => say("handover-either", &[]),
                 KnownFlow::FinishCode { .. } => say("handover-code", &[]),
+                KnownFlow::Identity(identity) if identity.user_code.is_none() => say("handover-read-back", &[]),
                 _ => say("handover-agent", &[]),
             },
         }

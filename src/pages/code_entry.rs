@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 
-use super::{CodeEntryPage, Page, PageError, Pages, Tone, csrf::FormKey, form::Fields};
+use super::{CodeEntryPage, Page, PageError, Pages, csrf::FormKey, form::Fields};
 use crate::{
     ceremony::CeremonyError,
     endpoints::{CodeEntry, Dialect},
@@ -46,14 +46,7 @@ pub(super) async fn answer(
         Err(CeremonyError::UnknownAuthorization) => {
             show(StatusCode::NOT_FOUND, code.get(..16).unwrap_or(code), Some(pages.say("code-unknown", &[])))
         }
-        Err(CeremonyError::TooFast { wait }) => {
-            let seconds = wait.as_secs() + 1;
-            let message = pages.message(Tone::Neutral, "too-many-codes", &[("seconds", seconds.into())]);
-            let message = message.link(pages.link(path.clone(), "try-again"));
-            let mut reply = pages.show(StatusCode::TOO_MANY_REQUESTS, message)?;
-            crate::http::retry_after(&mut reply, seconds);
-            Ok(reply)
-        }
+        Err(CeremonyError::TooFast { wait }) => pages.too_many_codes(wait, path.clone()),
         Err(error) => Err(error.into()),
     }
 }

@@ -25,7 +25,7 @@
 //! # }
 //! ```
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -258,6 +258,15 @@ impl Pages {
             return self.see_other(&url);
         }
         self.go_on(self.message(Tone::Neutral, "sign-in-first", &[]), self.link(url, "sign-in"))
+    }
+
+    /// A human of this account has tried too many codes.
+    fn too_many_codes(&self, wait: Duration, path: String) -> Result<Reply, PageError> {
+        let seconds = wait.as_secs() + 1;
+        let message = self.message(Tone::Neutral, "too-many-codes", &[("seconds", seconds.into())]);
+        let mut reply = self.show(StatusCode::TOO_MANY_REQUESTS, message.link(self.link(path, "try-again")))?;
+        crate::http::retry_after(&mut reply, seconds);
+        Ok(reply)
     }
 
     fn refuse(&self, error: &PageError, request: &Request<Bytes>, kind: Kind) -> Reply {

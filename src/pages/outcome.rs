@@ -2,7 +2,7 @@ use http::StatusCode;
 
 use super::{Action, Fact, FinishCode, OutcomePage, Page, PageError, Tone, approval::Visit, sessions, words::filled};
 use crate::{
-    ceremony::{Decided, KnownFlow, View},
+    ceremony::{Decided, KnownFlow, ShortCode, View},
     endpoints::Handover,
     http::Reply,
     types::{
@@ -17,6 +17,13 @@ impl Visit<'_> {
     /// Shows what became of a request that is no longer pending.
     pub(super) async fn outcome(&self, view: &View) -> Result<Reply, PageError> {
         let page = match view.state {
+            State::Approved if is_held(view) => match self.ceremony().sessions_of(&self.id).await?.first() {
+                Some(record) => {
+                    let action = Some(self.action("take_back", "end-access"));
+                    OutcomePage { action, ..self.collected(record) }
+                }
+                None => self.told("approved", Tone::Good, "collected-identity", view),
+            },
             State::Approved => self.approved(view)?,
             State::Redeemed => match self.ceremony().sessions_of(&self.id).await?.first() {
                 Some(record) => self.collected(record),
@@ -39,6 +46,7 @@ impl Visit<'_> {
         let (authorization, flow) = (view.authorization.clone(), view.flow.clone());
         let page = match self.dialect.hand_over(&self.pages.context, Decided { authorization, flow, code }) {
             Handover::Code(code) => self.finish(view, &code),
+            Handover::ReadBack(code) => self.read_back(view, &code),
             Handover::Url(url) => {
                 let mut page = self.told("approved", Tone::Good, "approved-waits", view);
                 page.links.insert(0, self.pages.link(url, "go-to-agent"));
@@ -48,6 +56,7 @@ impl Visit<'_> {
                 let id = match &view.flow {
                     KnownFlow::Browser { .. } | KnownFlow::AuthorizationCode { .. } => "approved-in-browser",
                     KnownFlow::FinishCode { .. } => "approved-by-code",
+                    KnownFlow::Identity(identity) if !identity.typed => "approved-by-code",
                     _ => "approved",
                 };
                 let mut page = self.told("approved", Tone::Good, id, view);
@@ -74,6 +83,23 @@ impl Visit<'_> {
             code: Some(FinishCode { code: code.expose().to_owned(), message: format!("{intro}\n{}", code.expose()) }),
             facts: Vec::new(),
             ..self.told("approved", Tone::Good, id, view)
+        }
+    }
+
+    /// Shows the code that the human who approved tells the agent.
+    fn read_back(&self, view: &View, code: &ShortCode) -> OutcomePage {
+        let pages = self.pages;
+        let left = view.authorization.expires_at.since(self.ceremony().now());
+        let client = pages.say("quoted", &[("text", filled(view.authorization.client.name.as_str()))]);
+        let arguments = [("client", client.into()), ("span", pages.words.about(left).into())];
+        let service = pages.context.config.name();
+        let intro = pages.say("read-back-message", &[("service", service.into())]);
+        let (first, second) = code.as_str().split_at(3);
+        OutcomePage {
+            lines: pages.words.sentences("read-back", &arguments),
+            code: Some(FinishCode { code: format!("{first} {second}"), message: format!("{intro} {}", code.as_str()) }),
+            facts: Vec::new(),
+            ..self.told("approved", Tone::Good, "read-back", view)
         }
     }
 
@@ -147,4 +173,9 @@ impl Visit<'_> {
     fn quoted(&self, text: &str) -> String {
         self.pages.say("quoted", &[("text", filled(text))])
     }
+}
+
+/// Whether the agent of an identity has collected what was approved.
+fn is_held(view: &View) -> bool {
+    matches!(&view.flow, KnownFlow::Identity(identity) if identity.is_held())
 }

@@ -1,6 +1,6 @@
 use super::{
-    Action, ApprovalPage, AskedScope, Before, Choice, ClientGroup, CodeEntryPage, Fact, Filter, FinishCode, Form,
-    GivenScope, Group, Identity, Instant, Link, MessagePage, Notice, OutcomePage, Page, Requester, ResourceName,
+    Action, ApprovalPage, AskedScope, Before, Choice, ClientGroup, CodeEntryPage, CodeField, Fact, Filter, FinishCode,
+    Form, GivenScope, Group, Identity, Instant, Link, MessagePage, Notice, OutcomePage, Page, Requester, ResourceName,
     SessionEntry, SessionsPage, Switch, Tone, WaitingEntry,
 };
 
@@ -181,6 +181,7 @@ fn sessions() -> SessionsPage {
         resource: Some(resource()),
         asked: instant(),
         expires: ahead,
+        standing: true,
         address: Some("203.0.113.9".into()),
     };
     let filter = |state, count| Filter { state, href: "/sessions".into(), count, current: state == "all" };
@@ -242,11 +243,13 @@ fn approval() -> ApprovalPage {
         from_here: false,
         check_phrase: Some("amber otter 42".into()),
         user_code: None,
+        code_field: Some(CodeField::Optional),
         client: Requester {
             name: HOSTILE.into(),
             reason: Some(HOSTILE.into()),
             label: Some(HOSTILE.into()),
             method: Some(HOSTILE.into()),
+            login_hint: Some(HOSTILE.into()),
             identity: Some(Identity { host: Some("app.example".into()), proven: false }),
             address: Some("203.0.113.9".into()),
             same_network: Some(false),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     accounts::SignedIn,
-    ceremony::{CeremonyError, SessionSearch},
+    ceremony::{CeremonyError, KnownFlow, SessionSearch},
     types::{
         authorization::{AuthorizationRequest, Client},
         clock::Timestamp,
@@ -473,6 +473,7 @@ fn waiting_entry(pages: &Pages, request: &AuthorizationRequest) -> WaitingEntry 
         resource: pages.resource(&request.resource),
         asked: pages.instant(request.created_at),
         expires: pages.instant(request.expires_at),
+        standing: matches!(KnownFlow::of(request), Ok(KnownFlow::Identity(flow)) if flow.is_held()),
         address: client.address.map(|address| address.to_string()),
     }
 }

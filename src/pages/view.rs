@@ -129,7 +129,7 @@ pub struct Instant {
 /// The approval page. All names are from outside and nobody has checked them, but for [`Identity`].
 ///
 /// The form has the fields `csrf` (the seal), `scope` (once for each scope that is ticked), `lasting` (the chosen
-/// [`Choice`]) and `decision`: `approve`, `deny`, or `switch` for another account.
+/// [`Choice`]), `user_code` (what was typed into the [`CodeField`]) and `decision`: `approve`, `deny`, or `switch` for another account.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ApprovalPage {
@@ -142,7 +142,7 @@ pub struct ApprovalPage {
     /// How another account can be used; `None` if this browser did not open the request.
     pub switch: Option<Switch>,
     /// How the agent gets its access: `claim`, `browser`, `finish_code`, `detached`,
-    /// `authorization_code` or `device`.
+    /// `authorization_code`, `device` or `identity`.
     pub flow: &'static str,
     /// Whether the agent runs on this computer, by what its flow requires.
     pub from_here: bool,
@@ -150,6 +150,8 @@ pub struct ApprovalPage {
     pub check_phrase: Option<String>,
     /// The code that the device shows as well.
     pub user_code: Option<String>,
+    /// How the human types a code that the agent shows: in the field `user_code`. `None`: there is none to type.
+    pub code_field: Option<CodeField>,
     /// Who asks.
     pub client: Requester,
     /// When it asked.
@@ -182,6 +184,17 @@ pub struct ApprovalPage {
     pub sessions_url: String,
 }
 
+/// How the human types the code that their agent shows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+#[serde(rename_all = "snake_case")]
+pub enum CodeField {
+    /// They have to: nothing is approved without it.
+    Required,
+    /// They may leave it empty. Once they have approved, the page then shows a code that they tell the agent.
+    Optional,
+}
+
 /// How another account can be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -205,6 +218,8 @@ pub struct Requester {
     pub label: Option<String>,
     /// How it would like its human to sign in.
     pub method: Option<String>,
+    /// Whom it expects to decide, such as an e-mail address.
+    pub login_hint: Option<String>,
     /// What is known of it beside its own words.
     pub identity: Option<Identity>,
     /// The address that it asked from, if that is not the browser's.
@@ -511,6 +526,8 @@ pub struct WaitingEntry {
     pub asked: Instant,
     /// Until when it can collect the access.
     pub expires: Instant,
+    /// Whether the agent has collected it, and can get further sessions until then.
+    pub standing: bool,
     /// The address that it asked from.
     pub address: Option<String>,
 }

@@ -89,6 +89,8 @@ kinds! {
     Exchange = "exchange code";
     /// A finish code. The human copies it from the approval page to the agent, which redeems it.
     Finish = "finish code";
+    /// An identity assertion. An agent of the auth.md protocol exchanges it for access tokens, again and again.
+    Assertion = "identity assertion";
 }
 
 /// A secret in plain text. It exists only on its way to the agent that it is issued to.

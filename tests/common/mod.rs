@@ -34,7 +34,7 @@ use tower_agent_auth::{
         PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
     },
     types::{
-        authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
+        authorization::{Account, AuthorizationRequest, Client, NewAuthorizationRequest, Transition},
         clock::{Clock, ManualClock, Timestamp},
         id::{AccountId, AuthorizationRequestId, SessionId},
         secret::{Access, Digest, Refresh},
@@ -43,6 +43,7 @@ use tower_agent_auth::{
     },
 };
 
+pub mod auth_md;
 pub mod oauth;
 
 pub const ORIGIN: &str = "https://api.example.com";
@@ -356,6 +357,12 @@ pub struct TestAccounts {
     pub switches: Arc<AtomicBool>,
     /// When the humans signed in, if the host tells.
     pub since: Arc<Mutex<Option<Timestamp>>>,
+    /// Whether the host makes accounts for agents that nobody has claimed.
+    pub makes_accounts: Arc<AtomicBool>,
+    /// How many it has made.
+    pub made: Arc<AtomicUsize>,
+    /// The provisional accounts that it has merged, each with the account into which.
+    pub merged: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 pub fn account(name: &str) -> Account {
@@ -395,6 +402,18 @@ impl Accounts for TestAccounts {
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
         self.check()?;
         Ok(!self.inactive.lock().unwrap().iter().any(|id| id == account.as_str()))
+    }
+
+    async fn provisional(&self, _: &Client) -> Result<Option<Account>, AccountsError> {
+        self.check()?;
+        let makes = self.makes_accounts.load(Ordering::SeqCst);
+        Ok(makes.then(|| account(&format!("unclaimed{}", self.made.fetch_add(1, Ordering::SeqCst)))))
+    }
+
+    async fn merge(&self, provisional: &AccountId, claimed_by: &Account) -> Result<(), AccountsError> {
+        self.check()?;
+        self.merged.lock().unwrap().push((provisional.to_string(), claimed_by.id.to_string()));
+        Ok(())
     }
 }
 

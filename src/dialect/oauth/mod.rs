@@ -5,12 +5,12 @@ use http::{HeaderMap, Method, Request};
 use minijinja::context;
 use serde_json::json;
 
-use super::fields::Refused;
+use super::{auth_md, fields::Refused};
 use crate::{
     Config,
     ceremony::{CeremonyError, CodeGrant, Decided, HandedOut, KnownFlow},
-    config::INTROSPECT,
-    documents::{Metadata, auth_md},
+    config::{self, INTROSPECT},
+    documents::{self, Metadata},
     endpoints::{Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass},
     http::{Answering, Reply, error_reply, retry_after},
     types::authorization::State,
@@ -27,17 +27,42 @@ mod token;
 
 const AUTHORIZE: &str = "/oauth2/authorize";
 const APPROVAL: &str = "/oauth2/authorize/";
-const TOKEN: &str = "/oauth2/token";
+pub(super) const TOKEN: &str = "/oauth2/token";
 const REGISTER: &str = "/oauth2/register";
-const REVOKE: &str = "/oauth2/revoke";
+pub(super) const REVOKE: &str = "/oauth2/revoke";
 
 const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
 const DEVICE: &str = "/oauth2/device";
 
+/// Whether the dialect is on.
+pub(super) fn is_on(config: &Config) -> bool {
+    config.dialects().contains(&config::Dialect::OAuth)
+}
+
 /// The grant types that are on.
 fn grant_types(config: &Config) -> Vec<&'static str> {
-    let device = config.oauth().device.then_some(token::DEVICE_CODE);
-    [token::AUTHORIZATION_CODE, token::REFRESH_TOKEN].into_iter().chain(device).collect()
+    let oauth = is_on(config).then_some([token::AUTHORIZATION_CODE, token::REFRESH_TOKEN]);
+    let device = (is_on(config) && config.oauth().device).then_some(token::DEVICE_CODE);
+    let auth_md = auth_md::is_on(config).then_some([auth_md::JWT_BEARER, auth_md::CLAIM_GRANT]);
+    oauth.into_iter().flatten().chain(device).chain(auth_md.into_iter().flatten()).collect()
+}
+
+/// The token and the revocation endpoint, which the dialect `auth_md` has too.
+pub(super) fn token_endpoints(context: &Arc<Context>) -> Vec<(&'static str, Arc<dyn Endpoint>)> {
+    let both = [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)];
+    let endpoint =
+        |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Call { verb, context: Arc::clone(context) })) };
+    both.into_iter().map(endpoint).collect()
+}
+
+/// Their part of the authorization server metadata.
+pub(super) fn describe_token_endpoints(config: &Config, metadata: &mut Metadata) {
+    let top = &mut metadata.top;
+    top.insert("token_endpoint".into(), json!(config.url(TOKEN)));
+    top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
+    top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
+    top.insert("grant_types_supported".into(), json!(grant_types(config)));
+    top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
 }
 
 /// `/oauth2/…`: the authorization code grant of OAuth 2.1 for MCP hosts and other public clients.
@@ -50,9 +75,9 @@ impl Dialect for OAuthDialect {
         let oauth = context.config.oauth();
         let register = oauth.registration.then_some((REGISTER, Verb::Register));
         let device = oauth.device.then_some((DEVICE_AUTHORIZATION, Verb::Device));
-        let always = [(TOKEN, Verb::Token), (REVOKE, Verb::Revoke)];
         let introspect = (!oauth.resource_servers.is_empty()).then_some((INTROSPECT, Verb::Introspect));
-        always.into_iter().chain(register).chain(device).chain(introspect).map(endpoint).collect()
+        let others = register.into_iter().chain(device).chain(introspect).map(endpoint);
+        token_endpoints(context).into_iter().chain(others).collect()
     }
 
     fn approval_path(&self) -> &'static str {
@@ -110,17 +135,15 @@ impl Dialect for OAuthDialect {
 
     fn describe(&self, context: &Context, metadata: &mut Metadata) {
         let config = &context.config;
+        describe_token_endpoints(config, metadata);
         let top = &mut metadata.top;
         top.insert("authorization_endpoint".into(), json!(config.url(AUTHORIZE)));
-        top.insert("token_endpoint".into(), json!(config.url(TOKEN)));
         if config.oauth().registration {
             top.insert("registration_endpoint".into(), json!(config.url(REGISTER)));
         }
         if config.oauth().device {
             top.insert("device_authorization_endpoint".into(), json!(config.url(DEVICE_AUTHORIZATION)));
         }
-        top.insert("revocation_endpoint".into(), json!(config.url(REVOKE)));
-        top.insert("revocation_endpoint_auth_methods_supported".into(), json!(["none"]));
         if !config.oauth().resource_servers.is_empty() {
             top.insert("introspection_endpoint".into(), json!(config.url(INTROSPECT)));
             let methods = ["client_secret_basic", "client_secret_post"];
@@ -128,8 +151,6 @@ impl Dialect for OAuthDialect {
         }
         top.insert("response_types_supported".into(), json!(["code"]));
         top.insert("response_modes_supported".into(), json!(["query"]));
-        top.insert("grant_types_supported".into(), json!(grant_types(config)));
-        top.insert("token_endpoint_auth_methods_supported".into(), json!(["none"]));
         top.insert("code_challenge_methods_supported".into(), json!(["S256"]));
         top.insert("authorization_response_iss_parameter_supported".into(), json!(true));
         if context.client_metadata.is_some() {
@@ -139,7 +160,7 @@ impl Dialect for OAuthDialect {
 
     fn chapter(&self, context: &Context) -> Result<String, minijinja::Error> {
         let config = &context.config;
-        auth_md::fill(
+        documents::auth_md::fill(
             include_str!("../oauth.md.jinja"),
             context! {
                 authorize => config.url(AUTHORIZE),

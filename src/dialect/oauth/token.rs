@@ -7,7 +7,7 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use percent_encoding::percent_decode_str;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     clients,
@@ -17,6 +17,7 @@ use crate::{
     ceremony::{CeremonyError, CodeRedemption, Issued, Refreshing},
     config::Resource,
     dialect::{
+        auth_md::{self, CLAIM_GRANT, JWT_BEARER},
         busy,
         fields::{Refused, invalid, media_type, unsupported},
     },
@@ -33,20 +34,56 @@ pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_co
 pub(super) async fn answer(context: &Arc<Context>, request: &Request<Bytes>) -> Result<Reply, Refused> {
     check_form(request)?;
     let parameters = Parameters::read(request.body());
-    let issued = match parameters.one("grant_type").map_err(repeated)? {
-        Some(AUTHORIZATION_CODE) => code(context, request, &parameters).await?,
-        Some(REFRESH_TOKEN) => refresh(context, request, &parameters).await?,
-        Some(DEVICE_CODE) if context.config.oauth().device => device(context, request, &parameters).await?,
-        Some(_) => {
-            let text = format!("`grant_type` must be one of: {}", super::grant_types(&context.config).join(", "));
+    let on = super::grant_types(&context.config);
+    let grant = parameters.one("grant_type").map_err(repeated)?.ok_or_else(|| invalid("`grant_type` is required"))?;
+    let issued = match grant {
+        _ if !on.contains(&grant) => {
+            let text = format!("`grant_type` must be one of: {}", on.join(", "));
             return Err(Refused::Request(StatusCode::BAD_REQUEST, "unsupported_grant_type", text));
         }
-        None => return Err(invalid("`grant_type` is required")),
+        AUTHORIZATION_CODE => code(context, request, &parameters).await?,
+        DEVICE_CODE => device(context, request, &parameters).await?,
+        JWT_BEARER => assertion(context, request, &parameters).await?,
+        CLAIM_GRANT => return claim(context, request, &parameters).await,
+        _ => refresh(context, request, &parameters).await?,
     };
     if let Some(client) = &issued.record.client.id {
         clients::note_use(context, client);
     }
-    Ok(tokens(context, &issued))
+    let mut body = tokens(context, &issued);
+    if context.ceremony.refreshes() && grant != JWT_BEARER {
+        body["refresh_token"] = json!(issued.refresh_token.expose());
+    }
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// Exchanges the assertion of an auth.md identity (RFC 7523 section 2.1). It can be exchanged again.
+async fn assertion(
+    context: &Context,
+    request: &Request<Bytes>,
+    parameters: &Parameters<'_>,
+) -> Result<Issued, Refused> {
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
+    let scopes = scopes(parameters)?;
+    let (assertion, redeemer) = (required(parameters, "assertion")?, context.redeemer(request));
+    Ok(context.ceremony.exchange_assertion(assertion, &scopes, resource, &redeemer).await?)
+}
+
+/// Polls with the claim token of an auth.md identity, and redeems it.
+async fn claim(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Reply, Refused> {
+    let resource = parameters.resource(&context.config)?.map(Resource::id);
+    let (claim_token, redeemer) = (required(parameters, "claim_token")?, context.redeemer(request));
+    let (issued, identified) = context.ceremony.redeem_identity(claim_token, resource, &redeemer).await?;
+    let mut body = tokens(context, &issued);
+    auth_md::add_identity(&mut body, &identified);
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// The scopes of the parameter `scope`.
+fn scopes(parameters: &Parameters<'_>) -> Result<Vec<String>, Refused> {
+    let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
+    let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
+    Ok(scopes.map(str::to_owned).collect())
 }
 
 /// Redeems an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -81,11 +118,9 @@ async fn device(context: &Context, request: &Request<Bytes>, parameters: &Parame
 async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Parameters<'_>) -> Result<Issued, Refused> {
     let client = client(context, request, parameters).await?;
     let resource = parameters.resource(&context.config)?.map(Resource::id);
-    let scopes = parameters.one("scope").map_err(repeated)?.unwrap_or_default();
-    let scopes = scopes.split(' ').filter(|name| !name.is_empty() && !super::authorize::IGNORED.contains(name));
     let asked = Refreshing {
         token: required(parameters, "refresh_token")?,
-        scopes: scopes.map(str::to_owned).collect(),
+        scopes: scopes(parameters)?,
         resource,
         client: Some(&client),
     };
@@ -93,19 +128,15 @@ async fn refresh(context: &Context, request: &Request<Bytes>, parameters: &Param
 }
 
 /// The access token response (RFC 6749 section 5.1).
-fn tokens(context: &Context, issued: &Issued) -> Reply {
+fn tokens(context: &Context, issued: &Issued) -> Value {
     let session = &issued.record.session;
-    let mut body = json!({
+    json!({
         "access_token": issued.access_token.expose(),
         "token_type": "Bearer",
         "expires_in": session.expires_at.since(context.ceremony.now()).as_secs(),
         "scope": session.scopes.to_string(),
         "resource": &*session.resource,
-    });
-    if context.ceremony.refreshes() {
-        body["refresh_token"] = json!(issued.refresh_token.expose());
-    }
-    json_reply(StatusCode::OK, &body)
+    })
 }
 
 /// Parameters are sent in a form body, and none in the query (RFC 6749 section 3.2).
@@ -228,13 +259,15 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
         }
         // RFC 8628 section 3.5.
         CeremonyError::Pending { .. } => ("authorization_pending", error.to_string().into()),
-        CeremonyError::SlowDown { .. } => ("slow_down", error.to_string().into()),
+        CeremonyError::SlowDown { .. } | CeremonyError::TooFast { .. } => ("slow_down", error.to_string().into()),
         CeremonyError::Denied | CeremonyError::Revoked => ("access_denied", "the human denied the request".into()),
         CeremonyError::Expired => ("expired_token", "the request has expired; start again".into()),
         CeremonyError::WrongCode => {
             ("invalid_grant", "the code is unknown, expired or used, or not for this client and verifier".into())
         }
-        CeremonyError::UnknownClaim => ("invalid_grant", "the device code is unknown, or not for this client".into()),
+        CeremonyError::UnknownClaim => {
+            ("invalid_grant", "the device code or claim token is unknown, or not for this client".into())
+        }
         CeremonyError::AlreadyClaimed => ("invalid_grant", "the code was redeemed before".into()),
         error => ("invalid_grant", error.to_string().into()),
     };
