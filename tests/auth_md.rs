@@ -330,6 +330,38 @@ async fn an_unclaimed_agent_acts_at_once_and_is_claimed_later() {
 }
 
 #[tokio::test]
+async fn an_agent_of_version_0_1_gets_its_token_at_once() {
+    let service = service();
+    let registered = service.post("/agent/auth", &json!({ "type": "anonymous" })).await;
+    assert_eq!(registered.status, StatusCode::OK, "{}", registered.text);
+    let body = &registered.json;
+    assert_eq!((&body["credential_type"], &body["scopes"]), (&json!("access_token"), &json!(["projects:read"])));
+    let before = text(&body["credential"]);
+    assert!(service.opens(&before, "/projects").await);
+    let claim_token = text(&body["claim_token"]);
+    let claim =
+        service.post("/agent/auth/claim", &json!({ "claim_token": claim_token, "email": "ada@example.com" })).await;
+    assert_eq!(claim.json["status"], "initiated", "{}", claim.text);
+    let registration = Registration::of(&claim, &claim.json["claim_attempt"], &claim_token);
+    let form = service.open_identity("ada", &registration).await;
+    service.decide_identity(&form, &registration, None).await;
+    let otp = service.code_of_the_page(&form, &registration).await;
+    let complete = async |otp: &str| {
+        service.post("/agent/auth/claim/complete", &json!({ "claim_token": claim_token, "otp": otp })).await
+    };
+    assert_error(&complete("12345").await, 401, "otp_invalid");
+    let done = complete(&otp).await;
+    assert_eq!((&done.json["status"], done.status), (&json!("claimed"), StatusCode::OK), "{}", done.text);
+    assert!(service.opens(&text(&done.json["credential"]), "/projects").await);
+    assert!(!service.opens(&before, "/projects").await);
+    // The agents of Agent Analytics go on as before.
+    service.session("ada", &["projects:read"]).await;
+    let off = Service::with(auth_md().auth_md(|settings| settings.anonymous = false));
+    let refused = off.post("/agent/auth", &json!({ "type": "anonymous" })).await;
+    assert_error(&refused, 400, "anonymous_not_enabled");
+}
+
+#[tokio::test]
 async fn a_human_who_denies_a_claim_leaves_the_agent_unclaimed() {
     let service = service();
     let registered = service.anonymous().await.json;

@@ -68,6 +68,22 @@ impl Data {
     }
 }
 
+impl Data {
+    /// Moves what an agent made before its human claimed it to their account.
+    pub(crate) fn merge(&self, from: &AccountId, into: &AccountId) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(moved) = accounts.remove(from) else { return };
+        let books = accounts.entry(into.clone()).or_insert_with(Books::seeded);
+        for project in moved.projects.into_iter().filter(|project| !is_seeded(project)) {
+            let added = books.add_project(project.name, project.allowed_origins);
+            if added.is_err() {
+                tracing::warn!("the account has no room for what its agent made");
+            }
+        }
+        books.feedback += moved.feedback;
+    }
+}
+
 impl Books {
     fn seeded() -> Self {
         let project = |(id, name, origin): (&str, &str, &str)| Project {

@@ -1,6 +1,6 @@
 //! What the demos share: they start, serve with their stores and logins, and stop.
 
-use std::{any::Any, error::Error, io::Write, net::SocketAddr, process::ExitCode};
+use std::{any::Any, error::Error, io::Write, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use axum::{
     Router,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Makes the routes of a demo.
-type App = fn(&AgentAuth, Login, Data) -> Result<Router, Box<dyn Error>>;
+type App = fn(&AgentAuth, Login, Arc<Data>) -> Result<Router, Box<dyn Error>>;
 
 /// Runs until it is asked to stop. `app` are the routes, and `announce` says what to try.
 pub(crate) async fn main(app: App, announce: fn(&Config) -> String) -> ExitCode {
@@ -51,9 +51,10 @@ async fn run(options: &Options, app: App, announce: fn(&Config) -> String) -> Re
     let address = listener.local_addr()?;
     let config = options.config(address)?;
     let metrics = metrics::start(options.metrics).await.map_err(|error| format!("can't serve metrics: {error}"))?;
-    let login = Login::new(&config, Logins::open(&options.store)?)?;
+    let data = Arc::new(Data::default());
+    let login = Login::new(&config, Logins::open(&options.store)?, Arc::clone(&data))?;
     let auth = agent_auth(config, &options.store, login.clone()).await?;
-    let app = app(&auth, login, Data::default())?;
+    let app = app(&auth, login, data)?;
 
     say(&format!("listening on {}\n\n{}\nStop it with Ctrl-C.\n", options::own_url(address), announce(auth.config())));
     let start = auth.config().url("/");

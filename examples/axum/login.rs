@@ -21,11 +21,15 @@ use sha2::{Digest, Sha256};
 use tower_agent_auth::{
     Config,
     accounts::{Accounts, AccountsError, SignedIn, cookie},
-    types::{authorization::Account, id::AccountId},
+    types::{
+        authorization::{Account, Client},
+        id::AccountId,
+    },
 };
 use tower_http::csrf::{self, CsrfLayer, ProtectionError};
 
 use crate::{
+    data::Data,
     error::ApiError,
     logging,
     logins::{self, LoginSecret, Logins, hexadecimal},
@@ -38,6 +42,8 @@ pub(crate) const PATH: &str = "/login";
 const LONGEST_EMAIL: usize = 100;
 /// The prefix of account ids that may sign in, but for which agents may not act.
 const DISABLED: &str = "acct_disabled_";
+/// The prefix of the ids of accounts of agents that nobody has claimed.
+const UNCLAIMED: &str = "acct_unclaimed_";
 
 pub(crate) type OwnPagesOnly = CsrfLayer<fn(ProtectionError) -> Response>;
 
@@ -47,6 +53,7 @@ pub(crate) struct Login {
     config: Config,
     logins: Arc<Logins>,
     pages: Arc<Pages>,
+    data: Arc<Data>,
 }
 
 impl Accounts for Login {
@@ -73,11 +80,23 @@ impl Accounts for Login {
     async fn is_active(&self, account: &AccountId) -> Result<bool, AccountsError> {
         Ok(!account.as_str().starts_with(DISABLED))
     }
+
+    /// An agent that nobody has claimed has the seeded data. What it adds is lost unless a human claims it.
+    async fn provisional(&self, client: &Client) -> Result<Option<Account>, AccountsError> {
+        let secret = LoginSecret::generate().map_err(AccountsError::new)?;
+        let id = AccountId::new(&format!("{UNCLAIMED}{}", &secret.expose()[..16])).map_err(AccountsError::new)?;
+        Ok(Some(Account::new(id, format!("{} (not claimed)", client.name))))
+    }
+
+    async fn merge(&self, provisional: &AccountId, claimed_by: &Account) -> Result<(), AccountsError> {
+        self.data.merge(provisional, &claimed_by.id);
+        Ok(())
+    }
 }
 
 impl Login {
-    pub(crate) fn new(config: &Config, logins: Logins) -> Result<Self, minijinja::Error> {
-        Ok(Self { config: config.clone(), logins: Arc::new(logins), pages: Arc::new(Pages::new(config)?) })
+    pub(crate) fn new(config: &Config, logins: Logins, data: Arc<Data>) -> Result<Self, minijinja::Error> {
+        Ok(Self { config: config.clone(), logins: Arc::new(logins), pages: Arc::new(Pages::new(config)?), data })
     }
 
     /// The sign-in page and the start page.

@@ -39,9 +39,9 @@ type Created = Result<(StatusCode, Json<Value>), ApiError>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// The whole service: the API, the demo's own pages, and the crate's endpoints and pages.
-pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, Box<dyn std::error::Error>> {
+pub(crate) fn app(auth: &AgentAuth, login: Login, data: Arc<Data>) -> Result<Router, Box<dyn std::error::Error>> {
     let config = auth.config();
-    let api = api(auth, &login)?.with_state(Arc::new(data));
+    let api = api(auth, &login)?.with_state(data);
     let app = Router::new()
         .merge(below(config, config.resource(), api)?)
         .merge(below(config, config.issuer(), login.routes()?)?)

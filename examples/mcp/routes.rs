@@ -24,10 +24,10 @@ use crate::{
 
 const LARGEST_BODY: usize = 64 * 1024;
 
-pub(crate) fn app(auth: &AgentAuth, login: Login, data: Data) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn app(auth: &AgentAuth, login: Login, data: Arc<Data>) -> Result<Router, Box<dyn Error>> {
     let config = auth.config();
     let url: Uri = config.resource().parse()?;
-    let server = tools::service(Arc::new(data), url.authority().map_or("localhost", |authority| authority.as_str()));
+    let server = tools::service(data, url.authority().map_or("localhost", |authority| authority.as_str()));
     // Most hosts name the tool only in the body. The tools need no token: they read the caller that the guard found.
     let guard = auth.mcp(tools::operations())?.strip_authorization().read_bodies().limit(LARGEST_BODY);
     let app = Router::new()

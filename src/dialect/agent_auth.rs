@@ -6,14 +6,14 @@ use minijinja::context;
 use serde_json::json;
 
 use super::{
-    busy, challenged, client_name, field_text,
+    auth_md, busy, challenged, client_name, field_text,
     fields::{Fields, Refused, invalid, media_type, unsupported},
     label,
 };
 use crate::{
     ceremony::{self, CeremonyError, Issued, KnownFlow, Requested, Status},
     config::APPROVAL_PATH,
-    documents::{Metadata, auth_md},
+    documents::{self, Metadata},
     endpoints::{Context, Dialect, Endpoint, RateClass},
     http::{Answering, Credentials, Reply, error_reply, jitter, json_reply, no_store, retry_after, unavailable},
     types::authorization::State,
@@ -70,7 +70,7 @@ impl Dialect for AgentAuthDialect {
         let methods: Vec<String> = config.claim_methods().iter().map(ToString::to_string).collect();
         let entries = config.catalogue().entries();
         let example = entries.iter().find(|entry| entry.default).or_else(|| entries.first());
-        auth_md::fill(
+        documents::auth_md::fill(
             include_str!("agent_auth.md.jinja"),
             context! {
                 resource => config.resource().to_owned(),
@@ -148,6 +148,9 @@ async fn answer(verb: Verb, context: &Context, request: &Request<Bytes>) -> Resu
 
 async fn register(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
+    if fields.text("type")? == Some("anonymous") && auth_md::takes_unclaimed(&context.config) {
+        return auth_md::register_with_token(context, request, &fields).await;
+    }
     check_type(&fields)?;
     if fields.text("requested_credential_type")?.is_some_and(|kind| kind != ACCESS_TOKEN) {
         return Err(invalid("`requested_credential_type` must be \"access_token\""));
@@ -195,7 +198,12 @@ fn check_type(fields: &Fields) -> Result<(), Refused> {
 async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let status = context.ceremony.status(fields.required("claim_token")?).await;
-    let Status { authorization, state, expires_in, interval } = status?;
+    let Status { authorization, state, expires_in, interval } = match status {
+        Err(CeremonyError::UnknownClaim) if auth_md::is_on(&context.config) => {
+            return auth_md::claim(context, request).await;
+        }
+        status => status?,
+    };
     let body = json!({
         "registration_id": authorization.as_str(),
         "status": wire_name(state),
@@ -208,7 +216,12 @@ async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
 async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     let issued = context.ceremony.redeem(fields.required("claim_token")?, &context.redeemer(request)).await;
-    let Issued { record, access_token, refresh_token } = issued?;
+    let Issued { record, access_token, refresh_token } = match issued {
+        Err(CeremonyError::UnknownClaim) if auth_md::is_on(&context.config) => {
+            return auth_md::complete_with_token(context, request).await;
+        }
+        issued => issued?,
+    };
     let session = &record.session;
     let body = json!({
         "registration_id": record.authorization.as_str(),
@@ -304,6 +317,8 @@ fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
         CeremonyError::Denied | CeremonyError::Revoked => (StatusCode::FORBIDDEN, "access_denied"),
         CeremonyError::Expired => (StatusCode::GONE, "claim_expired"),
         CeremonyError::AlreadyClaimed => (StatusCode::CONFLICT, "previously_claimed"),
+        CeremonyError::WrongCode => (StatusCode::UNAUTHORIZED, "otp_invalid"),
+        CeremonyError::NoProvisionalAccount => (StatusCode::BAD_REQUEST, "anonymous_not_enabled"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     };
     let text = field_text(error, "requested_scopes");
@@ -320,7 +335,7 @@ fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
             retry_after(&mut reply, busy(context));
             reply
         }
-        CeremonyError::UnknownClaim | CeremonyError::UnknownAuthorization => {
+        CeremonyError::UnknownClaim | CeremonyError::UnknownAuthorization | CeremonyError::WrongCode => {
             challenged(context, error_reply(status, code, &text))
         }
         _ => error_reply(status, code, &text),

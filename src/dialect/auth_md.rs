@@ -40,6 +40,11 @@ pub(super) fn is_on(config: &Config) -> bool {
     config.dialects().contains(&config::Dialect::AuthMd)
 }
 
+/// Whether the dialect is on and lets agents act that nobody has claimed.
+pub(super) fn takes_unclaimed(config: &Config) -> bool {
+    is_on(config) && config.auth_md().anonymous
+}
+
 /// `/agent/identity…`: register, claim, complete, refresh. Its grants are served by the token endpoint.
 pub(super) struct AuthMdDialect;
 
@@ -211,7 +216,7 @@ async fn ask(context: &Context, request: &Request<Bytes>, fields: &Fields) -> Re
 }
 
 /// Asks a human to claim an agent that has acted unclaimed so far, or shows again how the human can.
-async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+pub(super) async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     match fields.text("type")? {
         None | Some("service_auth" | "login_hint" | "email") => {}
@@ -236,6 +241,13 @@ async fn claim(context: &Context, request: &Request<Bytes>) -> Result<Reply, Ref
 
 /// Completes the claim by the code that the human read to the agent.
 async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let identified = completed(context, request).await?;
+    let mut body = identity_body(&identified);
+    body["status"] = json!("claimed");
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+async fn completed(context: &Context, request: &Request<Bytes>) -> Result<Identified, Refused> {
     let fields = Fields::read(request.headers(), request.body())?;
     if fields.is_there("claim_attempt_token") && !fields.is_there("claim_token") {
         return Err(invalid("`claim_token` is required here; a human types their code into the page itself"));
@@ -244,12 +256,49 @@ async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     let code = match fields.text("user_code")? {
         Some(code) => code,
         // The name in auth.md 0.1 to 0.3.
-        None => fields.text("otp")?.ok_or_else(|| invalid("`user_code` is required: send a string"))?,
+        None => match fields.text("otp")? {
+            Some(code) => code,
+            None => fields.text("code")?.ok_or_else(|| invalid("`user_code` is required: send a string"))?,
+        },
     };
-    let identified = context.ceremony.complete_identity(token, code).await?;
+    Ok(context.ceremony.complete_identity(token, code).await?)
+}
+
+/// The registration of auth.md 0.1: an unclaimed agent gets an access token at once. It has no assertion there, so it
+/// registers anew when the token has expired.
+pub(super) async fn register_with_token(
+    context: &Context,
+    request: &Request<Bytes>,
+    fields: &Fields,
+) -> Result<Reply, Refused> {
+    let registered = context.ceremony.register_unclaimed(asked(context, request, fields)?).await?;
+    let mut body = registered_body(context, &registered);
+    if let Some(identified) = &registered.identified {
+        merge(&mut body, credential(context, request, identified).await?);
+    }
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// The completion of auth.md 0.1: it answers another access token, which has the scopes that the human granted.
+pub(super) async fn complete_with_token(context: &Context, request: &Request<Bytes>) -> Result<Reply, Refused> {
+    let identified = completed(context, request).await?;
     let mut body = identity_body(&identified);
     body["status"] = json!("claimed");
+    merge(&mut body, credential(context, request, &identified).await?);
     Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// An access token as auth.md 0.1 names it.
+async fn credential(context: &Context, request: &Request<Bytes>, identified: &Identified) -> Result<Value, Refused> {
+    let assertion = identified.assertion.expose();
+    let issued = context.ceremony.exchange_assertion(assertion, &[], None, &context.redeemer(request)).await?;
+    let session = &issued.record.session;
+    Ok(json!({
+        "credential_type": ACCESS_TOKEN,
+        "credential": issued.access_token.expose(),
+        "credential_expires": session.expires_at.to_string(),
+        "scopes": session.scopes.names(),
+    }))
 }
 
 fn asked(context: &Context, request: &Request<Bytes>, fields: &Fields) -> Result<ceremony::Request, Refused> {

@@ -84,6 +84,17 @@ export class Human {
     });
   }
 
+  /** Opens an approval page that leads nowhere else, types the agent's code if there is one, and approves everything. */
+  async allow(url, code) {
+    await this.open(url);
+    await this.find("button[value=approve]");
+    await this.script("for (const box of document.querySelectorAll('[name=scope]')) if (!box.checked) box.click()");
+    if (code) await this.type("#user-code", code);
+    await this.wakesUp();
+    await this.click("button[value=approve]");
+    await this.until("the page is another one", () => this.script("return !document.querySelector('button[value=approve]')"));
+  }
+
   /** Revokes every session on the sessions page. */
   async revokeAll(origin) {
     await this.open(`${origin}/sessions?confirm=all`);
