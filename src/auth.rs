@@ -16,8 +16,8 @@ use crate::{
     notify::{DynNotify, Notify},
     observe,
     store::{
-        CeremonyStore, ClientStore, LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynSessionStore, WithDeadline},
+        CeremonyStore, ClientStore, IdentityStore, LastUsedBuffer, SessionStore,
+        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynIdentityStore, DynSessionStore, WithDeadline},
     },
     types::{
         clock::{Clock, SystemClock},
@@ -50,6 +50,7 @@ impl AgentAuth {
             checks: None,
             ceremonies: None,
             clients: None,
+            identities: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
@@ -283,6 +284,7 @@ pub struct AgentAuthBuilder {
     checks: Option<Arc<dyn DynSessionStore>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
     clients: Option<Arc<dyn DynClientStore>>,
+    identities: Option<Arc<dyn DynIdentityStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -316,6 +318,23 @@ impl AgentAuthBuilder {
     /// ```
     pub fn clients(mut self, store: impl ClientStore) -> Self {
         self.clients = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
+        self
+    }
+
+    /// The store for the identities of [trusted issuers](Config::trusted_issuers): which accounts they are linked to, and
+    /// which of their tokens were used. By default, there is none. It may be the store of [`sessions`](Self::sessions) or
+    /// another one. [Housekeeping](AgentAuth::housekeeping) deletes used tokens after their end. The links of an account
+    /// are deleted [with it](crate::ceremony::Ceremony::forget_account).
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
+    /// # fn builder(config: Config) -> AgentAuthBuilder {
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).sessions(store.clone()).identities(store)
+    /// # }
+    /// ```
+    pub fn identities(mut self, store: impl IdentityStore) -> Self {
+        self.identities = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
         self
     }
 
@@ -417,6 +436,7 @@ impl AgentAuthBuilder {
             checks,
             ceremonies,
             clients,
+            identities,
             accounts,
             clock,
             random,
@@ -455,6 +475,7 @@ impl AgentAuthBuilder {
                 config: config.clone(),
                 store,
                 clients,
+                identities,
                 accounts: Arc::clone(&accounts),
                 clock: Arc::clone(&clock),
                 random: Arc::clone(&random),

@@ -611,3 +611,87 @@ fn g8_an_error_that_main_returns_says_what_to_do() {
     let error = tower_agent_auth::types::scope::Scope::new("a b").unwrap_err();
     assert_eq!(format!("{error:?}"), error.to_string());
 }
+
+/// A configuration with these trusted issuers.
+fn trusting(issuers: &str) -> Result<Config, ConfigError> {
+    const BASE: &str = r#"
+        resource = "https://api.example.com"
+        name = "Example"
+        [[scopes]]
+        name = "projects:read"
+        description = "See your projects"
+    "#;
+    Config::from_toml(&format!("{BASE}\n{issuers}"))
+}
+
+#[test]
+fn trusted_issuers_are_read_and_by_default_there_are_none() {
+    assert_eq!(trusting("").unwrap().trusted_issuers(), []);
+    let config = trusting(
+        r#"
+        [[trusted_issuers]]
+        issuer = "https://idp.example/"
+        jwks_uri = "https://idp.example/keys?p=1"
+        algorithms = ["ES384"]
+        client_ids = ["https://agent.example/client.json"]
+
+        [[trusted_issuers]]
+        issuer = "https://idp.example"
+        jwks_uri = "https://idp.example/keys"
+        "#,
+    );
+    let config = config.unwrap();
+    let [first, second] = config.trusted_issuers() else { panic!("two issuers") };
+    assert_eq!((&*first.issuer, &*first.jwks_uri), ("https://idp.example/", "https://idp.example/keys?p=1"));
+    assert_eq!((first.algorithms.join(" "), first.client_ids.len()), ("ES384".into(), 1));
+    assert_eq!((second.algorithms.join(" "), second.client_ids.len()), ("ES256 RS256 EdDSA".into(), 0));
+}
+
+#[test]
+fn wrong_trusted_issuers_are_refused_with_field_and_remedy() {
+    let with = |fields: &str| {
+        let error = trusting(&format!("[[trusted_issuers]]\n{fields}")).unwrap_err();
+        error.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    const KEYS: &str = "jwks_uri = \"https://idp.example/keys\"";
+    for (issuer, remedy) in [
+        ("", "trusted_issuers[0].issuer: is required"),
+        ("http://idp.example", "must be an absolute https URL"),
+        ("http://127.0.0.1:8080", "must be an absolute https URL"),
+        ("idp.example", "must be an absolute https URL"),
+        ("HTTPS://idp.example", "must be an absolute https URL"),
+        ("https://IDP.example", "its host in lower case"),
+        ("https://idp.example:443", "default port"),
+        ("https://ada@idp.example", "no user name"),
+        ("https://idp.example?x", "no query"),
+        ("https://idp.example#x", "no query and no fragment"),
+        ("https://idp.example/a/../b", "without empty, . and .. segments"),
+        ("https://api.example.com", "is this service itself"),
+    ] {
+        let said = with(&format!("issuer = \"{issuer}\"\n{KEYS}"));
+        assert!(said.contains(remedy), "{issuer}: {said}");
+    }
+    for (keys, remedy) in [
+        ("", "trusted_issuers[0].jwks_uri: is required"),
+        ("http://idp.example/keys", "must be an absolute https URL"),
+        ("https://idp.example/keys?p=1#x", "no fragment"),
+        ("https://idp.example/keys#x", "no fragment"),
+        ("https://idp.example/keys?a b", "does not allow"),
+    ] {
+        let said = with(&format!("issuer = \"https://idp.example\"\njwks_uri = \"{keys}\""));
+        assert!(said.contains(remedy), "{keys}: {said}");
+    }
+    for (fields, remedy) in [
+        ("algorithms = []", "must name at least one"),
+        ("algorithms = [\"none\"]", "\"none\": must be one of these"),
+        ("algorithms = [\"ES256\", \"HS256\"]", "\"HS256\": must be one of these"),
+        ("algorithms = [\"es256\"]", "must be one of these"),
+        ("algorithms = \"ES256\"", "must be a list of texts"),
+        ("client_ids = [\"two words\"]", "visible ASCII"),
+        ("keys = 7", "trusted_issuers[0].keys"),
+        ("[[trusted_issuers]]\nissuer = \"https://idp.example\"\njwks_uri = \"https://x.example\"", "is there twice"),
+    ] {
+        let said = with(&format!("issuer = \"https://idp.example\"\n{KEYS}\n{fields}"));
+        assert!(said.contains(remedy), "{fields}: {said}");
+    }
+}

@@ -153,8 +153,8 @@ impl Ceremony {
     }
 
     /// Revokes all sessions and approvals of an account as the [service](RevokedBy::Service), and deletes all that is
-    /// stored about it: its sessions, their refresh tokens, and its authorization requests. Returns how many sessions were
-    /// revoked.
+    /// stored about it: its sessions, their refresh tokens, its authorization requests, and its links to identities of
+    /// other issuers. Returns how many sessions were revoked.
     ///
     /// The host calls it when the account is closed or its human asks for it. Until then,
     /// [`is_active`](crate::accounts::Accounts::is_active) must be `false`, or nobody may be signed in: what the human
@@ -164,6 +164,9 @@ impl Ceremony {
     /// When the service fails; a part may be deleted. Call it again.
     pub async fn forget_account(&self, account: &AccountId) -> Result<usize, CeremonyError> {
         let revoked = self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Service).await?;
+        if let Some(identities) = &self.identities {
+            while identities.unlink_account(account, AT_ONCE).await? {}
+        }
         while self.store.forget_account(account, AT_ONCE).await? {}
         self.record(&Event::AccountForgotten { account: account.clone() });
         Ok(revoked)

@@ -83,6 +83,12 @@ impl Ceremony {
                     sleep(PAUSE).await;
                 }
             }
+            if let Some(identities) = self.identities.as_deref() {
+                // By the cutoff that is at least an hour ago.
+                while identities.forget_used(cutoff.authorizations, FORGOTTEN_AT_ONCE).await? {
+                    sleep(PAUSE).await;
+                }
+            }
             Ok::<_, StoreError>(())
         };
         if let Err(error) = forgotten.await {

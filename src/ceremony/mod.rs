@@ -13,6 +13,7 @@
 //! | list, search, count, name, revoke, take back | the human; the agent for itself | `sessions` |
 //! | export, forget an account | the host | `account` |
 //! | register, find clients | a dialect | `clients` |
+//! | find, link, unlink identities of other issuers | a dialect | `identities` |
 //! | notify of requests and sessions | tasks | `notifying` |
 //! | housekeeping | a task of the service | `housekeeping` |
 //!
@@ -63,7 +64,7 @@ use crate::{
     audit::{AuditSink, Event},
     store::{
         AuthorizationKey, LastUsedBuffer, StoreError,
-        traits::{DynCeremonyStore, DynClientStore},
+        traits::{DynCeremonyStore, DynClientStore, DynIdentityStore},
     },
     types::{
         authorization::{AuthorizationRequest, Lookup, State},
@@ -82,6 +83,7 @@ mod decide;
 mod device;
 mod flow;
 mod housekeeping;
+mod identities;
 mod identity;
 pub(crate) mod limiter;
 mod login;
@@ -99,6 +101,7 @@ pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Approve, Decided, Decision, Earlier, HandedOut, View, Warning};
 pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
+pub use identities::Identities;
 pub use identity::{Identified, IdentityFlow, IdentityKind, IdentityRequested, ShortCode};
 pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
@@ -118,6 +121,7 @@ pub struct Ceremony {
     config: Config,
     store: Arc<dyn DynCeremonyStore>,
     clients: Option<Arc<dyn DynClientStore>>,
+    identities: Option<Arc<dyn DynIdentityStore>>,
     accounts: Arc<dyn DynAccounts>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -135,6 +139,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn DynCeremonyStore>,
     /// The clients that registered themselves, if the service stores them.
     pub(crate) clients: Option<Arc<dyn DynClientStore>>,
+    /// The identities of other issuers that are linked to accounts, if the service trusts issuers.
+    pub(crate) identities: Option<Arc<dyn DynIdentityStore>>,
     pub(crate) accounts: Arc<dyn DynAccounts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -148,10 +154,25 @@ pub(crate) struct Parts {
 
 impl Ceremony {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, clients, accounts, clock, random, audit, uses, notifier, refreshes } = parts;
+        let Parts { config, store, clients, identities, accounts, clock, random, audit, uses, notifier, refreshes } =
+            parts;
         let polling = Arc::new(polling::Polling::new(config.limits(), &clock));
         let forgetting = Arc::new(housekeeping::Forgetting::new(&*clock));
-        Self { config, store, clients, accounts, clock, random, audit, uses, polling, forgetting, notifier, refreshes }
+        Self {
+            config,
+            store,
+            clients,
+            identities,
+            accounts,
+            clock,
+            random,
+            audit,
+            uses,
+            polling,
+            forgetting,
+            notifier,
+            refreshes,
+        }
     }
 
     /// The current date of the injected clock.

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{
     AuthMd, Config, ConfigError, Dialect, Lifetimes, Limits, Links, Modes, OAuth, OAuthClient, PrefixNames, Problem,
-    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, Theme, check::Check, origin_of, path_of,
-    reader::Reader,
+    Rates, ResourceBuilder, ResourceServer, ScopeBuilder, Settings, Theme, TrustedIssuer, check::Check, origin_of,
+    path_of, reader::Reader, trusted_issuer,
 };
 use crate::types::scope::Effect;
 
@@ -41,6 +41,7 @@ pub struct ConfigBuilder {
     lifetimes: Lifetimes,
     modes: Modes,
     oauth: OAuth,
+    trusted_issuers: Vec<TrustedIssuer>,
     limits: Limits,
     prefixes: PrefixNames,
     auth_md: AuthMd,
@@ -203,6 +204,29 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds an issuer whose identity assertions the service believes: its identifier, and the URL of its keys.
+    ///
+    /// ```
+    /// use tower_agent_auth::Config;
+    ///
+    /// let config = Config::builder()
+    ///     .resource("https://api.example.com")
+    ///     .name("Example")
+    ///     .scope("projects:read", "See your projects", |scope| scope.by_default())
+    ///     .trusted_issuer("https://idp.example", "https://idp.example/jwks.json", |issuer| {
+    ///         issuer.client_ids = vec!["https://agent.example/client.json".into()];
+    ///     })
+    ///     .build()?;
+    /// assert_eq!(config.trusted_issuers()[0].issuer, "https://idp.example");
+    /// # Ok::<(), tower_agent_auth::ConfigError>(())
+    /// ```
+    pub fn trusted_issuer(mut self, issuer: &str, jwks_uri: &str, with: impl FnOnce(&mut TrustedIssuer)) -> Self {
+        let mut issuer = TrustedIssuer::new(issuer, jwks_uri);
+        with(&mut issuer);
+        self.trusted_issuers.push(issuer);
+        self
+    }
+
     /// Sets how the pages look: `.theme(|theme| theme.light.accent = Some("#6b2bd9".into()))`.
     pub fn theme(mut self, with: impl FnOnce(&mut Theme)) -> Self {
         with(&mut self.theme);
@@ -298,6 +322,7 @@ impl ConfigBuilder {
         let resources = check.resources(&resource, &name, &self.resources, &catalogue);
         self.oauth.check(check, &resources);
         self.auth_md.check(check, &catalogue);
+        trusted_issuer::check(check, &self.trusted_issuers, &issuer);
         Settings {
             resources,
             issuer,
@@ -314,6 +339,7 @@ impl ConfigBuilder {
             lifetimes,
             modes: self.modes,
             oauth: self.oauth,
+            trusted_issuers: self.trusted_issuers,
             limits: self.limits,
             prefixes: check.prefixes(&self.prefixes),
             auth_md: self.auth_md,
@@ -419,6 +445,13 @@ impl ConfigBuilder {
                     redirect_uris: client.strings("redirect_uris").unwrap_or_default(),
                 });
             });
+        });
+        reader.tables("trusted_issuers", |issuer| {
+            let url = |field: &str, issuer: &mut Reader<'_>| issuer.string(field).unwrap_or_default();
+            let mut trusted = TrustedIssuer::new(&url("issuer", issuer), &url("jwks_uri", issuer));
+            set(&mut trusted.algorithms, issuer.strings("algorithms"));
+            set(&mut trusted.client_ids, issuer.strings("client_ids"));
+            self.trusted_issuers.push(trusted);
         });
         reader.table("limits", |limits| {
             set(&mut self.limits.pending_per_source, limits.number("pending_per_source").map(Some));

@@ -72,6 +72,20 @@ impl Check {
         }
     }
 
+    /// Checks the https URL of another party. `may_query` is whether it may have a query.
+    pub(super) fn https(&mut self, field: &str, url: &str, may_query: bool) {
+        let (base, query) = url.split_once('?').filter(|_| may_query).unwrap_or((url, ""));
+        if url.is_empty() {
+            self.required(field, None);
+        } else if !url.starts_with("https://") {
+            self.note(field, url, "must be an absolute https URL, its scheme in lower case");
+        } else if let Some(remedy) = identifier_problem(base) {
+            self.note(field, url, remedy);
+        } else if query.contains('#') || url.parse::<Uri>().is_err() {
+            self.note(field, url, "must have no fragment and no character that RFC 3986 does not allow");
+        }
+    }
+
     pub(super) fn issuer(&mut self, url: &str) {
         self.identifier("issuer", url);
         if path_of(url).ends_with('/') {

@@ -79,6 +79,10 @@
 //! | `oauth.metadata_denied_hosts` | hosts that such a URL must not have, nor a host below them | `[]` |
 //! | `oauth.clients` | clients that the service registered itself: `id`, `name`, `redirect_uris` | `[]` |
 //! | `oauth.resource_servers` | services that may ask whether a token is valid (RFC 7662): `id`, `secret_sha256`, `resources` | `[]` |
+//! | `trusted_issuers[].issuer` | an issuer whose identity assertions the service believes, if it has a fetcher and a store for them; an https URL, compared byte for byte | required |
+//! | `trusted_issuers[].jwks_uri` | the https URL of its public keys | required |
+//! | `trusted_issuers[].algorithms` | the algorithms that it may sign with; see [`TrustedIssuer::algorithms`] | `["ES256", "RS256", "EdDSA"]` |
+//! | `trusted_issuers[].client_ids` | the clients that it may speak for; empty: any | `[]` |
 //! | `limits.pending_per_source` | pending authorization requests from one address (IPv6: from one /64; four times that from a /56, sixteen from a /48) | `20` |
 //! | `limits.pending_total` | pending authorization requests in total; then the oldest unopened one gives way | `10000` |
 //! | `limits.poll_interval` | the interval of status polls while the human decides | `5s` |
@@ -87,7 +91,7 @@
 //! | `limits.redemptions_per_minute`, `.refreshes_per_minute`, `.revocations_per_minute` | the same | `60` each |
 //! | `limits.pages_per_minute` | pages for humans, shown to one address | `120` |
 //! | `limits.metadata_fetches_per_minute` | fetches of client metadata documents that browsers of one address cause | `20` |
-//! | `limits.metadata_fetch` | the timeout of such a fetch; at most a minute | `5s` |
+//! | `limits.metadata_fetch` | the timeout of such a fetch, and of fetching the keys of a trusted issuer; at most a minute | `5s` |
 //! | `limits.approve_after` | how old an approval page must be before its form can approve; at most 10 seconds | `600ms` |
 //! | `limits.store_read`, `.store_write` | timeouts of store reads and writes; at most a minute | `2s`, `5s` |
 //! | `prefixes.access`, `.refresh`, `.claim` | prefixes of secrets: up to 6 characters, ending in `_` | `aas_`, `aar_`, `clm_` |
@@ -121,6 +125,7 @@ mod reader;
 mod resource;
 mod scope;
 mod theme;
+mod trusted_issuer;
 
 pub use auth_md::{AuthMd, Codes};
 pub use builder::ConfigBuilder;
@@ -129,6 +134,7 @@ pub use oauth::{OAuth, OAuthClient, ResourceServer};
 pub use resource::{Resource, ResourceBuilder};
 pub use scope::ScopeBuilder;
 pub use theme::{Palette, Theme};
+pub use trusted_issuer::TrustedIssuer;
 
 /// The configuration of a service. Cheap to clone. See the [module](self) for the fields.
 #[derive(Clone, Debug)]
@@ -153,6 +159,7 @@ pub(crate) struct Settings {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) modes: Modes,
     pub(crate) oauth: OAuth,
+    pub(crate) trusted_issuers: Vec<TrustedIssuer>,
     pub(crate) limits: Limits,
     pub(crate) prefixes: Prefixes,
     pub(crate) auth_md: AuthMd,
@@ -258,6 +265,12 @@ impl Config {
     #[must_use]
     pub fn oauth(&self) -> &OAuth {
         &self.0.oauth
+    }
+
+    /// The issuers whose identity assertions the service believes.
+    #[must_use]
+    pub fn trusted_issuers(&self) -> &[TrustedIssuer] {
+        &self.0.trusted_issuers
     }
 
     /// The caps, rate limits and store timeouts.
@@ -532,7 +545,7 @@ pub struct Limits {
     /// How old an approval page must be before its form can approve. An earlier press was meant for something else, and
     /// the page is shown again. Zero turns the check off.
     pub approve_after: Duration,
-    /// The timeout of fetching a client metadata document.
+    /// The timeout of fetching a client metadata document, or the keys of a trusted issuer.
     pub metadata_fetch: Duration,
     /// The timeout of store reads. After it, the response is 503.
     pub store_read: Duration,

@@ -76,6 +76,9 @@ pub(super) const SESSION: [&str; 27] = [
 
 pub(super) const CLIENT: [&str; 4] = ["id", "metadata", "created_at", "used_at"];
 
+/// The columns of a linked identity that are read.
+pub(super) const IDENTITY: [&str; 2] = ["account_id", "account_label"];
+
 /// The first columns of a session: the only ones that a token check reads.
 pub(super) const CHECKED: &[&str] = SESSION.split_at(11).0;
 
@@ -141,7 +144,7 @@ impl Values {
         self
     }
 
-    fn account(self, account: Option<&Account>) -> Self {
+    pub(super) fn account(self, account: Option<&Account>) -> Self {
         self.text(account.map(|account| account.id.as_str())).any_text(account.map(|account| account.label.as_str()))
     }
 
@@ -286,6 +289,12 @@ pub(super) fn registered_client(row: &impl Row) -> Result<RegisteredClient, Stor
     let mut client = RegisteredClient::new(id, metadata, fields.instant()?);
     client.used_at = fields.optional_instant()?;
     Ok(client)
+}
+
+/// The columns of [`IDENTITY`].
+pub(super) fn account(row: &impl Row) -> Result<Account, StoreError> {
+    let mut fields = Fields::new(row, &IDENTITY);
+    fields.optional_account()?.ok_or_else(|| fields.garbage())
 }
 
 /// Reads the columns of [`CHECKED`]. The caller's query excludes revoked sessions.

@@ -7,19 +7,19 @@ use std::{
 use ipnet::IpNet;
 
 mod clients;
+mod identities;
 mod table;
 
-use self::{clients::Clients, table::Table};
+use self::{clients::Clients, identities::Identities, table::Table};
 use super::{
-    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
-    DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore,
-    SessionStore, StoreError, StoreErrorKind, Subscriber,
+    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, Notices,
+    PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
+    Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
-    client::RegisteredClient,
     clock::Timestamp,
-    id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+    id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, Refreshed, Revocation, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
@@ -46,6 +46,7 @@ struct Memory {
     /// Every session that is not revoked, by access token. Written under the lock of `tables`, and read without it.
     access: Arc<Table>,
     clients: RwLock<Clients>,
+    identities: RwLock<Identities>,
     notices: Notices,
 }
 
@@ -55,8 +56,8 @@ impl MemoryStore {
     pub fn new() -> Self {
         let access = Arc::new(Table::default());
         let tables = Tables { access: Arc::clone(&access), ..Tables::default() };
-        let clients = RwLock::default();
-        Self(Arc::new(Memory { tables: RwLock::new(tables), access, clients, notices: Notices::new() }))
+        let (clients, identities, notices) = (RwLock::default(), RwLock::default(), Notices::new());
+        Self(Arc::new(Memory { tables: RwLock::new(tables), access, clients, identities, notices }))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -70,6 +71,10 @@ impl MemoryStore {
 
     fn clients(&self) -> RwLockWriteGuard<'_, Clients> {
         self.0.clients.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn identities(&self) -> RwLockWriteGuard<'_, Identities> {
+        self.0.identities.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -588,27 +593,5 @@ impl HousekeepingStore for MemoryStore {
     async fn forget_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
         let forgetting = async { Ok(self.write().forget_account(account, limit)) };
         self.0.notices.announce(forgetting, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
-    }
-}
-
-impl ClientStore for MemoryStore {
-    async fn create_client(
-        &self,
-        new: &RegisteredClient,
-        most_unused: Option<u32>,
-    ) -> Result<ClientCreation, StoreError> {
-        Ok(self.clients().create(new, most_unused))
-    }
-
-    async fn find_client(&self, id: &ClientId) -> Result<Option<RegisteredClient>, StoreError> {
-        Ok(self.0.clients.read().unwrap_or_else(PoisonError::into_inner).find(id))
-    }
-
-    async fn use_client(&self, id: &ClientId, at: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.clients().note_use(id, at))
-    }
-
-    async fn forget_clients(&self, cutoff: &ClientCutoff, limit: usize) -> Result<bool, StoreError> {
-        Ok(self.clients().forget(cutoff, limit))
     }
 }

@@ -3,6 +3,7 @@
 //! * A service that only checks tokens needs a [`SessionStore`]: one method.
 //! * A service that also runs the ceremony needs a [`CeremonyStore`].
 //! * A service that stores OAuth clients that register themselves needs a [`ClientStore`] too.
+//! * A service that trusts the identity assertions of other issuers needs an [`IdentityStore`].
 //!
 #![doc = include_str!("../../docs/stores.md")]
 //!
@@ -70,8 +71,8 @@ pub use remote::{RemoteOptions, RemoteSessions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use traits::{
-    AuthorizationStore, CeremonyStore, ClientStore, HousekeepingStore, RefreshTokenStore, SessionRecordStore,
-    SessionStore,
+    AuthorizationStore, CeremonyStore, ClientStore, HousekeepingStore, IdentityStore, RefreshTokenStore,
+    SessionRecordStore, SessionStore,
 };
 pub use transfer::{Portable, RefreshToken, StoredSession, Transferred, transfer};
 

@@ -17,10 +17,11 @@ use super::{
     traits::with_store_traits,
 };
 use crate::types::{
-    authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+    authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+    identity::{IdentityKey, TokenKey},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,

@@ -7,18 +7,19 @@ use redis::{FromRedisValue, RedisResult, cmd};
 
 use super::{
     AuthorizationKey, AuthorizationStore, CLOCK_SKEW, ClientCreation, ClientCutoff, ClientStore, Creation, Cutoff,
-    DISPLACED_AT_ONCE, HousekeepingStore, PendingCaps, Portable, RefreshTokenStore, RevokeTarget, SessionRecordStore,
-    SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
-    columns::{self, AUTHORIZATION, CLIENT, Row, SESSION, Values},
+    DISPLACED_AT_ONCE, HousekeepingStore, IdentityStore, PendingCaps, Portable, RefreshTokenStore, RevokeTarget,
+    SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
+    columns::{self, AUTHORIZATION, CLIENT, IDENTITY, Row, SESSION, Values},
 };
 use crate::types::{
     authorization::{
-        Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption, Release,
-        Renewal, Transition,
+        Account, Approval, AuthorizationRequest, MAX_FAILED_ATTEMPTS, NewAuthorizationRequest, Opening, Redemption,
+        Release, Renewal, Transition,
     },
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+    identity::{IdentityKey, TokenKey},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
@@ -468,6 +469,47 @@ impl ClientStore for RedisStore {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let arguments = Arguments::new().instant(cutoff.unused).instant(cutoff.used).integer(limit);
         self.write(&self.scripts.forget_clients, arguments).await
+    }
+}
+
+impl IdentityStore for RedisStore {
+    async fn link_identity(&self, identity: &IdentityKey, account: &Account, at: Timestamp) -> Result<(), StoreError> {
+        let arguments = Arguments::new()
+            .bytes(identity.as_bytes())
+            .text(account.id.as_str())
+            .columns(&IDENTITY, Values::default().account(Some(account)))
+            .columns(&["linked_at"], Values::default().instant(at));
+        self.write::<bool>(&self.scripts.link_identity, arguments).await.map(drop)
+    }
+
+    async fn find_identity(&self, identity: &IdentityKey) -> Result<Option<Account>, StoreError> {
+        let found: Option<Cells> =
+            self.read(&self.scripts.find_identity, Arguments::new().bytes(identity.as_bytes())).await?;
+        found.map(|cells| columns::account(&cells)).transpose()
+    }
+
+    async fn unlink_identity(&self, identity: &IdentityKey) -> Result<Option<Account>, StoreError> {
+        let found: Option<Cells> =
+            self.write(&self.scripts.unlink_identity, Arguments::new().bytes(identity.as_bytes())).await?;
+        found.map(|cells| columns::account(&cells)).transpose()
+    }
+
+    async fn unlink_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
+        let arguments = Arguments::new().text(account.as_str()).integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.write(&self.scripts.unlink_account, arguments).await
+    }
+
+    async fn use_once(&self, token: &TokenKey, until: Timestamp) -> Result<bool, StoreError> {
+        self.write(&self.scripts.use_once, Arguments::new().bytes(token.as_bytes()).instant(until)).await
+    }
+
+    async fn is_used(&self, token: &TokenKey) -> Result<bool, StoreError> {
+        self.read(&self.scripts.is_used, Arguments::new().bytes(token.as_bytes())).await
+    }
+
+    async fn forget_used(&self, cutoff: Timestamp, limit: usize) -> Result<bool, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.write(&self.scripts.forget_used, Arguments::new().instant(cutoff).integer(limit)).await
     }
 }
 

@@ -19,10 +19,11 @@ use super::{
 use crate::{
     observe,
     types::{
-        authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
         client::RegisteredClient,
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+        identity::{IdentityKey, TokenKey},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
         text::HumanText,
@@ -316,6 +317,55 @@ store_traits! { $
         /// # Errors
         /// When it is unknown whether the clients were deleted.
         write forget_clients(cutoff: &'a ClientCutoff, limit: usize) -> bool;
+    }
+
+    /// Stores which accounts the identities of other issuers are linked to, and which of their tokens were used. A service
+    /// needs it only if it [trusts issuers](crate::Config::trusted_issuers). No call costs more when there are more links
+    /// or tokens.
+    IdentityStore as DynIdentityStore {
+        /// Links an identity to an account, from `at` on. An identity has one link at most: another one is replaced.
+        ///
+        /// # Errors
+        /// When it is unknown whether the identity was linked.
+        write link_identity(identity: &'a IdentityKey, account: &'a Account, at: Timestamp) -> ();
+
+        /// Returns the account that an identity is linked to, with the label that it had then.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read find_identity(identity: &'a IdentityKey) -> Option<Account>;
+
+        /// Deletes the link of an identity. Returns the account that it was linked to: of concurrent calls to one of them.
+        ///
+        /// # Errors
+        /// When it is unknown whether the link was deleted.
+        write unlink_identity(identity: &'a IdentityKey) -> Option<Account>;
+
+        /// Deletes at most `limit` links to the account. Returns whether there may be more.
+        ///
+        /// # Errors
+        /// When it is unknown whether the links were deleted.
+        write unlink_account(account: &'a AccountId, limit: usize) -> bool;
+
+        /// Notes that a token was used, and remembers it until `until` at least. Returns whether it had not been used: of
+        /// any number of concurrent calls, `true` to one only. A token that is remembered has been used, whatever its
+        /// `until`.
+        ///
+        /// # Errors
+        /// When it is unknown whether the use was noted. The token then counts as used.
+        write use_once(token: &'a TokenKey, until: Timestamp) -> bool;
+
+        /// Returns whether a token was used, as far as it is remembered.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read is_used(token: &'a TokenKey) -> bool;
+
+        /// Deletes at most `limit` tokens that are remembered until `cutoff` or before. Returns whether there may be more.
+        ///
+        /// # Errors
+        /// When it is unknown whether the tokens were deleted.
+        write forget_used(cutoff: Timestamp, limit: usize) -> bool;
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`redirect_uri`] | where a browser takes an OAuth client's authorization code |
 //! | [`session`] | the result of a redeemed authorization request |
 //! | [`client`] | an OAuth client that registered itself |
+//! | [`identity`] | a human as another issuer knows them |
 //!
 //! ```
 //! use tower_agent_auth::types::{random::OsRandom, secret::{Access, Prefix}};
@@ -31,6 +32,7 @@ pub mod client;
 pub mod clock;
 pub(crate) mod error_chain;
 pub mod id;
+pub mod identity;
 pub mod phrase;
 pub mod pkce;
 pub mod random;

@@ -20,21 +20,25 @@ mod memory {
 
     tower_agent_auth::store_conformance!(fresh);
     tower_agent_auth::client_store_conformance!(fresh);
+    tower_agent_auth::identity_store_conformance!(fresh);
 }
 
 mod sqlite_file {
     tower_agent_auth::store_conformance!(crate::places::TempFile::fresh);
     tower_agent_auth::client_store_conformance!(crate::places::TempFile::fresh);
+    tower_agent_auth::identity_store_conformance!(crate::places::TempFile::fresh);
 }
 
 mod postgres_server {
     tower_agent_auth::store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
     tower_agent_auth::client_store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
+    tower_agent_auth::identity_store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
 }
 
 mod redis_server {
     tower_agent_auth::store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
     tower_agent_auth::client_store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
+    tower_agent_auth::identity_store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
 }
 
 /// The same with a cache in front of the token checks, which must not be seen on the node that makes the changes.

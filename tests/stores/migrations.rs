@@ -265,6 +265,14 @@ async fn goes_on<S: CeremonyStore + Clone>(store: S, section: &str) {
 }
 
 #[tokio::test]
+async fn r99_a_sqlite_file_of_version_6_goes_on() {
+    let file = TempFile::on_disk();
+    fs::write(file.path(), include_bytes!("old/version-6.sqlite")).unwrap();
+    goes_on(file.open().await, "current").await;
+    file.open().await;
+}
+
+#[tokio::test]
 async fn r99_a_sqlite_file_of_version_5_goes_on() {
     let file = TempFile::on_disk();
     fs::write(file.path(), include_bytes!("old/version-5.sqlite")).unwrap();
@@ -296,8 +304,12 @@ async fn r99_a_sqlite_file_of_version_1_goes_on() {
 }
 
 /// What each older migration left.
-const DUMPS: [&str; 3] =
-    [include_str!("old/postgres-1.sql"), include_str!("old/postgres-2.sql"), include_str!("old/postgres-3.sql")];
+const DUMPS: [&str; 4] = [
+    include_str!("old/postgres-1.sql"),
+    include_str!("old/postgres-2.sql"),
+    include_str!("old/postgres-3.sql"),
+    include_str!("old/postgres-4.sql"),
+];
 
 async fn old_schema(dump: &str) -> Schema {
     let schema = Schema::new();

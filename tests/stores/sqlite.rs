@@ -131,7 +131,7 @@ async fn r99_a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     assert!(cause(&error).contains("newer version"), "{}", cause(&error));
     assert!(cause(&error).contains("4711"), "{}", cause(&error));
-    execute(&file.path(), "PRAGMA user_version = 6").await;
+    execute(&file.path(), "PRAGMA user_version = 7").await;
     everything.check(&file.open().await).await;
 }
 

@@ -52,10 +52,11 @@ use crate::{
         StoreError, Subscriber, traits::with_store_traits,
     },
     types::{
-        authorization::{AuthorizationRequest, NewAuthorizationRequest, Transition},
+        authorization::{Account, AuthorizationRequest, NewAuthorizationRequest, Transition},
         client::RegisteredClient,
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+        identity::{IdentityKey, TokenKey},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
         text::HumanText,
@@ -78,6 +79,8 @@ pub mod contract;
 pub mod dropped;
 #[doc(hidden)]
 pub mod fixtures;
+#[doc(hidden)]
+pub mod identities;
 #[doc(hidden)]
 pub mod model;
 #[doc(hidden)]
@@ -215,6 +218,35 @@ macro_rules! client_store_conformance {
                 racing_creations_of_clients_stay_within_the_cap
                 racing_uses_and_deletions_of_clients_leave_the_count_right
                 random_traces_of_clients_agree_with_the_model;
+        }
+    };
+}
+
+/// Generates one test for each promise of an [`IdentityStore`](crate::store::IdentityStore), as
+/// [`store_conformance!`](crate::store_conformance) does for the other traits.
+///
+/// ```
+/// # async fn fresh() -> (tower_agent_auth::store::MemoryStore, ()) { Default::default() }
+/// tower_agent_auth::identity_store_conformance!(fresh);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! identity_store_conformance {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
+        $crate::store_conformance! { @ $fresh, { $(#[$attribute])* };
+            identities:
+                r91_an_identity_that_is_unknown_is_an_answer_and_no_error
+                an_identity_has_one_link_and_the_last_one_counts
+                r99_keys_of_any_bytes_and_hostile_accounts_come_back_as_they_were
+                the_links_of_an_account_are_deleted_a_few_at_a_time
+                a_token_is_used_once_until_it_is_forgotten
+                r99_used_tokens_are_forgotten_a_few_at_a_time
+                r93_a_dropped_link_is_whole_or_nothing
+                r93_a_dropped_use_of_a_token_is_whole_or_nothing
+                r98_a_token_is_used_by_one_of_2_to_256_racing_callers
+                racing_links_and_deletions_leave_one_whole_link_or_none
+                r98_an_identity_is_unlinked_by_one_of_2_to_256_racing_callers
+                random_traces_of_identities_agree_with_the_model;
         }
     };
 }

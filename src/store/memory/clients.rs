@@ -1,6 +1,12 @@
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::PoisonError,
+};
 
-use super::super::{ClientCreation, ClientCutoff};
+use super::{
+    super::{ClientCreation, ClientCutoff, ClientStore, StoreError},
+    MemoryStore,
+};
 use crate::types::{client::RegisteredClient, clock::Timestamp, id::ClientId};
 
 /// Clients that registered themselves.
@@ -55,5 +61,27 @@ impl Clients {
             more |= left == 0;
         }
         more
+    }
+}
+
+impl ClientStore for MemoryStore {
+    async fn create_client(
+        &self,
+        new: &RegisteredClient,
+        most_unused: Option<u32>,
+    ) -> Result<ClientCreation, StoreError> {
+        Ok(self.clients().create(new, most_unused))
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<RegisteredClient>, StoreError> {
+        Ok(self.0.clients.read().unwrap_or_else(PoisonError::into_inner).find(id))
+    }
+
+    async fn use_client(&self, id: &ClientId, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.clients().note_use(id, at))
+    }
+
+    async fn forget_clients(&self, cutoff: &ClientCutoff, limit: usize) -> Result<bool, StoreError> {
+        Ok(self.clients().forget(cutoff, limit))
     }
 }

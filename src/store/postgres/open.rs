@@ -17,11 +17,12 @@ use super::{
 };
 
 /// All schema migrations, oldest first. The table `migrations` has a row for each completed one.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
     include_str!("../migrations/postgres/0003_clients.sql"),
     include_str!("../migrations/postgres/0004_choices_and_names.sql"),
+    include_str!("../migrations/postgres/0005_identities.sql"),
 ];
 
 /// The options of a PostgreSQL connection.

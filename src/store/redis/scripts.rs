@@ -2,7 +2,7 @@
 
 use redis::Script;
 
-use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, SESSION, Value, Values};
+use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, IDENTITY, SESSION, Value, Values};
 use crate::types::{authorization::Lookup, clock::Timestamp};
 
 /// Refuses to run on a replica. The argument is whether the script may store more than it deletes.
@@ -36,8 +36,9 @@ macro_rules! scripts {
 scripts! {
     guard!("false") => find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record
         find_refresh list list_approved list_authorizations revoke forget
-        forget_account find_client forget_clients;
-    guard!("true") => create redeem rotate rename_session record_uses import_authorization import_session migrate create_client use_client;
+        forget_account find_client forget_clients find_identity unlink_identity unlink_account is_used forget_used;
+    guard!("true") => create redeem rotate rename_session record_uses import_authorization import_session migrate create_client use_client
+        link_identity use_once;
     // It depends on the transition, and a copy has one reader.
     "" => transition authorizations_after sessions_after refresh_tokens_of;
 }
@@ -48,12 +49,13 @@ fn names() -> String {
     let place = |name: &str| 1 + SESSION.iter().take_while(|known| **known != name).count();
     format!(
         "local AUTHORIZATION = {{{}}}\nlocal SESSION = {{{}}}\nlocal CHECKED = {{{}}}\n\
-         local CLIENT = {{{}}}\n\
+         local CLIENT = {{{}}}\nlocal IDENTITY = {{{}}}\n\
          local ACCOUNT, REVOKED = {}, {}\n",
         quoted(&AUTHORIZATION),
         quoted(&SESSION),
         quoted(CHECKED),
         quoted(&CLIENT),
+        quoted(&IDENTITY),
         place("account_id"),
         place("revoked_at"),
     )

@@ -21,11 +21,15 @@ use crate::types::{
 };
 
 mod clients;
+mod identities;
 mod statements;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests;
 
 pub(super) use clients::{create_client, find_client, forget_clients, use_client};
+pub(super) use identities::{
+    find_identity, forget_used, is_used, link_identity, unlink_account, unlink_identity, use_once,
+};
 pub(super) use statements::{Statements, Syntax};
 
 /// The number of requests just beyond the total cap that a creation reads, to let unopened ones of them give way. Each

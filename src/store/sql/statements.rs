@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, SESSION};
+use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, IDENTITY, SESSION};
 
 /// The SQL that differs between engines.
 pub(in super::super) struct Syntax {
@@ -36,6 +36,9 @@ impl Syntax {
             .replace("{refresh_tokens}", &table("refresh_tokens"))
             .replace("{clients}", &table("clients"))
             .replace("{client_counts}", &table("client_counts"))
+            .replace("{identities}", &table("identities"))
+            .replace("{used_tokens}", &table("used_tokens"))
+            .replace("{identity}", &IDENTITY.join(", "))
             .replace("{authorization}", &authorization)
             .replace("{session}", &session)
             .replace("{checked}", &checked)
@@ -193,6 +196,21 @@ statements! {
         RETURNING id";
     forget_used_clients = "DELETE FROM {clients} WHERE id IN \
         (SELECT id FROM {clients} WHERE used_at <= $1 ORDER BY used_at LIMIT $2 {skip_locked}) RETURNING id";
+
+    find_identity = "SELECT {identity} FROM {identities} WHERE {on_primary} AND identity = $1";
+    link_identity = "INSERT INTO {identities} (identity, account_id, account_label, linked_at) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (identity) DO UPDATE SET account_id = excluded.account_id, \
+        account_label = excluded.account_label, linked_at = excluded.linked_at";
+    unlink_identity = "DELETE FROM {identities} WHERE identity = $1 RETURNING {identity}";
+    // A link that was moved to another account meanwhile stays.
+    unlink_account = "DELETE FROM {identities} WHERE account_id = $1 AND identity IN \
+        (SELECT identity FROM {identities} WHERE account_id = $1 ORDER BY identity LIMIT $2 {for_update}) \
+        RETURNING account_id";
+    use_token = "INSERT INTO {used_tokens} (token, until_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING until_at";
+    find_used_token = "SELECT until_at FROM {used_tokens} WHERE {on_primary} AND token = $1";
+    forget_used_tokens = "DELETE FROM {used_tokens} WHERE token IN \
+        (SELECT token FROM {used_tokens} WHERE until_at <= $1 ORDER BY until_at LIMIT $2 {skip_locked}) \
+        RETURNING until_at";
 
     forget_refresh_tokens = "DELETE FROM {refresh_tokens} WHERE refresh IN \
         (SELECT refresh FROM {refresh_tokens} AS token JOIN {sessions} AS session ON session.id = token.session \

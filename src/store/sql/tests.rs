@@ -1,8 +1,11 @@
 //! Creating an authorization request touches a fixed number of rows, however many are pending (fault D4). So does each
-//! call for registered clients, however many there are.
+//! call for registered clients, linked identities and used tokens, however many there are.
 
 use super::*;
-use crate::store::{PostgresOptions, SqliteStore};
+use crate::{
+    store::{PostgresOptions, SqliteStore},
+    types::identity::IdentityKey,
+};
 
 const PENDING: u32 = 100_000;
 const NOW: i64 = 1_000;
@@ -22,9 +25,22 @@ fn fill_clients(table: &str, series: &str) -> Arc<str> {
         .into()
 }
 
+/// Inserts as many links of identities, and as many used tokens, from the same series. `key` is one of 32 bytes.
+fn fill_identities(schema: &str, key: &str, series: &str) -> [Arc<str>; 2] {
+    [
+        format!(
+            "{series} INSERT INTO {schema}identities (identity, account_id, account_label, linked_at) \
+             SELECT {key}, 'account_' || i % 1000, 'a', 0 FROM n"
+        )
+        .into(),
+        format!("{series} INSERT INTO {schema}used_tokens (token, until_at) SELECT {key}, {NOW} + i FROM n").into(),
+    ]
+}
+
 /// The statements that create a request, and those for clients, with values as for a store that holds [`PENDING`] of them.
 fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
     let now = || Timestamp::from_millis(NOW);
+    let key = || Values::default().bytes(IdentityKey::from_bytes([0; 32]).as_bytes().as_slice());
     let range = |first: &str, last: &str| Values::default().text(first).text(last).instant(now()).integer(320);
     vec![
         ("exists", Arc::clone(&sql.authorization_exists), Values::default().text("reg_x")),
@@ -51,6 +67,15 @@ fn statements(sql: &Statements) -> Vec<(&'static str, Arc<str>, Values)> {
             Values::default().instant(Timestamp::from_millis(NOW + 50)).integer(100),
         ),
         ("forget used clients", Arc::clone(&sql.forget_used_clients), Values::default().instant(now()).integer(100)),
+        ("find an identity", Arc::clone(&sql.find_identity), key()),
+        ("unlink an identity", Arc::clone(&sql.unlink_identity), key()),
+        ("unlink an account", Arc::clone(&sql.unlink_account), Values::default().text("account_7").integer(50)),
+        ("find a used token", Arc::clone(&sql.find_used_token), key()),
+        (
+            "forget used tokens",
+            Arc::clone(&sql.forget_used_tokens),
+            Values::default().instant(Timestamp::from_millis(NOW + 50)).integer(100),
+        ),
         (
             "forget",
             Arc::clone(&sql.forget_authorizations),
@@ -71,6 +96,9 @@ async fn d4_in_sqlite_no_statement_scans_the_pending_requests() {
     let series = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {PENDING})");
     store.write(&fill("authorization_requests", "printf('%08x', i)", &series), Values::default()).await.unwrap();
     store.write(&fill_clients("clients", &series), Values::default()).await.unwrap();
+    for fill in fill_identities("", "unhex(printf('%064x', i))", &series) {
+        store.write(&fill, Values::default()).await.unwrap();
+    }
     for (name, sql, values) in statements(store.statements()) {
         let plan = store.read(&explain("EXPLAIN QUERY PLAN", &sql), values).await.unwrap();
         let steps: Vec<&str> = plan.iter().map(|row| row.text(3).unwrap().unwrap()).collect();
@@ -105,10 +133,14 @@ async fn d4_in_postgresql_no_statement_touches_many_rows() {
     store.write(&fill(&table, "lpad(to_hex(i), 8, '0')", &series), Values::default()).await.unwrap();
     let clients = format!("\"{schema}\".clients");
     store.write(&fill_clients(&clients, &series), Values::default()).await.unwrap();
+    let (own, key) = (format!("\"{schema}\"."), "decode(lpad(to_hex(i), 64, '0'), 'hex')");
+    for fill in fill_identities(&own, key, &series) {
+        store.write(&fill, Values::default()).await.unwrap();
+    }
     // Without statistics of the tables, and with them.
     for analysed in [false, true] {
         if analysed {
-            run(format!("ANALYZE {table}, {clients}")).await;
+            run(format!("ANALYZE {table}, {clients}, {own}identities, {own}used_tokens")).await;
         }
         for (name, sql, values) in statements(store.statements()) {
             let explain = explain("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)", &sql);

@@ -25,13 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// All schema migrations, oldest first. Entry `n` sets `PRAGMA user_version` to `n + 1`.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
     include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
     include_str!("../migrations/sqlite/0003_ends.sql"),
     include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
     include_str!("../migrations/sqlite/0005_clients.sql"),
     include_str!("../migrations/sqlite/0006_choices_and_names.sql"),
+    include_str!("../migrations/sqlite/0007_identities.sql"),
 ];
 /// The `PRAGMA application_id` that the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;

@@ -20,6 +20,9 @@
 --   client:ID        hash    a client that registered itself, by the names of its columns
 --   unused_clients   zset    those that have never been used by registration
 --   used_clients     zset    the others by their last use
+--   identity:KEY     hash    the account that an identity of another issuer is linked to, by the names of its columns
+--   identities:ACCOUNT zset  the identities that are linked to the account, all with the score 0
+--   used_tokens      zset    tokens of other issuers that were used, by the instant until which they are remembered
 --   seq              string  the counter of sessions
 --   version          string  the version of the key layout: 2
 --   regs             string  'moved', after a migration from version 1, which kept a zset here; its nodes then fail
@@ -202,4 +205,22 @@ local function forget_authorizations(before, limit)
         forget_authorization(id)
     end
     return #over
+end
+
+-- Returns the account that an identity is linked to. A link that is not in its account's list is invalid, because
+-- forgetting the account would not find it.
+local function identity_row(identity)
+    local row = redis.call('HMGET', key('identity:', identity), unpack(IDENTITY))
+    if row[1] and redis.call('ZSCORE', key('identities:', row[1]), identity) then
+        return row
+    end
+    return false
+end
+
+local function unlink(identity)
+    local account = redis.call('HGET', key('identity:', identity), 'account_id')
+    if account then
+        redis.call('ZREM', key('identities:', account), identity)
+        redis.call('DEL', key('identity:', identity))
+    end
 end

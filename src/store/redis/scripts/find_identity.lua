@@ -1,0 +1,2 @@
+-- ARGV: identity
+return identity_row(ARGV[1])
