@@ -36,6 +36,8 @@ mod http;
 mod interrupt;
 mod login;
 mod oauth;
+#[path = "../common/plain.rs"]
+mod plain;
 #[path = "../common/qr.rs"]
 mod qr;
 #[path = "../common/terminal.rs"]
@@ -44,6 +46,7 @@ mod terminal;
 use credential::{Credential, Credentials, Refresh};
 use failure::{EXIT_CODES, Exit, Failure};
 use http::{Answer, Client, LONGEST_WAIT, check_url, is_below, origin};
+use plain::plain;
 use qr::Qr;
 
 /// An agent that asks its human for access to a URL, and calls it
@@ -573,9 +576,4 @@ fn show_link(qr: Qr, link: &str, check_phrase: Option<&str>) {
     if let Some(phrase) = check_phrase {
         eprintln!("   The page must show the phrase: {}\n", plain(phrase));
     }
-}
-
-/// A service's text on one line, without terminal control characters.
-fn plain(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).collect()
 }

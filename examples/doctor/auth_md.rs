@@ -1,10 +1,11 @@
 //! auth.md: the text that agents read.
 
-use http::StatusCode;
+use http::{Method, StatusCode, header};
 
 use crate::{
     catalogue::Check,
     examination::{Examination, Members, object, text},
+    fetch::Problem,
     server::Server,
     urls,
 };
@@ -15,13 +16,10 @@ const MOST_URLS: usize = 20;
 const ENDPOINTS: [&str; 6] =
     ["register_uri", "claim_uri", "claim_complete_uri", "identity_endpoint", "claim_endpoint", "revocation_uri"];
 
-/// Checks the text of a service. Without `servers`, at the origin of the target.
+/// Checks the text of a service: where `skill` says, below the issuer, or at the origin of the target.
 pub(crate) fn check(examination: &mut Examination, servers: &[Server]) {
-    let nothing = Members::new();
-    if servers.is_empty() {
-        let url = format!("{}/auth.md", urls::origin(&examination.target));
-        read(examination, &url, &nothing, false);
-    }
+    let at_origin = format!("{}/auth.md", urls::origin(&examination.target));
+    let mut read_at: Vec<String> = Vec::new();
     for server in servers {
         let block = object(&server.document, "agent_auth");
         let skill = block.and_then(|block| text(block, "skill"));
@@ -32,6 +30,11 @@ pub(crate) fn check(examination: &mut Examination, servers: &[Server]) {
             let text = format!("there is {url}, and no agent_auth");
             examination.report.add(Check::AgentAuthMissing, &server.url, text);
         }
+        read_at.push(url.into());
+    }
+    if !read_at.contains(&at_origin) {
+        let document = servers.first().map_or_else(Members::new, |server| server.document.clone());
+        read(examination, &at_origin, &document, false);
     }
 }
 
@@ -105,14 +108,28 @@ fn check_urls(examination: &mut Examination, url: &str, written: &str, document:
             continue;
         }
         called.push(found);
-        match examination.client.get(found) {
-            Ok(answer) if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
-                examination.report.add(Check::AuthMdDeadUrl, found, format!("{}, named by {url}", answer.summary()));
+        match status(examination, found) {
+            Ok(status) if is_dead(status) => {
+                examination.report.add(Check::AuthMdDeadUrl, found, format!("{status}, named by {url}"));
             }
             Ok(_) => {}
             Err(problem) => examination.problem(found, &problem),
         }
     }
+}
+
+/// Many services answer 404 to GET where there is only a route for POST. What is posted is no JSON.
+fn status(examination: &mut Examination, url: &str) -> Result<StatusCode, Problem> {
+    let answer = examination.client.get(url)?;
+    if !is_dead(answer.status) {
+        return Ok(answer.status);
+    }
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    Ok(examination.client.send(Method::POST, url, &headers, "[")?.status)
+}
+
+fn is_dead(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 /// The whole URLs of an origin in a text. One that is the beginning of others, such as `https://h/approve/`, is none.

@@ -129,7 +129,9 @@ BadTokenError "bad-token-error" Note, "RFC 6750 section 3.1",
 DocumentRedirect "document-redirect" Warning, "RFC 8414 section 3.1, RFC 9728 section 3.1",
     "200 at the URL itself", "Serve the document at this URL: not every client follows a redirect.";
 DocumentStatus "document-status" Error, "RFC 8414 section 3.1, RFC 9728 section 3.1",
-    "200, or 404 where there is no document", "Serve the document without a token, or answer 404.";
+    "an answer below 500", "Let the URL answer 200 with the document, or 404; some clients stop at 500.";
+DocumentGuarded "document-guarded" Note, "RFC 8414 section 3, RFC 9728 section 3",
+    "200, or 404 where there is no document", "Leave the guard away from /.well-known, and answer 404 there.";
 DocumentHtml "document-html" Error, "RFC 8414 section 3.2, RFC 9728 section 3.2",
     "JSON, or 404 where there is no document", "Let the web app not answer for /.well-known; clients stop at its HTML.";
 DocumentNotJson "document-not-json" Error, "RFC 8414 section 3.2, RFC 9728 section 3.2",

@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// No service has issued it. It has the characters of a token, so that only its verification refuses it.
-const BAD_TOKEN: &str = "doctor-0000000000000000000000000000000000000000000000";
+const BAD_TOKEN: &str = "Bearer doctor-0000000000000000000000000000000000000000000000";
 
 /// What the challenge leads to.
 #[derive(Default)]
 pub(crate) struct Challenged {
-    /// Whether the answer was 401.
-    pub(crate) is_refused: bool,
+    /// The method that was answered 401, if any was.
+    pub(crate) refused: Option<Method>,
     pub(crate) metadata: Option<String>,
     pub(crate) scopes: Vec<String>,
     /// The status and kind of the first answer.
@@ -59,16 +59,19 @@ pub(crate) fn check(examination: &mut Examination) -> Result<Challenged, Problem
         }
     }
     examination.report.looked_at(format!("the challenge of {url}"));
-    let challenged = read(examination, &url, refusal);
+    let challenged = Challenged { refused: Some(method.clone()), ..read(examination, &url, refusal) };
     try_bad_token(examination, &url, method);
     Ok(challenged)
 }
 
-/// Calls the target: an MCP endpoint with the first request of a host.
-fn call(examination: &mut Examination, method: &Method, token: Option<&str>) -> Result<Answer, Problem> {
+/// Calls the target with one more header: an MCP endpoint with the first request of a host.
+pub(crate) fn call(
+    examination: &mut Examination,
+    method: &Method,
+    header: Option<(HeaderName, &str)>,
+) -> Result<Answer, Problem> {
     let url = examination.target.to_string();
-    let bearer = token.map(|token| format!("Bearer {token}"));
-    let mut headers: Vec<(HeaderName, &str)> = Vec::new();
+    let mut headers: Vec<(HeaderName, &str)> = header.into_iter().collect();
     let mut body = String::new();
     if *method == Method::POST {
         headers.push((header::CONTENT_TYPE, "application/json"));
@@ -77,7 +80,6 @@ fn call(examination: &mut Examination, method: &Method, token: Option<&str>) -> 
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
         body = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }).to_string();
     }
-    headers.extend(bearer.as_deref().map(|bearer| (header::AUTHORIZATION, bearer)));
     let answer = examination.client.send(method.clone(), &url, &headers, &body)?;
     // A server that lets anybody in has begun a session, which ends here.
     let name = HeaderName::from_static("mcp-session-id");
@@ -90,7 +92,7 @@ fn call(examination: &mut Examination, method: &Method, token: Option<&str>) -> 
 
 /// Reads the challenges of a refusal.
 fn read(examination: &mut Examination, url: &str, refusal: &Answer) -> Challenged {
-    let mut challenged = Challenged { is_refused: true, summary: refusal.summary(), ..Challenged::default() };
+    let mut challenged = Challenged { summary: refusal.summary(), ..Challenged::default() };
     let report = &mut examination.report;
     let lines: Vec<String> = refusal
         .headers
@@ -153,7 +155,7 @@ fn unquoted_metadata(raw: &str) -> Option<&str> {
 }
 
 fn try_bad_token(examination: &mut Examination, url: &str, method: &Method) {
-    let answer = match call(examination, method, Some(BAD_TOKEN)) {
+    let answer = match call(examination, method, Some((header::AUTHORIZATION, BAD_TOKEN))) {
         Ok(answer) => answer,
         Err(problem) => return examination.problem(url, &problem),
     };

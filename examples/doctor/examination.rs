@@ -53,8 +53,10 @@ impl Examination {
     fn read_document(&mut self, url: &str) -> Option<Members> {
         let answer = self.follow(url)?;
         if !answer.status.is_success() {
-            if !matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::METHOD_NOT_ALLOWED) {
+            if answer.status.is_server_error() {
                 self.report.add(Check::DocumentStatus, url, answer.summary());
+            } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                self.report.add(Check::DocumentGuarded, url, answer.summary());
             }
             return None;
         }

@@ -73,7 +73,7 @@ impl Client {
             return Err(Problem { check: Check::GaveUp, text });
         }
         self.sent += 1;
-        let posts = method == Method::POST;
+        let (posts, is_head) = (method == Method::POST, method == Method::HEAD);
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(name, *value);
@@ -83,7 +83,7 @@ impl Client {
         } else {
             request.body(()).map_err(ureq::Error::Http).and_then(|request| self.agent.run(request))
         };
-        let answer = answer.and_then(Answer::read).map_err(|error| self.problem(&error));
+        let answer = answer.and_then(|answer| Answer::read(answer, is_head)).map_err(|error| self.problem(&error));
         self.late += usize::from(answer.as_ref().is_err_and(|problem| problem.check == Check::Timeout));
         answer
     }
@@ -135,11 +135,11 @@ fn is_tls(error: &io::Error) -> bool {
 }
 
 impl Answer {
-    fn read(response: http::Response<Body>) -> Result<Self, ureq::Error> {
+    fn read(response: http::Response<Body>, is_head: bool) -> Result<Self, ureq::Error> {
         let (parts, body) = response.into_parts();
         let mut answer = Self { status: parts.status, headers: parts.headers, body: Vec::new(), is_cut: false };
-        // A stream of events has no end.
-        if answer.media_type() != "text/event-stream" {
+        // A stream of events has no end, and what HEAD is answered has no body, whatever encoding its headers name.
+        if !is_head && answer.media_type() != "text/event-stream" {
             body.into_reader().take(LARGEST_BODY + 1).read_to_end(&mut answer.body)?;
             answer.is_cut = answer.body.len() as u64 > LARGEST_BODY;
         }

@@ -147,7 +147,7 @@ fn examine(examination: &mut Examination) {
     if examination.is_mcp {
         mcp::check(examination, &challenged);
     }
-    if !challenged.is_refused && !examination.report.has_documents() {
+    if challenged.refused.is_none() && !examination.report.has_documents() {
         let pages = if examination.report.has(Check::DocumentHtml) {
             "; it answers with a web page where documents would be, as a single-page app does for every path"
         } else {

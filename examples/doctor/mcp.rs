@@ -2,7 +2,12 @@
 
 use http::header;
 
-use crate::{catalogue::Check, challenge::Challenged, endpoints::preflight, examination::Examination};
+use crate::{
+    catalogue::Check,
+    challenge::{Challenged, call},
+    endpoints::preflight,
+    examination::Examination,
+};
 
 /// Checks how an MCP endpoint treats browsers.
 pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) {
@@ -10,8 +15,8 @@ pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) {
     if let Some(found) = preflight(examination, &url, "authorization, content-type, mcp-protocol-version") {
         examination.report.add(Check::McpPreflight, &url, found);
     }
-    if challenged.is_refused {
-        match examination.client.send(http::Method::GET, &url, &[(header::ORIGIN, "https://host.example")], "") {
+    if let Some(method) = &challenged.refused {
+        match call(examination, method, Some((header::ORIGIN, "https://host.example"))) {
             Ok(answer) => {
                 let exposed = answer.header(header::ACCESS_CONTROL_EXPOSE_HEADERS).to_ascii_lowercase();
                 if !exposed.contains("www-authenticate") && exposed != "*" {

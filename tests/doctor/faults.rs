@@ -103,7 +103,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         // To itself, for ever.
         site.set(&format!("GET {PRM}"), Reply::new(302, "text/plain", "").with("location", PRM));
     }),
-    hides(&["document-status", "as-only-openid"], |site| {
+    hides(&["document-guarded", "as-only-openid"], |site| {
         site.set(&format!("GET {AS}"), Reply::json(401, &json!({})));
     }),
     hides(&["document-status"], |site| site.set(&format!("GET {PRM_ROOT}"), Reply::json(500, &json!({})))),
@@ -124,7 +124,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.change(&format!("GET {PRM_ROOT}"), |reply| reply.with("content-encoding", "gzip"));
     }),
     // Protected resource metadata
-    hides(&["prm-missing"], |site| {
+    hides(&["prm-missing", "challenge-no-metadata"], |site| {
         [PRM, PRM_ROOT].iter().for_each(|path| site.remove(&format!("GET {path}")));
         site.challenge("Bearer scope=\"notes:read\"");
     }),
