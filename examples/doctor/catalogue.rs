@@ -5,9 +5,9 @@ use std::fmt;
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Severity {
-    /// Some agents do better with it, or one grader asks for it.
+    /// Agents get in. Some do better with it, or one grader asks for it.
     Note,
-    /// Some agents or hosts can't get in, or a specification says SHOULD.
+    /// Some agents or hosts can't get in, or are told something wrong.
     Warning,
     /// Agents can't get in, or a specification says MUST.
     Error,
@@ -69,17 +69,17 @@ checks! {
 // Transport
 Unreachable "unreachable" Error, "RFC 9110 section 3.3",
     "an answer", "Start the service, and check its name, port and firewall.";
-Unavailable "unavailable" Error, "RFC 9110 section 15.6",
+Unavailable "unavailable" Error, "RFC 9110 section 15.6, RFC 6585 section 4",
     "an answer below 500 and no 429", "Let the service answer again, then run this again.";
 Timeout "timeout" Error, "MCP hosts",
     "a whole answer before the deadline", "Find out what the service waits for; hosts give up after seconds.";
 GaveUp "gave-up" Warning, "this program",
     "fewer than three late answers", "Make the service answer in time, then run this again to check the rest.";
-TlsFailed "tls-failed" Error, "RFC 9110 section 4.2.2",
+TlsFailed "tls-failed" Error, "RFC 9110 section 4.3.4",
     "a certificate that public roots vouch for", "Serve the whole chain of a valid certificate for this host.";
-NotHttp "not-http" Error, "RFC 9112 section 4",
+NotHttp "not-http" Error, "RFC 9112 section 2",
     "a whole HTTP response", "Serve HTTP at this port, and end each response as its headers say.";
-UrlInsecure "url-insecure" Error, "RFC 6749 section 3.1.2.1, RFC 8414 section 2, RFC 9728 section 2",
+UrlInsecure "url-insecure" Error, "RFC 6749 sections 3.1 and 3.2, RFC 8414 section 2, RFC 9728 section 2",
     "an https URL, or http on a loopback address", "Name the https URL.";
 NotAnAuthServer "not-an-auth-server" Error, "RFC 9728 section 5, auth.md v0.6",
     "a challenge, or a document that tells agents how to get access",
@@ -210,6 +210,8 @@ AsAuthNone "as-auth-none" Warning, "MCP hosts",
     "none among token_endpoint_auth_methods_supported", "Let public clients in; all MCP hosts are public clients.";
 AsNoRegistration "as-no-registration" Warning, "MCP client registration",
     "registration_endpoint or client_id_metadata_document_supported", "Offer one, or humans must type in a client id.";
+AsRegistrationShared "as-registration-shared" Error, "RFC 7591 section 3",
+    "a registration_endpoint that is not an endpoint of auth.md", "Take it out, or name an endpoint that registers OAuth clients.";
 AsNoDcr "as-no-dcr" Note, "MCP hosts",
     "registration_endpoint beside client metadata documents", "Offer it too: most hosts know only registration.";
 AsNoCimd "as-no-cimd" Note, "MCP client registration",
@@ -218,6 +220,8 @@ AsNoScopes "as-no-scopes" Note, "RFC 8414 section 2",
     "scopes_supported", "List the scopes; clients without a challenge ask for these.";
 AsNoRevocation "as-no-revocation" Note, "RFC 7009, auth.md v0.6",
     "revocation_endpoint", "Let agents revoke their own tokens.";
+AsResourceUnknown "as-resource-unknown" Warning, "RFC 9728 section 4",
+    "the resource among protected_resources, if there are any", "Name the resource there; careful agents stop otherwise.";
 AsFieldType "as-field-type" Error, "RFC 8414 section 2",
     "fields of the type that the specification says", "Write lists as JSON arrays of strings, flags as true or false.";
 

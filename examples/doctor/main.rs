@@ -129,17 +129,21 @@ fn examine(examination: &mut Examination) {
             return examination.problem(target.as_str(), &problem);
         }
     };
-    let named = resource::check(examination, &challenged);
-    let has_resource = named.is_some();
+    let resource = resource::check(examination, &challenged);
     let mut servers = Vec::new();
-    for issuer in named.unwrap_or_default().iter().take(MOST_SERVERS) {
-        servers.extend(server::check(examination, issuer, true));
-    }
-    if !has_resource {
+    match &resource {
+        Some(resource) => {
+            for issuer in resource.servers.iter().take(MOST_SERVERS) {
+                servers.extend(server::check(examination, issuer, true));
+            }
+        }
         // Older clients take the origin of the URL for the issuer.
-        servers.extend(server::check(examination, &urls::origin(&target), false));
+        None => servers.extend(server::check(examination, &urls::origin(&target), false)),
     }
     for server in &servers {
+        if let Some(identifier) = resource.as_ref().and_then(|resource| resource.identifier.as_deref()) {
+            server::check_resource(examination, server, identifier);
+        }
         endpoints::check(examination, server);
         agent_auth::check(examination, server);
     }

@@ -151,7 +151,7 @@ impl Report {
         let counts = Severity::WORST_FIRST.map(|severity| counted(self.of(severity).len(), severity));
         writeln!(to, "{}: {}", plain(url), counts.join(", "))?;
         if !self.looked_at.is_empty() {
-            writeln!(to, "Looked at: {}", self.looked_at.join("; "))?;
+            writeln!(to, "Looked at:\n    {}", self.looked_at.join("\n    "))?;
         }
         for severity in Severity::WORST_FIRST {
             let findings = self.of(severity);
@@ -189,8 +189,8 @@ fn counted(count: usize, severity: Severity) -> String {
 fn title(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "Errors: agents can't get in, or a specification says MUST",
-        Severity::Warning => "Warnings: some agents can't get in, or a specification says SHOULD",
-        Severity::Note => "Notes: some agents do better with it, or one grader asks for it",
+        Severity::Warning => "Warnings: some agents or hosts can't get in, or are told something wrong",
+        Severity::Note => "Notes: agents get in; some do better with it, or one grader asks for it",
     }
 }
 

@@ -11,8 +11,15 @@ use crate::{
 
 const NAME: &str = "oauth-protected-resource";
 
-/// Checks the documents of the resource. Returns its authorization servers; `None` if there is no document.
-pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> Option<Vec<String>> {
+/// What the metadata of the resource leads to.
+pub(crate) struct Resource {
+    /// The identifier, as written, if it is that of the target.
+    pub(crate) identifier: Option<String>,
+    pub(crate) servers: Vec<String>,
+}
+
+/// Checks the documents of the resource. `None` if there is none.
+pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> Option<Resource> {
     let target = examination.target.clone();
     let root = format!("{}/.well-known/{NAME}", urls::origin(&target));
     let mut places: Vec<String> = challenged.metadata.iter().cloned().collect();
@@ -48,8 +55,9 @@ pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> O
             examination.report.add(Check::PrmDisagree, other, text);
         }
     }
-    check_resource(examination, url, document);
-    Some(list(document, "authorization_servers")?.into_iter().map(str::to_owned).collect())
+    let identifier = check_resource(examination, url, document);
+    let servers = list(document, "authorization_servers").unwrap_or_default().into_iter().map(str::to_owned).collect();
+    Some(Resource { identifier, servers })
 }
 
 /// A condition that fails, its check, and what was found.
@@ -76,17 +84,18 @@ fn check_fields(examination: &mut Examination, url: &str, document: &Members) {
     }
 }
 
-/// The identifier must be that of the target (RFC 9728 section 3.3).
-fn check_resource(examination: &mut Examination, url: &str, document: &Members) {
+/// The identifier must be that of the target (RFC 9728 section 3.3). Returns it if it is.
+fn check_resource(examination: &mut Examination, url: &str, document: &Members) -> Option<String> {
     let target = examination.target.clone();
     let Some(written) = text(document, "resource") else {
-        return examination.report.add(Check::PrmResourceMissing, url, "no resource");
+        examination.report.add(Check::PrmResourceMissing, url, "no resource");
+        return None;
     };
-    let resource = examination.callable("resource", written, url, Check::PrmResourceMissing);
-    let Some(resource) = resource else { return };
+    let resource = examination.callable("resource", written, url, Check::PrmResourceMissing)?;
     let report = &mut examination.report;
     if !urls::covers(&resource, &target) {
-        return report.add(Check::PrmResourceMismatch, url, format!("resource is {written}, the URL is {target}"));
+        report.add(Check::PrmResourceMismatch, url, format!("resource is {written}, the URL is {target}"));
+        return None;
     }
     if examination.is_mcp && !is_same(&resource, &target) {
         report.add(Check::PrmResourceInexact, url, format!("resource is {written}, the MCP URL is {target}"));
@@ -101,6 +110,7 @@ fn check_resource(examination: &mut Examination, url: &str, document: &Members) 
         let text = format!("the document of {written} is at {url} only");
         examination.report.add(Check::PrmWellKnown, place, text);
     }
+    Some(written.to_owned())
 }
 
 fn is_same(one: &Url, other: &Url) -> bool {

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::{
     catalogue::Check,
-    examination::{Examination, Members, has, list, text},
+    examination::{Examination, Members, has, list, object, text},
     urls,
 };
 
@@ -96,6 +96,16 @@ fn check_fields(examination: &mut Examination, url: &str, document: &Members) {
     }
 }
 
+/// A server that lists its resources must list this one, or a resource of somebody else may name it.
+pub(crate) fn check_resource(examination: &mut Examination, server: &Server, identifier: &str) {
+    if let Some(resources) = list(&server.document, "protected_resources") {
+        if !resources.contains(&identifier) {
+            let text = format!("{identifier} is not among {}", resources.join(", "));
+            examination.report.add(Check::AsResourceUnknown, &server.url, text);
+        }
+    }
+}
+
 /// A condition that fails, its check, and what was found.
 type Row = (bool, Check, &'static str);
 
@@ -104,6 +114,11 @@ fn rows(document: &Members, is_mcp: bool) -> Vec<Row> {
     let is_on = |field| document.get(field) == Some(&Value::Bool(true));
     let grants = |grant| has(document, "grant_types_supported", grant);
     let (dcr, cimd) = (!lacks("registration_endpoint"), is_on("client_id_metadata_document_supported"));
+    let registers = |field| {
+        let block = object(document, "agent_auth");
+        dcr && block.is_some_and(|block| block.get(field) == document.get("registration_endpoint"))
+    };
+    let is_shared = registers("register_uri") || registers("identity_endpoint");
     let has_code = is_mcp
         || grants("authorization_code")
         || has(document, "response_types_supported", "code")
@@ -113,6 +128,7 @@ fn rows(document: &Members, is_mcp: bool) -> Vec<Row> {
         (lacks("scopes_supported"), Check::AsNoScopes, "no scopes_supported"),
         (lacks("revocation_endpoint"), Check::AsNoRevocation, "no revocation_endpoint"),
         (lacks("grant_types_supported"), Check::AsGrantTypes, "no grant_types_supported"),
+        (is_shared, Check::AsRegistrationShared, "registration_endpoint is where agent_auth registers agents"),
         (grants("implicit") || grants("password"), Check::AsGrantImplicit, "implicit or password is listed"),
     ];
     // A service may give access by auth.md alone.

@@ -220,6 +220,12 @@ pub(crate) const FAULTS: &[Fault] = &[
             document["client_id_metadata_document_supported"] = json!(false);
         });
     }),
+    open(&["as-registration-shared"], |site| {
+        site.server(|document| document["registration_endpoint"] = document["agent_auth"]["register_uri"].clone());
+    }),
+    open(&["as-resource-unknown"], |site| {
+        site.server(|document| document["protected_resources"] = json!(["https://other.example"]));
+    }),
     hides(&["as-no-dcr"], |site| site.server(|document| drop_member(document, "registration_endpoint"))),
     open(&["as-no-cimd"], |site| {
         site.server(|document| drop_member(document, "client_id_metadata_document_supported"));
@@ -231,9 +237,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.server(|document| document["authorization_response_iss_parameter_supported"] = json!("true"));
     }),
     // Endpoints
-    open(&["endpoint-relative"], |site| {
-        site.server(|document| document["introspection_endpoint"] = json!("/introspect"))
-    }),
+    open(&["endpoint-relative"], |site| site.server(|document| document["jwks_uri"] = json!("/keys"))),
     hides(&["endpoint-relative"], |site| {
         let fragment = format!("{}/token#x", site.base);
         site.server(|document| document["token_endpoint"] = json!(fragment));
@@ -246,7 +250,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.server(|document| document["revocation_endpoint"] = json!(other));
     }),
     open(&["endpoint-not-found"], |site| site.remove("POST /revoke")),
-    open(&["endpoint-broken"], |site| site.set("POST /register", Reply::json(500, &json!({ "error": "oops" })))),
+    open(&["endpoint-broken"], |site| site.set("POST /introspect", Reply::json(500, &json!({ "error": "oops" })))),
     hides(&["endpoint-broken"], |site| site.set("GET /authorize", Reply::new(503, "text/html", "<html>"))),
     open(&["endpoint-html"], |site| site.set("POST /device", html())),
     open(&["endpoint-method"], |site| site.set("POST /agent/identity", Reply::json(405, &json!({ "error": "x" })))),
@@ -257,7 +261,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.set("POST /token", Reply::json(400, &json!({ "error": { "code": "invalid_request" } })));
     }),
     open(&["endpoint-cors"], |site| site.remove("OPTIONS /token")),
-    open(&["endpoint-keys"], |site| site.set("GET /keys", Reply::json(200, &json!({})))),
+    hides(&["endpoint-keys"], |site| site.set("GET /keys", Reply::json(200, &json!({})))),
     // The agent_auth block
     hides(&["agent-auth-missing"], |site| site.server(|document| drop_member(document, "agent_auth"))),
     hides(&["agent-auth-skill", "scanner-method"], |site| {
