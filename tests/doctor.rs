@@ -149,6 +149,23 @@ fn a_service_that_does_all_right_has_no_finding() {
     assert!(text.starts_with(&format!("{}: 0 errors, 0 warnings, 0 notes\n", site.target())), "{text}");
 }
 
+/// The well-known path is inserted between the host and the path of the issuer (RFC 8414 section 3.1).
+#[test]
+fn an_issuer_with_a_path_has_its_metadata_at_the_inserted_path() {
+    for openid in ["/.well-known/openid-configuration/tenant", "/tenant/.well-known/openid-configuration"] {
+        let site = Site::start(|site| {
+            let issuer = format!("{}/tenant", site.base);
+            site.resource(|document| document["authorization_servers"] = json!([issuer]));
+            site.server(|document| document["issuer"] = json!(issuer));
+            site.rename(&format!("GET {}", site::AS), &format!("GET {}/tenant", site::AS));
+            site.rename(&format!("GET {}", site::OPENID), &format!("GET {openid}"));
+        });
+        let report = Report::of(&site.target());
+        assert_eq!((report.code, report.findings()), (Some(0), &[][..]), "{:#}", report.json);
+        assert!(site.seen().iter().any(|(head, _)| head.starts_with(&format!("GET {openid} "))));
+    }
+}
+
 #[test]
 fn each_planted_fault_is_found_and_nothing_else() {
     let mut wrong = Vec::new();
@@ -445,6 +462,31 @@ fn nothing_is_created() {
     }
     let methods: BTreeSet<&str> = seen.iter().map(|(head, _)| head.split(' ').next().unwrap()).collect();
     assert_eq!(methods, BTreeSet::from(["GET", "HEAD", "OPTIONS", "POST"]));
+}
+
+/// An MCP server that lets anybody in begins a session, which ends at once.
+#[test]
+fn a_session_that_was_given_is_ended() {
+    let site = Site::start(|site| {
+        site.set("GET /mcp", Reply::json(405, &json!({})));
+        site.set("POST /mcp", Reply::json(200, &json!({ "jsonrpc": "2.0" })).with("mcp-session-id", "session-1"));
+    });
+    let report = Report::of(&site.target());
+    assert_eq!((report.code, report.ids()), (Some(1), BTreeSet::from(["challenge-none"])), "{:#}", report.json);
+    let deleted: Vec<_> = site.seen().into_iter().filter(|(head, _)| head.starts_with("DELETE ")).collect();
+    assert_eq!(deleted.len(), 1);
+    assert!(deleted[0].0.contains("\r\nmcp-session-id: session-1"), "{}", deleted[0].0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_can_not_be_written_has_an_exit_code_of_its_own() {
+    let site = Site::start(|_| {});
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(example("doctor"));
+    let output = command.arg(site.target()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("can't be written"));
 }
 
 /// Text of a service can't write to the terminal.

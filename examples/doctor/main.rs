@@ -9,6 +9,7 @@
 //! endpoint only what a right service refuses, so that nothing is created. `docs/doctor.md` lists what it finds.
 //!
 //! Read `examination.rs` first, then one module for each topic. `catalogue.rs` has the words of all findings.
+#![allow(clippy::print_stderr, reason = "it talks to the human who started it")]
 
 use std::{
     io::{self, Write as _},
@@ -39,7 +40,7 @@ mod urls;
 use catalogue::Check;
 use examination::Examination;
 use fetch::Client;
-use report::EXIT_CODES;
+use report::{EXIT_CODES, NOT_WRITTEN};
 
 /// So many authorization servers of one resource are looked at.
 const MOST_SERVERS: usize = 3;
@@ -105,7 +106,10 @@ fn main() -> ExitCode {
     };
     // A reader that has seen enough, as `head` does, changes nothing about the grade.
     match written.and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("The report can't be written: {error}");
+            NOT_WRITTEN.into()
+        }
         _ => exit,
     }
 }

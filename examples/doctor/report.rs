@@ -45,6 +45,9 @@ impl Grade {
     }
 }
 
+/// The exit code if the report can't be written.
+pub(crate) const NOT_WRITTEN: u8 = 4;
+
 impl From<Grade> for ExitCode {
     fn from(grade: Grade) -> Self {
         Self::from(grade as u8)
@@ -58,6 +61,7 @@ Exit codes:
     1  warnings
     2  the command line is wrong
     3  errors
+    4  the report can't be written
     5  the URL can't be reached, does not answer in time, does not speak HTTP, or can't answer now (429, 502, 503, 504)
 
 The report is written to stdout.";

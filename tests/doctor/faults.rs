@@ -96,7 +96,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.change(&format!("GET {AS}"), |reply| reply.with("cache-control", "public, max-age=31536000, immutable"));
     }),
     hides(&["document-redirect"], |site| {
-        site.set("GET /moved", site.get(&format!("GET {AS}")));
+        site.rename(&format!("GET {AS}"), "GET /moved");
         site.set(&format!("GET {AS}"), Reply::new(301, "text/plain", "").with("location", "/moved"));
     }),
     hides(&["document-redirect", "prm-named-missing", "prm-well-known"], |site| {
@@ -132,8 +132,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.challenge(&format!("Bearer resource_metadata=\"{}/nowhere\", scope=\"notes:read\"", site.base));
     }),
     hides(&["prm-well-known"], |site| {
-        site.set("GET /metadata", site.get(&format!("GET {PRM}")));
-        site.remove(&format!("GET {PRM}"));
+        site.rename(&format!("GET {PRM}"), "GET /metadata");
         site.challenge(&format!("Bearer resource_metadata=\"{}/metadata\", scope=\"notes:read\"", site.base));
     }),
     open(&["prm-disagree"], |site| {

@@ -82,6 +82,13 @@ impl Routes {
         self.rows.remove(key).unwrap_or_else(|| panic!("no {key}"));
     }
 
+    /// Answers at another path.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        let reply = self.get(from);
+        self.remove(from);
+        self.set(to, reply);
+    }
+
     pub(crate) fn change(&mut self, key: &str, change: impl FnOnce(Reply) -> Reply) {
         let reply = change(self.get(key));
         self.set(key, reply);
