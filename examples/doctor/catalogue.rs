@@ -136,6 +136,8 @@ DocumentHtml "document-html" Error, "RFC 8414 section 3.2, RFC 9728 section 3.2"
     "JSON, or 404 where there is no document", "Let the web app not answer for /.well-known; clients stop at its HTML.";
 DocumentNotJson "document-not-json" Error, "RFC 8414 section 3.2, RFC 9728 section 3.2",
     "a JSON object", "Serve one JSON object, without a byte order mark or comments.";
+DocumentSpare "document-spare" Warning, "RFC 8414 section 3.1, RFC 9728 section 3.1, MCP hosts",
+    "the document, or 404, also where it is not named", "Serve the document here too, or 404; some clients look here first.";
 DocumentTooLarge "document-too-large" Error, "this program",
     "at most 1 MiB", "Shorten the document; clients limit what they read.";
 DocumentMediaType "document-media-type" Warning, "RFC 8414 section 3.2, RFC 9728 section 3.2",

@@ -40,21 +40,23 @@ impl Examination {
         self.report.add(problem.check, url, &problem.text);
     }
 
-    /// The JSON document at a URL, read once. `None` if there is none; whoever needs it reports that.
-    pub(crate) fn document(&mut self, url: &str) -> Option<Members> {
+    /// The JSON document at a URL, read once. `None` if there is none; whoever needs it reports that. Where a document
+    /// `is_spare`, clients that follow the challenge never look.
+    pub(crate) fn document(&mut self, url: &str, is_spare: bool) -> Option<Members> {
         if let Some(known) = self.documents.get(url) {
             return known.clone();
         }
-        let read = self.read_document(url);
+        let read = self.read_document(url, is_spare);
         self.documents.insert(url.to_owned(), read.clone());
         read
     }
 
-    fn read_document(&mut self, url: &str) -> Option<Members> {
+    fn read_document(&mut self, url: &str, is_spare: bool) -> Option<Members> {
         let answer = self.follow(url)?;
+        let graded = |check| if is_spare { Check::DocumentSpare } else { check };
         if !answer.status.is_success() {
             if answer.status.is_server_error() {
-                self.report.add(Check::DocumentStatus, url, answer.summary());
+                self.report.add(graded(Check::DocumentStatus), url, answer.summary());
             } else if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 self.report.add(Check::DocumentGuarded, url, answer.summary());
             }
@@ -62,17 +64,17 @@ impl Examination {
         }
         if answer.is_html() {
             let text = format!("{}, where JSON or 404 is expected", answer.summary());
-            self.report.add(Check::DocumentHtml, url, text);
+            self.report.add(graded(Check::DocumentHtml), url, text);
             return None;
         }
         if answer.is_cut {
-            self.report.add(Check::DocumentTooLarge, url, format!("more than {LARGEST_BODY} bytes"));
+            self.report.add(graded(Check::DocumentTooLarge), url, format!("more than {LARGEST_BODY} bytes"));
             return None;
         }
         let members = match serde_json::from_slice(&answer.body) {
             Ok(members) => members,
             Err(error) => {
-                self.report.add(Check::DocumentNotJson, url, format!("not a JSON object: {error}"));
+                self.report.add(graded(Check::DocumentNotJson), url, format!("not a JSON object: {error}"));
                 return None;
             }
         };

@@ -27,7 +27,8 @@ pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> O
     let mut found: Vec<(String, Members)> = Vec::new();
     for place in places {
         if found.iter().all(|(known, _)| *known != place) {
-            found.extend(examination.document(&place).map(|document| (place, document)));
+            let document = examination.document(&place, !found.is_empty());
+            found.extend(document.map(|document| (place, document)));
         }
     }
     let is_named = |named: &String| found.iter().any(|(url, _)| url == named);
@@ -106,7 +107,7 @@ fn check_resource(examination: &mut Examination, url: &str, document: &Members) 
         report.add(Check::PrmResourceForm, url, format!("{written}, where {canonical} is canonical"));
     }
     let place = urls::well_known(NAME, &resource);
-    if examination.document(&place).is_none() {
+    if examination.document(&place, true).is_none() {
         let text = format!("the document of {written} is at {url} only");
         examination.report.add(Check::PrmWellKnown, place, text);
     }

@@ -46,7 +46,8 @@ pub(crate) fn check(examination: &mut Examination, written: &str, is_named: bool
     }
     let mut found: Vec<(String, Members)> = Vec::new();
     for place in places {
-        found.extend(examination.document(&place).map(|document| (place, document)));
+        let document = examination.document(&place, !found.is_empty());
+        found.extend(document.map(|document| (place, document)));
     }
     if found.is_empty() {
         if is_named {

@@ -106,19 +106,23 @@ pub(crate) const FAULTS: &[Fault] = &[
     hides(&["document-guarded", "as-only-openid"], |site| {
         site.set(&format!("GET {AS}"), Reply::json(401, &json!({})));
     }),
-    hides(&["document-status"], |site| site.set(&format!("GET {PRM_ROOT}"), Reply::json(500, &json!({})))),
+    hides(&["document-status", "as-only-openid"], |site| {
+        site.set(&format!("GET {AS}"), Reply::json(500, &json!({})));
+    }),
+    hides(&["document-spare"], |site| site.set(&format!("GET {PRM_ROOT}"), Reply::json(500, &json!({})))),
+    hides(&["document-spare"], |site| site.set(&format!("GET {OPENID}"), html())),
     hides(&["document-html", "as-only-openid"], |site| site.set(&format!("GET {AS}"), html())),
-    hides(&["document-html"], |site| {
+    hides(&["document-html", "as-only-openid"], |site| {
         let page = "\u{feff}\n <!DOCTYPE html><title>App</title>";
-        site.set(&format!("GET {PRM_ROOT}"), Reply::new(200, "application/json", page));
+        site.set(&format!("GET {AS}"), Reply::new(200, "application/json", page));
     }),
     hides(&["document-not-json", "as-only-openid"], |site| {
         site.set(&format!("GET {AS}"), Reply::new(200, "application/json", "{\"issuer\": }"));
     }),
-    hides(&["document-not-json"], |site| site.set(&format!("GET {PRM_ROOT}"), Reply::json(200, &json!([1])))),
-    hides(&["document-too-large"], |site| {
+    hides(&["document-spare"], |site| site.set(&format!("GET {PRM_ROOT}"), Reply::json(200, &json!([1])))),
+    hides(&["document-too-large", "as-only-openid"], |site| {
         let large = json!({ "resource": "x".repeat(1024 * 1024) });
-        site.set(&format!("GET {PRM_ROOT}"), Reply::json(200, &large));
+        site.set(&format!("GET {AS}"), Reply::json(200, &large));
     }),
     hides(&["not-http"], |site| {
         site.change(&format!("GET {PRM_ROOT}"), |reply| reply.with("content-encoding", "gzip"));
