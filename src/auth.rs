@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{Extensions, request::Parts};
 
+#[cfg(feature = "id_jag")]
+use crate::id_jag::Verifier;
 use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
@@ -39,6 +41,8 @@ pub struct AgentAuth {
     guards: Arc<[Arc<Shared>]>,
     routes: Arc<RouteTable>,
     ceremony: Option<Ceremony>,
+    #[cfg(feature = "id_jag")]
+    id_jag: Option<Verifier>,
 }
 
 impl AgentAuth {
@@ -57,6 +61,8 @@ impl AgentAuth {
             audit: Arc::new(NoAudit),
             peer: None,
             fetch: None,
+            #[cfg(feature = "id_jag")]
+            fetch_keys: None,
             #[cfg(feature = "pages")]
             pages: crate::pages::PageOptions::default(),
             notify: None,
@@ -216,6 +222,15 @@ impl AgentAuth {
         self.ceremony.as_ref()
     }
 
+    /// The verifier of identity assertions, for building a custom dialect; `None` if this service trusts no issuer, or
+    /// only checks tokens.
+    #[cfg(feature = "id_jag")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
+    #[must_use]
+    pub const fn id_jag(&self) -> Option<&Verifier> {
+        self.id_jag.as_ref()
+    }
+
     /// Runs housekeeping until `stopped` completes. Every few seconds, and once at the end, it persists the last-used
     /// times of sessions. Every minute it deletes, in small batches, records that ended longer ago than
     /// [`Lifetimes::history`](crate::config::Lifetimes), and an hour ago at least. Without it, the store grows and
@@ -291,6 +306,8 @@ pub struct AgentAuthBuilder {
     audit: Arc<dyn AuditSink>,
     peer: Option<Arc<PeerAddress>>,
     fetch: Option<Arc<dyn DynFetch>>,
+    #[cfg(feature = "id_jag")]
+    fetch_keys: Option<Arc<dyn DynFetch>>,
     #[cfg(feature = "pages")]
     pages: crate::pages::PageOptions,
     notify: Option<Arc<dyn DynNotify>>,
@@ -416,6 +433,16 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Believes the identity assertions of the [trusted issuers](Config::trusted_issuers), whose keys `fetcher` fetches:
+    /// `HttpFetcher` (feature `cimd`), or one of your own. It needs [`identities`](Self::identities) too. See
+    /// [`id_jag`](crate::id_jag).
+    #[cfg(feature = "id_jag")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
+    pub fn identity_assertions(mut self, fetcher: impl Fetch) -> Self {
+        self.fetch_keys = Some(Arc::new(fetcher));
+        self
+    }
+
     /// Sets how the [pages](crate::pages) look and speak: their words, languages and templates.
     #[cfg(feature = "pages")]
     pub fn pages(mut self, options: impl FnOnce(crate::pages::PageOptions) -> crate::pages::PageOptions) -> Self {
@@ -430,6 +457,9 @@ impl AgentAuthBuilder {
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
         #[cfg(feature = "pages")]
         let options = self.pages.clone();
+        let untrusted = self.unusable_issuers();
+        #[cfg(feature = "id_jag")]
+        let id_jag = self.verifier();
         let Self {
             config,
             store,
@@ -458,6 +488,7 @@ impl AgentAuthBuilder {
         if cfg!(not(feature = "pages")) && config.dialects().contains(&Dialect::OAuth) {
             missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
         }
+        missing.extend(untrusted);
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
             return Err(ConfigError::new(missing));
         };
@@ -492,9 +523,13 @@ impl AgentAuthBuilder {
                 addresses: addresses.clone(),
                 audit: Arc::clone(&audit),
                 client_metadata: fetch.map(|fetch| ClientMetadata::new(&config, fetch, &clock, Arc::clone(&audit))),
+                #[cfg(feature = "id_jag")]
+                id_jag,
             })
         });
         let ceremony = context.as_ref().map(|context| context.ceremony.clone());
+        #[cfg(feature = "id_jag")]
+        let id_jag = context.as_ref().and_then(|context| context.id_jag.clone());
         let mut routes = RouteTable::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
         if let Some(context) = &context {
             let served = routes.serve_ceremony(&config, context, &dialects);
@@ -513,7 +548,39 @@ impl AgentAuthBuilder {
             shared.map(Arc::new).map_err(|error| unusable("resource", resource.id(), &error))
         });
         let guards = guards.collect::<Result<Arc<[Arc<Shared>]>, ConfigError>>()?;
-        Ok(AgentAuth { config, shared: Arc::clone(&guards[0]), guards, routes: Arc::new(routes), ceremony })
+        Ok(AgentAuth {
+            config,
+            shared: Arc::clone(&guards[0]),
+            guards,
+            routes: Arc::new(routes),
+            ceremony,
+            #[cfg(feature = "id_jag")]
+            id_jag,
+        })
+    }
+
+    /// What the trusted issuers of the configuration lack to be of use. A service that only checks tokens needs nothing.
+    fn unusable_issuers(&self) -> Option<Problem> {
+        if self.config.trusted_issuers().is_empty() || self.ceremonies.is_none() {
+            return None;
+        }
+        let lacks = |remedy| Some(Problem::new("trusted_issuers", "", remedy));
+        #[cfg(feature = "id_jag")]
+        match (&self.fetch_keys, &self.identities) {
+            (None, _) => lacks("need a fetcher for their keys: call .identity_assertions(fetcher)"),
+            (_, None) => lacks("need a store for their identities: call .identities(store)"),
+            _ => None,
+        }
+        #[cfg(not(feature = "id_jag"))]
+        lacks("need the feature `id_jag`: add it in Cargo.toml")
+    }
+
+    /// The verifier of identity assertions, if there is a trusted issuer.
+    #[cfg(feature = "id_jag")]
+    fn verifier(&self) -> Option<Verifier> {
+        let (fetch, store) = (self.fetch_keys.as_ref()?, self.identities.as_ref()?);
+        let trusts = !self.config.trusted_issuers().is_empty();
+        trusts.then(|| Verifier::new(&self.config, fetch, Arc::clone(store), &self.clock))
     }
 }
 

@@ -55,7 +55,8 @@
 //!   stored.
 //! * [`guard`]: which requests pass and how others are refused. [`endpoints`]: the public documents and endpoints.
 //!   [`ceremony`]: how an authorization request becomes a session.
-//! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them.
+//! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them. `id_jag`, with that feature:
+//!   identity assertions of issuers that the service trusts.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
 //!   metrics and spans. [`notify`]: notes to the account's human, such as mail.
 //! * [`types`]: values and their rules, such as scopes, secrets, sessions and the clock. `axum`, with that feature: a
@@ -76,6 +77,7 @@
 //! | `cache` | `CachedStore` over any store | |
 //! | `remote` | `RemoteSessions`, which asks the issuer's introspection endpoint; includes `cache` | |
 //! | `cimd` | `client_metadata::HttpFetcher`: OAuth clients by client id metadata documents | |
+//! | `id_jag` | `id_jag`: identity assertions of issuers that the service trusts; needs Rust 1.88, and `cimd` or a fetcher of your own | |
 //! | `conformance` | `store::conformance`, for a store of your own | |
 //! | `tracing` | `TracingAudit`, and [spans](observe) | |
 //! | `metrics` | [counters and store latencies](observe) | |
@@ -100,6 +102,9 @@ mod documents;
 pub mod endpoints;
 pub mod guard;
 mod http;
+#[cfg(feature = "id_jag")]
+#[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
+pub mod id_jag;
 #[cfg(feature = "mcp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mcp")))]
 pub mod mcp;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::{
-    DynFetch, FetchError,
+    DynFetch, FetchError, LONGEST,
     document::{self, Document, Invalid},
 };
 use crate::{
@@ -145,7 +145,7 @@ impl ClientMetadata {
         let failed = |error| Failure::Fetch(Arc::new(error));
         let fetched = tokio::time::timeout(self.config.limits().metadata_fetch, self.fetch.fetch(id.as_str())).await;
         let fetched = fetched.unwrap_or(Err(FetchError::TooSlow)).map_err(failed)?;
-        document::check(&fetched).map_err(failed)?;
+        document::check(&fetched, LONGEST).map_err(failed)?;
         let document = Document::read(id, &fetched.body, self.config.oauth())?;
         Ok((document, fetched.max_age.unwrap_or_default()))
     }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{FetchError, Fetched, LONGEST};
+use super::{FetchError, Fetched};
 use crate::{
     config::OAuth,
     types::{
@@ -89,9 +89,9 @@ impl Document {
 }
 
 /// The rules for what a fetcher brings, whichever fetcher it is.
-pub(super) fn check(fetched: &Fetched) -> Result<(), FetchError> {
-    if fetched.body.len() > LONGEST {
-        return Err(FetchError::TooLong);
+pub(crate) fn check(fetched: &Fetched, longest: usize) -> Result<(), FetchError> {
+    if fetched.body.len() > longest {
+        return Err(FetchError::TooLong(longest));
     }
     let media_type = fetched.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = media_type.strip_prefix("application/").unwrap_or_default();
@@ -106,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::LONGEST, *};
 
     const URL: &str = "https://app.example.com/client.json";
 
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn ci2_the_media_type_is_json() {
-        let of = |media_type: &str| check(&Fetched::new(media_type, "{}")).is_ok();
+        let of = |media_type: &str| check(&Fetched::new(media_type, "{}"), LONGEST).is_ok();
         for good in
             ["application/json", "Application/JSON; charset=utf-8", "application/cimd+json", "application/a.b+json"]
         {
@@ -234,7 +234,7 @@ mod tests {
             assert!(!of(bad), "{bad}");
         }
         let long = Fetched::new("application/json", vec![b' '; LONGEST + 1]);
-        assert!(matches!(check(&long), Err(FetchError::TooLong)));
+        assert!(matches!(check(&long, LONGEST), Err(FetchError::TooLong(LONGEST))));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, Request, Response, StatusCode, Uri,
     header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT},
+    uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -29,7 +30,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// The most bytes of a response head.
 const MOST_HEAD: usize = 16 * 1024;
 
-/// Fetches client metadata documents from the internet: one connection and one `GET` for each.
+/// Fetches client metadata documents, and the keys of trusted issuers, from the internet: one connection and one `GET`
+/// for each.
 ///
 /// It follows no redirect, uses no proxy, sends no cookie, and reads a limited number of bytes. It needs TLS with a
 /// certificate that the system trusts. It looks a host up once, and connects to no other than the public addresses that
@@ -117,7 +119,7 @@ impl HttpFetcher {
         Err(failed)
     }
 
-    async fn get(&self, uri: &Uri) -> Result<Fetched, FetchError> {
+    async fn get(&self, uri: &Uri, longest: usize) -> Result<Fetched, FetchError> {
         let Some(authority) = uri.authority().filter(|_| uri.scheme_str() == Some("https")) else {
             return Err(FetchError::RefusedAddress);
         };
@@ -125,7 +127,7 @@ impl HttpFetcher {
         let name = ServerName::try_from(host.to_owned()).map_err(FetchError::unreachable)?;
         let stream = self.connect(host, authority.port_u16().unwrap_or(443)).await?;
         let stream = self.tls.connect(name, stream).await.map_err(FetchError::unreachable)?;
-        let request = Request::get(uri.path())
+        let request = Request::get(uri.path_and_query().map_or("/", PathAndQuery::as_str))
             .header(HOST, authority.as_str())
             .header(ACCEPT, "application/json")
             .header(CONNECTION, "close")
@@ -136,7 +138,7 @@ impl HttpFetcher {
         let (mut sender, connection) = handshake.map_err(FetchError::unreachable)?;
         let mut exchange = pin!(async {
             let response = sender.send_request(request).await.map_err(FetchError::unreachable)?;
-            read(response).await
+            read(response, longest).await
         });
         // Both in this future, so that the connection ends with it.
         tokio::select! {
@@ -149,7 +151,11 @@ impl HttpFetcher {
 
 impl Fetch for HttpFetcher {
     async fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
-        self.get(&url.parse().map_err(FetchError::unreachable)?).await
+        self.fetch_up_to(url, LONGEST).await
+    }
+
+    async fn fetch_up_to(&self, url: &str, longest: usize) -> Result<Fetched, FetchError> {
+        self.get(&url.parse().map_err(FetchError::unreachable)?, longest).await
     }
 }
 
@@ -159,7 +165,7 @@ impl fmt::Debug for HttpFetcher {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Fetched, FetchError> {
+async fn read(response: Response<Incoming>, longest: usize) -> Result<Fetched, FetchError> {
     let (head, body) = response.into_parts();
     if head.status.is_redirection() {
         return Err(FetchError::Redirect);
@@ -168,8 +174,8 @@ async fn read(response: Response<Incoming>) -> Result<Fetched, FetchError> {
         return Err(FetchError::Status(head.status.as_u16()));
     }
     let media_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let body = Limited::new(body, LONGEST).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
-        true => FetchError::TooLong,
+    let body = Limited::new(body, longest).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
+        true => FetchError::TooLong(longest),
         false => FetchError::Unreachable(error),
     })?;
     Ok(Fetched { media_type: media_type.into(), body: body.to_bytes(), max_age: max_age(&head.headers) })

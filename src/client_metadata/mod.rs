@@ -65,6 +65,8 @@ mod http;
 pub use http::HttpFetcher;
 
 pub(crate) use cache::{ClientMetadata, Failure};
+#[cfg(feature = "id_jag")]
+pub(crate) use document::check;
 
 /// The longest document in bytes (draft-ietf-oauth-client-id-metadata-document section 6.6).
 pub const LONGEST: usize = 5 * 1024;
@@ -81,6 +83,17 @@ pub trait Fetch: Send + Sync + 'static {
     /// # Errors
     /// When the document can't be had; see [`FetchError`].
     fn fetch(&self, url: &str) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+
+    /// Fetches a document that may have `longest` bytes, at a URL of the service's own configuration: the keys of a
+    /// [trusted issuer](crate::config::TrustedIssuer). The URL may have a query. All else is as for
+    /// [`fetch`](Self::fetch), which this calls by default.
+    ///
+    /// # Errors
+    /// As for [`fetch`](Self::fetch).
+    fn fetch_up_to(&self, url: &str, longest: usize) -> impl Future<Output = Result<Fetched, FetchError>> + Send {
+        let _ = longest;
+        self.fetch(url)
+    }
 }
 
 /// A fetched document, not yet validated.
@@ -123,9 +136,9 @@ pub enum FetchError {
     /// The media type is not JSON.
     #[error("its media type must be application/json")]
     MediaType,
-    /// Longer than [`LONGEST`].
-    #[error("it is longer than {LONGEST} bytes")]
-    TooLong,
+    /// Longer than this number of bytes, which is allowed: [`LONGEST`] for a client metadata document.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
     /// It did not arrive in time.
     #[error("its server takes too long")]
     TooSlow,
@@ -151,16 +164,27 @@ type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + S
 /// [`Fetch`] as a trait object.
 pub(crate) trait DynFetch: Send + Sync {
     fn fetch<'a>(&'a self, url: &'a str) -> Fetching<'a>;
+    #[cfg(feature = "id_jag")]
+    fn fetch_up_to<'a>(&'a self, url: &'a str, longest: usize) -> Fetching<'a>;
 }
 
 impl<F: Fetch> DynFetch for F {
     fn fetch<'a>(&'a self, url: &'a str) -> Fetching<'a> {
         Box::pin(Fetch::fetch(self, url))
     }
+
+    #[cfg(feature = "id_jag")]
+    fn fetch_up_to<'a>(&'a self, url: &'a str, longest: usize) -> Fetching<'a> {
+        Box::pin(Fetch::fetch_up_to(self, url, longest))
+    }
 }
 
 impl<F: Fetch> Fetch for Arc<F> {
     async fn fetch(&self, url: &str) -> Result<Fetched, FetchError> {
         F::fetch(self, url).await
+    }
+
+    async fn fetch_up_to(&self, url: &str, longest: usize) -> Result<Fetched, FetchError> {
+        F::fetch_up_to(self, url, longest).await
     }
 }

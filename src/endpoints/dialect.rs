@@ -194,6 +194,9 @@ pub(crate) struct Context {
     pub(crate) audit: Arc<dyn AuditSink>,
     /// The clients whose ids are URLs of metadata documents, if the service takes such ids.
     pub(crate) client_metadata: Option<ClientMetadata>,
+    /// The verifier of identity assertions, if the service trusts issuers.
+    #[cfg(feature = "id_jag")]
+    pub(crate) id_jag: Option<crate::id_jag::Verifier>,
 }
 
 impl Context {

@@ -86,6 +86,7 @@ macro_rules! store_traits {
         )*}
     )*) => {$(
         $(#[$doc])*
+        #[allow(clippy::needless_lifetimes, reason = "most methods have arguments that borrow for as long")]
         pub trait $name: Send + Sync + 'static {$(
             store_traits! {
                 @method [$($default)?]
