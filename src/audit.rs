@@ -125,6 +125,15 @@ pub enum Event {
         /// The human's account.
         account: AccountId,
     },
+    /// Another issuer vouched for an agent's human, whose approval stands. The agent was let in without asking again.
+    Vouched {
+        /// The authorization request.
+        authorization: AuthorizationRequestId,
+        /// The account.
+        account: AccountId,
+        /// The scopes that were given.
+        scopes: ScopeSet,
+    },
     /// An agent of the auth.md protocol proved itself, and got its assertion.
     Identified {
         /// The authorization request.
@@ -230,6 +239,7 @@ impl Event {
             Self::Redeemed { .. } => "redeemed",
             Self::Unclaimed { .. } => "unclaimed",
             Self::Claimed { .. } => "claimed",
+            Self::Vouched { .. } => "vouched",
             Self::Identified { .. } => "identified",
             Self::IdentityRefreshed { .. } => "identity_refreshed",
             Self::IdentityReused { .. } => "identity_reused",
@@ -306,6 +316,9 @@ impl AuditSink for TracingAudit {
             Event::Unclaimed { authorization, account } => info!(target: TARGET, %at, name, %authorization, %account),
             Event::Claimed { authorization, provisional, account } => {
                 info!(target: TARGET, %at, name, %authorization, %provisional, %account);
+            }
+            Event::Vouched { authorization, account, scopes } => {
+                info!(target: TARGET, %at, name, %authorization, %account, %scopes);
             }
             Event::Identified { authorization } | Event::IdentityRefreshed { authorization } => {
                 info!(target: TARGET, %at, name, %authorization);

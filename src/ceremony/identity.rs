@@ -16,6 +16,7 @@ use crate::{
         authorization::{Account, Approval, AuthorizationRequest, Lookup, Opening, Renewal, State, Transition},
         clock::Timestamp,
         id::AuthorizationRequestId,
+        identity::ForeignIdentity,
         random::{Random, RandomError},
         scope::ScopeSet,
         secret::{Assertion, Claim, Digest, Finish, Refresh, Secret},
@@ -47,6 +48,9 @@ pub struct IdentityFlow {
     /// Whom the agent expects to approve, such as an e-mail address. Nobody has checked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_hint: Option<String>,
+    /// The human for whom another issuer vouches, and who has to confirm it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) foreign: Option<Foreign>,
     /// The request of the unclaimed agent that this request claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claims: Option<String>,
@@ -86,6 +90,29 @@ impl IdentityKind {
     }
 }
 
+/// A human as another issuer names them.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Foreign {
+    issuer: String,
+    subject: String,
+}
+
+impl Foreign {
+    pub(super) fn is(&self, identity: &ForeignIdentity) -> bool {
+        self.issuer == identity.issuer() && self.subject == identity.subject()
+    }
+
+    fn identity(&self) -> Option<ForeignIdentity> {
+        ForeignIdentity::new(&self.issuer, &self.subject).ok()
+    }
+}
+
+impl From<&ForeignIdentity> for Foreign {
+    fn from(identity: &ForeignIdentity) -> Self {
+        Self { issuer: identity.issuer().to_owned(), subject: identity.subject().to_owned() }
+    }
+}
+
 /// The secrets that an agent holds, by their digests.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Held {
@@ -107,8 +134,19 @@ struct Held {
 impl IdentityFlow {
     fn new(kind: IdentityKind) -> Self {
         let (user_code, read_back, login_hint, claims, claimed_by) = (None, None, None, None, None);
-        let (typed, reads_back, held, before) = (false, false, None, None);
-        Self { kind, user_code, typed, reads_back, read_back, login_hint, claims, claimed_by, held, before }
+        let (typed, reads_back, foreign, held, before) = (false, false, None, None, None);
+        Self { kind, user_code, typed, reads_back, read_back, login_hint, foreign, claims, claimed_by, held, before }
+    }
+
+    /// The issuer that vouches for the agent's human.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.foreign.as_ref().map(|foreign| foreign.issuer.as_str())
+    }
+
+    /// When the identity ends at the latest.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.held.map(|held| held.until)
     }
 
     /// Whether the agent holds an assertion.
@@ -221,7 +259,18 @@ pub struct Identified {
     pub expires_at: Timestamp,
 }
 
-/// The derived secrets, and how they are stored.
+/// What a request gets without its human.
+pub(super) struct Grant {
+    pub(super) account: Account,
+    pub(super) scopes: ScopeSet,
+    /// When the identity ends at the latest.
+    pub(super) until: Timestamp,
+    pub(super) expires_at: Timestamp,
+    /// Whether the agent can refresh it.
+    pub(super) refreshes: bool,
+}
+
+/// The secrets that an agent gets.
 struct Derived {
     assertion: Secret<Assertion>,
     refresh: Secret<Refresh>,
@@ -270,33 +319,45 @@ impl Ceremony {
             let flow = IdentityFlow::new(IdentityKind::Anonymous);
             Ok((NewFlow { flow: KnownFlow::Identity(Box::new(flow.clone())), lookups }, (claim_token, flow)))
         };
-        let (mut authorization, (claim_token, mut flow)) = self.create(&request.scopes(all), None, draw).await?;
+        let (authorization, (claim_token, flow)) = self.create(&request.scopes(all), None, draw).await?;
         let account = self.accounts.provisional(&authorization.client).await?;
         let account = account.ok_or(CeremonyError::NoProvisionalAccount)?;
+        let until = self.now().after(self.config.auth_md().unclaimed);
+        let event = Event::Unclaimed { authorization: authorization.id.clone(), account: account.id.clone() };
+        let grant = Grant { account, scopes: pre_claim, until, expires_at: until, refreshes: false };
+        let mut identified = self.grant(authorization, flow.clone(), claim_token.expose(), grant).await?;
+        self.record(&event);
+        identified.refresh_token = None;
+        let authorization = identified.authorization.clone();
+        Ok(self.requested_identity(authorization, &flow, Some(claim_token), Some(identified)))
+    }
+
+    /// Gives a new request to an account at once, and its agent an assertion that is derived from what it presented.
+    pub(super) async fn grant(
+        &self,
+        mut request: AuthorizationRequest,
+        flow: IdentityFlow,
+        presented: &str,
+        grant: Grant,
+    ) -> Result<Identified, CeremonyError> {
+        let Grant { account, scopes, until, expires_at, refreshes } = grant;
         let (salt, now) = (self.new_salt()?, self.now());
-        let derived = self.derive_identity(claim_token.expose(), &salt, &authorization.id)?;
-        let until = now.after(self.config.auth_md().unclaimed);
-        let assertion = derived.assertion.digest();
-        flow.held = Some(Held { assertion, refresh: None, salt, issued_at: now, until });
-        let open = Opening::new(account.clone(), authorization.flow.clone());
-        let stored = KnownFlow::Identity(Box::new(flow.clone())).to_stored();
-        let mut approval = Approval::new(account.id.clone(), pre_claim, stored, until);
-        approval.lookups.push(Lookup::from(assertion));
+        let Derived { assertion, refresh } = self.derive_identity(presented, &salt, &request.id)?;
+        let refresh_digest = refreshes.then(|| refresh.digest());
+        let held = Held { assertion: assertion.digest(), refresh: refresh_digest, salt, issued_at: now, until };
+        let open = Opening::new(account.clone(), request.flow.clone());
+        let stored = KnownFlow::Identity(Box::new(IdentityFlow { held: Some(held), ..flow })).to_stored();
+        let mut approval = Approval::new(account.id, scopes, stored, expires_at);
+        approval.lookups.push(Lookup::from(held.assertion));
+        approval.lookups.extend(held.refresh.map(Lookup::from));
         for transition in [Transition::Open(open), Transition::Approve(approval)] {
-            let applied = self.store.transition(&authorization.id, &transition, now).await?;
-            if !applied || !authorization.apply(transition, now) {
+            let applied = self.store.transition(&request.id, &transition, now).await?;
+            if !applied || !request.apply(transition, now) {
                 return Err(StoreError::new(StoreErrorKind::Conflict).into());
             }
         }
-        self.record(&Event::Unclaimed { authorization: authorization.id.clone(), account: account.id });
-        let identified = Identified {
-            registration: authorization.id.clone(),
-            authorization: authorization.clone(),
-            assertion: derived.assertion,
-            refresh_token: None,
-            expires_at: until,
-        };
-        Ok(self.requested_identity(authorization, &flow, Some(claim_token), Some(identified)))
+        let registration = request.id.clone();
+        Ok(Identified { registration, authorization: request, assertion, refresh_token: Some(refresh), expires_at })
     }
 
     /// The request that a human decides to claim the agent with this claim token. One is made for an agent that has acted
@@ -482,7 +543,11 @@ impl Ceremony {
         }
     }
 
-    fn to_be_claimed(&self, kind: IdentityKind, login_hint: Option<String>) -> Result<IdentityFlow, CeremonyError> {
+    pub(super) fn to_be_claimed(
+        &self,
+        kind: IdentityKind,
+        login_hint: Option<String>,
+    ) -> Result<IdentityFlow, CeremonyError> {
         let codes = self.config.auth_md().codes;
         let mut flow = IdentityFlow { login_hint, reads_back: codes.are_read_back(), ..IdentityFlow::new(kind) };
         if codes.are_typed() {
@@ -491,7 +556,7 @@ impl Ceremony {
         Ok(flow)
     }
 
-    fn requested_identity(
+    pub(super) fn requested_identity(
         &self,
         authorization: AuthorizationRequest,
         flow: &IdentityFlow,
@@ -578,6 +643,10 @@ impl Ceremony {
                 return Err(CeremonyError::Denied);
             }
             self.merge(&request, &flow).await?;
+            let foreign = flow.foreign.as_ref().and_then(Foreign::identity);
+            if let (Some(foreign), Some(account)) = (foreign, &request.account) {
+                self.link(&foreign, account).await?;
+            }
             let now = self.now();
             let until = self.last_instant(now, request.lasting.map(|span| now.after(span)));
             let id = request.id.clone();
@@ -671,7 +740,7 @@ impl Ceremony {
         Ok(salt)
     }
 
-    async fn issue_of_identity(
+    pub(super) async fn issue_of_identity(
         &self,
         request: &AuthorizationRequest,
         scopes: &ScopeSet,

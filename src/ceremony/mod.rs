@@ -82,6 +82,7 @@ mod code;
 mod decide;
 mod device;
 mod flow;
+mod foreign;
 mod housekeeping;
 mod identities;
 mod identity;

@@ -89,6 +89,14 @@ impl Request {
         Self { client, scopes: earlier.requested.iter().map(ToString::to_string).collect(), resource }
     }
 
+    pub(super) const fn id(&self) -> &Option<ClientId> {
+        &self.client.id
+    }
+
+    pub(super) fn names_scopes(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
     pub(super) fn resource_id(&self) -> Option<&str> {
         self.resource.as_deref()
     }

@@ -295,6 +295,7 @@ impl Visit<'_> {
                 .map(|identity| if identity.reads_back { CodeField::Optional } else { CodeField::Required }),
             client: Requester {
                 login_hint: identity.and_then(|identity| identity.login_hint.clone()),
+                vouched_by: identity.and_then(|identity| identity.issuer().map(str::to_owned)),
                 ..self.requester(&authorization.client, destination)
             },
             asked: pages.instant(authorization.created_at),
@@ -339,6 +340,7 @@ impl Visit<'_> {
             label: client.label.as_ref().map(ToString::to_string),
             method: client.method.as_ref().map(ToString::to_string),
             login_hint: None,
+            vouched_by: None,
             identity: self.identity(client.id.as_ref(), destination),
             address: address.map(text),
             same_network: address.zip(self.browser).map(|(one, other)| source_of(one) == source_of(other)),

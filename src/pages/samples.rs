@@ -250,6 +250,7 @@ fn approval() -> ApprovalPage {
             label: Some(HOSTILE.into()),
             method: Some(HOSTILE.into()),
             login_hint: Some(HOSTILE.into()),
+            vouched_by: Some("https://idp.example".into()),
             identity: Some(Identity { host: Some("app.example".into()), proven: false }),
             address: Some("203.0.113.9".into()),
             same_network: Some(false),

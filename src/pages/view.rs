@@ -220,6 +220,8 @@ pub struct Requester {
     pub method: Option<String>,
     /// Whom it expects to decide, such as an e-mail address.
     pub login_hint: Option<String>,
+    /// The issuer that vouches for its human: proven.
+    pub vouched_by: Option<String>,
     /// What is known of it beside its own words.
     pub identity: Option<Identity>,
     /// The address that it asked from, if that is not the browser's.

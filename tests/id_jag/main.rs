@@ -22,9 +22,12 @@ use tower_agent_auth::{
 };
 
 mod assertions;
+#[path = "../common/mod.rs"]
+mod common;
 mod events;
 mod issuer;
 mod keys;
+mod wire;
 
 use issuer::{Key, KeyServer};
 

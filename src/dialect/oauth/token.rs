@@ -65,7 +65,12 @@ async fn assertion(
 ) -> Result<Issued, Refused> {
     let resource = parameters.resource(&context.config)?.map(Resource::id);
     let scopes = scopes(parameters)?;
-    let (assertion, redeemer) = (required(parameters, "assertion")?, context.redeemer(request));
+    let assertion = required(parameters, "assertion")?;
+    // A JWT is of another issuer: our own assertions have no dot.
+    if assertion.contains('.') {
+        return auth_md::exchange_foreign(context, request, assertion, scopes, resource).await;
+    }
+    let redeemer = context.redeemer(request);
     Ok(context.ceremony.exchange_assertion(assertion, &scopes, resource, &redeemer).await?)
 }
 

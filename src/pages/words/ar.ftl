@@ -137,6 +137,7 @@ reason = ما يريد فعله
 label = الاسم الذي يعطيه للجلسة
 method = يودّ أن تسجّل الدخول عبر
 login-hint = يتوقع القرار من
+vouched-by = تضمنه
 asked = وقت الطلب
 asked-from = مصدر الطلب
 same-network = شبكتك.

@@ -96,6 +96,7 @@ reason = Was er tun will
 label = So nennt er die Sitzung
 method = Wünscht Ihre Anmeldung mit
 login-hint = Erwartet die Entscheidung von
+vouched-by = Verbürgt von
 asked = Angefragt
 asked-from = Angefragt von der Adresse
 same-network = Ihr Netzwerk.

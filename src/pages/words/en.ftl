@@ -96,6 +96,7 @@ reason = What it wants to do
 label = Calls this session
 method = Would like you to sign in with
 login-hint = Expects the decision of
+vouched-by = Vouched for by
 asked = Asked
 asked-from = Asked from
 same-network = Your network.

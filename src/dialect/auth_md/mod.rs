@@ -22,6 +22,46 @@ use crate::{
     types::{scope::ScopeSet, secret::Secret},
 };
 
+#[cfg(feature = "id_jag")]
+mod vouching;
+/// Without the feature, no other issuer vouches.
+#[cfg(not(feature = "id_jag"))]
+mod vouching {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http::Request;
+
+    use super::{Context, Endpoint, Fields, Metadata, Refused, Reply, off};
+    use crate::ceremony::{CeremonyError, Issued};
+
+    pub(super) fn endpoints(_: &Arc<Context>) -> Option<(&'static str, Arc<dyn Endpoint>)> {
+        None
+    }
+
+    pub(super) fn describe(_: &Context, _: &mut Metadata) {}
+
+    pub(super) const fn is_on(_: &Context) -> bool {
+        false
+    }
+
+    pub(super) async fn identity(context: &Context, _: &Request<Bytes>, _: &Fields) -> Result<Reply, Refused> {
+        std::future::ready(Err(off("invalid_issuer", context))).await
+    }
+
+    pub(in crate::dialect) async fn token(
+        _: &Context,
+        _: &Request<Bytes>,
+        _: &str,
+        _: Vec<String>,
+        _: Option<&str>,
+    ) -> Result<Issued, Refused> {
+        std::future::ready(Err(CeremonyError::InvalidAssertion.into())).await
+    }
+}
+
+pub(super) use vouching::token as exchange_foreign;
+
 const IDENTITY: &str = "/agent/identity";
 const CLAIM: &str = "/agent/identity/claim";
 const COMPLETE: &str = "/agent/identity/claim/complete";
@@ -54,7 +94,7 @@ impl Dialect for AuthMdDialect {
         let endpoint =
             |(path, verb)| -> (_, Arc<dyn Endpoint>) { (path, Arc::new(Post { verb, context: Arc::clone(context) })) };
         let token = if oauth::is_on(&context.config) { Vec::new() } else { oauth::token_endpoints(context) };
-        verbs.into_iter().map(endpoint).chain(token).collect()
+        verbs.into_iter().map(endpoint).chain(token).chain(vouching::endpoints(context)).collect()
     }
 
     fn approval_path(&self) -> &'static str {
@@ -89,6 +129,7 @@ impl Dialect for AuthMdDialect {
         for (_, name) in types.into_iter().filter(|(is_on, _)| *is_on) {
             metadata.add_identity_type(name);
         }
+        vouching::describe(context, metadata);
         if settings.anonymous {
             metadata.agent_auth.insert("anonymous".into(), json!({ "credential_types_supported": [ACCESS_TOKEN] }));
         }
@@ -99,7 +140,7 @@ impl Dialect for AuthMdDialect {
         let (settings, prefixes) = (config.auth_md(), config.prefixes());
         let pre_claim: Vec<String> = settings.pre_claim().iter().map(ToString::to_string).collect();
         auth_md::fill(
-            include_str!("auth_md.md.jinja"),
+            include_str!("../auth_md.md.jinja"),
             context! {
                 identity => config.url(IDENTITY),
                 claim => config.url(CLAIM),
@@ -195,16 +236,22 @@ async fn identity(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
             body["type"] = json!("refresh");
             Ok(json_reply(StatusCode::OK, &body))
         }
-        "anonymous" => Err(off("anonymous_registration_disabled", settings)),
-        "service_auth" => Err(off("service_auth_registration_disabled", settings)),
-        "identity_assertion" => Err(off("invalid_issuer", settings)),
-        _ => Err(off("invalid_request", settings)),
+        "identity_assertion" => vouching::identity(context, request, &fields).await,
+        "anonymous" => Err(off("anonymous_registration_disabled", context)),
+        "service_auth" => Err(off("service_auth_registration_disabled", context)),
+        _ => Err(off("invalid_request", context)),
     }
 }
 
 /// Refuses a type that is off or unknown, and names those that are on.
-fn off(code: &'static str, settings: &config::AuthMd) -> Refused {
-    let on = [(settings.service_auth, "service_auth"), (settings.anonymous, "anonymous"), (true, "refresh")];
+fn off(code: &'static str, context: &Context) -> Refused {
+    let settings = context.config.auth_md();
+    let on = [
+        (settings.service_auth, "service_auth"),
+        (settings.anonymous, "anonymous"),
+        (vouching::is_on(context), "identity_assertion"),
+        (true, "refresh"),
+    ];
     let on: Vec<&str> = on.into_iter().filter_map(|(is_on, name)| is_on.then_some(name)).collect();
     Refused::Request(StatusCode::BAD_REQUEST, code, format!("`type` must be one of: {}", on.join(", ")))
 }
