@@ -217,6 +217,12 @@ pub enum Event {
     /// A request had no client address, so the configured limits by source have no effect. Recorded once for each
     /// [`AgentAuth`](crate::AgentAuth). See [`peer_address`](crate::AgentAuthBuilder::peer_address).
     NoClientAddress,
+    /// The service is put together so that agents can't find out how to ask for access. Recorded once for each problem and
+    /// each [`AgentAuth`](crate::AgentAuth). `testing::check` (feature `testing`) finds more of them before they matter.
+    Misassembled {
+        /// What is wrong, and the remedy.
+        problem: &'static str,
+    },
     /// The store, the accounts or the source of randomness failed. A request that depended on it got a 503 response.
     Unavailable {
         /// The error text, with its causes.
@@ -256,6 +262,7 @@ impl Event {
             Self::ClientMetadataRefused { .. } => "client_metadata_refused",
             Self::TokenInQuery => "token_in_query",
             Self::NoClientAddress => "no_client_address",
+            Self::Misassembled { .. } => "misassembled",
             Self::Unavailable { .. } => "unavailable",
         }
     }
@@ -340,6 +347,7 @@ impl AuditSink for TracingAudit {
             Event::OwnerOnlyRefused { session } => warn!(target: TARGET, %at, name, %session),
             Event::ClientMetadataRefused { client, error } => warn!(target: TARGET, %at, name, %client, error),
             Event::TokenInQuery | Event::NoClientAddress => warn!(target: TARGET, %at, name),
+            Event::Misassembled { problem } => warn!(target: TARGET, %at, name, problem),
             Event::Unavailable { error } => warn!(target: TARGET, %at, name, error),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     dialect,
     endpoints::{self, Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
-    http::{ClientAddresses, PeerAddress},
+    http::{Assembly, ClientAddresses, PeerAddress},
     notify::{DynNotify, Notify},
     observe,
     store::{
@@ -43,6 +43,7 @@ pub struct AgentAuth {
     ceremony: Option<Ceremony>,
     #[cfg(feature = "id_jag")]
     id_jag: Option<Verifier>,
+    assembly: Arc<Assembly>,
 }
 
 impl AgentAuth {
@@ -76,7 +77,7 @@ impl AgentAuth {
     /// routes that were added before it. So this layer serves nothing if it is added before `Router::fallback`, by
     /// `Router::route_layer`, or to a router that is merged or nested later.
     pub fn endpoints(&self) -> EndpointsLayer {
-        EndpointsLayer::new(Arc::clone(&self.routes))
+        EndpointsLayer::new(Arc::clone(&self.routes), Arc::clone(&self.assembly))
     }
 
     /// The same agent auth for another resource of the configuration. Its guards check tokens for that resource only,
@@ -208,6 +209,18 @@ impl AgentAuth {
     pub(crate) fn any_session(&self, request: &str) -> Result<Rule, ConfigError> {
         Rule::any_session(&self.config, self.shared.resource(), request)
             .map_err(|error| unusable("require", request, &error))
+    }
+
+    /// The resource that the guards of this value check tokens for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn own_resource(&self) -> &config::Resource {
+        self.shared.resource()
+    }
+
+    /// The documents, the endpoints and the pages, which a check looks for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn route_table(&self) -> &RouteTable {
+        &self.routes
     }
 
     /// The configuration.
@@ -542,7 +555,9 @@ impl AgentAuthBuilder {
         if !conflicts.is_empty() {
             return Err(ConfigError::new(conflicts));
         }
-        let parts = guard::Parts { store, accounts, clock, audit, uses, addresses };
+        let assembly = Assembly::new(routes.exact_paths(), ceremony.is_some(), Arc::clone(&clock), Arc::clone(&audit));
+        let assembly = Arc::new(assembly);
+        let parts = guard::Parts { store, accounts, clock, audit, uses, addresses, assembly: Arc::clone(&assembly) };
         let guards = config.resources().iter().map(|resource| {
             let shared = Shared::new(&config, resource, parts.clone());
             shared.map(Arc::new).map_err(|error| unusable("resource", resource.id(), &error))
@@ -556,6 +571,7 @@ impl AgentAuthBuilder {
             ceremony,
             #[cfg(feature = "id_jag")]
             id_jag,
+            assembly,
         })
     }
 

@@ -61,6 +61,7 @@
 //!   metrics and spans. [`notify`]: notes to the account's human, such as mail.
 //! * [`types`]: values and their rules, such as scopes, secrets, sessions and the clock. `axum`, with that feature: a
 //!   router and extractors. `tonic`, with that feature: rules by gRPC method.
+//!   `testing`, with that feature: sessions for tests, and a check of how a service is put together.
 //!
 //! # Features
 //!
@@ -79,6 +80,7 @@
 //! | `cimd` | `client_metadata::HttpFetcher`: OAuth clients by client id metadata documents | |
 //! | `id_jag` | `id_jag`: identity assertions of issuers that the service trusts; needs Rust 1.88, and `cimd` or a fetcher of your own | |
 //! | `conformance` | `store::conformance`, for a store of your own | |
+//! | `testing` | `testing`: sessions for tests in one line, and a check of how a service is put together | |
 //! | `tracing` | `TracingAudit`, and [spans](observe) | |
 //! | `metrics` | [counters and store latencies](observe) | |
 //! | `full` | all of them | |
@@ -113,6 +115,9 @@ pub mod observe;
 #[cfg(feature = "pages")]
 pub mod pages;
 pub mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 #[cfg(any(feature = "cimd", feature = "remote"))]
 mod tls;
 #[cfg(feature = "tonic")]

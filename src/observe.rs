@@ -17,9 +17,10 @@
 //! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate serves;
 //! * `agent_auth.store`, with `call`, for each store call that a request waits for.
 //!
-//! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events. Two events have the
-//! target of the spans: an `ERROR` for a handler that takes the caller without a guard in front of it, and a `WARN` if
-//! limits by source have no effect, because requests have no address.
+//! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events. Three kinds of events
+//! have the target of the spans: an `ERROR` for a handler that takes the caller without a guard in front of it, a `WARN` if
+//! limits by source have no effect, because requests have no address, and a `WARN` if challenges lead to documents that
+//! this process does not serve, or that a guard refuses.
 //!
 //! ```
 //! # #[cfg(feature = "metrics")]

@@ -182,6 +182,12 @@ impl Ceremony {
         self.clock.now()
     }
 
+    /// The same ceremony by another clock.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self.clone() }
+    }
+
     fn record(&self, event: &Event) {
         self.audit.record(self.now(), event);
     }

@@ -58,3 +58,5 @@ pub(crate) use dialect::{
     Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
 };
 pub(crate) use route_table::RouteTable;
+#[cfg(feature = "testing")]
+pub(crate) use route_table::limits_by_source;

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -48,8 +48,6 @@ impl RouteTable {
         audit: Arc<dyn AuditSink>,
     ) -> Self {
         let rates = RateLimits::new(config, addresses, &clock);
-        let limits = config.limits();
-        let by_source = limits.rates != config::Rates::NONE || limits.pending_per_source.is_some();
         let mut routes = Self {
             exact: HashMap::new(),
             below: Vec::new(),
@@ -58,7 +56,7 @@ impl RouteTable {
             rates,
             clock,
             audit,
-            warns_of_missing_address: AtomicBool::new(by_source),
+            warns_of_missing_address: AtomicBool::new(limits_by_source(config)),
         };
         for (index, resource) in config.documented_resources() {
             let document = Document::json(&protected_resource::render(config, resource));
@@ -144,6 +142,27 @@ impl RouteTable {
         self.names.insert(path.to_owned(), name);
     }
 
+    /// The paths that are served exactly.
+    pub(crate) fn exact_paths(&self) -> HashSet<String> {
+        self.exact.keys().cloned().collect()
+    }
+
+    /// All that is served, by path: its name and its endpoint. A path that ends in a slash is followed by one more segment.
+    #[cfg(feature = "testing")]
+    pub(crate) fn served(&self) -> impl Iterator<Item = (&str, &'static str, Arc<dyn Endpoint>)> {
+        let below = |path: &str| self.below.iter().find(|(parent, _)| parent == path).map(|(_, endpoint)| endpoint);
+        self.names.iter().filter_map(move |(path, name)| {
+            let endpoint = self.exact.get(path).or_else(|| below(path))?;
+            Some((path.as_str(), *name, Arc::clone(endpoint)))
+        })
+    }
+
+    /// Whether a request with these extensions has a client address, as limits by source need it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn finds_address(&self, request: &Parts) -> bool {
+        self.rates.address(request).is_some()
+    }
+
     /// The paths that are served, and those that are followed by one more segment.
     #[cfg(feature = "axum")]
     pub(crate) fn paths(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
@@ -196,6 +215,12 @@ impl fmt::Debug for RouteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteTable").finish_non_exhaustive()
     }
+}
+
+/// Whether the configuration limits requests by their source.
+pub(crate) fn limits_by_source(config: &Config) -> bool {
+    let limits = config.limits();
+    limits.rates != config::Rates::NONE || limits.pending_per_source.is_some()
 }
 
 /// The 405 response, with the methods that are served (RFC 9110 section 15.5.6).

@@ -20,7 +20,7 @@ use crate::{
     audit::{AuditSink, Event},
     challenge::ChallengeError,
     config::{Prefixes, Resource},
-    http::{Answering, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
+    http::{Answering, Assembly, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
     observe::CheckCounter,
     store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
     types::{
@@ -49,6 +49,7 @@ pub(crate) struct Parts {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) uses: Arc<LastUsedBuffer>,
     pub(crate) addresses: ClientAddresses,
+    pub(crate) assembly: Arc<Assembly>,
 }
 
 /// Counters of forwarded requests, by principal.
@@ -238,6 +239,9 @@ impl Check {
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
+        if refusal == Refusal::NoCredentials {
+            self.shared.parts.assembly.note_challenge(request.uri().path());
+        }
         let own = match self.demand() {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
             Some(Demand::Never(response)) if response.refusal() == refusal => Some(&**response),

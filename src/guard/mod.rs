@@ -13,7 +13,7 @@
 //! 503. The metadata contains the challenge.
 //!
 //! Every rule except [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's
-//! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard can create them:
+//! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard creates them, and a test with the feature `testing`:
 //!
 //! ```compile_fail
 //! # fn forge(session: std::sync::Arc<tower_agent_auth::types::session::Session>) {
@@ -107,9 +107,11 @@ pub(crate) use check::{Parts, Shared};
 pub use future::ResponseFuture;
 pub use layer::GuardLayer;
 pub use policy::Rule;
-pub use principal::{AgentSession, Owner};
+#[cfg(any(feature = "axum", feature = "testing", feature = "tonic"))]
+pub(crate) use principal::NO_GUARD;
 #[cfg(any(feature = "axum", feature = "tonic"))]
-pub(crate) use principal::{NO_GUARD, is_guarded};
+pub(crate) use principal::is_guarded;
+pub use principal::{AgentSession, Owner};
 pub use refusal::Refusal;
 pub use service::Guard;
 pub use session_end::{EndWithSession, SessionBody, SessionEnded, SessionGuardLayer, SessionResponseFuture};

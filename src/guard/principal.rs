@@ -18,6 +18,13 @@ impl Deref for AgentSession {
     }
 }
 
+#[cfg(feature = "testing")]
+impl AgentSession {
+    pub(crate) const fn for_test(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
 /// The signed-in human who called an owner-only route. An agent's request never has one.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -29,6 +36,13 @@ impl Owner {
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.account
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Owner {
+    pub(crate) fn for_test(account: Account) -> Self {
+        Self { account: Arc::new(account) }
     }
 }
 
@@ -45,7 +59,7 @@ pub(crate) fn is_guarded(extensions: &Extensions) -> bool {
 }
 
 /// The text of the error for a handler that takes the caller where no guard inserts one.
-#[cfg(any(feature = "axum", feature = "tonic"))]
+#[cfg(any(feature = "axum", feature = "testing", feature = "tonic"))]
 pub(crate) const NO_GUARD: &str = "this handler takes the caller, but no guard in front of it inserts one: add \
     `.layer(auth.require(…))`, `.layer(auth.optional())` or `.layer(auth.owner_only())` to its route, without \
     `without_principal()`";
