@@ -18,7 +18,7 @@
 //! assert_eq!(*names.0.lock().unwrap(), ["token_in_query"]);
 //! ```
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::types::{
     clock::Timestamp,
@@ -91,12 +91,16 @@ pub enum Event {
         /// The account.
         account: AccountId,
     },
-    /// The human took back an approval before the agent collected it.
+    /// An approval was taken back before the agent collected it.
     TakenBack {
         /// The authorization request.
         authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
+        /// Who took it back.
+        by: RevokedBy,
+        /// Why, if the service's operators gave a reason.
+        reason: Option<Reason>,
     },
     /// The agent redeemed the request for a session.
     Redeemed {
@@ -180,6 +184,8 @@ pub enum Event {
         session: SessionId,
         /// Who revoked it.
         by: RevokedBy,
+        /// Why, if the service's operators gave a reason. No store keeps it.
+        reason: Option<Reason>,
     },
     /// The human named a session, or took its name away.
     Renamed {
@@ -228,6 +234,36 @@ pub enum Event {
         /// The error text, with its causes.
         error: String,
     },
+}
+
+/// Why the service's operators revoked something: one line for the audit log, of at most 300 characters.
+///
+/// ```
+/// use tower_agent_auth::audit::Reason;
+///
+/// let reason = Reason::new("ticket 4711:\nlaptop stolen");
+/// assert_eq!(reason.as_str(), "ticket 4711: laptop stolen");
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reason(Arc<str>);
+
+impl Reason {
+    /// The most characters of a reason.
+    const LONGEST: usize = 300;
+
+    /// The text in one line: control characters become blanks, blanks at its ends are removed, and what is too long is
+    /// cut.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let line: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+        Self(line.trim().chars().take(Self::LONGEST).collect::<String>().into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Event {
@@ -311,10 +347,12 @@ impl AuditSink for TracingAudit {
                 let lasting = lasting.map(|span| span.as_secs());
                 info!(target: TARGET, %at, name, %authorization, %account, %requested, %granted, lasting);
             }
-            Event::Released { authorization, account }
-            | Event::Denied { authorization, account }
-            | Event::TakenBack { authorization, account } => {
+            Event::Released { authorization, account } | Event::Denied { authorization, account } => {
                 info!(target: TARGET, %at, name, %authorization, %account);
+            }
+            Event::TakenBack { authorization, account, by, reason } => {
+                let (by, reason) = (by.as_str(), reason.as_ref().map(Reason::as_str));
+                info!(target: TARGET, %at, name, %authorization, %account, by, reason);
             }
             Event::Redeemed { authorization, session, account, address } => {
                 let address = address.map(tracing::field::display);
@@ -336,8 +374,9 @@ impl AuditSink for TracingAudit {
             Event::Refreshed { session } => info!(target: TARGET, %at, name, %session),
             Event::RefreshRepeated { session } => info!(target: TARGET, %at, name, %session),
             Event::ReuseDetected { session } => warn!(target: TARGET, %at, name, %session),
-            Event::Revoked { session, by } => {
-                info!(target: TARGET, %at, name, %session, by = by.as_str())
+            Event::Revoked { session, by, reason } => {
+                let (by, reason) = (by.as_str(), reason.as_ref().map(Reason::as_str));
+                info!(target: TARGET, %at, name, %session, by, reason);
             }
             Event::Renamed { session, account } => info!(target: TARGET, %at, name, %session, %account),
             Event::AccountForgotten { account } => info!(target: TARGET, %at, name, %account),

@@ -8,7 +8,7 @@ use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
-    ceremony::{self, Ceremony, CeremonyError, Notifier},
+    ceremony::{self, Admin, Ceremony, CeremonyError, Notifier},
     client_metadata::{ClientMetadata, DynFetch, Fetch},
     config::{self, Dialect, Problem},
     dialect,
@@ -242,6 +242,13 @@ impl AgentAuth {
     #[must_use]
     pub const fn id_jag(&self) -> Option<&Verifier> {
         self.id_jag.as_ref()
+    }
+
+    /// The sessions of all accounts, for the host's operators; `None` if this service only checks tokens. See
+    /// [`admin`](crate::admin), also for an HTTP API.
+    #[must_use]
+    pub fn admin(&self) -> Option<Admin> {
+        self.ceremony.clone().map(Admin::new)
     }
 
     /// Runs housekeeping until `stopped` completes. Every few seconds, and once at the end, it persists the last-used

@@ -54,7 +54,7 @@
 //! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions are
 //!   stored.
 //! * [`guard`]: which requests pass and how others are refused. [`endpoints`]: the public documents and endpoints.
-//!   [`ceremony`]: how an authorization request becomes a session.
+//!   [`ceremony`]: how an authorization request becomes a session. [`admin`]: sessions of all accounts, for operators.
 //! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them. `id_jag`, with that feature:
 //!   identity assertions of issuers that the service trusts.
 //! * [`challenge`]: the `WWW-Authenticate` header, for servers and agents. [`audit`]: audit events. [`observe`]:
@@ -91,6 +91,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accounts;
+pub mod admin;
 pub mod audit;
 mod auth;
 #[cfg(feature = "axum")]

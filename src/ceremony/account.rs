@@ -194,6 +194,13 @@ fn client(client: &Client) -> ExportedClient {
     }
 }
 
+impl From<(&SessionRecord, Timestamp)> for ExportedSession {
+    /// The session as it stands at this instant.
+    fn from((record, now): (&SessionRecord, Timestamp)) -> Self {
+        self::session(record, now)
+    }
+}
+
 fn session(record: &SessionRecord, now: Timestamp) -> ExportedSession {
     let session = &record.session;
     ExportedSession {

@@ -2,6 +2,7 @@ use super::{
     Ceremony, CeremonyError, Identified, IdentityFlow, IdentityKind, IdentityRequested, Issued, Request,
     flow::{KnownFlow, NewFlow},
     identity::Grant,
+    sessions::Revoker,
 };
 use crate::{
     audit::Event,
@@ -108,7 +109,7 @@ impl Ceremony {
                 if request.state_at(self.now()) == State::Pending {
                     self.store.transition(&request.id, &Transition::Deny(account.clone()), self.now()).await?;
                 }
-                ended += self.end_identity(&request.id, RevokedBy::Service).await?;
+                ended += self.end_identity(&request.id, &Revoker::by(RevokedBy::Service)).await?;
             }
             match read.last() {
                 Some(request) if read.len() == AT_ONCE => last = Some(request.id.clone()),

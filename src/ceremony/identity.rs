@@ -8,10 +8,11 @@ use super::{
     flow::{self, Code, KnownFlow, NewFlow},
     redeem::REPLAY_GRACE,
     refresh::narrowed,
+    sessions::Revoker,
 };
 use crate::{
     audit::Event,
-    store::{AuthorizationKey, StoreError, StoreErrorKind},
+    store::{AuthorizationKey, RevokeTarget, StoreError, StoreErrorKind},
     types::{
         authorization::{Account, Approval, AuthorizationRequest, Lookup, Opening, Renewal, State, Transition},
         clock::Timestamp,
@@ -498,7 +499,7 @@ impl Ceremony {
                     return self.identified(request, &flow, refresh_token, &held);
                 }
                 self.record(&Event::IdentityReused { authorization: request.id.clone() });
-                self.end_identity(&request.id, RevokedBy::Reuse).await?;
+                self.end_identity(&request.id, &Revoker::by(RevokedBy::Reuse)).await?;
                 return Err(CeremonyError::InvalidRefresh);
             }
             if !self.may_act(&request).await? {
@@ -518,14 +519,15 @@ impl Ceremony {
     pub(super) async fn end_identity(
         &self,
         id: &AuthorizationRequestId,
-        by: RevokedBy,
+        revoker: &Revoker,
     ) -> Result<usize, CeremonyError> {
         // First what can still become sessions.
         self.store.transition(id, &Transition::Revoke, self.now()).await?;
         let mut ended = 0;
         for record in self.store.sessions_of(id).await? {
             if record.revoked.is_none() {
-                ended += self.end(&record.session, by).await?;
+                let target = RevokeTarget::Session(record.session.id.clone(), record.session.account.id.clone());
+                ended += self.revoke_as(&target, revoker).await?;
             }
         }
         Ok(ended)
@@ -538,7 +540,7 @@ impl Ceremony {
         let lookup = assertion.or_else(|| prefixes.refresh.digest(token.as_bytes()).map(Lookup::from));
         let Some(lookup) = lookup else { return Ok(()) };
         match self.identity_with(lookup).await? {
-            Some((request, _)) => self.end_identity(&request.id, RevokedBy::Agent).await.map(drop),
+            Some((request, _)) => self.end_identity(&request.id, &Revoker::by(RevokedBy::Agent)).await.map(drop),
             None => Ok(()),
         }
     }
@@ -621,7 +623,7 @@ impl Ceremony {
         let Some(account) = &request.account else { return Ok(false) };
         let is_active = self.accounts.is_active(&account.id).await?;
         if !is_active {
-            self.end_identity(&request.id, RevokedBy::Service).await?;
+            self.end_identity(&request.id, &Revoker::by(RevokedBy::Service)).await?;
         }
         Ok(is_active)
     }
@@ -671,7 +673,7 @@ impl Ceremony {
         let unclaimed = self.find(&AuthorizationKey::Id(provisional.clone())).await?;
         if let Some(Account { id, .. }) = unclaimed.and_then(|unclaimed| unclaimed.account) {
             self.accounts.merge(&id, account).await?;
-            self.end_identity(&provisional, RevokedBy::Service).await?;
+            self.end_identity(&provisional, &Revoker::by(RevokedBy::Service)).await?;
             let (authorization, account) = (request.id.clone(), account.id.clone());
             self.record(&Event::Claimed { authorization, provisional: id, account });
         }

@@ -11,6 +11,7 @@
 //! | redeem | the agent, by claim token | `redeem` |
 //! | refresh | the agent | `refresh` |
 //! | list, search, count, name, revoke, take back | the human; the agent for itself | `sessions` |
+//! | list and revoke sessions of any account | the host's operators | `admin` |
 //! | export, forget an account | the host | `account` |
 //! | register, find clients | a dialect | `clients` |
 //! | find, link, unlink identities of other issuers | a dialect | `identities` |
@@ -76,6 +77,7 @@ use crate::{
 };
 
 mod account;
+mod admin;
 mod approver;
 mod clients;
 mod code;
@@ -96,6 +98,7 @@ mod request;
 mod sessions;
 
 pub use account::{AccountExport, ExportedClient, ExportedRequest, ExportedSession};
+pub use admin::Admin;
 pub use approver::Approver;
 pub use clients::Clients;
 pub use code::{CodeGrant, CodeRedemption};
@@ -108,7 +111,7 @@ pub use login::{Login, LoginRequested, LoginStatus};
 pub use redeem::{Attempt, Issued};
 pub use refresh::Refreshing;
 pub use request::{Request, Requested, Status};
-pub use sessions::{Page, SessionCounts, SessionSearch};
+pub use sessions::{Page, Revoked, SessionCounts, SessionSearch};
 
 pub(crate) use limiter::Limiter;
 pub(crate) use notifying::{ApprovalPath, Notifier};

@@ -4,11 +4,11 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::{Ceremony, CeremonyError};
 use crate::{
-    audit::Event,
+    audit::{Event, Reason},
     config::Resource,
     store::{AuthorizationKey, RevokeTarget},
     types::{
-        authorization::{AuthorizationRequest, Transition},
+        authorization::{AuthorizationRequest, Client, Transition},
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest},
@@ -94,6 +94,36 @@ pub struct SessionCounts {
     pub ended: usize,
     /// Whether only the newest 5,000 sessions were counted: there are more.
     pub more: bool,
+}
+
+/// How much was revoked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// Sessions that were not revoked before.
+    pub sessions: usize,
+    /// Approvals that no agent had collected.
+    pub approvals: usize,
+}
+
+impl std::ops::AddAssign for Revoked {
+    fn add_assign(&mut self, more: Self) {
+        self.sessions += more.sessions;
+        self.approvals += more.approvals;
+    }
+}
+
+/// Who revokes, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Revoker {
+    pub(super) by: RevokedBy,
+    pub(super) reason: Option<Reason>,
+}
+
+impl Revoker {
+    pub(super) const fn by(by: RevokedBy) -> Self {
+        Self { by, reason: None }
+    }
 }
 
 impl Ceremony {
@@ -209,15 +239,24 @@ impl Ceremony {
     /// # Errors
     /// When the service fails; the approval may still stand.
     pub async fn take_back(&self, account: &AccountId, id: &AuthorizationRequestId) -> Result<bool, CeremonyError> {
+        Ok(self.take_back_as(account, id, &Revoker::by(RevokedBy::Human)).await?.approvals > 0)
+    }
+
+    /// Takes back an approval of the account, with the sessions that its agent has already.
+    pub(super) async fn take_back_as(
+        &self,
+        account: &AccountId,
+        id: &AuthorizationRequestId,
+        revoker: &Revoker,
+    ) -> Result<Revoked, CeremonyError> {
         let found = self.find(&AuthorizationKey::Id(id.clone())).await?;
         let own = found.is_some_and(|request| request.account.is_some_and(|bound| bound.id == *account));
         if !own || !self.store.transition(id, &Transition::Revoke, self.now()).await? {
-            return Ok(false);
+            return Ok(Revoked::default());
         }
-        self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone() });
-        // The agent of an identity may have sessions already.
-        self.end_identity(id, RevokedBy::Human).await?;
-        Ok(true)
+        let (by, reason) = (revoker.by, revoker.reason.clone());
+        self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
+        Ok(Revoked { sessions: self.end_identity(id, revoker).await?, approvals: 1 })
     }
 
     /// The sessions that were issued for an authorization request, newest first, including ended ones.
@@ -350,13 +389,23 @@ impl Ceremony {
     /// # Errors
     /// When the service fails; the session may still be active.
     pub async fn revoke_session(&self, account: &AccountId, session: &SessionId) -> Result<bool, CeremonyError> {
+        self.revoke_session_as(account, session, &Revoker::by(RevokedBy::Human)).await
+    }
+
+    pub(super) async fn revoke_session_as(
+        &self,
+        account: &AccountId,
+        session: &SessionId,
+        revoker: &Revoker,
+    ) -> Result<bool, CeremonyError> {
         let record = self.store.find_record(session).await?;
         let Some(record) = record.filter(|record| record.session.account.id == *account) else { return Ok(false) };
         // Otherwise the agent of an identity would take another session.
         if self.store.transition(&record.authorization, &Transition::Revoke, self.now()).await? {
-            return Ok(self.end_identity(&record.authorization, RevokedBy::Human).await? > 0);
+            return Ok(self.end_identity(&record.authorization, revoker).await? > 0);
         }
-        Ok(self.end(&record.session, RevokedBy::Human).await? > 0)
+        let target = RevokeTarget::Session(session.clone(), account.clone());
+        Ok(self.revoke_as(&target, revoker).await? > 0)
     }
 
     /// Revokes these sessions of the account on its human's request, one by one. Returns how many were revoked: sessions of
@@ -383,20 +432,37 @@ impl Ceremony {
         let Some(client) = found.filter(|found| found.session.account.id == *account).map(|found| found.client) else {
             return Ok(0);
         };
+        let revoked =
+            self.revoke_clients_as(account, |other| other.is_same_as(&client), &Revoker::by(RevokedBy::Human)).await?;
+        Ok(revoked.sessions)
+    }
+
+    /// Revokes all active sessions that the account gave to these clients, and takes back what it approved for them and no
+    /// agent has collected.
+    pub(super) async fn revoke_clients_as(
+        &self,
+        account: &AccountId,
+        is_meant: impl Fn(&Client) -> bool,
+        revoker: &Revoker,
+    ) -> Result<Revoked, CeremonyError> {
+        let mut revoked = Revoked::default();
         // First what can still become sessions.
         for request in self.store.list_approved(account, self.now(), usize::MAX).await? {
-            if request.client.is_same_as(&client) {
-                self.take_back(account, &request.id).await?;
+            if is_meant(&request.client) {
+                revoked += self.take_back_as(account, &request.id, revoker).await?;
             }
         }
         let (mut all, now) = (Vec::new(), self.now());
         let of_client = |record: &SessionRecord| {
-            if record.client.is_same_as(&client) && record.state_at(now) == SessionState::Active {
+            if is_meant(&record.client) && record.state_at(now) == SessionState::Active {
                 all.push(record.session.id.clone());
             }
         };
         self.visit_sessions(account, of_client).await?;
-        self.revoke_sessions(account, &all).await
+        for session in &all {
+            revoked.sessions += usize::from(self.revoke_session_as(account, session, revoker).await?);
+        }
+        Ok(revoked)
     }
 
     /// Revokes every session of the account, and its approved requests that are not redeemed yet, on its human's
@@ -427,9 +493,14 @@ impl Ceremony {
     }
 
     pub(super) async fn revoke(&self, target: &RevokeTarget, by: RevokedBy) -> Result<usize, CeremonyError> {
+        self.revoke_as(target, &Revoker::by(by)).await
+    }
+
+    pub(super) async fn revoke_as(&self, target: &RevokeTarget, revoker: &Revoker) -> Result<usize, CeremonyError> {
+        let by = revoker.by;
         let ended = self.store.revoke(target, by, self.now()).await?;
         for session in &ended {
-            self.record(&Event::Revoked { session: session.clone(), by });
+            self.record(&Event::Revoked { session: session.clone(), by, reason: revoker.reason.clone() });
         }
         Ok(ended.len())
     }

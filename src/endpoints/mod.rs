@@ -57,6 +57,7 @@ pub(crate) use cors::is_preflight;
 pub(crate) use dialect::{
     Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
 };
-pub(crate) use route_table::RouteTable;
 #[cfg(feature = "testing")]
 pub(crate) use route_table::limits_by_source;
+pub(crate) use route_table::{RouteTable, method_not_allowed};
+pub(crate) use service::{BODY_TIME, MAX_BODY, Unreadable, refused_body, too_slow};

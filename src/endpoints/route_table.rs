@@ -224,7 +224,7 @@ pub(crate) fn limits_by_source(config: &Config) -> bool {
 }
 
 /// The 405 response, with the methods that are served (RFC 9110 section 15.5.6).
-pub(super) fn method_not_allowed(methods: &[Method]) -> Reply {
+pub(crate) fn method_not_allowed(methods: &[Method]) -> Reply {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let text = format!("this method is not served here; served are: {}", names.join(", "));
     let mut reply = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &text);

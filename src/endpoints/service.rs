@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// The maximum size of a body in bytes.
-const MAX_BODY: usize = 16 * 1024;
+pub(crate) const MAX_BODY: usize = 16 * 1024;
 /// The timeout for reading a body.
-const BODY_TIME: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The service that serves the documents, the endpoints and the pages, and forwards all other requests to the inner
 /// service.
@@ -88,7 +88,7 @@ fn has_body(method: &Method) -> bool {
 /// The body ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[error("the body could not be read")]
-struct Unreadable;
+pub(crate) struct Unreadable;
 
 type Reading<B> = tokio::time::Timeout<Collect<Limited<MapErr<B, fn(<B as Body>::Error) -> Unreadable>>>>;
 
@@ -179,7 +179,7 @@ impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
     }
 }
 
-fn refused_body(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Reply {
+pub(crate) fn refused_body(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Reply {
     if error.is::<Unreadable>() {
         error_reply(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off; send it again, whole")
     } else {
@@ -192,7 +192,7 @@ fn too_large() -> Reply {
     error_reply(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", &text)
 }
 
-fn too_slow() -> Reply {
+pub(crate) fn too_slow() -> Reply {
     let text = format!("the body did not arrive within {} seconds; send it faster", BODY_TIME.as_secs());
     error_reply(StatusCode::REQUEST_TIMEOUT, "invalid_request", &text)
 }

@@ -307,7 +307,7 @@ pub enum RevokedBy {
     Agent,
     /// The account's human.
     Human,
-    /// The host service, because the account is no longer active.
+    /// The host service: because the account is no longer active, or on its operators' request.
     Service,
     /// This crate, because a used-up secret was presented again. Another party may hold it.
     Reuse,

@@ -4,6 +4,7 @@
 
 mod migrations;
 mod nodes;
+mod operators;
 #[path = "../common/places.rs"]
 mod places;
 mod postgres;

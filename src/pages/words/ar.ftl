@@ -417,7 +417,7 @@ more-sessions = جلسات أخرى
 
 by-agent = الوكيل نفسه
 by-human = أنت
-by-service = الخدمة، لأن الحساب غير نشط
+by-service = الخدمة
 by-reuse = الخدمة، لأن سرًا استُخدم مرتين: ربما سُرق
 
 confirm-all = { LAST_TWO_DIGITS($count) ->

@@ -352,7 +352,7 @@ more-sessions = Weitere Sitzungen
 
 by-agent = dem Agenten selbst
 by-human = Ihnen
-by-service = dem Dienst, weil das Konto nicht aktiv ist
+by-service = dem Dienst
 by-reuse = dem Dienst, weil ein Geheimnis zweimal verwendet wurde: Es kann gestohlen worden sein
 
 confirm-all = { $count ->

@@ -352,7 +352,7 @@ more-sessions = More sessions
 
 by-agent = the agent itself
 by-human = you
-by-service = the service, because the account is not active
+by-service = the service
 by-reuse = the service, because a secret was used twice: it may have been stolen
 
 confirm-all = { $count ->
