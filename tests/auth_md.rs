@@ -560,7 +560,7 @@ async fn hostile_secrets_are_refused_alike() {
     assert_error(&service.poll(&other.claim_token).await, 400, "invalid_grant");
     assert_error(&service.claim(&other.claim_token).await, 401, "invalid_claim_token");
     let ours = service.post("/agent/auth/claim/complete", &json!({ "claim_token": claim })).await;
-    assert_eq!((ours.status, ours.error()), (StatusCode::UNAUTHORIZED, "invalid_claim_token"));
+    assert_eq!((ours.status, ours.error()), (StatusCode::BAD_REQUEST, "invalid_request"), "it needs a code");
     assert!(!service.opens(&assertion, "/projects").await, "an assertion is no access token");
     for (path, body) in [
         ("/agent/identity", "[]"),

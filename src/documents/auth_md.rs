@@ -10,7 +10,7 @@ const TEMPLATE: &str = include_str!("auth.md.jinja");
 
 /// Renders auth.md: the ceremony in prose, complete enough for an agent to follow. It contains values from the
 /// configuration only.
-pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) -> Result<String, Error> {
+pub(crate) fn render(config: &Config, chapters: &[String], refreshes: bool) -> Result<String, Error> {
     let template = config.auth_md().template.as_deref().unwrap_or(TEMPLATE);
     let links = config.links();
     fill(
@@ -33,7 +33,7 @@ pub(crate) fn render(config: &Config, chapters: Vec<String>, refreshes: bool) ->
             owner_only => config.owner_only().to_vec(),
             scopes => scopes(config),
             refreshes,
-            chapters,
+            chapters => chapters.iter().map(|chapter| chapter.trim_end()).collect::<Vec<_>>(),
             extra => config.auth_md().extra.clone(),
         },
     )

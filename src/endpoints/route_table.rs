@@ -103,7 +103,7 @@ impl RouteTable {
             let path = config.arriving_path(&path);
             self.serve("issuer", path, "the authorization server metadata", Arc::clone(&metadata));
         }
-        let auth_md = Document::markdown(auth_md::render(config, chapters, context.ceremony.refreshes())?);
+        let auth_md = Document::markdown(auth_md::render(config, &chapters, context.ceremony.refreshes())?);
         let arriving = |path: &str| config.arriving_path(&config.path(path));
         self.serve("issuer", arriving(auth_md::PATH), "auth.md", Arc::new(auth_md));
         for (path, endpoint) in dialects.iter().flat_map(|dialect| dialect.endpoints(context)) {

@@ -14,7 +14,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_verified_assertion_names_the_human_and_what_it_is_for() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     let more = json!({
         "email": "Ada@Example.com", "phone_number": "+15550100", "phone_number_verified": true,
@@ -38,7 +38,7 @@ async fn a_verified_assertion_names_the_human_and_what_it_is_for() {
 
 #[tokio::test]
 async fn each_algorithm_verifies_by_a_key_of_its_own_kind_only() {
-    let keys = [Key::p256("p256"), Key::p384("p384"), Key::rsa("rsa"), Key::ed25519("ed")];
+    let keys = [Key::on_p256("p256"), Key::on_p384("p384"), Key::rsa("rsa"), Key::ed25519("ed")];
     let all: Vec<&Key> = keys.iter().collect();
     let names = ["ES256", "ES384", "RS256", "RS512", "PS256", "EdDSA"];
     let config = config().trusted_issuer(ISSUER, KEYS, |issuer| {
@@ -65,7 +65,7 @@ async fn each_algorithm_verifies_by_a_key_of_its_own_kind_only() {
 
 #[tokio::test]
 async fn the_issuer_chooses_its_algorithms_by_the_configuration_alone() {
-    let (p384, rsa) = (Key::p384("p384"), Key::rsa("rsa"));
+    let (p384, rsa) = (Key::on_p384("p384"), Key::rsa("rsa"));
     let service = Service::new(trusting(), KeyServer::of(&[&p384, &rsa]));
     assert_eq!(outcome(&service.verify(&valid(&p384)).await), "signature", "ES384 is not on by default");
     assert_eq!(outcome(&service.verify(&valid(&rsa)).await), "valid");
@@ -75,10 +75,10 @@ async fn the_issuer_chooses_its_algorithms_by_the_configuration_alone() {
 
 #[tokio::test]
 async fn forged_tokens_and_confused_algorithms_are_refused() {
-    for key in [Key::p256("a"), Key::rsa("a"), Key::ed25519("a")] {
+    for key in [Key::on_p256("a"), Key::rsa("a"), Key::ed25519("a")] {
         let (service, server) = served(&key);
         let stranger = match key.algorithm() {
-            "ES256" => Key::p256("a"),
+            "ES256" => Key::on_p256("a"),
             "RS256" => Key::rsa("a"),
             _ => Key::ed25519("a"),
         };
@@ -110,7 +110,7 @@ async fn forged_tokens_and_confused_algorithms_are_refused() {
 
 #[tokio::test]
 async fn a_shared_secret_in_the_key_set_is_no_key() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let server = KeyServer::of(&[&key]);
     let secret = json!({ "kty": "oct", "kid": "a", "k": issuer::base64(&key.public()), "alg": "HS256" });
     server.respond(Fetched::new("application/json", json!({ "keys": [secret] }).to_string()));
@@ -121,7 +121,7 @@ async fn a_shared_secret_in_the_key_set_is_no_key() {
 
 #[tokio::test]
 async fn every_header_and_claim_is_checked() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     let check = async |in_header: Value, in_claims: Value, expected: &str| {
         let result = service.verify(&assertion(&key, &in_header, &in_claims)).await;
@@ -187,7 +187,7 @@ async fn every_header_and_claim_is_checked() {
 
 #[tokio::test]
 async fn every_date_is_checked_to_the_second() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     const YEAR: i64 = 366 * 86_400;
     let cases = [
@@ -233,7 +233,7 @@ async fn every_date_is_checked_to_the_second() {
 
 #[tokio::test]
 async fn a_contact_is_returned_only_if_it_is_verified() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     let (mail, phone) = (Some("ada@example.com"), Some("+15550100"));
     for (email_verified, phone_verified, expected) in [
@@ -264,7 +264,7 @@ async fn a_contact_is_returned_only_if_it_is_verified() {
 
 #[tokio::test]
 async fn an_issuer_speaks_for_its_clients_only() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let config = config().trusted_issuer(ISSUER, KEYS, |issuer| {
         issuer.client_ids = vec!["agent-1".into(), CLIENT.into()];
     });
@@ -279,7 +279,7 @@ async fn an_issuer_speaks_for_its_clients_only() {
 
 #[tokio::test]
 async fn an_issuer_can_not_sign_for_another_one() {
-    let (key, others) = (Key::p256("a"), Key::p256("a"));
+    let (key, others) = (Key::on_p256("a"), Key::on_p256("a"));
     let other = KeyServer::of(&[&others]);
     let config = trusting().trusted_issuer("https://other.example", KEYS, |_| {});
     let service = Service::new(config, other);
@@ -291,7 +291,7 @@ async fn an_issuer_can_not_sign_for_another_one() {
 
 #[tokio::test]
 async fn an_assertion_is_used_once_and_a_refused_one_uses_nothing_up() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let store = MemoryStore::new();
     let service = Service::on(trusting(), KeyServer::of(&[&key]), store.clone());
     let stale = json!({ "jti": "same", "auth_time": 0 });
@@ -312,7 +312,7 @@ async fn an_assertion_is_used_once_and_a_refused_one_uses_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_256_racing_callers_one_uses_an_assertion() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     let token = valid(&key);
     let mut racing = tokio::task::JoinSet::new();
@@ -328,7 +328,7 @@ async fn of_256_racing_callers_one_uses_an_assertion() {
 
 #[tokio::test]
 async fn what_is_no_token_is_refused() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     let good = valid(&key);
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
@@ -389,7 +389,7 @@ fn changes() -> impl Strategy<Value = (usize, usize, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_changed_token_verifies_or_panics() {
-    for key in [Key::p256("a"), Key::rsa("a"), Key::ed25519("a")] {
+    for key in [Key::on_p256("a"), Key::rsa("a"), Key::ed25519("a")] {
         let (service, server) = served(&key);
         let good = valid(&key);
         property(400, vec(changes(), 1..4), async |changes| {
@@ -437,7 +437,7 @@ async fn no_random_text_or_claims_verify_or_panic() {
 
 #[tokio::test]
 async fn links_are_found_replaced_and_deleted_with_their_account() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     let ceremony = service.auth.ceremony().unwrap();
     let identities = ceremony.identities().unwrap();
@@ -456,7 +456,7 @@ async fn links_are_found_replaced_and_deleted_with_their_account() {
 
 #[test]
 fn a_service_that_trusts_issuers_needs_a_fetcher_and_a_store() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let store = MemoryStore::new();
     let builder = |config: Config| AgentAuth::builder(config).sessions(store.clone()).accounts(Nobody);
     let trusting = || trusting().build().unwrap();

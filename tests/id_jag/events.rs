@@ -53,7 +53,7 @@ async fn a_revocation_names_the_identity_until_it_is_acknowledged() {
 
 #[tokio::test]
 async fn unknown_events_are_accepted_and_ignored() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, _) = served(&key);
     let unknown = "https://schemas.example/other";
     for (events, revokes) in [
@@ -71,7 +71,7 @@ async fn unknown_events_are_accepted_and_ignored() {
 
 #[tokio::test]
 async fn refused_events_have_the_codes_of_rfc_8935() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     let day = 86_400;
     for (in_header, in_claims, expected) in [
@@ -102,7 +102,7 @@ async fn refused_events_have_the_codes_of_rfc_8935() {
         let result = verify(&service, &event(&key, &in_header, &in_claims)).await;
         assert_eq!(code(&result), expected, "{in_header} {in_claims}: {:?}", result.err());
     }
-    let forged = event(&Key::p256("a"), &json!({}), &json!({}));
+    let forged = event(&Key::on_p256("a"), &json!({}), &json!({}));
     assert_eq!(code(&verify(&service, &forged).await), "authentication_failed");
     assert_eq!(code(&verify(&service, "").await), "invalid_request");
     server.go_away();

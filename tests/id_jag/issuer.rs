@@ -33,12 +33,12 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn p256(id: &str) -> Self {
+    pub(crate) fn on_p256(id: &str) -> Self {
         let private = Private::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
         Self { id: id.into(), private }
     }
 
-    pub(crate) fn p384(id: &str) -> Self {
+    pub(crate) fn on_p384(id: &str) -> Self {
         let private = Private::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap());
         Self { id: id.into(), private }
     }

@@ -33,7 +33,7 @@ async fn outcome_of(service: &Service, key: &Key) -> &'static str {
 
 #[tokio::test]
 async fn keys_are_cached_as_long_as_their_server_says_within_bounds() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     for (max_age, fresh_for) in [(None, 300), (Some(1), 300), (Some(1_000), 1_000), (Some(9_999_999), 86_400)] {
         let (service, server) = served(&key);
         let mut response = Fetched::new("application/json", issuer::key_set(&[&key]));
@@ -51,7 +51,7 @@ async fn keys_are_cached_as_long_as_their_server_says_within_bounds() {
 
 #[tokio::test]
 async fn a_new_key_is_found_and_a_removed_one_is_refused() {
-    let (old, new) = (Key::p256("old"), Key::rsa("new"));
+    let (old, new) = (Key::on_p256("old"), Key::rsa("new"));
     let (service, server) = served(&old);
     assert_eq!(outcome_of(&service, &old).await, "valid");
     server.publish(&[&new]);
@@ -68,7 +68,7 @@ async fn a_new_key_is_found_and_a_removed_one_is_refused() {
 
 #[tokio::test]
 async fn unknown_keys_cause_one_fetch_a_minute() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     assert_eq!(outcome_of(&service, &key).await, "valid");
     for minute in 0..4 {
@@ -84,7 +84,7 @@ async fn unknown_keys_cause_one_fetch_a_minute() {
 
 #[tokio::test]
 async fn keys_outlast_their_server_for_an_hour() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     assert_eq!(outcome_of(&service, &key).await, "valid");
     server.go_away();
@@ -103,7 +103,7 @@ async fn keys_outlast_their_server_for_an_hour() {
 
 #[tokio::test]
 async fn without_keys_the_server_is_asked_every_ten_seconds() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     server.go_away();
     for _ in 0..20 {
@@ -121,7 +121,7 @@ async fn without_keys_the_server_is_asked_every_ten_seconds() {
 
 #[tokio::test]
 async fn requests_share_a_fetch_which_outlives_them() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let (service, server) = served(&key);
     server.pause();
     let mut waiting = JoinSet::new();
@@ -143,7 +143,7 @@ async fn requests_share_a_fetch_which_outlives_them() {
 
 #[tokio::test]
 async fn what_a_key_is_for_is_respected() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     for (changes, expected) in [
         (json!({}), "valid"),
         (json!({ "use": "sig", "alg": "ES256", "key_ops": ["verify"], "x5c": ["AA=="], "ext": true }), "valid"),
@@ -173,7 +173,7 @@ async fn what_a_key_is_for_is_respected() {
 
 #[tokio::test]
 async fn what_is_no_key_set_is_unavailable() {
-    let key = Key::p256("a");
+    let key = Key::on_p256("a");
     let good = issuer::key_set(&[&key]);
     let padded = format!("{good}{}", " ".repeat(256 * 1024 - good.len()));
     for (media_type, body, expected) in [
@@ -211,7 +211,7 @@ impl Fetch for Panicking {
 async fn a_fetcher_that_panics_is_unavailable() {
     let service = Service::new(trusting(), Panicking);
     for _ in 0..2 {
-        assert_eq!(outcome_of(&service, &Key::p256("a")).await, "unavailable");
+        assert_eq!(outcome_of(&service, &Key::on_p256("a")).await, "unavailable");
     }
 }
 

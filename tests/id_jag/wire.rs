@@ -23,7 +23,7 @@ struct Wire {
 
 impl Wire {
     fn new() -> Self {
-        let key = Key::p256("a");
+        let key = Key::on_p256("a");
         let keys = KeyServer::of(&[&key]);
         let (store, clock) = (TestStore::default(), ManualClock::at(Timestamp::from_millis(NOW * 1_000)));
         let settings = auth_md().no_limits().trusted_issuer(ISSUER, KEYS, |_| {});
@@ -171,7 +171,7 @@ async fn r128_an_assertion_is_exchanged_for_a_token_at_once() {
     assert_eq!((tokens.status, &tokens.json["scope"]), (StatusCode::OK, &json!("projects:read")), "{}", tokens.text);
     assert!(tokens.json["refresh_token"].is_null() && tokens.json["identity_assertion"].is_null());
     assert_eq!(wire.exchange(&token).await.error(), "invalid_grant", "a replay");
-    let forged = Key::p256("a").token(&header(&wire.key), &claims(NOW).to_string());
+    let forged = Key::on_p256("a").token(&header(&wire.key), &claims(NOW).to_string());
     assert_eq!(wire.exchange(&forged).await.error(), "invalid_grant");
     wire.keys.go_away();
     wire.service.clock.advance(Duration::from_secs(3 * 86_400));
@@ -196,7 +196,7 @@ async fn r128_each_refusal_has_its_code() {
         assert_eq!((answer.status.as_u16(), answer.error()), (400, code), "{changes}: {}", answer.text);
         assert_eq!(answer.json["message"], answer.json["error_description"]);
     }
-    let forged = Key::p256("a").token(&header(&wire.key), &claims(now).to_string());
+    let forged = Key::on_p256("a").token(&header(&wire.key), &claims(now).to_string());
     assert_eq!(wire.present(&forged, &json!({})).await.error(), "invalid_signature");
     let stale = wire.register(&json!({ "auth_time": now - 7_200 })).await;
     assert_eq!((stale.status.as_u16(), stale.error(), &stale.json["max_age"]), (401, "login_required", &json!(3600)));
