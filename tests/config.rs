@@ -236,7 +236,7 @@ fn all_problems_are_reported_at_once_with_value_and_remedy() {
     let dialect = error.problems().iter().find(|problem| problem.field == "dialects").unwrap();
     assert_eq!(
         (dialect.value.as_str(), dialect.remedy.as_str()),
-        ("telepathy", "is not a dialect of this version; there is: agent_auth, agent_sessions, oauth")
+        ("telepathy", "is not a dialect of this version; there is: agent_auth, agent_sessions, oauth, auth_md")
     );
 }
 

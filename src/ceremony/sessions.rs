@@ -256,7 +256,8 @@ impl Ceremony {
         }
         let (by, reason) = (revoker.by, revoker.reason.clone());
         self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
-        Ok(Revoked { sessions: self.end_identity(id, revoker).await?, approvals: 1 })
+        let sessions = self.end_identity(id, revoker).await.map_err(CeremonyError::after_a_write)?;
+        Ok(Revoked { sessions, approvals: 1 })
     }
 
     /// The sessions that were issued for an authorization request, newest first, including ended ones.
@@ -402,7 +403,8 @@ impl Ceremony {
         let Some(record) = record.filter(|record| record.session.account.id == *account) else { return Ok(false) };
         // Otherwise the agent of an identity would take another session.
         if self.store.transition(&record.authorization, &Transition::Revoke, self.now()).await? {
-            return Ok(self.end_identity(&record.authorization, revoker).await? > 0);
+            let ended = self.end_identity(&record.authorization, revoker).await;
+            return Ok(ended.map_err(CeremonyError::after_a_write)? > 0);
         }
         let target = RevokeTarget::Session(session.clone(), account.clone());
         Ok(self.revoke_as(&target, revoker).await? > 0)
