@@ -488,6 +488,54 @@ async fn r82_whoever_ends_an_identity_ends_its_sessions() {
     assert_eq!(service.exchange(&assertion).await.status, StatusCode::OK);
 }
 
+/// A store that fails after the first write of an end: the same call again finishes it.
+#[tokio::test]
+async fn r82_an_end_that_fails_half_way_is_finished_by_the_same_call() {
+    for by_session in [false, true] {
+        for after in 0..8 {
+            let service = service();
+            let login = service.nested_login("ada").await;
+            let assertion = text(&login["identity"]["assertion"]);
+            let one = text(&service.exchange(&assertion).await.json["access_token"]);
+            let other = text(&service.exchange(&assertion).await.json["access_token"]);
+            let page = service.send(browse("ada", "/sessions")).await;
+            let (form, id) = (page.form("ada"), text(&login["id"]));
+            let session = between(&page.text, "name=\"session\" value=\"", "\"").to_owned();
+            let fields = match by_session {
+                true => [("decision", "revoke"), ("session", session.as_str())],
+                false => [("decision", "take_back"), ("request", id.as_str())],
+            };
+            service.store.break_after(after, Fault::Unavailable);
+            service.send(form.post("/sessions", &fields)).await;
+            service.store.mend();
+            assert_eq!(service.send(form.post("/sessions", &fields)).await.status, StatusCode::SEE_OTHER);
+            for token in [&one, &other] {
+                assert!(!service.opens(token, "/projects").await, "{by_session} {after}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_completion_takes_the_code_that_the_human_typed_too() {
+    let service = service();
+    let registration = service.service_auth(json!({})).await;
+    let form = service.open_identity("ada", &registration).await;
+    let code = registration.user_code.clone().unwrap();
+    service.decide_identity(&form, &registration, Some(&code)).await;
+    assert_error(&service.complete_claim(&registration.claim_token, "000000").await, 401, "invalid_user_code");
+    let done = service.complete_claim(&registration.claim_token, &code).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    // Nobody can lock what stands.
+    for _ in 0..6 {
+        assert_error(&service.complete_claim(&registration.claim_token, "000000").await, 409, "already_claimed");
+    }
+    assert_eq!(service.exchange(&text(&done.json["identity"]["assertion"])).await.status, StatusCode::OK);
+    // The form that the browser sends again is the same decision.
+    let again = service.decide_identity(&form, &registration, Some(&code)).await;
+    assert_eq!(again.status, StatusCode::SEE_OTHER, "{}", again.text);
+}
+
 #[tokio::test]
 async fn of_one_identity_sixteen_sessions_are_active() {
     let service = service();
@@ -507,7 +555,8 @@ async fn of_one_identity_sixteen_sessions_are_active() {
     for taken in 0..25 {
         let answer = service.exchange(&assertion).await;
         if answer.status != StatusCode::OK {
-            assert_error(&answer, 400, "slow_down");
+            assert_error(&answer, 429, "slow_down");
+            assert_eq!(answer.header("retry-after"), "60");
             refused = refused.or(Some(taken));
         }
     }
@@ -530,7 +579,7 @@ async fn an_exchange_narrows_and_never_widens() {
     assert_error(&ask(&[("resource", "https://other.example")]).await, 400, "invalid_target");
     assert_eq!(ask(&[("resource", ORIGIN)]).await.status, StatusCode::OK);
     service.accounts.inactive.lock().unwrap().push("acct_ada".into());
-    assert_error(&ask(&[]).await, 400, "access_denied");
+    assert_error(&ask(&[]).await, 400, "invalid_grant");
     service.accounts.inactive.lock().unwrap().clear();
     assert_error(&ask(&[]).await, 400, "invalid_grant");
 }

@@ -88,7 +88,7 @@ impl Admin {
         self.ceremony.sessions_of(id).await
     }
 
-    /// The authorization requests that the account has approved and no agent has collected: at most 50, newest first.
+    /// The authorization requests that the account has approved and that can still become sessions: at most 50, newest first.
     ///
     /// # Errors
     /// When the service fails.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{
     Approver, Ceremony, CeremonyError, DRAWS,
     flow::{Code, KnownFlow},
-    identity::{IdentityFlow, ShortCode},
+    identity::{Foreign, IdentityFlow, ShortCode},
 };
 use crate::{
     accounts::SignedIn,
@@ -407,7 +407,8 @@ impl Ceremony {
         }
         let flow = KnownFlow::of(&authorization)?;
         let code = self.code_again(&authorization, &flow, *approver)?;
-        if state == State::Approved && flow.has_live_code(self.now()) && code.is_none() {
+        let is_held = matches!(&flow, KnownFlow::Identity(identity) if identity.is_held());
+        if state == State::Approved && flow.has_live_code(self.now()) && code.is_none() && !is_held {
             return Err(CeremonyError::AlreadyDecided);
         }
         Ok(Decided { authorization, flow, code })
@@ -488,6 +489,9 @@ impl Ceremony {
         }
         if let KnownFlow::Identity(identity) = flow {
             self.check_user_code(authorization, identity, approver, approve).await?;
+            if let Some(foreign) = identity.foreign.as_ref().and_then(Foreign::identity) {
+                self.link(&foreign, account).await?;
+            }
         }
         let event = Event::Approved {
             authorization: authorization.id.clone(),

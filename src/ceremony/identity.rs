@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
@@ -103,7 +103,7 @@ impl Foreign {
         self.issuer == identity.issuer() && self.subject == identity.subject()
     }
 
-    fn identity(&self) -> Option<ForeignIdentity> {
+    pub(super) fn identity(&self) -> Option<ForeignIdentity> {
         ForeignIdentity::new(&self.issuer, &self.subject).ok()
     }
 }
@@ -143,6 +143,11 @@ impl IdentityFlow {
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.foreign.as_ref().map(|foreign| foreign.issuer.as_str())
+    }
+
+    /// Whether a human approved it, not another issuer in their place.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        self.typed || self.read_back.is_some()
     }
 
     /// When the identity ends at the latest.
@@ -361,7 +366,7 @@ impl Ceremony {
         Ok(Identified { registration, authorization: request, assertion, refresh_token: Some(refresh), expires_at })
     }
 
-    /// The request that a human decides to claim the agent with this claim token. One is made for an agent that has acted
+    /// The request that a human decides to claim the agent with this claim token, which `address` asked for. One is made for an agent that has acted
     /// unclaimed so far, unless one waits already.
     ///
     /// # Errors
@@ -371,6 +376,7 @@ impl Ceremony {
         &self,
         claim_token: &str,
         login_hint: Option<String>,
+        address: Option<IpAddr>,
     ) -> Result<IdentityRequested, CeremonyError> {
         for _ in 0..DRAWS {
             let (own, own_flow) = self.identity_by_claim(claim_token).await?;
@@ -386,7 +392,7 @@ impl Ceremony {
             }
             let mut claiming = self.to_be_claimed(IdentityKind::Anonymous, login_hint.clone())?;
             claiming.claims = Some(own.id.to_string());
-            let new = Request::again(&own);
+            let new = Request::again(&own).address(address);
             let draw = |_: &AuthorizationRequestId| Ok((KnownFlow::Identity(Box::new(claiming.clone())).into(), ()));
             let (request, ()) = self.create(&new, None, draw).await?;
             let renewed = IdentityFlow { claimed_by: Some(request.id.to_string()), ..own_flow };
@@ -400,8 +406,8 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Completes the claim by the code that the page showed to the human, and that the agent read back. The same call again
-    /// within 10 seconds gets the same answer.
+    /// Completes the claim by the code that the page showed to the human, and that the agent read back. If the human typed the
+    /// agent's code, that code completes it too. The same call again within 10 seconds gets the same answer.
     ///
     /// # Errors
     /// [`CeremonyError::Pending`] when the human has not approved. When the claim token is unknown, when the code is
@@ -413,12 +419,18 @@ impl Ceremony {
         if flow.is_unclaimed() || state != State::Approved {
             return Err(self.for_state(&request, state));
         }
-        let Some(expected) = flow.code_to_read_back() else {
-            let claimed = flow.is_held();
-            return Err(if claimed { CeremonyError::AlreadyClaimed } else { CeremonyError::WrongCode });
+        let is_right = match flow.code_to_read_back() {
+            Some(expected) => expected.is(code),
+            // The human typed the agent's code, so there is no other.
+            None => flow.typed && flow.is_user_code(code),
         };
-        if !expected.is(code) {
-            self.count_failed_attempt(&request).await?;
+        if !is_right && flow.is_held() {
+            return Err(CeremonyError::AlreadyClaimed);
+        }
+        if !is_right {
+            if !flow.typed {
+                self.count_failed_attempt(&request).await?;
+            }
             return Err(CeremonyError::WrongCode);
         }
         self.hand_over_identity(claim_token, request, flow).await
@@ -474,7 +486,13 @@ impl Ceremony {
         let granted = request.granted().cloned().unwrap_or_default();
         let scopes = narrowed(scopes, &granted)?;
         self.polling.exchange(&request.id).map_err(|wait| CeremonyError::TooFast { wait })?;
-        self.issue_of_identity(&request, &scopes, redeemer).await
+        let issued = self.issue_of_identity(&request, &scopes, redeemer).await;
+        issued.map_err(|error| match error {
+            CeremonyError::Denied | CeremonyError::Revoked | CeremonyError::Expired | CeremonyError::Locked => {
+                CeremonyError::InvalidAssertion
+            }
+            error => error,
+        })
     }
 
     /// Renews an identity: a new assertion and a new refresh token. The old assertion stays valid for the
@@ -490,6 +508,8 @@ impl Ceremony {
             let found = self.identity_with(Lookup::from(digest)).await?;
             let (request, flow) = found.ok_or(CeremonyError::InvalidRefresh)?;
             let (State::Approved, Some(held)) = (request.state_at(self.now()), flow.held) else {
+                // An end that failed half-way is finished.
+                self.end_request(&request.id, &Revoker::by(RevokedBy::Reuse)).await?;
                 return Err(CeremonyError::InvalidRefresh);
             };
             let is = |of: Option<Digest<Refresh>>| of.is_some_and(|of| of.matches(&digest));
@@ -515,8 +535,31 @@ impl Ceremony {
         Err(StoreError::new(StoreErrorKind::Conflict).into())
     }
 
-    /// Ends an identity with its sessions. Returns how many sessions were revoked.
+    /// Ends an identity with its sessions. What a human or an operator ends takes along what another issuer's word gave the
+    /// same client: otherwise its next word would bring the agent back. Returns how many sessions were revoked. The same call
+    /// again finishes what failed half-way.
     pub(super) async fn end_identity(
+        &self,
+        id: &AuthorizationRequestId,
+        revoker: &Revoker,
+    ) -> Result<usize, CeremonyError> {
+        let ended = self.end_request(id, revoker).await?;
+        if !matches!(revoker.by, RevokedBy::Human | RevokedBy::Service) {
+            return Ok(ended);
+        }
+        let found = self.store.find_authorization(&AuthorizationKey::Id(id.clone())).await;
+        let Some(request) = found.map_err(|error| CeremonyError::from(error).after_a_write())? else {
+            return Ok(ended);
+        };
+        let foreign = identity(request.clone())?.and_then(|(_, flow)| flow.foreign?.identity());
+        let (Some(foreign), Some(account)) = (foreign, &request.account) else { return Ok(ended) };
+        let of_client = |other: &AuthorizationRequest| other.client.id == request.client.id;
+        let more = self.end_of_account(&account.id, &foreign, of_client, revoker).await;
+        Ok(ended + more.map_err(CeremonyError::after_a_write)?)
+    }
+
+    /// Ends one authorization request with its sessions.
+    pub(super) async fn end_request(
         &self,
         id: &AuthorizationRequestId,
         revoker: &Revoker,
@@ -524,7 +567,8 @@ impl Ceremony {
         // First what can still become sessions.
         self.store.transition(id, &Transition::Revoke, self.now()).await?;
         let mut ended = 0;
-        for record in self.store.sessions_of(id).await? {
+        let sessions = self.store.sessions_of(id).await;
+        for record in sessions.map_err(|error| CeremonyError::from(error).after_a_write())? {
             if record.revoked.is_none() {
                 let target = RevokeTarget::Session(record.session.id.clone(), record.session.account.id.clone());
                 ended += self.revoke_as(&target, revoker).await?;
@@ -645,10 +689,6 @@ impl Ceremony {
                 return Err(CeremonyError::Denied);
             }
             self.merge(&request, &flow).await?;
-            let foreign = flow.foreign.as_ref().and_then(Foreign::identity);
-            if let (Some(foreign), Some(account)) = (foreign, &request.account) {
-                self.link(&foreign, account).await?;
-            }
             let now = self.now();
             let until = self.last_instant(now, request.lasting.map(|span| now.after(span)));
             let id = request.id.clone();
@@ -673,7 +713,9 @@ impl Ceremony {
         let unclaimed = self.find(&AuthorizationKey::Id(provisional.clone())).await?;
         if let Some(Account { id, .. }) = unclaimed.and_then(|unclaimed| unclaimed.account) {
             self.accounts.merge(&id, account).await?;
-            self.end_identity(&provisional, &Revoker::by(RevokedBy::Service)).await?;
+            self.end_request(&provisional, &Revoker::by(RevokedBy::Service)).await?;
+            // What the agent did until then.
+            self.accounts.merge(&id, account).await?;
             let (authorization, account) = (request.id.clone(), account.id.clone());
             self.record(&Event::Claimed { authorization, provisional: id, account });
         }
@@ -748,6 +790,9 @@ impl Ceremony {
         scopes: &ScopeSet,
         redeemer: &Redeemer,
     ) -> Result<Issued, CeremonyError> {
+        if !self.may_act(request).await? {
+            return Err(CeremonyError::Denied);
+        }
         let now = self.now();
         let earlier = self.store.sessions_of(&request.id).await?;
         let is_first = earlier.is_empty();

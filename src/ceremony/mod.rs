@@ -105,6 +105,7 @@ pub use code::{CodeGrant, CodeRedemption};
 pub use decide::{Approve, Decided, Decision, Earlier, HandedOut, View, Warning};
 pub use device::DeviceRequested;
 pub use flow::{Code, KnownFlow};
+pub use foreign::Vouching;
 pub use identities::Identities;
 pub use identity::{Identified, IdentityFlow, IdentityKind, IdentityRequested, ShortCode};
 pub use login::{Login, LoginRequested, LoginStatus};
@@ -325,6 +326,10 @@ pub enum CeremonyError {
     /// ([`Accounts::provisional`](crate::accounts::Accounts::provisional)). The fault is the agent's: another way is open.
     #[error("this service lets no agent act before a human has claimed it")]
     NoProvisionalAccount,
+    /// An approval of another account stands for the identity that another issuer vouches for. The human is signed in with the
+    /// wrong account, or ends that approval first.
+    #[error("this identity acts for another account; sign in there, or end its access there first")]
+    LinkedElsewhere,
     /// The identity assertion is malformed, unknown, expired or revoked. The error does not say which.
     #[error("the assertion is not valid any more; refresh it, or ask for access anew")]
     InvalidAssertion,

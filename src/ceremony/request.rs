@@ -93,6 +93,11 @@ impl Request {
         &self.client.id
     }
 
+    /// The names of the requested scopes; empty for the default ones.
+    pub(crate) fn scope_names(&self) -> &[String] {
+        &self.scopes
+    }
+
     pub(super) fn names_scopes(&self) -> bool {
         !self.scopes.is_empty()
     }

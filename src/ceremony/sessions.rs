@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Ceremony, CeremonyError};
+use super::{Ceremony, CeremonyError, KnownFlow};
 use crate::{
     audit::{Event, Reason},
     config::Resource,
@@ -102,7 +102,7 @@ pub struct SessionCounts {
 pub struct Revoked {
     /// Sessions that were not revoked before.
     pub sessions: usize,
-    /// Approvals that no agent had collected.
+    /// Approvals that could still become sessions.
     pub approvals: usize,
 }
 
@@ -221,8 +221,8 @@ impl Ceremony {
         }
     }
 
-    /// The authorization requests that the account has approved and that no agent has collected yet, newest first: at
-    /// most 50.
+    /// The authorization requests that the account has approved and that can still become sessions, newest first: at most 50.
+    /// Of these, an agent has collected only identities of the auth.md protocol.
     ///
     /// # Errors
     /// When the service fails.
@@ -239,7 +239,8 @@ impl Ceremony {
     /// # Errors
     /// When the service fails; the approval may still stand.
     pub async fn take_back(&self, account: &AccountId, id: &AuthorizationRequestId) -> Result<bool, CeremonyError> {
-        Ok(self.take_back_as(account, id, &Revoker::by(RevokedBy::Human)).await?.approvals > 0)
+        let revoked = self.take_back_as(account, id, &Revoker::by(RevokedBy::Human)).await?;
+        Ok(revoked.approvals + revoked.sessions > 0)
     }
 
     /// Takes back an approval of the account, with the sessions that its agent has already.
@@ -250,14 +251,17 @@ impl Ceremony {
         revoker: &Revoker,
     ) -> Result<Revoked, CeremonyError> {
         let found = self.find(&AuthorizationKey::Id(id.clone())).await?;
-        let own = found.is_some_and(|request| request.account.is_some_and(|bound| bound.id == *account));
-        if !own || !self.store.transition(id, &Transition::Revoke, self.now()).await? {
-            return Ok(Revoked::default());
+        let own = found.filter(|request| request.account.as_ref().is_some_and(|bound| bound.id == *account));
+        let Some(request) = own else { return Ok(Revoked::default()) };
+        let is_new = self.store.transition(id, &Transition::Revoke, self.now()).await?;
+        if is_new {
+            let (by, reason) = (revoker.by, revoker.reason.clone());
+            self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
         }
-        let (by, reason) = (revoker.by, revoker.reason.clone());
-        self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
-        let sessions = self.end_identity(id, revoker).await.map_err(CeremonyError::after_a_write)?;
-        Ok(Revoked { sessions, approvals: 1 })
+        // The agent of an identity may have sessions. They end also if an earlier call failed half-way.
+        let sessions = if is_identity(&request) { self.end_identity(id, revoker).await } else { Ok(0) };
+        let sessions = sessions.map_err(CeremonyError::after_a_write)?;
+        Ok(Revoked { sessions, approvals: usize::from(is_new) })
     }
 
     /// The sessions that were issued for an authorization request, newest first, including ended ones.
@@ -402,9 +406,11 @@ impl Ceremony {
         let record = self.store.find_record(session).await?;
         let Some(record) = record.filter(|record| record.session.account.id == *account) else { return Ok(false) };
         // Otherwise the agent of an identity would take another session.
-        if self.store.transition(&record.authorization, &Transition::Revoke, self.now()).await? {
-            let ended = self.end_identity(&record.authorization, revoker).await;
-            return Ok(ended.map_err(CeremonyError::after_a_write)? > 0);
+        let key = AuthorizationKey::Id(record.authorization.clone());
+        if self.store.find_authorization(&key).await?.is_some_and(|request| is_identity(&request)) {
+            let was_active = record.revoked.is_none();
+            let ended = self.end_identity(&record.authorization, revoker).await?;
+            return Ok(was_active && ended > 0);
         }
         let target = RevokeTarget::Session(session.clone(), account.clone());
         Ok(self.revoke_as(&target, revoker).await? > 0)
@@ -506,4 +512,8 @@ impl Ceremony {
         }
         Ok(ended.len())
     }
+}
+
+fn is_identity(request: &AuthorizationRequest) -> bool {
+    matches!(KnownFlow::of(request), Ok(KnownFlow::Identity(_)))
 }

@@ -318,6 +318,7 @@ fn refused_by_ceremony(context: &Context, error: &CeremonyError) -> Reply {
         CeremonyError::Expired => (StatusCode::GONE, "claim_expired"),
         CeremonyError::AlreadyClaimed => (StatusCode::CONFLICT, "previously_claimed"),
         CeremonyError::WrongCode => (StatusCode::UNAUTHORIZED, "otp_invalid"),
+        CeremonyError::Locked => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
         CeremonyError::NoProvisionalAccount => (StatusCode::BAD_REQUEST, "anonymous_not_enabled"),
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     };

@@ -33,7 +33,7 @@ pub(crate) fn render(config: &Config, chapters: &[String], refreshes: bool) -> R
             owner_only => config.owner_only().to_vec(),
             scopes => scopes(config),
             refreshes,
-            chapters => chapters.iter().map(|chapter| chapter.trim_end()).collect::<Vec<_>>(),
+            chapters => chapters.iter().map(|chapter| chapter.trim_end().to_owned()).collect::<Vec<_>>(),
             extra => config.auth_md().extra.clone(),
         },
     )

@@ -22,7 +22,10 @@ impl Visit<'_> {
                     let action = Some(self.action("take_back", "end-access"));
                     OutcomePage { action, ..self.collected(record) }
                 }
-                None => self.told("approved", Tone::Good, "collected-identity", view),
+                None => {
+                    let action = Some(self.action("take_back", "end-access"));
+                    OutcomePage { action, live: true, ..self.told("approved", Tone::Good, "collected-identity", view) }
+                }
             },
             State::Approved => self.approved(view)?,
             State::Redeemed => match self.ceremony().sessions_of(&self.id).await?.first() {

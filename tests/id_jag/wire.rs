@@ -137,10 +137,17 @@ async fn r128_an_assertion_gives_no_more_than_stands_and_no_longer() {
     wire.confirmed("ada", &json!({})).await;
     let ask = async |more: Value, changes: Value| wire.present(&wire.token(&changes), &more).await;
     assert_interaction(&ask(json!({ "requested_scopes": ["projects:write"] }), json!({})).await);
+    assert_interaction(&ask(json!({ "requested_scopes": ["projects:read", "projects:write"] }), json!({})).await);
     let narrowed = ask(json!({}), json!({ "scope": "projects:read analytics:read" })).await;
     assert_eq!(narrowed.json["scopes"], json!(["projects:read"]), "{}", narrowed.text);
-    let wrong = ask(json!({ "requested_scopes": ["projects:write"] }), json!({ "scope": "projects:read" })).await;
-    assert_eq!((wrong.status.as_u16(), wrong.error()), (400, "invalid_scope"), "{}", wrong.text);
+    for more in [
+        json!({ "requested_scopes": ["projects:write"] }),
+        json!({ "scope": "projects:write" }),
+        json!({ "requested_scopes": ["projects:read"], "scope": "projects:write" }),
+    ] {
+        let wrong = ask(more, json!({ "scope": "projects:read" })).await;
+        assert_eq!((wrong.status.as_u16(), wrong.error()), (400, "invalid_scope"), "{}", wrong.text);
+    }
     let foreign = ask(json!({}), json!({ "resource": "https://other.example" })).await;
     assert_eq!(foreign.error(), "invalid_target", "{}", foreign.text);
     // A minute before the end of the approval.
@@ -158,6 +165,59 @@ async fn r128_an_assertion_gives_no_more_than_stands_and_no_longer() {
     wire.service.accounts.inactive.lock().unwrap().push("acct_ada".into());
     let denied = wire.register(&json!({})).await;
     assert!(denied.status.is_client_error() && denied.json["identity"].is_null(), "{}", denied.text);
+}
+
+#[tokio::test]
+async fn r128_what_the_human_ends_stays_ended() {
+    for ends_confirmed in [false, true] {
+        let wire = Wire::new();
+        let confirmed = wire.confirmed("ada", &json!({})).await;
+        let again = wire.register(&json!({})).await.json;
+        let access = text(&wire.exchange(&text(&again["identity_assertion"])).await.json["access_token"]);
+        let ceremony = wire.service.auth.ceremony().unwrap();
+        let account = common::account("ada").id;
+        if ends_confirmed {
+            let id = tower_agent_auth::types::id::AuthorizationRequestId::parse(&text(&confirmed["id"])).unwrap();
+            assert!(ceremony.take_back(&account, &id).await.unwrap());
+        } else {
+            let session = ceremony.sessions(&account, None).await.unwrap().sessions[0].session.id.clone();
+            assert!(ceremony.revoke_session(&account, &session).await.unwrap());
+        }
+        assert!(!wire.service.opens(&access, "/projects").await);
+        assert_eq!(wire.exchange(&text(&again["identity_assertion"])).await.error(), "invalid_grant");
+        assert_eq!(wire.exchange(&wire.token(&json!({}))).await.error(), "invalid_grant");
+        assert_interaction(&wire.register(&json!({})).await);
+    }
+}
+
+#[tokio::test]
+async fn r128_an_identity_acts_for_one_account() {
+    let wire = Wire::new();
+    wire.confirmed("ada", &json!({})).await;
+    let asked = wire.present(&wire.token(&json!({})), &json!({ "requested_scopes": ["projects:write"] })).await;
+    let registration = registration(&asked);
+    let form = wire.service.open_identity("bob", &registration).await;
+    let fields = [("decision", "approve"), ("scope", "projects:write")];
+    let refused = wire.service.send(form.post(registration.form_path(), &fields)).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    assert!(refused.text.contains("acts for another account"), "{}", refused.text);
+    wire.service.auth.ceremony().unwrap().revoke_all(&common::account("ada").id).await.unwrap();
+    wire.confirmed("bob", &json!({})).await;
+    assert_eq!(wire.register(&json!({})).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r128_one_client_has_sixteen_identities_by_its_issuers_word() {
+    let wire = Wire::new();
+    wire.confirmed("ada", &json!({})).await;
+    let mut assertions = Vec::new();
+    for _ in 0..20 {
+        assertions.push(text(&wire.register(&json!({})).await.json["identity_assertion"]));
+        wire.service.clock.advance(Duration::from_millis(5));
+    }
+    for (index, assertion) in assertions.iter().enumerate() {
+        assert_eq!(wire.exchange(assertion).await.status == StatusCode::OK, index >= 4, "{index}");
+    }
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ impl Dialect for AuthMdDialect {
                 jwt_bearer => JWT_BEARER,
                 anonymous => settings.anonymous,
                 service_auth => settings.service_auth,
+                vouches => vouching::is_on(context),
                 pre_claim,
                 typed => settings.codes.are_typed(),
                 read_back => settings.codes.are_read_back(),
@@ -269,7 +270,8 @@ pub(super) async fn claim(context: &Context, request: &Request<Bytes>) -> Result
         None | Some("service_auth" | "login_hint" | "email") => {}
         Some(_) => return Err(invalid("`type` must be \"service_auth\", or be left out")),
     }
-    let claiming = context.ceremony.claim_identity(fields.required("claim_token")?, login_hint(&fields)?).await?;
+    let (token, address) = (fields.required("claim_token")?, context.client_address(request));
+    let claiming = context.ceremony.claim_identity(token, login_hint(&fields)?, address).await?;
     let attempt = attempt(context, &claiming);
     let authorization = &claiming.authorization;
     let body = json!({
@@ -311,8 +313,8 @@ async fn completed(context: &Context, request: &Request<Bytes>) -> Result<Identi
     Ok(context.ceremony.complete_identity(token, code).await?)
 }
 
-/// The registration of auth.md 0.1: an unclaimed agent gets an access token at once. It has no assertion there, so it
-/// registers anew when the token has expired.
+/// The registration of auth.md 0.1: an unclaimed agent gets an access token at once. Agents of that version know no
+/// assertion, so they register anew when the token has expired.
 pub(super) async fn register_with_token(
     context: &Context,
     request: &Request<Bytes>,
@@ -495,7 +497,9 @@ fn refuse(context: &Context, verb: Verb, refused: Refused) -> Reply {
         _ => (StatusCode::BAD_REQUEST, "invalid_request"),
     };
     let text = match &error {
-        CeremonyError::WrongCode => "the code is wrong; ask your human to read it again".into(),
+        CeremonyError::WrongCode => {
+            "the code is wrong; send the one that the page showed your human, or that they typed into it".into()
+        }
         CeremonyError::Pending { .. } => "your human has not confirmed yet; wait until they read you a code".into(),
         CeremonyError::InvalidRefresh => "the refresh token is not valid any more; register anew".into(),
         other => field_text(other, "requested_scopes"),

@@ -10,12 +10,12 @@ use super::{
     Context, Endpoint, Fields, Metadata, RateClass, Refused, Reply, asked, identity_body, invalid, off, registered_body,
 };
 use crate::{
-    ceremony::{self, CeremonyError, Issued},
+    ceremony::{self, CeremonyError, Issued, Vouching},
     config::Resource,
-    dialect::{challenged, client_name, fields::media_type},
+    dialect::{challenged, fields::media_type},
     http::{Answering, jitter, json_reply, no_store, unavailable},
     id_jag::{EventError, IdJagError, VerifiedIdentity, Verifier},
-    types::text::HumanText,
+    types::{scope::ScopeSet, text::HumanText},
 };
 
 const EVENTS: &str = "/agent/event/notify";
@@ -53,21 +53,24 @@ pub(super) async fn identity(context: &Context, request: &Request<Bytes>, fields
         return Err(invalid(format!("`assertion_type` must be \"{ID_JAG}\"")));
     }
     let assertion = fields.required("assertion")?;
-    // What is wrong beside the assertion uses nothing up.
-    let asked = asked(context, request, fields)?;
-    client_name(fields)?;
-    let (resource, scopes) = (fields.text("resource")?, fields.texts("requested_scopes")?);
+    // What is malformed beside the assertion uses nothing up.
+    let (asked, resource) = (asked(context, request, fields)?, fields.text("resource")?);
     let verified = match verify(context, verifier, assertion).await {
         Ok(verified) => verified,
         Err(reply) => return Ok(reply),
     };
-    let asked = restricted(context, asked.client_id(Some(verified.client.clone())), &verified, resource, &scopes)?;
-    if let Some(identified) = context.ceremony.identify_foreign(asked.clone(), &verified.identity, assertion).await? {
+    let asked = restricted(context, asked.client_id(Some(verified.client.clone())), &verified, resource)?;
+    let vouching = Vouching::new(&verified.identity, assertion).limit(verified.scopes.as_ref());
+    if let Some(identified) = context.ceremony.identify_foreign(asked.clone(), &vouching).await? {
         let mut body = identity_body(&identified);
         body["type"] = json!("identity_assertion");
         body["registration_type"] = json!("identity_assertion");
         return Ok(json_reply(StatusCode::OK, &body));
     }
+    let asked = match &verified.scopes {
+        Some(limit) if asked.scope_names().is_empty() => asked.scopes(names(limit)),
+        _ => asked,
+    };
     let hint = verified.email.or(verified.phone_number);
     let requested = context.ceremony.request_foreign(asked, &verified.identity, hint).await?;
     let text = "your human has to confirm this at the service; show them the link in `claim`";
@@ -100,11 +103,11 @@ pub(in crate::dialect) async fn token(
     let name = name.map_err(|_| CeremonyError::InvalidAssertion)?;
     let asked = ceremony::Request::by(name)
         .client_id(Some(verified.client.clone()))
-        .scopes(scopes.clone())
+        .scopes(scopes)
         .address(context.client_address(request));
-    let asked = restricted(context, asked, &verified, resource, &scopes)?;
-    let redeemer = context.redeemer(request);
-    let issued = context.ceremony.issue_foreign(asked, &verified.identity, assertion, &redeemer).await?;
+    let asked = restricted(context, asked, &verified, resource)?;
+    let vouching = Vouching::new(&verified.identity, assertion).limit(verified.scopes.as_ref());
+    let issued = context.ceremony.issue_foreign(asked, &vouching, &context.redeemer(request)).await?;
     issued.ok_or_else(|| {
         let text =
             "this human has not let in agents of this client, or not lately: register by `identity_endpoint` first";
@@ -143,33 +146,33 @@ async fn verify(context: &Context, verifier: &Verifier, assertion: &str) -> Resu
     Err(json_reply(StatusCode::BAD_REQUEST, &body))
 }
 
-/// The request with what the assertion is for. The agent may ask for less of it, and for nothing else.
+/// The request at the resource that the assertion is for. The agent may ask for less than that, and for nothing else.
 fn restricted(
     context: &Context,
     asked: ceremony::Request,
     verified: &VerifiedIdentity,
     resource: Option<&str>,
-    scopes: &[String],
 ) -> Result<ceremony::Request, Refused> {
     let config = &context.config;
     let known: Vec<&str> =
-        verified.resources.iter().filter_map(|named| config.resource_of(named)).map(Resource::id).collect();
+        verified.resources.iter().filter_map(|named| config.find_resource(named)).map(Resource::id).collect();
     let resource = match resource {
         Some(asked) => config.find_resource(asked).map(Resource::id),
         None => known.first().copied().or_else(|| Some(config.resource()).filter(|_| verified.resources.is_empty())),
     };
     let is_for = |id: &&str| verified.resources.is_empty() || known.contains(id);
     let resource = resource.filter(is_for).ok_or(CeremonyError::InvalidTarget)?;
-    let asked = asked.resource(Some(resource.to_owned()));
-    let Some(limit) = &verified.scopes else { return Ok(asked) };
-    if scopes.is_empty() {
-        return Ok(asked.scopes(limit.iter().map(ToString::to_string).collect()));
+    if let Some(limit) = &verified.scopes {
+        let offered = names(limit);
+        if asked.scope_names().iter().any(|name| !offered.contains(name)) {
+            return Err(CeremonyError::UnknownScope { offered: offered.join(" ") }.into());
+        }
     }
-    let names: Vec<String> = limit.iter().map(ToString::to_string).collect();
-    if scopes.iter().any(|name| !names.contains(name)) {
-        return Err(CeremonyError::UnknownScope { offered: names.join(" ") }.into());
-    }
-    Ok(asked)
+    Ok(asked.resource(Some(resource.to_owned())))
+}
+
+fn names(scopes: &ScopeSet) -> Vec<String> {
+    scopes.iter().map(ToString::to_string).collect()
 }
 
 fn add_error(body: &mut Value, code: &str, text: &str) {
@@ -198,7 +201,8 @@ impl Endpoint for Events {
     }
 
     fn rate_class(&self) -> Option<RateClass> {
-        Some(RateClass::Revocation)
+        // An issuer tells of many humans at once.
+        Some(RateClass::Poll)
     }
 
     fn answer(&self, request: Request<Bytes>) -> Answering<Reply> {

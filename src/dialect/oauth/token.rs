@@ -264,7 +264,12 @@ pub(super) fn refuse(context: &Context, headers: &HeaderMap, refused: Refused) -
         }
         // RFC 8628 section 3.5.
         CeremonyError::Pending { .. } => ("authorization_pending", error.to_string().into()),
-        CeremonyError::SlowDown { .. } | CeremonyError::TooFast { .. } => ("slow_down", error.to_string().into()),
+        CeremonyError::TooFast { wait } => {
+            let mut reply = error_reply(StatusCode::TOO_MANY_REQUESTS, "slow_down", &error.to_string());
+            retry_after(&mut reply, wait.as_secs() + 1);
+            return reply;
+        }
+        CeremonyError::SlowDown { .. } => ("slow_down", error.to_string().into()),
         CeremonyError::Denied | CeremonyError::Revoked => ("access_denied", "the human denied the request".into()),
         CeremonyError::Expired => ("expired_token", "the request has expired; start again".into()),
         CeremonyError::WrongCode => {
