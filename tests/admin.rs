@@ -292,6 +292,9 @@ async fn g12_the_api_is_for_those_whom_the_host_lets_in() {
     assert_eq!(status(request().header("x-staff", "down")).await, is(503, "temporarily_unavailable"));
     assert_eq!(status(request().header("x-staff", "panic")).await, is(503, "temporarily_unavailable"));
     assert_eq!(service.audit.names().last(), Some(&"unavailable"));
+    // What the host's own login gives to its staff is no agent's.
+    let own = request().header("x-staff", "eve").header("authorization", "Bearer of-the-staff-login");
+    assert_eq!(status(own).await, is(200, ""));
     for site in ["cross-site", "same-site", "odd"] {
         let foreign = request().header("x-staff", "eve").header("sec-fetch-site", site);
         assert_eq!(status(foreign).await, is(403, "forbidden"), "{site}");
@@ -343,6 +346,13 @@ async fn g12_what_the_api_can_t_read_changes_nothing() {
         json!({ "account": "" }),
         json!({ "authorization": id }),
         json!({ "client_of": id, "client": "x" }),
+        // An unset variable of a script must not make the target wider.
+        json!({ "account": "alice", "client": null }),
+        json!({ "account": null, "session": id }),
+        json!({ "session": id, "reason": null }),
+        // By position.
+        json!([null, "alice", null, null, null, null]),
+        json!([id, null, null, null, null, null]),
     ] {
         let answer = revoke(&api, &body).await;
         assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, "invalid_request"), "{body}");
@@ -391,6 +401,35 @@ async fn g12_a_store_that_fails_is_503_and_says_what_may_have_happened() {
     assert!(answer.json["message"].as_str().unwrap().contains("may have been revoked"), "{}", answer.text);
     service.store.mend();
     assert_eq!(revoke(&api, &json!({ "session": id })).await.json["revoked_sessions"], 1);
+}
+
+#[tokio::test]
+async fn g12_a_revocation_that_stops_at_any_call_says_so() {
+    let service = Service::new();
+    let api = api(&service);
+    for fault in [Fault::Unavailable, Fault::Panic] {
+        let (mut calls, mut half_done) = (0, false);
+        loop {
+            issue(&service, "alice", "Claude").await;
+            for client in ["Gemini", "Codex"] {
+                approved(&service, "alice", by(client)).await;
+            }
+            service.store.break_after(calls, fault);
+            let answer = revoke(&api, &json!({ "account": "alice" })).await;
+            service.store.mend();
+            if answer.status == StatusCode::OK {
+                break;
+            }
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
+            assert!(answer.headers.contains_key("retry-after"));
+            let message = answer.json["message"].as_str().unwrap();
+            assert!(message.contains("may have been revoked"), "{fault:?} {calls}: {message}");
+            half_done |= admin(&service).uncollected(&testing::account("alice").id).await.unwrap().len() == 1;
+            assert_eq!(revoke(&api, &json!({ "account": "alice" })).await.status, StatusCode::OK, "{calls}");
+            calls += 1;
+        }
+        assert!(half_done && calls > 2, "{calls}");
+    }
 }
 
 #[tokio::test]

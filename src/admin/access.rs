@@ -2,8 +2,12 @@
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Access {
-    /// This operator may. The name is in the audit event of what they revoke.
-    Granted(String),
+    /// This operator may. [`granted_to`](Self::granted_to) makes it.
+    #[non_exhaustive]
+    Granted {
+        /// Who asks. The name is in the audit event of what they revoke.
+        operator: String,
+    },
     /// The sender may not, or is unknown: 403.
     Denied,
     /// The host can't tell now: 503.
@@ -14,6 +18,6 @@ impl Access {
     /// This operator may.
     #[must_use]
     pub fn granted_to(operator: impl Into<String>) -> Self {
-        Self::Granted(operator.into())
+        Self::Granted { operator: operator.into() }
     }
 }

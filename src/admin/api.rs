@@ -1,8 +1,10 @@
 //! The endpoints of the admin API.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header::CONTENT_TYPE, request::Parts};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -28,15 +30,26 @@ pub(super) struct Asked {
 }
 
 /// What is revoked, and why.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct Revocation {
+    #[serde(deserialize_with = "given")]
     session: Option<String>,
+    #[serde(deserialize_with = "given")]
     account: Option<String>,
+    #[serde(deserialize_with = "given")]
     client: Option<String>,
+    #[serde(deserialize_with = "given")]
     client_of: Option<String>,
+    #[serde(deserialize_with = "given")]
     authorization: Option<String>,
+    #[serde(deserialize_with = "given")]
     reason: Option<String>,
+}
+
+/// Reads a field that is there. `null` is no text: with an unset client, `account` alone would be a wider target.
+fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(field).map(Some)
 }
 
 /// A session of the API: what an export has of it, and the account.
@@ -69,27 +82,29 @@ const fn invalid(text: &'static str) -> Refused {
     Refused::Invalid(text)
 }
 
+/// The answer if the service failed. A revocation may have got to any session before.
+pub(super) fn failed(admin: &Admin, error: &(dyn Error + 'static), revokes: bool) -> Reply {
+    admin.note_failure(error);
+    let wait = jitter(admin.now());
+    if !revokes {
+        return unavailable(wait);
+    }
+    let text = "the service failed, and a part may have been revoked; send the same again later";
+    let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
+    retry_after(&mut reply, wait);
+    reply
+}
+
 pub(super) fn not_found() -> Reply {
     error_reply(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
 }
 
 impl Asked {
     pub(super) async fn answer(self) -> Reply {
-        let admin = self.admin.clone();
         match self.route().await {
             Ok(reply) => reply,
             Err(Refused::Invalid(text)) => error_reply(StatusCode::BAD_REQUEST, "invalid_request", text),
-            Err(Refused::Failed(error)) => {
-                admin.note_failure(&error);
-                let wait = jitter(admin.now());
-                if !error.may_have_changed() {
-                    return unavailable(wait);
-                }
-                let text = "the store failed, and a part may have been revoked; send the same again later";
-                let mut reply = error_reply(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
-                retry_after(&mut reply, wait);
-                reply
-            }
+            Err(Refused::Failed(error)) => failed(&self.admin, &error, self.parts.method == Method::POST),
         }
     }
 
@@ -154,9 +169,11 @@ impl Asked {
             let text = "send the body as `application/json`";
             return Ok(error_reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text));
         }
-        let asked: Revocation = serde_json::from_slice(&self.body).map_err(|_| {
-            invalid("the body must be a JSON object whose fields are strings: `session`, `account`, `client`, `client_of`, `authorization`, `reason`")
-        })?;
+        let text = "the body must be a JSON object whose fields are strings: `session`, `account`, `client`, `client_of`, `authorization`, `reason`";
+        // From an array the fields would be read by their order.
+        let is_object = self.body.trim_ascii_start().starts_with(b"{");
+        let asked = is_object.then(|| serde_json::from_slice::<Revocation>(&self.body).ok()).flatten();
+        let asked = asked.ok_or_else(|| invalid(text))?;
         let reason = match asked.reason.as_deref().map(str::trim) {
             Some(reason) if !reason.is_empty() => format!("{}: {reason}", self.operator),
             _ => self.operator.clone(),

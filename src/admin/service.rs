@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use tower_service::Service;
@@ -19,8 +19,7 @@ use crate::{
     ceremony::Admin,
     endpoints::{BODY_TIME, MAX_BODY, Unreadable, refused_body, too_slow},
     http::{
-        Answering, Reply, error_reply, for_method, has_agent_credential, has_query_token, jitter, poll_caught,
-        unavailable,
+        Answering, Reply, error_reply, for_method, has_own_token, has_query_token, jitter, poll_caught, unavailable,
     },
 };
 
@@ -31,8 +30,8 @@ impl Admin {
     /// there is no service, so that it can't be served unguarded.
     ///
     /// Serve it at a path of its own: under axum by `nest_service`, elsewhere with [`AdminService::below`]. No agent can
-    /// use it, whatever `decide` says: a request with an agent's credential is 403. So is a request of a page of another
-    /// site. See the [module](crate::admin) for the endpoints.
+    /// use it, whatever `decide` says: a request with a token of this service is 403. So is a request of a page of another
+    /// origin. Bearer tokens of others, such as those of the host's own login, are for `decide` to check. See the [module](crate::admin) for the endpoints.
     pub fn service<F>(&self, decide: impl Fn(Parts) -> F + Send + Sync + 'static) -> AdminService
     where
         F: Future<Output = Access> + Send + 'static,
@@ -79,9 +78,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        let service = self.clone();
+        let admin = self.admin.clone();
         let method = request.method().clone();
-        let response = async move { for_method(&method, service.answer(request).await).map(Full::new) };
+        let mut answer: Answering<Reply> = Box::pin(self.clone().answer(request));
+        let response = async move {
+            let answer = poll_fn(|context| poll_caught(&mut answer, context)).await;
+            let reply = answer.unwrap_or_else(|panicked| api::failed(&admin, &panicked, method == Method::POST));
+            for_method(&method, reply).map(Full::new)
+        };
         ResponseFuture { response: Box::pin(response) }
     }
 }
@@ -92,14 +96,14 @@ impl AdminService {
         B: Body,
     {
         let prefixes = self.admin.config().prefixes();
-        if has_agent_credential(request.headers(), prefixes) || has_query_token(request.uri()) {
+        if has_own_token(request.headers(), prefixes) || has_query_token(request.uri()) {
             return forbidden("owner_only", "this stays with the service's operators; no agent can use it");
         }
-        if is_cross_site(request.headers()) {
-            return forbidden("forbidden", "this answers no page of another site");
+        if is_cross_origin(request.headers()) {
+            return forbidden("forbidden", "this answers no page of another origin");
         }
-        let operator = match self.decision(head_of(&request)).await {
-            Access::Granted(operator) => operator,
+        let operator = match (self.decide)(head_of(&request)).await {
+            Access::Granted { operator } => operator,
             Access::Denied => return forbidden("forbidden", "you may not do this"),
             Access::Unavailable => return unavailable(jitter(self.admin.now())),
         };
@@ -115,19 +119,10 @@ impl AdminService {
         let asked = api::Asked { admin: self.admin, operator, parts, path, body };
         asked.answer().await
     }
-
-    /// What the host decides. If its code panics, it can't tell.
-    async fn decision(&self, request: Parts) -> Access {
-        let mut decision = (self.decide)(request);
-        poll_fn(|context| poll_caught(&mut decision, context)).await.unwrap_or_else(|panicked| {
-            self.admin.note_failure(&panicked);
-            Access::Unavailable
-        })
-    }
 }
 
-/// Whether a browser sent the request for a page of another site (Fetch Metadata). Other clients don't say.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+/// Whether a browser sent the request for a page of another origin (Fetch Metadata). Other clients don't say.
+fn is_cross_origin(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     site.is_some_and(|site| site != b"same-origin" && site != b"none")
 }

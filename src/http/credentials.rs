@@ -61,13 +61,26 @@ pub(crate) fn has_agent_credential(headers: &HeaderMap, prefixes: &Prefixes) -> 
     headers.get_all(AUTHORIZATION).iter().any(|line| may_be_agents(line.as_bytes(), prefixes))
 }
 
+/// Whether an `Authorization` line has a prefix of this service's secrets, also inside Basic credentials.
+pub(crate) fn has_own_token(headers: &HeaderMap, prefixes: &Prefixes) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|line| names_own_token(line.as_bytes(), prefixes))
+}
+
 fn may_be_agents(line: &[u8], prefixes: &Prefixes) -> bool {
+    begins_with(line, b"bearer") || begins_with(line, b"dpop") || names_own_token(line, prefixes)
+}
+
+/// Whether a line has this scheme, or one that begins with it.
+fn begins_with(line: &[u8], scheme: &[u8]) -> bool {
+    line.trim_ascii().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+fn names_own_token(line: &[u8], prefixes: &Prefixes) -> bool {
     let line = line.trim_ascii();
-    let begins_with = |scheme: &[u8]| line.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if begins_with(b"bearer") || begins_with(b"dpop") || has_prefix(line, prefixes) {
+    if has_prefix(line, prefixes) {
         return true;
     }
-    if !begins_with(b"basic") {
+    if !begins_with(line, b"basic") {
         return false;
     }
     let encoded = line[b"basic".len()..].trim_ascii();
