@@ -223,8 +223,8 @@ pub enum Event {
     /// A request had no client address, so the configured limits by source have no effect. Recorded once for each
     /// [`AgentAuth`](crate::AgentAuth). See [`peer_address`](crate::AgentAuthBuilder::peer_address).
     NoClientAddress,
-    /// The service is put together so that agents can't find out how to ask for access. Recorded once for each problem and
-    /// each [`AgentAuth`](crate::AgentAuth). `testing::check` (feature `testing`) finds more of them before they matter.
+    /// The service is put together so that agents can't find out how to ask for access. Recorded once for each
+    /// [`AgentAuth`](crate::AgentAuth). `testing::check` (feature `testing`) finds such faults before they matter.
     Misassembled {
         /// What is wrong, and the remedy.
         problem: &'static str,

@@ -562,7 +562,7 @@ impl AgentAuthBuilder {
         if !conflicts.is_empty() {
             return Err(ConfigError::new(conflicts));
         }
-        let assembly = Assembly::new(routes.exact_paths(), ceremony.is_some(), Arc::clone(&clock), Arc::clone(&audit));
+        let assembly = Assembly::new(ceremony.is_some(), Arc::clone(&clock), Arc::clone(&audit));
         let assembly = Arc::new(assembly);
         let parts = guard::Parts { store, accounts, clock, audit, uses, addresses, assembly: Arc::clone(&assembly) };
         let guards = config.resources().iter().map(|resource| {

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc,
@@ -140,11 +140,6 @@ impl RouteTable {
             ));
         }
         self.names.insert(path.to_owned(), name);
-    }
-
-    /// The paths that are served exactly.
-    pub(crate) fn exact_paths(&self) -> HashSet<String> {
-        self.exact.keys().cloned().collect()
     }
 
     /// All that is served, by path: its name and its endpoint. A path that ends in a slash is followed by one more segment.

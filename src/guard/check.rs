@@ -240,7 +240,7 @@ impl Check {
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
         if refusal == Refusal::NoCredentials {
-            self.shared.parts.assembly.note_challenge(request.uri().path());
+            self.shared.parts.assembly.note_challenge();
         }
         let own = match self.demand() {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),

@@ -1,5 +1,4 @@
 use std::{
-    collections::HashSet,
     fmt,
     sync::{
         Arc,
@@ -16,27 +15,21 @@ use crate::{
 const NOT_MOUNTED: &str = "a guard refused a request with a challenge, but this process never mounted the documents that \
     the challenge leads to: merge `auth.router()` (axum) or add the layer `auth.endpoints()` around the whole service; if \
     another process serves them, build this one with `checks_only`";
-const GUARDED: &str = "a guard refused a request to a document or an endpoint of this crate, so no agent can ask for \
-    access: put `auth.endpoints()` or `auth.router()` outside the guards";
 
-/// Notices that a service is put together so that agents can't find out how to ask for access. Warns once of each.
+/// Notices that a service is put together so that agents can't find out how to ask for access. Warns once.
 pub(crate) struct Assembly {
-    /// The paths of the documents and endpoints.
-    served: HashSet<String>,
     /// Whether this service issues sessions, so that its own process has to serve the endpoints.
     issues: bool,
     /// Whether the endpoints were put in front of a service.
     mounted: AtomicBool,
-    warned_not_mounted: AtomicBool,
-    warned_guarded: AtomicBool,
+    warned: AtomicBool,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
 }
 
 impl Assembly {
-    pub(crate) fn new(served: HashSet<String>, issues: bool, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
-        let [mounted, warned_not_mounted, warned_guarded] = [(); 3].map(|()| AtomicBool::new(false));
-        Self { served, issues, mounted, warned_not_mounted, warned_guarded, clock, audit }
+    pub(crate) fn new(issues: bool, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
+        Self { issues, mounted: AtomicBool::new(false), warned: AtomicBool::new(false), clock, audit }
     }
 
     /// Notes that the endpoints were put in front of a service.
@@ -44,21 +37,14 @@ impl Assembly {
         self.mounted.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that a guard sent its challenge to a request for `path` that had no credentials.
-    pub(crate) fn note_challenge(&self, path: &str) {
-        if !self.mounted.load(Ordering::Relaxed) {
-            if self.issues {
-                self.warn(&self.warned_not_mounted, NOT_MOUNTED);
-            }
-        } else if self.served.contains(path) {
-            self.warn(&self.warned_guarded, GUARDED);
+    /// Notes that a guard sent its challenge to a request that had no credentials.
+    pub(crate) fn note_challenge(&self) {
+        if !self.issues || self.mounted.load(Ordering::Relaxed) || self.warned.load(Ordering::Relaxed) {
+            return;
         }
-    }
-
-    fn warn(&self, warned: &AtomicBool, problem: &'static str) {
-        if !warned.load(Ordering::Relaxed) && !warned.swap(true, Ordering::Relaxed) {
-            observe::of_gap(problem);
-            self.audit.record(self.clock.now(), &Event::Misassembled { problem });
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            observe::of_gap(NOT_MOUNTED);
+            self.audit.record(self.clock.now(), &Event::Misassembled { problem: NOT_MOUNTED });
         }
     }
 }
