@@ -1,26 +1,44 @@
 //! The check of services that are put together well, under each host.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-use axum::{Router, extract::ConnectInfo, response::Html, routing::post};
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::ConnectInfo,
+    middleware::{Next, from_fn},
+    response::{Html, Response as AxumResponse},
+    routing::{get, post},
+};
 use bytes::Bytes;
 use http::{
     Request, Response,
-    header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE},
+    request::Parts,
 };
 use http_body_util::Full;
 use tonic::service::Routes;
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_agent_auth::{
     AgentAuth,
+    accounts::{Accounts, AccountsError, SignedIn},
     config::{Dialect, OAuth, ResourceServer},
     guard::Rule,
     store::MemoryStore,
     testing::{self, Misassembly, Report},
+    types::{authorization::Account, id::AccountId},
 };
 use tower_http::{compression::CompressionLayer, cors::CorsLayer, limit::RequestBodyLimitLayer, trace::TraceLayer};
 
-use crate::{app, assert_finds, auth, checked, common::config, routes, with};
+use crate::{
+    app, assert_finds, auth, checked,
+    common::{ORIGIN, config},
+    routes, with,
+};
 
 mod notes {
     #![allow(dead_code, unreachable_pub, missing_docs, reason = "generated")]
@@ -178,5 +196,94 @@ async fn g3_a_good_service_behind_a_prefix_passes() {
     // A proxy in front removes it.
     let auth = with(base("https://example.com/api").issuer("https://example.com/api").mount_path("/"));
     let report = checked(&auth, app(&auth)).await;
+    assert!(report.is_ok(), "{report}");
+}
+
+/// The human whom a layer outside of all routes has found, as many hosts do it. Without that layer it fails.
+#[derive(Clone)]
+struct FoundByLayer;
+
+#[derive(Clone)]
+struct Found(Option<Account>);
+
+impl Accounts for FoundByLayer {
+    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
+        let found = request.extensions.get::<Found>().ok_or_else(|| AccountsError::new("there is no login layer"))?;
+        Ok(found.0.clone().map(|account| SignedIn::new(account, "a browser")))
+    }
+
+    fn login_url(&self, return_to: &str) -> String {
+        static STATES: AtomicUsize = AtomicUsize::new(0);
+        format!("/login?state={}&next={return_to}", STATES.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn g3_accounts_that_read_what_an_outer_layer_inserts_pass() {
+    let builder = AgentAuth::builder(config().build().unwrap()).sessions(MemoryStore::new());
+    let auth = builder.accounts(FoundByLayer).build().unwrap();
+    for found in [None, Some(testing::account("alice"))] {
+        let report =
+            testing::check(&auth, app(&auth).layer(Extension(Found(found)))).protected("/projects").run().await;
+        assert!(report.is_ok(), "{report}");
+    }
+    // What keeps requests from the pages is found all the same.
+    let report = testing::check(&auth, routes(&auth)).run().await;
+    assert_finds(&report, &[Misassembly::NotServed]);
+    assert!(report.findings()[0].requests.iter().any(|request| request == "GET /sessions"), "{report:?}");
+    // The reference has the extension as well, so only the query of the two redirects differs.
+    let report = testing::check(&auth, app(&auth)).extension(Found(None)).run().await;
+    assert_finds(&report, &[Misassembly::NoClientAddress]);
+}
+
+#[tokio::test]
+async fn g3_a_resource_server_beside_its_issuer_passes() {
+    let split = config().issuer("https://auth.example.com").documentation("https://auth.example.com/docs");
+    let builder = AgentAuth::builder(split.terms(&format!("{ORIGIN}/terms")).build().unwrap());
+    let auth = builder.checks_only(MemoryStore::new()).build().unwrap();
+    let app = app(&auth);
+    let peer = ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 40_000)));
+    let report = testing::check(&auth, app.clone()).protected("/projects").extension(peer).run().await;
+    assert_finds(&report, &[Misassembly::BrokenLink]);
+    assert_eq!(report.findings()[0].requests, ["GET /terms"]);
+    let app = app.route("/terms", get(async || "be kind"));
+    let report = testing::check(&auth, app).protected("/projects").extension(peer).run().await;
+    assert!(report.is_ok(), "{report}");
+}
+
+#[tokio::test]
+async fn g3_a_proxy_that_removes_the_prefix_of_the_resource_is_told() {
+    let v1 = config().resource("https://api.example.com/v1").issuer("https://api.example.com");
+    let auth = with(v1);
+    let report = testing::check(&auth, app(&auth)).protected("/projects").run().await;
+    assert_finds(&report, &[Misassembly::OutsideResource]);
+    let report = testing::check(&auth, app(&auth)).protected("/projects").removed_prefix("/v1/").run().await;
+    assert!(report.is_ok(), "{report}");
+    let report = testing::check(&auth, app(&auth)).protected("/projects").removed_prefix("/v2").run().await;
+    assert_finds(&report, &[Misassembly::OutsideResource]);
+}
+
+#[tokio::test]
+async fn g3_requests_are_for_the_host_of_the_service() {
+    let only = |allowed: &'static [&'static str]| {
+        from_fn(async move |request: Request<Body>, next: Next| {
+            let hosts: Vec<_> = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap()).collect();
+            assert_eq!(hosts.len(), 1);
+            if allowed.contains(&hosts[0]) {
+                return next.run(request).await;
+            }
+            AxumResponse::builder().status(421).body(Body::empty()).unwrap()
+        })
+    };
+    let auth = auth();
+    let report = checked(&auth, app(&auth).layer(only(&["api.example.com"]))).await;
+    assert!(report.is_ok(), "{report}");
+    let auth = with(config().issuer("https://auth.example.com:8443"));
+    let (api, issuer) = (only(&["api.example.com"]), only(&["auth.example.com:8443"]));
+    let report = checked(&auth, routes(&auth).layer(api).merge(auth.router().layer(issuer))).await;
     assert!(report.is_ok(), "{report}");
 }

@@ -249,6 +249,12 @@ async fn g3_a_service_that_fails_is_found() {
     let report = testing::check(&auth, app).protected("/projects").run().await;
     assert_finds(&report, &[Misassembly::Failed]);
     assert!(report.to_string().contains("no disk"), "{report}");
+    // A service without a server around it catches no panic.
+    let panics =
+        from_fn(async |_: Request<Body>, _: Next| -> AxumResponse { panic!("a layer panics, as it was told") });
+    let report = testing::check(&auth, self::app(&auth).layer(panics)).protected("/projects").run().await;
+    assert_finds(&report, &[Misassembly::Failed]);
+    assert!(report.to_string().contains("the service panicked"), "{report}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,20 +2,22 @@ use std::{
     convert::Infallible,
     error::Error,
     future::{Ready, poll_fn, ready},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{
-    Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HOST, WWW_AUTHENTICATE},
 };
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use tower_service::Service;
 
-use crate::{challenge::Challenge, endpoints::Endpoints, guard::Refusal, types::error_chain::chain};
+use crate::{challenge::Challenge, config::origin_of, endpoints::Endpoints, guard::Refusal, types::error_chain::chain};
 
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,6 +32,13 @@ pub(super) struct Driver<S, M> {
     pub(super) body: M,
     /// What the server would add to each request.
     pub(super) extensions: Extensions,
+    /// The host that requests are for. Some layers refuse a request without one (RFC 9110 section 7.2).
+    pub(super) host: Option<HeaderValue>,
+}
+
+/// The value of `Host` for the origin of a URL.
+pub(super) fn host_of(url: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(origin_of(url).split_once("://")?.1).ok()
 }
 
 /// The endpoints of this crate in front of nothing.
@@ -67,15 +76,30 @@ where
     async fn send(&mut self, request: Request<Bytes>) -> Result<Answer, String> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.extend(self.extensions.clone());
-        let ready = poll_fn(|context| self.app.poll_ready(context));
-        within(ready).await?;
-        let response = within(self.app.call(Request::from_parts(parts, (self.body)(body)))).await?;
-        let (parts, body) = response.into_parts();
-        let body = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect());
-        let body = body.await.ok().and_then(Result::ok).map(|body| body.to_bytes());
-        let refusal = parts.extensions.get().copied();
-        Ok(Answer { status: parts.status, headers: parts.headers, refusal, body })
+        parts.headers.extend(self.host.clone().map(|host| (HOST, host)));
+        let request = Request::from_parts(parts, (self.body)(body));
+        caught(async {
+            let ready = poll_fn(|context| self.app.poll_ready(context));
+            within(ready).await?;
+            let response = within(self.app.call(request)).await?;
+            let (parts, body) = response.into_parts();
+            let body = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST).collect());
+            let body = body.await.ok().and_then(Result::ok).map(|body| body.to_bytes());
+            let refusal = parts.extensions.get().copied();
+            Ok(Answer { status: parts.status, headers: parts.headers, refusal, body })
+        })
+        .await
     }
+}
+
+/// Turns a panic of the service into words.
+async fn caught<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let mut answer = pin!(answer);
+    let poll = |context: &mut Context<'_>| {
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err("the service panicked".into())))
+    };
+    poll_fn(poll).await
 }
 
 async fn within<T, E: Into<Box<dyn Error + Send + Sync>>>(

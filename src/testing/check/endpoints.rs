@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     AgentAuth,
+    config::{origin_of, path_of},
     endpoints::{Endpoint, limits_by_source},
 };
 
@@ -126,6 +127,12 @@ impl Endpoints<'_> {
         compared: Compared,
     ) -> Option<(Misassembly, String)> {
         let status = answer.status;
+        // `Accounts` may need what the service's own layers insert, and fail without: then a page may answer anything.
+        let is_unknown = compared == Compared::Page && expected.status.is_server_error();
+        let is_kept_away = answer.refusal.is_some() || answer.challenge().is_some() || is_missing(status);
+        if is_unknown && !is_kept_away && !is_unrouted(answer, self.unrouted) {
+            return None;
+        }
         if status != expected.status {
             return Some(match status {
                 _ if answer.refusal.is_some() || answer.challenge().is_some() => {
@@ -154,7 +161,9 @@ impl Endpoints<'_> {
         let is_same = |name: &HeaderName| answer.header(name) == expected.header(name);
         if compared == Compared::Page {
             return match () {
-                () if !is_same(&LOCATION) => Some((Misassembly::BehindLogin, redirected(answer))),
+                // A login may begin with a query of its own for each request.
+                () if location(answer) != location(expected) => Some((Misassembly::BehindLogin, redirected(answer))),
+                () if status.is_redirection() => None,
                 () if !is_same(&CONTENT_TYPE) => Some((Misassembly::Changed, "its `Content-Type` was changed".into())),
                 () if policies(expected) != policies(answer) => Some((
                     Misassembly::Changed,
@@ -195,7 +204,7 @@ impl Endpoints<'_> {
     /// Where a service may be nested: below each segment of its named routes and of its resources, or at a usual place.
     fn prefixes(&self) -> BTreeSet<String> {
         let usual = ["/api", "/api/v1", "/v1", "/auth", "/agent", "/agents", "/oauth", "/mcp"].map(str::to_owned);
-        let resources = self.auth.config().resources().iter().filter_map(|resource| path_of(resource.id()));
+        let resources = self.auth.config().resources().iter().map(|resource| path_of(resource.id()));
         let paths = self.routes.iter().map(Named::path).chain(resources);
         let above = paths.flat_map(|path| path.match_indices('/').map(move |(at, _)| &path[..at]).chain([path]));
         above.filter(|path| !path.is_empty()).map(str::to_owned).chain(usual).collect()
@@ -240,6 +249,13 @@ impl Endpoints<'_> {
     /// Fetches what the documents link to at this service, and this crate does not serve.
     async fn links(&mut self, app: &mut impl App) {
         let config = self.auth.config();
+        // Another process is at the issuer's origin if this one only checks tokens.
+        let issues = self.auth.ceremony().is_some();
+        let resources = config.resources().iter().map(|resource| origin_of(resource.id()));
+        let origins: Vec<&str> = match issues {
+            true => vec![config.origin()],
+            false => resources.filter(|origin| *origin != config.origin()).collect(),
+        };
         let all = self.served();
         let served: BTreeSet<&str> = all.iter().map(|(path, ..)| path.as_str()).collect();
         let mut linked = BTreeSet::new();
@@ -255,8 +271,11 @@ impl Endpoints<'_> {
             linked.extend(pages.filter_map(|(name, url)| Some((url.as_str()?.to_owned(), name))));
         }
         for (url, name) in linked {
-            let Some(path) = url.strip_prefix(config.origin()).filter(|path| path.starts_with('/')) else { continue };
-            let path = config.arriving_path(path);
+            let path = path_of(&url);
+            if path.is_empty() || !origins.contains(&origin_of(&url)) {
+                continue;
+            }
+            let path = if issues { config.arriving_path(path) } else { path.to_owned() };
             if served.contains(path.as_str()) {
                 continue;
             }
@@ -271,7 +290,9 @@ impl Endpoints<'_> {
 
     /// Whether the client's address is found in what the server adds to each request.
     fn address(&mut self) {
-        let Some(server) = self.server.filter(|_| limits_by_source(self.auth.config())) else { return };
+        // Only what the ceremony serves has limits by source.
+        let has_limits = self.auth.ceremony().is_some() && limits_by_source(self.auth.config());
+        let Some(server) = self.server.filter(|_| has_limits) else { return };
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions.extend(server.clone());
         if !self.auth.route_table().finds_address(&parts) {
@@ -279,6 +300,11 @@ impl Endpoints<'_> {
             self.report.add(Misassembly::NoClientAddress, "each request", seen);
         }
     }
+}
+
+/// Where a response redirects to, without the query.
+fn location(answer: &Answer) -> Option<&str> {
+    answer.header(&LOCATION)?.split('?').next()
 }
 
 pub(super) fn redirected(answer: &Answer) -> String {
@@ -296,11 +322,6 @@ fn is_document(endpoint: &dyn Endpoint) -> bool {
 
 fn is_missing(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
-}
-
-fn path_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    rest.find('/').map(|at| &rest[at..])
 }
 
 /// The names of the directives of each policy. Their values may have a key of one response.

@@ -18,7 +18,7 @@ mod endpoints;
 mod report;
 mod routes;
 
-use driver::{Answer, App, Driver, Nothing};
+use driver::{Answer, App, Driver, Nothing, host_of};
 use endpoints::Endpoints;
 use routes::{Kind, Named};
 
@@ -90,8 +90,9 @@ where
 {
     Check {
         auth,
-        driver: Driver { app, body, extensions: Extensions::new() },
+        driver: Driver { app, body, extensions: Extensions::new(), host: None },
         routes: Vec::new(),
+        removed: None,
         session: None,
         origin: None,
     }
@@ -103,6 +104,7 @@ pub struct Check<'a, S, M> {
     auth: &'a AgentAuth,
     driver: Driver<S, M>,
     routes: Vec<Named>,
+    removed: Option<String>,
     session: Option<HeaderValue>,
     origin: Option<String>,
 }
@@ -126,6 +128,13 @@ impl<S, M> Check<'_, S, M> {
 
     fn named(mut self, kind: Kind, route: &str) -> Self {
         self.routes.push(Named::new(kind, route));
+        self
+    }
+
+    /// A proxy in front removes this prefix, such as `/v1`, from the paths of the named routes. So a route `/projects` is
+    /// below the resource `https://api.example.com/v1`.
+    pub fn removed_prefix(mut self, prefix: &str) -> Self {
+        self.removed = Some(prefix.trim_end_matches('/').into());
         self
     }
 
@@ -163,6 +172,10 @@ where
     pub async fn run(mut self) -> Report {
         let mut report = Report::default();
         let server = self.driver.extensions.clone();
+        let config = self.auth.config();
+        // Who only checks tokens is not at the issuer's host.
+        let at = if self.auth.ceremony().is_some() { config.issuer() } else { config.resource() };
+        self.driver.host = host_of(at);
         // The service must not warn that requests of the check have no address.
         if server.get::<SocketAddr>().is_none() {
             self.driver.extensions.insert(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)));
@@ -171,6 +184,7 @@ where
             app: self.auth.endpoints().serve(Nothing),
             body: Full::new as fn(Bytes) -> Full<Bytes>,
             extensions: self.driver.extensions.clone(),
+            host: self.driver.host.clone(),
         };
         let unrouted = self.driver.get(UNROUTED).await.ok();
         let mut endpoints = Endpoints {
@@ -182,9 +196,11 @@ where
             report: &mut report,
         };
         endpoints.check(&mut self.driver).await;
+        self.driver.host = host_of(config.resource());
         for route in &self.routes {
             let seen = routes::Context {
-                config: self.auth.config(),
+                config,
+                removed: self.removed.as_deref(),
                 session: self.session.as_ref(),
                 origin: self.origin.as_deref(),
                 unrouted: unrouted.as_ref(),

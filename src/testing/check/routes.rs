@@ -13,7 +13,12 @@ use super::{
     endpoints::{redirected, refused_preflight, unreadable},
     is_unrouted,
 };
-use crate::{Config, challenge::Challenge, config::Resource, guard::NO_GUARD};
+use crate::{
+    Config,
+    challenge::Challenge,
+    config::{Resource, path_of},
+    guard::NO_GUARD,
+};
 
 /// What a test says that a route is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +39,8 @@ pub(super) struct Named {
 /// What the check knows beside the route.
 pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
+    /// What a proxy in front removes from the paths.
+    pub(super) removed: Option<&'a str>,
     pub(super) session: Option<&'a HeaderValue>,
     pub(super) origin: Option<&'a str>,
     pub(super) unrouted: Option<&'a Answer>,
@@ -80,7 +87,7 @@ impl Named {
                 "its refusal has no challenge with `resource_metadata`",
             );
         };
-        if let Some((kind, seen)) = self.check_challenge(&challenge, context.config) {
+        if let Some((kind, seen)) = self.check_challenge(&challenge, context) {
             report.add(kind, &label, seen);
         }
         self.check_token(context, app, report).await;
@@ -117,18 +124,21 @@ impl Named {
     }
 
     /// Whether the challenge leads to a resource of this service that the route is below.
-    fn check_challenge(&self, challenge: &Challenge, config: &Config) -> Option<(Misassembly, String)> {
+    fn check_challenge(&self, challenge: &Challenge, context: &Context<'_>) -> Option<(Misassembly, String)> {
         let named = challenge.parameter("resource_metadata").unwrap_or_default();
         let own = |resource: &&Resource| resource.protected_resource_metadata_url() == named;
-        let Some(resource) = config.resources().iter().find(own) else {
+        let Some(resource) = context.config.resources().iter().find(own) else {
             return Some((
                 Misassembly::ForeignChallenge,
                 format!("its challenge names {named}, which is none of this service"),
             ));
         };
-        let path = resource.id().split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
-        let path = config.arriving_path(path.unwrap_or_default());
-        let below = self.path().strip_prefix(path.trim_end_matches('/'));
+        let place = path_of(resource.id());
+        let (place, path) = match context.removed {
+            Some(removed) => (place.to_owned(), format!("{removed}{}", self.path())),
+            None => (context.config.arriving_path(place), self.path().to_owned()),
+        };
+        let below = path.strip_prefix(place.trim_end_matches('/'));
         if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
             return None;
         }
