@@ -499,3 +499,66 @@ fn what_a_service_says_is_shown_without_control_characters() {
     assert!(shown.contains("relative") && !shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
     assert!(!shown.contains("\nErrors\n") && Report::of(&site.target()).ids().contains("endpoint-relative"), "{shown}");
 }
+
+/// What is right, and looks wrong at first.
+#[test]
+fn what_a_right_service_may_do_is_no_finding() {
+    let plants: [(&str, fn(&mut site::Routes)); 7] = [
+        ("an MCP server without a stream", |site| site.set("GET /mcp", Reply::json(405, &json!({})))),
+        ("a document of another resource at the root", |site| {
+            let base = site.base.clone();
+            site.resource_at(site::PRM_ROOT, |document| {
+                document["resource"] = json!(base);
+                document["authorization_servers"] = json!(["https://other.example"]);
+            });
+        }),
+        ("a login page where nobody promised a document", |site| {
+            site.remove(&format!("GET {}", site::PRM_ROOT));
+            site.set(&format!("GET {}", site::PRM_ROOT), Reply::new(302, "text/plain", "").with("location", "/login"));
+        }),
+        ("a challenge in place of a body", |site| {
+            site.set("POST /introspect", Reply::new(401, "text/plain", "").with("www-authenticate", "Basic"));
+        }),
+        ("an endpoint that limits rates", |site| site.set("POST /token", Reply::json(429, &json!({})))),
+        ("a route in the text that the text says to POST to", |site| {
+            site.auth_md(|text| text.replace(" See http", " Then POST `http").replace("/docs", "/hooks/deploy"));
+            site.set("POST /hooks/deploy", Reply::json(202, &json!({})));
+            site.set("OPTIONS /hooks/deploy", Reply::json(404, &json!({})));
+        }),
+        ("a route for POST in the text", |site| {
+            site.auth_md(|text| text.replace("/docs", "/hooks/deploy"));
+            site.set("POST /hooks/deploy", Reply::json(202, &json!({})));
+        }),
+    ];
+    for (name, plant) in plants {
+        let site = Site::start(plant);
+        let report = Report::of(&site.target());
+        assert_eq!((report.code, report.findings()), (Some(0), &[][..]), "{name}: {:#}", report.json);
+        assert!(site.seen().iter().all(|(head, _)| !head.starts_with("POST /hooks")), "{name}");
+    }
+}
+
+#[test]
+fn a_guessed_issuer_may_end_in_a_slash() {
+    let plant = |site: &mut site::Routes| {
+        [site::PRM, site::PRM_ROOT].iter().for_each(|path| site.remove(&format!("GET {path}")));
+        site.challenge("Bearer scope=\"notes:read\"");
+        let slash = format!("{}/", site.base);
+        site.server(|document| document["issuer"] = json!(slash));
+    };
+    let report = Report::of(&Site::start(plant).target());
+    assert_eq!(report.ids(), BTreeSet::from(["prm-missing", "challenge-no-metadata"]), "{:#}", report.json);
+}
+
+#[test]
+fn a_service_that_limits_the_doctor_lacks_nothing() {
+    for path in [site::PRM, site::AS, "/auth.md"] {
+        let plant = |site: &mut site::Routes| {
+            site.set(&format!("GET {path}"), Reply::json(429, &json!({})));
+            site.set(&format!("HEAD {path}"), Reply::json(429, &json!({})));
+        };
+        let report = Report::of(&Site::start(plant).target());
+        assert_eq!((report.code, report.ids()), (Some(5), BTreeSet::from(["unavailable"])), "{path} {:#}", report.json);
+        assert_eq!(report.json["grade"], "unreachable");
+    }
+}

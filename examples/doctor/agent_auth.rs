@@ -3,6 +3,7 @@
 use crate::{
     catalogue::Check,
     examination::{Examination, Members, has, list, object, text},
+    report::Row,
     server::Server,
 };
 
@@ -12,18 +13,11 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Methods that need the human, who hands something over at the claim endpoint.
 const CLAIMED: [&str; 3] = ["anonymous", "service_auth", "user_claimed"];
 
-/// A condition that fails, its check, and what was found.
-type Row = (bool, Check, &'static str);
-
 /// Checks the block of an authorization server, if it has one.
 pub(crate) fn check(examination: &mut Examination, server: &Server) {
     let Some(block) = object(&server.document, "agent_auth") else { return };
     let at = format!("{}#agent_auth", server.url);
-    for (fails, check, found) in rows(block, &server.document) {
-        if fails {
-            examination.report.add(check, &at, found);
-        }
-    }
+    examination.report.add_failed(&at, rows(block, &server.document));
     let types = list(block, "identity_types_supported").unwrap_or_default();
     for method in ["anonymous", "service_auth", "identity_assertion", "user_claimed"] {
         if object(block, method).is_some() && !types.is_empty() && !types.contains(&method) {

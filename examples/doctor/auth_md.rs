@@ -1,6 +1,6 @@
 //! auth.md: the text that agents read.
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 
 use crate::{
     catalogue::Check,
@@ -40,7 +40,16 @@ pub(crate) fn check(examination: &mut Examination, servers: &[Server]) {
 
 /// Reads the text at a URL. Returns whether there is one.
 fn read(examination: &mut Examination, url: &str, document: &Members, is_needed: bool) -> bool {
-    let Some(answer) = examination.follow(url) else { return false };
+    let (answer, moved) = examination.follow(url);
+    let report_moved = |examination: &mut Examination| {
+        if let Some(moved) = &moved {
+            examination.report.add(Check::DocumentRedirect, url, moved);
+        }
+    };
+    if is_needed {
+        report_moved(examination);
+    }
+    let Some(answer) = answer else { return false };
     if !answer.status.is_success() {
         if is_needed {
             examination.report.add(Check::AuthMdMissing, url, answer.summary());
@@ -59,6 +68,7 @@ fn read(examination: &mut Examination, url: &str, document: &Members, is_needed:
     if !is_needed && heading.is_none() && answer.media_type() != "text/markdown" {
         return false;
     }
+    report_moved(examination);
     examination.report.looked_at(url);
     if answer.media_type() != "text/markdown" {
         examination.report.add(Check::AuthMdMediaType, url, answer.summary());
@@ -98,7 +108,7 @@ fn path_of(url: &str) -> &str {
     rest.find('/').map_or(url, |start| &rest[start..])
 }
 
-/// Each URL at the origin of the text must be in the metadata, or answer.
+/// Each URL at the origin of the text must be in the metadata, or answer, unless the text says to POST there.
 fn check_urls(examination: &mut Examination, url: &str, written: &str, document: &Members) {
     let Some(own) = urls::absolute(url) else { return };
     let known = serde_json::Value::Object(document.clone()).to_string();
@@ -108,24 +118,34 @@ fn check_urls(examination: &mut Examination, url: &str, written: &str, document:
             continue;
         }
         called.push(found);
+        if is_posted(written, found) {
+            continue;
+        }
         match status(examination, found) {
             Ok(status) if is_dead(status) => {
-                examination.report.add(Check::AuthMdDeadUrl, found, format!("{status}, named by {url}"));
+                let text = format!("{status} to GET and OPTIONS, named by {url}");
+                examination.report.add(Check::AuthMdDeadUrl, found, text);
             }
             Ok(_) => {}
+            Err(problem) if problem.check == Check::Unavailable => {}
             Err(problem) => examination.problem(found, &problem),
         }
     }
 }
 
-/// Many services answer 404 to GET where there is only a route for POST. What is posted is no JSON.
+/// Many services answer 404 to GET where there is only a route for POST. Nobody has said what POST does there.
 fn status(examination: &mut Examination, url: &str) -> Result<StatusCode, Problem> {
     let answer = examination.client.get(url)?;
     if !is_dead(answer.status) {
         return Ok(answer.status);
     }
-    let headers = [(header::CONTENT_TYPE, "application/json")];
-    Ok(examination.client.send(Method::POST, url, &headers, "[")?.status)
+    Ok(examination.client.send(Method::OPTIONS, url, &[], "")?.status)
+}
+
+/// Whether the word before the URL is POST.
+fn is_posted(written: &str, url: &str) -> bool {
+    let mut before = written.match_indices(url).map(|(start, _)| &written[..start]);
+    before.any(|text| text.trim_end_matches(|c: char| !c.is_alphanumeric()).ends_with("POST"))
 }
 
 fn is_dead(status: StatusCode) -> bool {

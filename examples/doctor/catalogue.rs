@@ -89,7 +89,7 @@ NotAnAuthServer "not-an-auth-server" Error, "RFC 9728 section 5, auth.md v0.6",
 ChallengeNone "challenge-none" Warning, "RFC 9728 section 5.1",
     "401 without a token", "Run this with the URL of a protected route, or guard this one.";
 ChallengeStatus "challenge-status" Error, "RFC 9110 section 15.5.2",
-    "401 without a token", "Answer 401 with a Bearer challenge to a request without a token.";
+    "401 without a token", "Answer 401 with a Bearer challenge to a request without a token; of a POST-only route, check a GET route beside it.";
 ChallengeRedirect "challenge-redirect" Error, "RFC 9110 section 15.5.2",
     "401 without a token", "Answer 401 instead of a redirect; agents can't sign in at a page.";
 ChallengeMissing "challenge-missing" Error, "RFC 9110 section 11.6.1, RFC 9728 section 5.1",
@@ -101,7 +101,7 @@ ChallengeNoBearer "challenge-no-bearer" Error, "RFC 6750 section 3",
 ChallengeNotFirst "challenge-not-first" Warning, "MCP TypeScript SDK",
     "a header that starts with Bearer", "Write the Bearer challenge before the others: some hosts read only the first.";
 ChallengeSeveral "challenge-several" Warning, "MCP hosts",
-    "one Bearer challenge", "Put all parameters into one Bearer challenge: hosts read only one.";
+    "resource_metadata in the first Bearer challenge", "Put all parameters into one Bearer challenge: hosts read only one.";
 ChallengeNoMetadata "challenge-no-metadata" Warning, "RFC 9728 section 5.1, auth.md v0.6",
     "the parameter resource_metadata", "Name the URL of the protected resource metadata in the challenge.";
 ChallengeUnquoted "challenge-unquoted" Error, "RFC 9110 section 11.2, MCP TypeScript SDK",
@@ -168,7 +168,7 @@ PrmResourceForm "prm-resource-form" Note, "MCP authorization, canonical server U
     "no trailing slash, query or fragment, and a lower-case host", "Write the canonical form; some hosts compare strings.";
 PrmServers "prm-servers" Error, "RFC 9728 section 2, MCP authorization server discovery",
     "authorization_servers with at least one issuer", "Name the issuer in authorization_servers.";
-PrmScopes "prm-scopes" Warning, "RFC 9728 section 2, Cloudflare agent-readiness scanner",
+PrmScopes "prm-scopes" Note, "RFC 9728 section 2, Cloudflare agent-readiness scanner",
     "scopes_supported with at least one scope", "List the scopes that agents may ask for.";
 PrmOfflineAccess "prm-offline-access" Note, "MCP authorization, refresh tokens",
     "no offline_access among the scopes of a resource", "Remove offline_access here; it is no scope of the resource.";
@@ -204,7 +204,7 @@ AsPkce "as-pkce" Error, "RFC 7636 section 4.2, MCP authorization code protection
     "S256 among code_challenge_methods_supported", "Require PKCE, and say [\"S256\"]; MCP clients must refuse otherwise.";
 AsPkcePlain "as-pkce-plain" Warning, "RFC 9700 section 2.1.1",
     "no plain among code_challenge_methods_supported", "Accept S256 only.";
-AsIss "as-iss" Warning, "RFC 9207 section 3, MCP authorization response validation",
+AsIss "as-iss" Note, "RFC 9207 section 3, MCP authorization response validation",
     "authorization_response_iss_parameter_supported: true", "Send iss with every authorization response, and say so.";
 AsAuthMethods "as-auth-methods" Warning, "RFC 8414 section 2",
     "token_endpoint_auth_methods_supported", "List the methods; without the list clients assume client_secret_basic.";
@@ -287,8 +287,8 @@ AuthMdMediaType "auth-md-media-type" Warning, "RFC 7763 section 2",
     "Content-Type: text/markdown", "Send auth.md as text/markdown; charset=utf-8.";
 AuthMdHeading "auth-md-heading" Note, "Cloudflare agent-readiness scanner",
     "a first heading that contains auth.md", "Begin with a heading such as “# auth.md: how an agent gets access”.";
-AuthMdDeadUrl "auth-md-dead-url" Warning, "ora.ai, auth.md v0.6",
-    "URLs that answer", "Correct or remove the URL.";
+AuthMdDeadUrl "auth-md-dead-url" Note, "ora.ai, auth.md v0.6",
+    "URLs that answer GET or OPTIONS", "Correct or remove the URL; a route for POST only may be right.";
 AuthMdUnmentioned "auth-md-unmentioned" Warning, "auth.md v0.6",
     "each endpoint of agent_auth in auth.md", "Say in auth.md what the endpoint is for.";
 

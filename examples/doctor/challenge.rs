@@ -33,6 +33,7 @@ pub(crate) fn check(examination: &mut Examination) -> Result<Challenged, Problem
         for method in [Method::POST, Method::HEAD] {
             match call(examination, &method, None) {
                 Ok(answer) => answers.push((method, answer)),
+                Err(problem) if problem.check == Check::Unavailable => return Err(problem),
                 Err(problem) => examination.problem(&url, &problem),
             }
         }
@@ -52,8 +53,11 @@ pub(crate) fn check(examination: &mut Examination) -> Result<Challenged, Problem
         examination.report.add(check, &url, format!("{} to {method} without a token", answer.summary()));
         return Ok(Challenged { summary: answer.summary(), ..Challenged::default() });
     };
+    // A server that never sends unasked serves no GET (MCP Streamable HTTP), and so no HEAD.
+    let serves_get = !examination.is_mcp || answers[0].1.status != StatusCode::METHOD_NOT_ALLOWED;
+    let is_accepted = |answer: &Answer| !serves_get && answer.status == StatusCode::METHOD_NOT_ALLOWED;
     for (other, answer) in &answers {
-        if !is_refusal(answer) {
+        if !is_refusal(answer) && !is_accepted(answer) {
             let text = format!("401 to {method}, but {} to {other}", answer.summary());
             examination.report.add(Check::ChallengeMethod, &url, text);
         }
@@ -123,8 +127,9 @@ fn read(examination: &mut Examination, url: &str, refusal: &Answer) -> Challenge
     if !challenges[0].is_bearer() {
         report.add(Check::ChallengeNotFirst, url, format!("{} comes before Bearer", challenges[0].scheme()));
     }
-    if bearers.len() > 1 {
-        report.add(Check::ChallengeSeveral, url, format!("{} Bearer challenges", bearers.len()));
+    if bearers.len() > 1 && bearer.parameter("resource_metadata").is_none() {
+        let text = format!("{} Bearer challenges, and the first has no resource_metadata", bearers.len());
+        report.add(Check::ChallengeSeveral, url, text);
     }
     match bearer.parameter("scope") {
         Some(scope) => challenged.scopes = scope.split_whitespace().map(str::to_owned).collect(),

@@ -107,6 +107,8 @@ fn ask(examination: &mut Examination, server: &Server, field: &str, written: &st
     }
     match examination.client.send(method, written, &headers, body) {
         Ok(answer) => judge(examination, field, written, probe, &answer),
+        // An endpoint that limits rates is there.
+        Err(problem) if problem.check == Check::Unavailable => {}
         Err(problem) => examination.problem(written, &problem),
     }
 }
@@ -117,7 +119,6 @@ fn judge(examination: &mut Examination, field: &str, url: &str, probe: Probe, an
     let check = match answer.status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Some(Check::EndpointNotFound),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED if posts => Some(Check::EndpointMethod),
-        StatusCode::TOO_MANY_REQUESTS => None,
         status if status.is_server_error() => Some(Check::EndpointBroken),
         // A page for humans may be anything else.
         _ if probe == Probe::Page => None,
@@ -130,6 +131,10 @@ fn judge(examination: &mut Examination, field: &str, url: &str, probe: Probe, an
         _ if matches!(field, "revocation_endpoint" | "revocation_uri") && answer.status.is_success() => None,
         _ if field == "introspection_endpoint" && answer.json().is_some_and(|it| it["active"] == false) => None,
         status if status.is_success() || status.is_redirection() => Some(Check::EndpointAccepts),
+        // A challenge says what is wrong (RFC 6750 section 3.1).
+        StatusCode::UNAUTHORIZED if answer.body.is_empty() && !answer.header(header::WWW_AUTHENTICATE).is_empty() => {
+            None
+        }
         // RFC 8935 section 2.3 names its error otherwise.
         _ if probe == Probe::Event => None,
         _ => {

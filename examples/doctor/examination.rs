@@ -37,6 +37,8 @@ impl Examination {
 
     /// Reports why there is no answer.
     pub(crate) fn problem(&mut self, url: &str, problem: &Problem) {
+        // What was not read may be right, so there is no grade.
+        self.report.is_unreachable |= problem.check == Check::Unavailable;
         self.report.add(problem.check, url, &problem.text);
     }
 
@@ -52,7 +54,13 @@ impl Examination {
     }
 
     fn read_document(&mut self, url: &str, is_spare: bool) -> Option<Members> {
-        let answer = self.follow(url)?;
+        let (answer, moved) = self.follow(url);
+        // A page for humans may be anywhere where no document was promised.
+        let leads_astray = answer.as_ref().is_some_and(|answer| answer.is_html() || !answer.status.is_success());
+        if let Some(moved) = moved.filter(|_| !is_spare && !leads_astray) {
+            self.report.add(Check::DocumentRedirect, url, moved);
+        }
+        let answer = answer?;
         let graded = |check| if is_spare { Check::DocumentSpare } else { check };
         if !answer.status.is_success() {
             if answer.status.is_server_error() {
@@ -105,8 +113,14 @@ impl Examination {
         }
     }
 
-    /// GETs a URL and follows a few redirects, which it reports.
-    pub(crate) fn follow(&mut self, url: &str) -> Option<Answer> {
+    /// GETs a URL and follows a few redirects. Returns also the first one.
+    pub(crate) fn follow(&mut self, url: &str) -> (Option<Answer>, Option<String>) {
+        let mut moved = None;
+        let answer = self.follow_to_end(url, &mut moved);
+        (answer, moved)
+    }
+
+    fn follow_to_end(&mut self, url: &str, moved: &mut Option<String>) -> Option<Answer> {
         let mut next = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
             let answer = match self.client.get(&next) {
@@ -120,7 +134,7 @@ impl Examination {
             if !answer.status.is_redirection() || location.is_empty() {
                 return Some(answer);
             }
-            self.report.add(Check::DocumentRedirect, url, answer.summary());
+            moved.get_or_insert_with(|| answer.summary());
             next = Url::parse(&next).ok()?.join(location).ok().filter(urls::is_secure)?.into();
         }
         None

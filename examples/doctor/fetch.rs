@@ -85,7 +85,11 @@ impl Client {
         };
         let answer = answer.and_then(|answer| Answer::read(answer, is_head)).map_err(|error| self.problem(&error));
         self.late += usize::from(answer.as_ref().is_err_and(|problem| problem.check == Check::Timeout));
-        answer
+        // Who asks too often learns nothing about the service.
+        answer.and_then(|answer| match answer.status {
+            StatusCode::TOO_MANY_REQUESTS => Err(Problem { check: Check::Unavailable, text: answer.summary() }),
+            _ => Ok(answer),
+        })
     }
 
     fn problem(&self, error: &ureq::Error) -> Problem {

@@ -155,7 +155,8 @@ fn examine(examination: &mut Examination) {
     if examination.is_mcp {
         mcp::check(examination, &challenged);
     }
-    if challenged.refused.is_none() && !examination.report.has_documents() {
+    let is_nothing = challenged.refused.is_none() && !examination.report.has_documents();
+    if is_nothing && !examination.report.has(Check::Unavailable) {
         let pages = if examination.report.has(Check::DocumentHtml) {
             "; it answers with a web page where documents would be, as a single-page app does for every path"
         } else {

@@ -25,6 +25,19 @@ pub(crate) struct Finding {
     pub(crate) found: String,
 }
 
+/// A condition that fails, its check, and what was found.
+pub(crate) type Row = (bool, Check, &'static str);
+
+/// Findings that something is not there.
+const ABSENCES: [Check; 6] = [
+    Check::PrmMissing,
+    Check::PrmNamedMissing,
+    Check::PrmWellKnown,
+    Check::AsMissing,
+    Check::AsOnlyOpenid,
+    Check::AuthMdMissing,
+];
+
 /// How a service does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Grade {
@@ -83,11 +96,24 @@ impl Report {
         if found.len() < clean.len() {
             found.push('…');
         }
+        // What was refused for now is not missing.
+        if ABSENCES.contains(&check) && self.has(Check::Unavailable) {
+            return;
+        }
         // That nothing more was asked is one finding, wherever it was noticed.
         if self.findings.iter().any(|known| known.check == check && (known.at == at || check == Check::GaveUp)) {
             return;
         }
         self.findings.push(Finding { check, at, found });
+    }
+
+    /// Adds what fails in one place.
+    pub(crate) fn add_failed(&mut self, at: &str, rows: impl IntoIterator<Item = Row>) {
+        for (fails, check, found) in rows {
+            if fails {
+                self.add(check, at, found);
+            }
+        }
     }
 
     pub(crate) fn has(&self, check: Check) -> bool {

@@ -6,6 +6,7 @@ use crate::{
     catalogue::Check,
     challenge::Challenged,
     examination::{Examination, Members, has, list, text},
+    report::Row,
     urls,
 };
 
@@ -51,7 +52,8 @@ pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> O
     }
     let servers = |document: &Members| list(document, "authorization_servers").unwrap_or_default().join(" ");
     for (other, its) in &found[1..] {
-        if servers(its) != servers(document) {
+        // The document at the root may be of another resource.
+        if its.get("resource") == document.get("resource") && servers(its) != servers(document) {
             let text = format!("{:?} here, {:?} at {url}", servers(its), servers(document));
             examination.report.add(Check::PrmDisagree, other, text);
         }
@@ -60,9 +62,6 @@ pub(crate) fn check(examination: &mut Examination, challenged: &Challenged) -> O
     let servers = list(document, "authorization_servers").unwrap_or_default().into_iter().map(str::to_owned).collect();
     Some(Resource { identifier, servers })
 }
-
-/// A condition that fails, its check, and what was found.
-type Row = (bool, Check, &'static str);
 
 fn check_fields(examination: &mut Examination, url: &str, document: &Members) {
     let is_empty = |name| list(document, name).is_none_or(|list| list.is_empty());
@@ -78,11 +77,7 @@ fn check_fields(examination: &mut Examination, url: &str, document: &Members) {
             "bearer_methods_supported without header",
         ),
     ];
-    for (fails, check, found) in rows {
-        if fails {
-            examination.report.add(check, url, found);
-        }
-    }
+    examination.report.add_failed(url, rows);
 }
 
 /// The identifier must be that of the target (RFC 9728 section 3.3). Returns it if it is.

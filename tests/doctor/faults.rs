@@ -55,14 +55,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         site.challenge(&format!("Bearer resource_metadata=\"{other}{PRM}\", scope=\"notes:read\""));
     }),
     open(
-        &[
-            "challenge-not-first",
-            "challenge-several",
-            "challenge-no-scope",
-            "challenge-error",
-            "challenge-method",
-            "bad-token-error",
-        ],
+        &["challenge-not-first", "challenge-no-scope", "challenge-error", "challenge-method", "bad-token-error"],
         |site| {
             let named = format!("Bearer resource_metadata=\"{}{PRM}\"", site.base);
             site.refusal(|reply| {
@@ -82,7 +75,11 @@ pub(crate) const FAULTS: &[Fault] = &[
     hides(&["challenge-scope-unknown"], |site| {
         site.challenge(&format!("Bearer resource_metadata=\"{}{PRM}\", scope=\"other:read\"", site.base));
     }),
-    hides(&["challenge-method"], |site| site.set("GET /mcp", Reply::json(405, &json!({})))),
+    hides(&["challenge-method"], |site| site.set("GET /mcp", Reply::json(404, &json!({})))),
+    hides(&["challenge-several", "challenge-no-metadata", "challenge-no-scope"], |site| {
+        let second = format!("Bearer resource_metadata=\"{}{PRM}\", scope=\"notes:read\"", site.base);
+        site.challenge(&format!("Bearer realm=\"old\", {second}"));
+    }),
     hides(&["bad-token-accepted"], |site| site.set("TOKEN /mcp", Reply::json(200, &json!({})))),
     hides(&["bad-token-status"], |site| site.set("TOKEN /mcp", Reply::json(500, &json!({})))),
     // Documents

@@ -67,6 +67,7 @@ pub(crate) struct Routes {
     pub(crate) base: String,
     rows: BTreeMap<String, Reply>,
     pub(crate) fallback: Reply,
+    not_allowed: Reply,
 }
 
 impl Routes {
@@ -221,7 +222,8 @@ impl Routes {
     }
 
     fn nothing(base: String) -> Self {
-        Self { base, rows: BTreeMap::new(), fallback: Reply::json(404, &json!({ "error": "not_found" })) }
+        let not_allowed = Reply::json(405, &json!({ "error": "not_allowed" }));
+        Self { base, rows: BTreeMap::new(), fallback: Reply::json(404, &json!({ "error": "not_found" })), not_allowed }
     }
 
     fn reply(&self, head: &str) -> &Reply {
@@ -231,7 +233,9 @@ impl Routes {
         let has_token = head.to_ascii_lowercase().contains("\nauthorization:");
         let token = has_token.then(|| row("TOKEN")).flatten();
         let get = (method == "HEAD").then(|| row("GET")).flatten();
-        token.or_else(|| row(method)).or(get).unwrap_or(&self.fallback)
+        // A router knows which methods a path has (RFC 9110 section 15.5.6).
+        let other = (method == "OPTIONS").then(|| row("POST")).flatten().map(|_| &self.not_allowed);
+        token.or_else(|| row(method)).or(get).or(other).unwrap_or(&self.fallback)
     }
 }
 
