@@ -424,13 +424,12 @@ impl Ceremony {
             // The human typed the agent's code, so there is no other.
             None => flow.typed && flow.is_user_code(code),
         };
-        if !is_right && flow.is_held() {
-            return Err(CeremonyError::AlreadyClaimed);
-        }
         if !is_right {
-            if !flow.typed {
-                self.count_failed_attempt(&request).await?;
+            // Nothing is left to guess. A claim token that leaks later must not lock the identity.
+            if flow.is_held() && !self.is_repeated(&flow) {
+                return Err(CeremonyError::AlreadyClaimed);
             }
+            self.count_failed_attempt(&request).await?;
             return Err(CeremonyError::WrongCode);
         }
         self.hand_over_identity(claim_token, request, flow).await
@@ -507,11 +506,12 @@ impl Ceremony {
         for _ in 0..DRAWS {
             let found = self.identity_with(Lookup::from(digest)).await?;
             let (request, flow) = found.ok_or(CeremonyError::InvalidRefresh)?;
-            let (State::Approved, Some(held)) = (request.state_at(self.now()), flow.held) else {
+            let (state, held) = (request.state_at(self.now()), flow.held);
+            if state == State::Revoked {
                 // An end that failed half-way is finished.
                 self.end_request(&request.id, &Revoker::by(RevokedBy::Reuse)).await?;
-                return Err(CeremonyError::InvalidRefresh);
-            };
+            }
+            let (State::Approved, Some(held)) = (state, held) else { return Err(CeremonyError::InvalidRefresh) };
             let is = |of: Option<Digest<Refresh>>| of.is_some_and(|of| of.matches(&digest));
             if !is(held.refresh) {
                 let grace = self.config.lifetimes().refresh_grace;
@@ -662,6 +662,12 @@ impl Ceremony {
         is(flow.held) || (is(flow.before) && is_fresh)
     }
 
+    /// Whether the same claim again gets the same answer.
+    fn is_repeated(&self, flow: &IdentityFlow) -> bool {
+        let is_fresh = flow.held.is_some_and(|held| self.now().since(held.issued_at) <= REPLAY_GRACE);
+        flow.before.is_none() && is_fresh
+    }
+
     /// Whether agents may still act for the account. If not, the identity ends.
     async fn may_act(&self, request: &AuthorizationRequest) -> Result<bool, CeremonyError> {
         let Some(account) = &request.account else { return Ok(false) };
@@ -681,7 +687,7 @@ impl Ceremony {
     ) -> Result<Identified, CeremonyError> {
         for _ in 0..DRAWS {
             if let Some(held) = flow.held {
-                let again = flow.before.is_none() && self.now().since(held.issued_at) <= REPLAY_GRACE;
+                let again = self.is_repeated(&flow);
                 let answer = || self.identified(request, &flow, claim_token, &held);
                 return if again { answer() } else { Err(CeremonyError::AlreadyClaimed) };
             }

@@ -3,6 +3,7 @@ use std::fmt;
 use super::{
     Attempt, Ceremony, CeremonyError, Request,
     flow::{KnownFlow, NewFlow},
+    sessions::Revoker,
 };
 use crate::{
     audit::Event,
@@ -13,6 +14,7 @@ use crate::{
         phrase::CheckPhrase,
         pkce::CodeChallenge,
         secret::{Exchange, Poll, Secret},
+        session::RevokedBy,
     },
 };
 
@@ -289,6 +291,8 @@ impl Ceremony {
         self.record(&Event::CodeFailed { authorization: authorization.id.clone() });
         if self.by_id(&authorization.id).await?.state_at(self.now()) == State::Locked {
             self.record(&Event::Locked { authorization: authorization.id.clone() });
+            // The agent of an identity may have sessions already, and somebody else holds its claim token.
+            self.end_request(&authorization.id, &Revoker::by(RevokedBy::Reuse)).await?;
         }
         Ok(())
     }

@@ -239,8 +239,7 @@ impl Ceremony {
     /// # Errors
     /// When the service fails; the approval may still stand.
     pub async fn take_back(&self, account: &AccountId, id: &AuthorizationRequestId) -> Result<bool, CeremonyError> {
-        let revoked = self.take_back_as(account, id, &Revoker::by(RevokedBy::Human)).await?;
-        Ok(revoked.approvals + revoked.sessions > 0)
+        Ok(self.take_back_as(account, id, &Revoker::by(RevokedBy::Human)).await?.approvals > 0)
     }
 
     /// Takes back an approval of the account, with the sessions that its agent has already.
@@ -259,7 +258,7 @@ impl Ceremony {
             self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
         }
         // The agent of an identity may have sessions. They end also if an earlier call failed half-way.
-        let sessions = if is_identity(&request) { self.end_identity(id, revoker).await } else { Ok(0) };
+        let sessions = if stands(&request, self.now()) { self.end_identity(id, revoker).await } else { Ok(0) };
         let sessions = sessions.map_err(CeremonyError::after_a_write)?;
         Ok(Revoked { sessions, approvals: usize::from(is_new) })
     }
@@ -407,10 +406,8 @@ impl Ceremony {
         let Some(record) = record.filter(|record| record.session.account.id == *account) else { return Ok(false) };
         // Otherwise the agent of an identity would take another session.
         let key = AuthorizationKey::Id(record.authorization.clone());
-        if self.store.find_authorization(&key).await?.is_some_and(|request| is_identity(&request)) {
-            let was_active = record.revoked.is_none();
-            let ended = self.end_identity(&record.authorization, revoker).await?;
-            return Ok(was_active && ended > 0);
+        if self.store.find_authorization(&key).await?.is_some_and(|request| stands(&request, self.now())) {
+            return Ok(self.end_identity(&record.authorization, revoker).await? > 0);
         }
         let target = RevokeTarget::Session(session.clone(), account.clone());
         Ok(self.revoke_as(&target, revoker).await? > 0)
@@ -514,6 +511,8 @@ impl Ceremony {
     }
 }
 
-fn is_identity(request: &AuthorizationRequest) -> bool {
-    matches!(KnownFlow::of(request), Ok(KnownFlow::Identity(_)))
+/// Whether it is an identity that stands, or one whose end may have failed half-way.
+fn stands(request: &AuthorizationRequest, now: Timestamp) -> bool {
+    let is_identity = matches!(KnownFlow::of(request), Ok(KnownFlow::Identity(_)));
+    is_identity && matches!(request.state_at(now), State::Approved | State::Revoked)
 }
