@@ -21,7 +21,7 @@ use super::common::{self, START, TestAccounts, auth_md::auth_md};
 
 pub(crate) const ACCESS: i64 = 60_000;
 pub(crate) const REFRESH: i64 = 300_000;
-pub(crate) const SESSION: i64 = 900_000;
+pub(crate) const SESSION: i64 = 450_000;
 pub(crate) const UNCLAIMED: i64 = 500_000;
 pub(crate) const AUTHORIZATION_REQUEST: i64 = 600_000;
 /// How long a refresh is answered again, and the assertion before it is good.
