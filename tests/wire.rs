@@ -2,7 +2,9 @@
 //! (security rows R15, R16, R18, R28, R34, R40).
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, net::SocketAddr};
+use std::{
+    cell::RefCell, collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::atomic::Ordering, time::Duration,
+};
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
@@ -28,7 +30,11 @@ mod common;
 mod places;
 
 use changes::{Change, change, changed};
-use common::{Answer, Service, browse, config};
+use common::{
+    Answer, Service,
+    auth_md::{CLAIM_GRANT, JWT_BEARER, auth_md, text},
+    browse, config,
+};
 
 /// Serves the tests' service on a port of its own.
 async fn serve(service: &Service) -> SocketAddr {
@@ -255,6 +261,18 @@ const REQUESTS: &[Whole] = &[
     ),
     (Method::POST, "/agent-sessions/revoke", AGENT, r#"{"session_id":"<session>"}"#),
     (Method::GET, "/account/agent-sessions?after=ses_x", AGENT, ""),
+    (
+        Method::POST,
+        "/agent/identity",
+        AGENT,
+        r#"{"type":"service_auth","login_hint":"ada@example.com","client_name":"x","scope":"projects:read"}"#,
+    ),
+    (Method::POST, "/agent/identity", AGENT, r#"{"type":"anonymous","requested_scopes":["projects:read"]}"#),
+    (Method::POST, "/agent/identity", AGENT, r#"{"type":"refresh","refresh_token":"<identity refresh>"}"#),
+    (Method::POST, "/agent/identity/claim", AGENT, r#"{"type":"email","claim_token":"<unclaimed>","email":"a@b"}"#),
+    (Method::POST, "/agent/identity/claim/complete", AGENT, r#"{"claim_token":"<asking>","user_code":"123 456"}"#),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<claim grant>&claim_token=<asking>"),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<jwt bearer>&assertion=<assertion>&scope=projects%3Aread"),
 ];
 const HEADERS: &[&str] = &[
     "authorization",
@@ -290,7 +308,15 @@ async fn no_fault<S>(service: &Service<S>, requests: &[Bent], statuses: &RefCell
     let login = service.post("/agent-sessions/start", &login).await;
     let started = |field: &str| login.json[field].as_str().unwrap().to_owned();
     let secret = |field: &str| session.json[field].as_str().unwrap().to_owned();
+    service.accounts.makes_accounts.store(true, Ordering::SeqCst);
+    let identity = service.nested_login("ada").await["identity"].clone();
     let secrets = [
+        ("<identity refresh>", text(&identity["refresh_token"]["value"])),
+        ("<assertion>", text(&identity["assertion"])),
+        ("<asking>", service.service_auth(json!({})).await.claim_token),
+        ("<unclaimed>", text(&service.anonymous().await.json["claim_token"])),
+        ("<claim grant>", CLAIM_GRANT.to_owned()),
+        ("<jwt bearer>", JWT_BEARER.to_owned()),
         ("<access>", secret("access_token")),
         ("<refresh>", secret("refresh_token")),
         ("<session>", secret("session_id")),
@@ -322,7 +348,7 @@ const AT_ONCE: usize = 8;
 async fn no_request_whatever_is_a_fault_of_the_service() {
     let statuses = RefCell::new(BTreeMap::new());
     property(80, vec(bent(REQUESTS), 1..=200), async |requests| {
-        no_fault(&Service::with(config().no_limits()), &requests, &statuses).await;
+        no_fault(&Service::with(auth_md().no_limits()), &requests, &statuses).await;
     });
     let statuses = statuses.into_inner();
     assert!(statuses.len() > 8, "every kind of response is reached: {statuses:?}");
@@ -336,7 +362,7 @@ mod on_each_store {
         types::clock::ManualClock,
     };
 
-    use super::{BTreeMap, REQUESTS, RefCell, Service, bent, common::START, config, no_fault, property, vec};
+    use super::{BTreeMap, REQUESTS, RefCell, Service, auth_md, bent, common::START, no_fault, property, vec};
     use crate::places::{Prefix, Schema, TempFile};
 
     const CASES: u32 = 125;
@@ -344,7 +370,7 @@ mod on_each_store {
 
     fn no_request_is_a_fault(store: impl CeremonyStore + Clone) {
         let clock = ManualClock::at(START);
-        let service = Service::made_of(config().no_limits(), store, clock.clone(), clock, |builder| builder);
+        let service = Service::made_of(auth_md().no_limits(), store, clock.clone(), clock, |builder| builder);
         let statuses = RefCell::new(BTreeMap::new());
         property(CASES, vec(bent(REQUESTS), AT_A_TIME), async |requests| {
             no_fault(&service, &requests, &statuses).await
@@ -381,10 +407,12 @@ mod on_each_store {
     }
 }
 
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const CLIENT: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
 const WITH_BASIC: &[(&str, &str)] =
     &[("content-type", "application/x-www-form-urlencoded"), ("authorization", "Basic <basic>")];
-/// Each lacks one thing that no change of a few bytes makes good: the verifier, the client, or the human's decision.
+/// Each lacks one thing that no change of a few bytes makes good: the verifier, the client, the human's decision, the code
+/// that they read, or a secret of the right kind that is still good.
 const OAUTH: &[Whole] = &[
     (
         Method::GET,
@@ -438,12 +466,59 @@ const OAUTH: &[Whole] = &[
     (Method::POST, "/oauth2/introspect", &[CLIENT[0], ("authorization", "Basic <server>")], "token=<spare>"),
     (Method::POST, "/oauth2/introspect", &[CLIENT[0], ("authorization", "Basic <server>")], "token_sha256=<digest>"),
     (Method::POST, "/oauth2/introspect", CLIENT, "token=<spare>&client_id=api&client_secret=a%20guess"),
+    (Method::POST, "/agent/identity", JSON, r#"{"type":"service_auth","email":"a@b","scope":"projects:read"}"#),
+    (Method::POST, "/agent/identity", JSON, r#"{"type":"anonymous","client_name":"x"}"#),
+    (Method::POST, "/agent/identity", JSON, r#"{"type":"refresh","refresh_token":"<refresh>"}"#),
+    (Method::POST, "/agent/identity", JSON, r#"{"type":"refresh","refresh_token":"<assertion>"}"#),
+    (Method::POST, "/agent/identity/claim", JSON, r#"{"claim_token":"<asking>","login_hint":"ada@example.com"}"#),
+    (Method::POST, "/agent/identity/claim", JSON, r#"{"type":"service_auth","claim_token":"<assertion>"}"#),
+    (Method::POST, "/agent/identity/claim/complete", JSON, r#"{"claim_token":"<asking>","user_code":"123 456"}"#),
+    (Method::POST, "/agent/identity/claim/complete", JSON, r#"{"claim_token":"<pressed>","user_code":"<wrong>"}"#),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<claim grant>&claim_token=<asking>&client_id=<client>"),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<claim grant>&claim_token=<pressed>"),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<jwt bearer>&assertion=<spent>&scope=projects%3Aread"),
+    (Method::POST, "/oauth2/token", CLIENT, "grant_type=<jwt bearer>&assertion=<asking>"),
 ];
+
+/// Identities of the auth.md protocol, none of which gives anything to a request of [`OAUTH`].
+struct Identities {
+    /// An assertion.
+    live: String,
+    /// An assertion that was refreshed long ago.
+    spent: String,
+    /// The claim token of a request that its human has not decided.
+    asking: String,
+    /// The claim token of a request that its human approved without typing the code.
+    pressed: String,
+    /// Another code than the page shows that human, and no digit of it is right.
+    wrong: String,
+}
+
+impl Identities {
+    async fn of(service: &Service) -> Self {
+        let login = service.nested_login("ada").await["identity"].clone();
+        let renewed = service.refresh_identity(&text(&login["refresh_token"]["value"])).await.json["identity"].clone();
+        let grace = service.auth.config().lifetimes().refresh_grace;
+        service.clock.advance(grace + Duration::from_secs(1));
+        let pressed = service.service_auth(json!({})).await;
+        let form = service.open_identity("ada", &pressed).await;
+        assert_eq!(service.decide_identity(&form, &pressed, None).await.status, StatusCode::SEE_OTHER);
+        let code = service.code_of_the_page(&form, &pressed).await;
+        let other = |digit: char| digit.to_digit(10).and_then(|digit| char::from_digit((digit + 5) % 10, 10));
+        Self {
+            live: text(&renewed["assertion"]),
+            spent: text(&login["assertion"]),
+            asking: service.service_auth(json!({})).await.claim_token,
+            pressed: pressed.claim_token,
+            wrong: code.chars().filter_map(other).collect(),
+        }
+    }
+}
 
 /// 100,000 requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_gives_a_token() {
-    use common::oauth::{Login, VERIFIER, challenge, oauth, start_device, text};
+    use common::oauth::{Login, VERIFIER, challenge, start_device, text};
     use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
     use sha2::Digest as _;
     use tower_agent_auth::config::ResourceServer;
@@ -453,9 +528,10 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
     let hash = HEXLOWER.encode(&sha2::Sha256::digest("a secret of the API's own service"));
     let statuses = RefCell::new(BTreeMap::new());
     property(ROUNDS, vec(bent(OAUTH), REQUESTS), async |requests| {
-        let config = oauth().no_limits();
+        let config = auth_md().no_limits().auth_md(|settings| settings.anonymous = false);
         let servers = vec![ResourceServer::new("api", &hash, &[common::ORIGIN])];
         let service = Service::with(config.oauth(|oauth| oauth.resource_servers = servers));
+        let identities = Identities::of(&service).await;
         let login = Login::of(&service).await;
         let stranger = Login::named(&service, "Stranger").await;
         let tokens = login.tokens(&service).await;
@@ -478,6 +554,13 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
             ("<basic>", BASE64.encode(format!("{}:", stranger.client).as_bytes())),
             ("<server>", BASE64.encode(b"api:a secret of the API's own service")),
             ("<cookie>", "x=y".to_owned()),
+            ("<assertion>", identities.live.clone()),
+            ("<spent>", identities.spent),
+            ("<asking>", identities.asking),
+            ("<pressed>", identities.pressed),
+            ("<wrong>", identities.wrong),
+            ("<claim grant>", CLAIM_GRANT.to_owned()),
+            ("<jwt bearer>", JWT_BEARER.to_owned()),
         ];
         // Whoever has a token may revoke it, in a body or as a bearer: only the spare session is shown there.
         let mut revoking = secrets.clone();
@@ -490,14 +573,18 @@ async fn r119_no_request_to_the_oauth_endpoints_is_a_fault_of_the_service_or_giv
             let answer = service.send(request).await;
             assert!(!answer.status.is_server_error(), "{} to {shown}", answer.status);
             let gives = ["access_token", "refresh_token"].iter().any(|field| !answer.json[*field].is_null());
-            assert!(!gives && !answer.text.contains("aas_"), "{} to {shown}", answer.text);
+            let contains = ["aas_", "aar_", "aai_"].iter().any(|prefix| answer.text.contains(prefix));
+            assert!(!gives && !contains, "{} to {shown}", answer.text);
             *statuses.borrow_mut().entry(answer.status.as_u16()).or_insert(0) += 1;
         }
         let events = service.audit.names().split_off(before);
-        let gave = events.iter().find(|name| matches!(**name, "approved" | "redeemed" | "refreshed"));
+        const GIVING: [&str; 6] =
+            ["approved", "redeemed", "refreshed", "identified", "identity_refreshed", "unclaimed"];
+        let gave = events.iter().find(|name| GIVING.contains(name));
         assert_eq!(gave, None);
         // What was live still is.
         assert!(common::oauth::works(&service, text(&tokens, "access_token")).await);
+        assert_eq!(service.exchange(&identities.live).await.status, StatusCode::OK);
     });
     let statuses = statuses.into_inner();
     let sent: usize = statuses.values().sum();
