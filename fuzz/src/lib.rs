@@ -328,7 +328,8 @@ pub fn gives_token(input: &[u8]) -> bool {
         assert!(!status.is_server_error() && !status.is_informational(), "{status}");
         if status == StatusCode::OK {
             let has = |name: &str| service.secret(name).is_some_and(|secret| contains(&form, secret.as_bytes()));
-            assert!(has("<client>") && (has("<code>") || has("<oauth_refresh>")), "{answer}");
+            let by_client = has("<client>") && (has("<code>") || has("<oauth_refresh>"));
+            assert!(by_client || has("<assertion>") || has("<unclaimed_assertion>"), "{answer}");
         } else {
             assert!(answer["access_token"].is_null() && answer["error"].is_string(), "{answer}");
         }

@@ -22,7 +22,7 @@ use tower_agent_auth::{
     mcp::Operations,
     store::MemoryStore,
     types::{
-        authorization::Account,
+        authorization::{Account, Client},
         clock::{ManualClock, Timestamp},
         id::AccountId,
     },
@@ -39,6 +39,9 @@ pub(crate) const REDIRECTS: [&str; 2] = ["http://127.0.0.1/callback", "https://a
 /// The code verifier of its login.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+const CLAIM_GRANT: &str = "urn:workos:agent-auth:grant-type:claim";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// How many inputs one service takes, so that what they leave behind stays small.
 const INPUTS: usize = 256;
@@ -155,6 +158,11 @@ impl Accounts for Humans {
     async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
         Ok(true)
     }
+
+    async fn provisional(&self, _: &Client) -> Result<Option<Account>, AccountsError> {
+        let id = AccountId::new("unclaimed").map_err(AccountsError::new)?;
+        Ok(Some(Account::new(id, "an agent that nobody has claimed")))
+    }
 }
 
 /// Where the last request for access came from.
@@ -237,14 +245,20 @@ impl Service {
     }
 
     fn new() -> Self {
-        let dialects = [Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth];
-        let config =
-            config().dialects(&dialects).no_limits().sessions_path("/sessions").trusted_proxy("10.0.0.0/8").modes(
-                |modes| {
-                    modes.finish_code_alone = true;
-                    modes.callback_origins = vec!["https://listed.example".into()];
-                },
-            );
+        let dialects = [Dialect::AgentAuth, Dialect::AgentSessions, Dialect::OAuth, Dialect::AuthMd];
+        let config = config()
+            .dialects(&dialects)
+            .no_limits()
+            .auth_md(|settings| {
+                settings.anonymous = true;
+                settings.pre_claim_scopes = vec!["projects:read".into()];
+            })
+            .sessions_path("/sessions")
+            .trusted_proxy("10.0.0.0/8")
+            .modes(|modes| {
+                modes.finish_code_alone = true;
+                modes.callback_origins = vec!["https://listed.example".into()];
+            });
         let last = LastAddress::default();
         let auth = AgentAuth::builder(config.build().unwrap())
             .sessions(MemoryStore::new())
@@ -256,6 +270,7 @@ impl Service {
         let mut service =
             Self { app, mcp, last, inputs: 0, secrets: Vec::new(), cookie: "user=ada".into(), approval: String::new() };
         service.oauth();
+        service.identities();
         service.live();
         service
     }
@@ -281,6 +296,34 @@ impl Service {
             ("<user_code>", text(&device["user_code"])),
             ("<oauth_access>", text(&session["access_token"])),
             ("<oauth_refresh>", text(&session["refresh_token"])),
+        ]);
+    }
+
+    /// Lets agents of the auth.md protocol register: one has its identity, one waits, and one acts unclaimed.
+    fn identities(&mut self) {
+        let ask = json!({ "type": "service_auth", "client_name": "Agent", "requested_scopes": ["projects:read"] });
+        let approved = self.post("/agent/identity", &ask);
+        let claim = &approved["claim"];
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("no text in {approved}")).to_owned();
+        self.open_at(text(&claim["verification_uri"]).strip_prefix(ORIGIN).unwrap().to_owned());
+        let path = self.approval.split('?').next().unwrap().to_owned();
+        let code = text(&claim["user_code"]);
+        let form = format!("csrf=<csrf>&decision=approve&scope=projects%3Aread&user_code={code}");
+        assert_eq!(self.submit(&path, form.as_bytes()).status(), StatusCode::SEE_OTHER);
+        let form = format!("grant_type={CLAIM_GRANT}&claim_token={}", text(&claim["token"]));
+        let (status, identity) = self.token(form.as_bytes());
+        assert_eq!(status, StatusCode::OK, "{identity}");
+        let waiting = self.post("/agent/identity", &ask);
+        let unclaimed = self.post("/agent/identity", &json!({ "type": "anonymous" }));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        self.secrets.extend([
+            ("<assertion>", text(&identity["identity"]["assertion"])),
+            ("<identity_refresh>", text(&identity["identity"]["refresh_token"]["value"])),
+            ("<identity_claim>", text(&waiting["claim"]["token"])),
+            ("<unclaimed>", text(&unclaimed["claim_token"])),
+            ("<unclaimed_assertion>", text(&unclaimed["identity_assertion"])),
+            ("<claim_grant>", CLAIM_GRANT.to_owned()),
+            ("<jwt_bearer>", JWT_BEARER.to_owned()),
         ]);
     }
 
@@ -445,7 +488,10 @@ impl Service {
             "/agent-sessions/refresh",
             "/agent-sessions/revoke",
         ];
-        fixed.into_iter().map(str::to_owned).chain(self.pages()).collect()
+        let identity = ["/agent/identity", "/agent/identity/claim", "/agent/identity/claim/complete", "/oauth2/token"];
+        let named = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+        // The seeds name an endpoint by its number, so a new one comes last.
+        named(&fixed).into_iter().chain(self.pages()).chain(named(&identity)).collect()
     }
 
     /// The pages for humans.

@@ -42,7 +42,7 @@ fn r107_the_seeds_reach_beyond_errors() {
     }
     for (reaches, seeds, deep) in [
         (reaches_approval as fn(&[u8]) -> bool, "authorization", &["whole", "https"][..]),
-        (gives_token, "token", &["code", "refresh"]),
+        (gives_token, "token", &["assertion", "code", "refresh", "unclaimed"]),
         (is_client, "client_id", &["web", "both"]),
         (is_user_code, "user_code", &["live", "spaced"]),
     ] {
