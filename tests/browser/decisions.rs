@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{
     DEMO_CONFIG,
-    harness::{AgentAt, Browser, Demo, EvilSite, Folder},
+    browser::Browser,
+    harness::{AgentAt, Demo, EvilSite, Folder},
     states::{Flow, scope_names, with_scopes},
     token,
 };
@@ -21,24 +22,6 @@ async fn signed_in() -> (Demo, Browser) {
     (demo, human)
 }
 
-/// Presses a key.
-fn press(human: &Browser, key: &str) {
-    let (code, number, text) = match key {
-        "Tab" => ("Tab", 9, None),
-        "Enter" => ("Enter", 13, Some("\r")),
-        " " => ("Space", 32, Some(" ")),
-        "ArrowUp" => ("ArrowUp", 38, None),
-        _ => panic!("no key {key}"),
-    };
-    let mut down = json!({ "type": "keyDown", "key": key, "code": code, "windowsVirtualKeyCode": number });
-    if let Some(text) = text {
-        down["text"] = json!(text);
-    }
-    human.devtools("Input.dispatchKeyEvent", &down);
-    let up = json!({ "type": "keyUp", "key": key, "code": code, "windowsVirtualKeyCode": number });
-    human.devtools("Input.dispatchKeyEvent", &up);
-}
-
 /// Goes on by Tab until an element has the focus, and shows that it has.
 async fn tab_to(human: &Browser, css: &str) {
     for _ in 0..80 {
@@ -51,7 +34,7 @@ async fn tab_to(human: &Browser, css: &str) {
             assert_eq!(focused, json!(true), "{css} has the focus and does not show it");
             return;
         }
-        press(human, "Tab");
+        human.press_key("Tab");
     }
     panic!("Tab never gets to {css}: {}", human.text().await);
 }
@@ -61,14 +44,14 @@ async fn decide(human: &Browser, decision: &str) {
     if decision == "approve" {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
-    press(human, "Enter");
+    human.press_key("Enter");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_decision_is_made_by_the_keyboard_alone_and_without_script() {
     for script in [true, false] {
         let (demo, human) = signed_in().await;
-        human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !script }));
+        human.allow_scripts(script);
         let agent = AgentAt::new(&demo.url);
         let open = async |scopes: &[&str]| {
             let pending = agent.register(scopes, "Example agent");
@@ -80,9 +63,9 @@ async fn every_decision_is_made_by_the_keyboard_alone_and_without_script() {
         // Less than was asked for, and for less time.
         let pending = open(&["projects:read", "projects:write"]).await;
         tab_to(&human, "input[value='projects:write']").await;
-        press(&human, " ");
+        human.press_key(" ");
         tab_to(&human, "[name=lasting]").await;
-        press(&human, "ArrowUp");
+        human.press_key("ArrowUp");
         let chosen = human.run("return document.querySelector('[name=lasting]:checked').value").await;
         assert_eq!(chosen, json!("86400"));
         decide(&human, "approve").await;

@@ -1,6 +1,6 @@
-//! The main job on a running service: the demo as a process, real HTTP, and Chromium as the human.
+//! The main job on a running service: the demo as a process, real HTTP, and Chromium or Firefox as the human.
 //!
-//! `tests/run browser` builds the demo, installs Chromium if it is missing, and runs this file.
+//! `tests/run browser` and `tests/run firefox` build the demo, install the browser if it is missing, and run this file.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -16,13 +16,18 @@ use fantoccini::Locator;
 use serde_json::{Value, json};
 use tower_agent_auth::challenge::Challenge;
 
+mod browser;
 mod decisions;
+mod engine;
 mod harness;
 mod logins;
 mod matrix;
 mod screenshots;
+mod settings;
 mod states;
-use harness::{AgentAt, AgentProcess, Browser, Demo, EvilSite, Folder, Http, Pending};
+use browser::Browser;
+use harness::{AgentAt, AgentProcess, Demo, EvilSite, Folder, Http, Pending};
+use settings::Preferences;
 
 const DEMO_CONFIG: &str = include_str!("../../examples/axum/agent-auth.toml");
 const ALL: [&str; 8] = [
@@ -317,13 +322,11 @@ async fn r59_a_double_click_on_a_page_that_has_just_opened_approves_nothing() {
     let human = Browser::open().await;
     human.open_as("ada@example.com", &pending.claim_url).await;
     human.reads("Let this agent use").await;
-    let place = human.run("const r = document.querySelector('button[value=approve]').getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]").await;
+    let place = human.place_of("button[value=approve]").await;
     // A page that was led in under a clicking hand: the clicks land as soon as it is there.
     human.goto(&pending.claim_url).await;
-    for kind in ["mousePressed", "mouseReleased", "mousePressed", "mouseReleased"] {
-        let click = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
-        human.devtools("Input.dispatchMouseEvent", &click);
-    }
+    human.press(place);
+    human.press(place);
     let age = human.run("return performance.now()").await.as_f64().unwrap();
     assert!(age < 1_000.0, "the clicks came too late to show anything: {age} ms");
     assert_eq!(agent.status(&pending).json["status"], "pending");
@@ -343,7 +346,7 @@ async fn a10_a_double_click_on_a_page_that_another_window_has_covered_approves_n
         human.reads("Let this agent use").await;
         let place = human.place_of("button[value=approve]").await;
         if !script {
-            human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
+            human.allow_scripts(false);
         }
         // The page was there for long, and no pointer was over it: then its cover closes at the first press.
         human.goto(&pending.claim_url).await;
@@ -355,8 +358,7 @@ async fn a10_a_double_click_on_a_page_that_another_window_has_covered_approves_n
         assert_eq!(agent.status(&pending).json["status"], "pending", "script: {script}");
         human.reads("Approve works a second after the page shows").await;
         // A second later it can be pressed, also with less motion.
-        let reduced = json!({ "features": [{ "name": "prefers-reduced-motion", "value": "reduce" }] });
-        human.devtools("Emulation.setEmulatedMedia", &reduced);
+        human.prefer(Preferences { reduced_motion: true, ..Preferences::default() });
         human.approve().await;
         human.reads("Approved").await;
         human.assert_quiet_console();
@@ -449,7 +451,8 @@ async fn r30_r54_r58_r59_a_foreign_page_gets_nowhere() {
     human.client.enter_frame(0).await.unwrap();
     assert!(!human.text().await.contains("Let this agent use"));
     human.client.enter_parent_frame().await.unwrap();
-    assert!(human.console().iter().any(|line| line.contains("frame-ancestors")), "the refusal is on the console");
+    let console = human.console();
+    assert!(console.iter().any(|line| line.contains("frame-ancestors")), "the refusal is on the console: {console:?}");
 
     // A script of that page acts by no cookie. It may be an agent: the approval page then names it.
     let page = EvilSite::serve("<p>hello</p>".into());
@@ -525,12 +528,7 @@ async fn the_pages_fit_a_phone_and_a_desktop_and_the_keyboard_reaches_everything
     human.run("document.body.focus()").await;
     let mut reached = Vec::new();
     for _ in 0..30 {
-        for kind in ["keyDown", "keyUp"] {
-            human.devtools(
-                "Input.dispatchKeyEvent",
-                &json!({ "type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 }),
-            );
-        }
+        human.press_key("Tab");
         let focused = human.run("const e = document.activeElement; return e.form && e.matches('button, [type=checkbox]') ? e.value : null").await;
         if focused.is_string() && !reached.contains(&focused) {
             reached.push(focused);
@@ -538,25 +536,13 @@ async fn the_pages_fit_a_phone_and_a_desktop_and_the_keyboard_reaches_everything
     }
     assert_eq!(json!(reached), order);
     assert_eq!(reached.len(), ALL.len() + 3);
-    let names = human.devtools("Accessibility.getFullAXTree", &json!({}));
-    let boxes: Vec<String> = names["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|node| node["role"]["value"] == "checkbox")
-        .map(|node| node["name"]["value"].as_str().unwrap().to_owned())
-        .collect();
+    let boxes = human.names_of("input[type=checkbox]", "checkbox").await;
     assert_eq!(boxes.len(), ALL.len());
     assert!(boxes.iter().all(|name| name.len() > 12), "each has its sentence for a name: {boxes:?}");
 
     // Enter in the form never approves.
     human.run("document.querySelector('input[type=checkbox]').focus()").await;
-    for kind in ["rawKeyDown", "char", "keyUp"] {
-        human.devtools(
-            "Input.dispatchKeyEvent",
-            &json!({ "type": kind, "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 }),
-        );
-    }
+    human.press_key("Enter");
     human.reads("Denied").await;
 
     let pending = agent.register(&ALL, &"W".repeat(64));
@@ -571,10 +557,9 @@ async fn the_pages_fit_a_phone_and_a_desktop_and_the_keyboard_reaches_everything
 }
 
 async fn assert_fits(human: &Browser, name: &str) {
-    for (width, theme) in [(320, "light"), (320, "dark"), (390, "dark"), (1280, "light"), (1280, "dark")] {
+    for (width, dark) in [(320, false), (320, true), (390, true), (1280, false), (1280, true)] {
         human.narrow(width, 900);
-        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        human.devtools("Emulation.setEmulatedMedia", &scheme);
+        human.prefer(Preferences { dark, ..Preferences::default() });
         let overflow = human.run("return document.documentElement.scrollWidth - window.innerWidth").await;
         assert!(overflow.as_i64().unwrap() <= 0, "{name} at {width}: {overflow} px too wide");
     }
@@ -587,7 +572,7 @@ async fn no_script_is_needed() {
     let agent = AgentAt::new(&demo.url);
     let pending = agent.register(&["projects:read"], "Example agent");
     let human = Browser::open().await;
-    human.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
+    human.allow_scripts(false);
     human.open_as("ada@example.com", &pending.claim_url).await;
     human.reads("Let this agent use").await;
     human.approve().await;

@@ -9,10 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{
-    harness::{Browser, Folder},
-    states::every_page,
-};
+use super::{browser::Browser, harness::Folder, settings::Preferences, states::every_page};
 
 /// The widths of a small phone, a phone and a desktop.
 const WIDTHS: [u32; 3] = [320, 390, 1280];
@@ -31,14 +28,12 @@ impl Look {
     const ALL: [Self; 5] = [Self::Light, Self::Dark, Self::ForcedColours, Self::LargeText, Self::RightToLeft];
 
     async fn set(self, human: &Browser) {
-        let scheme = if self == Self::Dark { "dark" } else { "light" };
-        let forced = if self == Self::ForcedColours { "active" } else { "none" };
-        let features =
-            json!([{ "name": "prefers-color-scheme", "value": scheme }, { "name": "forced-colors", "value": forced }]);
-        human.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
-        // As the browser's own setting, which media queries follow.
-        let size = if self == Self::LargeText { 32 } else { 16 };
-        human.devtools("Page.setFontSizes", &json!({ "fontSizes": { "standard": size, "fixed": size } }));
+        human.prefer(Preferences {
+            dark: self == Self::Dark,
+            forced_colours: self == Self::ForcedColours,
+            ..Preferences::default()
+        });
+        human.set_text_size(if self == Self::LargeText { 32 } else { 16 });
         let direction = "const root = document.documentElement; root.dataset.dir ??= root.dir; root.dir = arguments[0] || root.dataset.dir";
         let forced = if self == Self::RightToLeft { "rtl" } else { "" };
         human.client.execute(direction, vec![json!(forced)]).await.unwrap();
@@ -128,7 +123,12 @@ async fn find_nothing(language: &str, looks: &[Look]) {
         }
         Look::Light.set(&human).await;
         human.narrow(1280, 900);
-        here.extend(human.console().into_iter().filter(|line| line.contains("Content Security Policy")));
+        here.extend(
+            human
+                .console()
+                .into_iter()
+                .filter(|line| line.contains("Content Security Policy") || line.contains("Content-Security-Policy")),
+        );
         found.borrow_mut().extend(here.into_iter().map(|line| format!("{name} in {language} {line}")));
     })
     .await;

@@ -5,10 +5,10 @@ use std::{cell::RefCell, fmt::Write as _, path::Path};
 use data_encoding::BASE64;
 use serde_json::json;
 
-use super::{harness::Browser, states::every_page};
+use super::{browser::Browser, settings::Preferences, states::every_page};
 
 const WIDTHS: [(u32, u32); 2] = [(390, 844), (1280, 800)];
-const SCHEMES: [&str; 2] = ["light", "dark"];
+const SCHEMES: [(&str, bool); 2] = [("light", false), ("dark", true)];
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "tests/run screenshots runs it"]
@@ -23,9 +23,8 @@ async fn screenshots() {
         for (width, height) in WIDTHS {
             human.narrow(width, height);
             human.wakes_up_if_it_sleeps().await;
-            for scheme in SCHEMES {
-                let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-                human.devtools("Emulation.setEmulatedMedia", &json!({ "features": features }));
+            for (scheme, dark) in SCHEMES {
+                human.prefer(Preferences { dark, ..Preferences::default() });
                 let whole = json!({ "format": "webp", "quality": 50, "captureBeyondViewport": true });
                 let picture = human.devtools("Page.captureScreenshot", &whole);
                 let picture = BASE64.decode(picture["data"].as_str().unwrap().as_bytes()).unwrap();
@@ -44,7 +43,7 @@ async fn screenshots() {
         writeln!(list, "\n## {}\n", name.replace('-', " ")).unwrap();
         for (width, _) in WIDTHS {
             let links =
-                SCHEMES.map(|scheme| format!("[{width} px, {scheme}](screenshots/{name}-{width}-{scheme}.webp)"));
+                SCHEMES.map(|(scheme, _)| format!("[{width} px, {scheme}](screenshots/{name}-{width}-{scheme}.webp)"));
             writeln!(list, "{}", links.join(" · ")).unwrap();
         }
     }

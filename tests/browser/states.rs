@@ -10,7 +10,8 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::{
     DEMO_CONFIG,
-    harness::{AgentAt, Browser, Demo, EvilSite, Folder, Http, Pending},
+    browser::Browser,
+    harness::{AgentAt, Demo, EvilSite, Folder, Http, Pending},
 };
 
 /// What an agent asks for that a human has not met yet: some of it is not ticked at first.
@@ -356,12 +357,10 @@ async fn messages(human: &Browser, demos: &Demos, demo: &Demo, opened: &Pending,
     submit("", "approve").await;
     look("already-decided").await;
 
-    let credential = json!({ "headers": { "authorization": "Bearer aas_agent" } });
-    human.devtools("Network.enable", &json!({}));
-    human.devtools("Network.setExtraHTTPHeaders", &credential);
+    human.send_authorization(Some("Bearer aas_agent"));
     human.goto(&opened.claim_url).await;
     human.shows(message).await;
-    human.devtools("Network.setExtraHTTPHeaders", &json!({ "headers": {} }));
+    human.send_authorization(None);
     look("for-people").await;
 
     sign_in(human, demo, "bob@example.com").await;
