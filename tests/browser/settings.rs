@@ -70,19 +70,11 @@ impl Browser {
         }
     }
 
-    /// Sets the size of plain text, as the human does in the browser's settings: media queries follow it.
+    /// Sets the size of plain text, as the human does in the browser's settings: media queries follow it. In Chromium only,
+    /// as are the tests of every page in every state.
     pub fn set_text_size(&self, pixels: u32) {
-        match self.engine {
-            Engine::Chromium => {
-                let sizes = json!({ "fontSizes": { "standard": pixels, "fixed": pixels } });
-                self.devtools("Page.setFontSizes", &sizes);
-            }
-            Engine::Firefox => {
-                let script = "for (const script of ['x-western', 'ar']) for (const kind of ['variable', 'monospace'])
-                    Services.prefs.setIntPref(`font.size.${kind}.${script}`, arguments[0]);";
-                self.system(script, &[json!(pixels)]);
-            }
-        }
+        let sizes = json!({ "fontSizes": { "standard": pixels, "fixed": pixels } });
+        self.devtools("Page.setFontSizes", &sizes);
     }
 
     /// Sets the size of the page, in CSS pixels.
@@ -103,23 +95,11 @@ impl Browser {
         self.follows("return [innerWidth, innerHeight]", &json!([width, height]));
     }
 
-    /// Sends this `Authorization` header with each request from now on, or none.
+    /// Sends this `Authorization` header with each request from now on, or none. In Chromium only, as above.
     pub fn send_authorization(&self, value: Option<&str>) {
-        match self.engine {
-            Engine::Chromium => {
-                let headers = value.map_or_else(|| json!({}), |value| json!({ "authorization": value }));
-                self.devtools("Network.enable", &json!({}));
-                self.devtools("Network.setExtraHTTPHeaders", &json!({ "headers": headers }));
-            }
-            Engine::Firefox => {
-                let script = "const topic = 'http-on-modify-request';
-                    if (window.addsHeader) Services.obs.removeObserver(window.addsHeader, topic);
-                    window.addsHeader = arguments[0] && ((channel) => channel.QueryInterface(Ci.nsIHttpChannel)
-                        .setRequestHeader('authorization', arguments[0], false));
-                    if (window.addsHeader) Services.obs.addObserver(window.addsHeader, topic);";
-                self.system(script, &[json!(value)]);
-            }
-        }
+        let headers = value.map_or_else(|| json!({}), |value| json!({ "authorization": value }));
+        self.devtools("Network.enable", &json!({}));
+        self.devtools("Network.setExtraHTTPHeaders", &json!({ "headers": headers }));
     }
 
     /// Lets a site write to the clipboard after a click, as it may in a browser with a window.
