@@ -503,7 +503,8 @@ fn what_a_service_says_is_shown_without_control_characters() {
 /// What is right, and looks wrong at first.
 #[test]
 fn what_a_right_service_may_do_is_no_finding() {
-    let plants: [(&str, fn(&mut site::Routes)); 7] = [
+    type Plant = fn(&mut site::Routes);
+    let plants: [(&str, Plant); 7] = [
         ("an MCP server without a stream", |site| site.set("GET /mcp", Reply::json(405, &json!({})))),
         ("a document of another resource at the root", |site| {
             let base = site.base.clone();

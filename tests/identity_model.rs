@@ -414,23 +414,27 @@ const TRACES: u32 = 150;
 /// Each store with as many traces as it can do in the time.
 macro_rules! on_each_store {
     ($($(#[$attribute:meta])* $store:ident: $fresh:expr, $traces:expr;)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        $(#[$attribute])*
-        async fn $store() {
-            let (store, _place) = $fresh.await;
-            for codes in [Codes::Both, Codes::Typed, Codes::ReadBack] {
-                let stage = Stage::on(store.clone(), codes);
-                property($traces, trace(), async |turns| run(&stage, turns).await);
+        mod $store {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$attribute])*
+            async fn r122_r124_r125_r126_r127_random_traces_agree_with_the_model() {
+                let (store, _place) = $fresh.await;
+                for codes in [Codes::Both, Codes::Typed, Codes::ReadBack] {
+                    let stage = Stage::on(store.clone(), codes);
+                    property($traces, trace(), async |turns| run(&stage, turns).await);
+                }
             }
         }
     )*};
 }
 
 on_each_store! {
-    r122_to_r127_random_traces_agree_with_the_model_on_memory: async { (MemoryStore::new(), ()) }, TRACES;
-    r122_to_r127_random_traces_agree_with_the_model_on_sqlite: TempFile::fresh(), TRACES / 3;
+    memory: async { (MemoryStore::new(), ()) }, TRACES;
+    sqlite_file: TempFile::fresh(), TRACES / 3;
     #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
-    r122_to_r127_random_traces_agree_with_the_model_on_postgresql: Schema::fresh(), TRACES / 10;
+    postgres_server: Schema::fresh(), TRACES / 10;
     #[ignore = "needs Redis: `cargo xtask servers` starts one"]
-    r122_to_r127_random_traces_agree_with_the_model_on_redis: Prefix::fresh(), TRACES / 3;
+    redis_server: Prefix::fresh(), TRACES / 3;
 }

@@ -8,7 +8,7 @@ use crate::{
     config::Resource,
     store::{AuthorizationKey, RevokeTarget},
     types::{
-        authorization::{AuthorizationRequest, Client, Transition},
+        authorization::{AuthorizationRequest, Client, State, Transition},
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         secret::{Access, Digest},
