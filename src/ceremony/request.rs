@@ -94,6 +94,7 @@ impl Request {
     }
 
     /// The names of the requested scopes; empty for the default ones.
+    #[cfg(feature = "id_jag")]
     pub(crate) fn scope_names(&self) -> &[String] {
         &self.scopes
     }
