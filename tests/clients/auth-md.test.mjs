@@ -101,7 +101,7 @@ class Nested extends Agent {
   async complete(user_code) {
     const body = { claim_token: this.asked.claim.token, user_code };
     const answer = await json(`${this.metadata.agent_auth.claim_endpoint}/complete`, body);
-    return { status: answer.status, ...(await answer.json()) };
+    return { ...(await answer.json()), code: answer.status };
   }
 }
 
@@ -138,8 +138,10 @@ test("an agent of the nested wire logs in", async () => {
   await human.allow(claim.attempt.verification_uri);
   const code = await human.script("return document.querySelector('#code').innerText");
   assert.equal((await agent.complete("000000")).error, "invalid_user_code");
-  const { status, identity } = await agent.complete(code);
-  assert.equal(status, 200);
+  const completed = await agent.complete(code);
+  assert.equal(completed.code, 200);
+  assert.equal(completed.status, "claimed");
+  const { identity } = completed;
   const tokens = await agent.exchange(identity.assertion);
   assert.equal(await agent.call("/projects", tokens.access_token), 200);
   const renewed = await agent.register({ type: "refresh", refresh_token: identity.refresh_token.value });
