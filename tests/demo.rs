@@ -287,7 +287,7 @@ fn f6_a_human_who_denies_ends_the_wait() {
 #[test]
 fn the_agent_sends_a_reason_and_shows_the_check_phrase() {
     let oauth_only = include_str!("../examples/axum/agent-auth.toml")
-        .replace(r#"["agent_auth", "agent_sessions", "oauth"]"#, r#"["oauth"]"#);
+        .replace(r#"["agent_auth", "agent_sessions", "oauth", "auth_md"]"#, r#"["oauth"]"#);
     let folder = Folder::new();
     let toml = folder.0.join("agent-auth.toml");
     std::fs::write(&toml, oauth_only).unwrap();
@@ -539,7 +539,7 @@ fn f7_a_logout_revokes_and_deletes_the_credential() {
 fn the_agent_logs_in_as_an_oauth_client_where_there_is_nothing_else() {
     let folder = Folder::new();
     let built_in = include_str!("../examples/axum/agent-auth.toml");
-    let config = built_in.replace(r#"["agent_auth", "agent_sessions", "oauth"]"#, r#"["oauth"]"#);
+    let config = built_in.replace(r#"["agent_auth", "agent_sessions", "oauth", "auth_md"]"#, r#"["oauth"]"#);
     let toml = folder.0.join("agent-auth.toml");
     std::fs::write(&toml, config).unwrap();
     let demo = Demo::start(&["--store", "memory", "--config", toml.to_str().unwrap()]);
