@@ -1156,8 +1156,16 @@ fn said() -> (Vec<(String, String)>, Vec<String>, Vec<String>) {
         let source = source.split("#[cfg(test)]").next().unwrap();
         let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         let mut say = |id: &str| ids.push((id.to_owned(), file.to_owned()));
-        let calls =
-            [("say(", 0), ("message(", 1), ("link(", 1), ("fact(", 0), ("instant(", 0), ("told(", 2), ("action(", 1)];
+        let calls = [
+            ("say(", 0),
+            ("message(", 1),
+            ("link(", 1),
+            ("fact(", 0),
+            ("instant(", 0),
+            ("told(", 2),
+            ("action(", 1),
+            ("ask_again(", 0),
+        ];
         for (call, position) in calls {
             for (at, _) in code.match_indices(call) {
                 let id = arguments(&code[at + call.len()..]).get(position).copied().unwrap_or_default();
@@ -1203,6 +1211,7 @@ fn the_pages_say_all_messages_that_there_are_and_no_other() {
     let completed: &[(&str, &[&str])] = &[
         ("effect-", &["see", "change", "spend"]),
         ("state-", &["active", "all", "approved", "ended", "expired", "revoked"]),
+        ("user-code-", &["optional", "required"]),
     ];
     let mut whole: Vec<String> = Vec::new();
     for beginning in &beginnings {
