@@ -83,7 +83,7 @@ where
     assert!(listed(&new, "carol").await.iter().all(|session| session.revoked.is_some()));
     assert!(!new.redeem(&session_of(&taken_back, "frank"), after(7)).await.unwrap());
     for (request, _) in &requests {
-        assert!(!apply(&new, request, Transition::FailedAttempt).await, "what was approved is revoked");
+        assert!(!apply(&new, request, Transition::Revoke).await, "what was approved is revoked");
     }
     // Those that are pending count.
     let mut caps = PendingCaps::NONE;
