@@ -2,29 +2,23 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use http::{Extensions, request::Parts};
 
-#[cfg(feature = "id_jag")]
-use crate::id_jag::Verifier;
+#[cfg(feature = "issuer")]
+mod issuer;
+
 use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
-    ceremony::{self, Admin, Ceremony, CeremonyError, Notifier},
-    client_metadata::{ClientMetadata, DynFetch, Fetch},
-    config::{self, Dialect, Problem},
-    dialect,
-    endpoints::{self, Context, EndpointsLayer, RouteTable},
+    config::{self, Problem},
+    endpoints::{EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
     http::{Assembly, ClientAddresses, PeerAddress},
-    notify::{DynNotify, Notify},
     observe,
     store::{
-        CeremonyStore, ClientStore, IdentityStore, LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynIdentityStore, DynSessionStore, WithDeadline},
+        LastUsedBuffer, SessionStore,
+        traits::{Deadlines, DynSessionStore, WithDeadline},
     },
-    types::{
-        clock::{Clock, SystemClock},
-        random::{OsRandom, Random},
-    },
+    types::clock::{Clock, SystemClock},
 };
 
 /// Agent auth for one service. Creates its layers. Cheap to clone.
@@ -40,9 +34,8 @@ pub struct AgentAuth {
     /// The guards of each resource, in the configuration's order.
     guards: Arc<[Arc<Shared>]>,
     routes: Arc<RouteTable>,
-    ceremony: Option<Ceremony>,
-    #[cfg(feature = "id_jag")]
-    id_jag: Option<Verifier>,
+    #[cfg(feature = "issuer")]
+    issuer: Option<issuer::Issuer>,
     assembly: Arc<Assembly>,
 }
 
@@ -53,20 +46,12 @@ impl AgentAuth {
             config,
             store: None,
             checks: None,
-            ceremonies: None,
-            clients: None,
-            identities: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
-            random: Arc::new(OsRandom),
             audit: Arc::new(NoAudit),
             peer: None,
-            fetch: None,
-            #[cfg(feature = "id_jag")]
-            fetch_keys: None,
-            #[cfg(feature = "pages")]
-            pages: crate::pages::PageOptions::default(),
-            notify: None,
+            #[cfg(feature = "issuer")]
+            issuer: issuer::Parts::default(),
         }
     }
 
@@ -229,28 +214,6 @@ impl AgentAuth {
         &self.config
     }
 
-    /// The ceremony, for building a custom page or dialect; `None` if this service only checks tokens.
-    #[must_use]
-    pub const fn ceremony(&self) -> Option<&Ceremony> {
-        self.ceremony.as_ref()
-    }
-
-    /// The verifier of identity assertions, for building a custom dialect; `None` if this service trusts no issuer, or
-    /// only checks tokens.
-    #[cfg(feature = "id_jag")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
-    #[must_use]
-    pub const fn id_jag(&self) -> Option<&Verifier> {
-        self.id_jag.as_ref()
-    }
-
-    /// The sessions of all accounts, for the host's operators; `None` if this service only checks tokens. See
-    /// [`admin`](crate::admin), also for an HTTP API.
-    #[must_use]
-    pub fn admin(&self) -> Option<Admin> {
-        self.ceremony.clone().map(Admin::new)
-    }
-
     /// Runs housekeeping until `stopped` completes. Every few seconds, and once at the end, it persists the last-used
     /// times of sessions. Every minute it deletes, in small batches, records that ended longer ago than
     /// [`Lifetimes::history`](crate::config::Lifetimes), and an hour ago at least. Without it, the store grows and
@@ -273,21 +236,11 @@ impl AgentAuth {
     /// # }
     /// ```
     pub async fn housekeeping(&self, stopped: impl Future<Output = ()> + Send) {
-        match &self.ceremony {
-            Some(ceremony) => ceremony.housekeeping(stopped).await,
-            None => stopped.await,
+        #[cfg(feature = "issuer")]
+        if let Some(ceremony) = self.ceremony() {
+            return ceremony.housekeeping(stopped).await;
         }
-    }
-
-    /// Persists the last-used times that the guards recorded, as [`housekeeping`](Self::housekeeping) does.
-    ///
-    /// # Errors
-    /// When the store fails; the last-used times are kept for the next call.
-    pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        match &self.ceremony {
-            Some(ceremony) => ceremony.write_uses().await,
-            None => Ok(()),
-        }
+        stopped.await;
     }
 }
 
@@ -317,64 +270,15 @@ pub struct AgentAuthBuilder {
     store: Option<Arc<dyn DynSessionStore>>,
     /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
-    ceremonies: Option<Arc<dyn DynCeremonyStore>>,
-    clients: Option<Arc<dyn DynClientStore>>,
-    identities: Option<Arc<dyn DynIdentityStore>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
     audit: Arc<dyn AuditSink>,
     peer: Option<Arc<PeerAddress>>,
-    fetch: Option<Arc<dyn DynFetch>>,
-    #[cfg(feature = "id_jag")]
-    fetch_keys: Option<Arc<dyn DynFetch>>,
-    #[cfg(feature = "pages")]
-    pages: crate::pages::PageOptions,
-    notify: Option<Arc<dyn DynNotify>>,
+    #[cfg(feature = "issuer")]
+    issuer: issuer::Parts,
 }
 
 impl AgentAuthBuilder {
-    /// The store for authorization requests and sessions.
-    pub fn sessions(mut self, store: impl CeremonyStore) -> Self {
-        let store = Arc::new(WithDeadline { store, deadlines: self.deadlines() });
-        self.store = Some(Arc::clone(&store) as _);
-        self.ceremonies = Some(store);
-        self
-    }
-
-    /// The store for OAuth clients that register themselves (RFC 7591); by default, none are stored. It may be the store
-    /// of [`sessions`](Self::sessions) or another one. [Housekeeping](AgentAuth::housekeeping) deletes those that are not
-    /// used. A service that [only checks tokens](Self::checks_only) does not use it.
-    ///
-    /// ```
-    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
-    /// # fn builder(config: Config) -> AgentAuthBuilder {
-    /// let store = MemoryStore::new();
-    /// AgentAuth::builder(config).sessions(store.clone()).clients(store)
-    /// # }
-    /// ```
-    pub fn clients(mut self, store: impl ClientStore) -> Self {
-        self.clients = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
-        self
-    }
-
-    /// The store for the identities of [trusted issuers](Config::trusted_issuers): which accounts they are linked to, and
-    /// which of their tokens were used. By default, there is none. It may be the store of [`sessions`](Self::sessions) or
-    /// another one. [Housekeeping](AgentAuth::housekeeping) deletes used tokens after their end. The links of an account
-    /// are deleted [with it](crate::ceremony::Ceremony::forget_account).
-    ///
-    /// ```
-    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
-    /// # fn builder(config: Config) -> AgentAuthBuilder {
-    /// let store = MemoryStore::new();
-    /// AgentAuth::builder(config).sessions(store.clone()).identities(store)
-    /// # }
-    /// ```
-    pub fn identities(mut self, store: impl IdentityStore) -> Self {
-        self.identities = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
-        self
-    }
-
     /// The store for token checks, if it is not the store of [`sessions`](Self::sessions): a cache in front of it.
     ///
     /// ```
@@ -395,7 +299,10 @@ impl AgentAuthBuilder {
     /// then serves only the protected resource metadata.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
         self.store = None;
-        self.ceremonies = None;
+        #[cfg(feature = "issuer")]
+        {
+            self.issuer.store = None;
+        }
         self.check_with(store)
     }
 
@@ -416,22 +323,9 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// The source of randomness; the operating system's by default.
-    pub fn random(mut self, random: impl Random) -> Self {
-        self.random = Arc::new(random);
-        self
-    }
-
     /// The sink for audit events; by default, events are dropped.
     pub fn audit(mut self, audit: impl AuditSink) -> Self {
         self.audit = Arc::new(audit);
-        self
-    }
-
-    /// Delivers notes to the account's human, such as mail: that a request waits for their decision, and that an agent has
-    /// collected its access. By default, nothing is sent. See [`notify`](crate::notify).
-    pub fn notify(mut self, notify: impl Notify) -> Self {
-        self.notify = Some(Arc::new(notify));
         self
     }
 
@@ -445,165 +339,67 @@ impl AgentAuthBuilder {
         self
     }
 
-    /// Lets OAuth clients in whose id is the URL of a [client metadata document](crate::client_metadata). `fetcher`
-    /// fetches the document: `HttpFetcher` (feature `cimd`), or one of your own. Without it, the default, such ids are
-    /// unknown. See `oauth.metadata_documents` in the [configuration](crate::config), too.
-    pub fn client_metadata(mut self, fetcher: impl Fetch) -> Self {
-        self.fetch = Some(Arc::new(fetcher));
-        self
-    }
-
-    /// Believes the identity assertions of the [trusted issuers](Config::trusted_issuers), whose keys `fetcher` fetches:
-    /// `HttpFetcher` (feature `cimd`), or one of your own. It needs [`identities`](Self::identities) too. See
-    /// [`id_jag`](crate::id_jag).
-    #[cfg(feature = "id_jag")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
-    pub fn identity_assertions(mut self, fetcher: impl Fetch) -> Self {
-        self.fetch_keys = Some(Arc::new(fetcher));
-        self
-    }
-
-    /// Sets how the [pages](crate::pages) look and speak: their words, languages and templates.
-    #[cfg(feature = "pages")]
-    pub fn pages(mut self, options: impl FnOnce(crate::pages::PageOptions) -> crate::pages::PageOptions) -> Self {
-        self.pages = options(self.pages);
-        self
-    }
-
     /// Builds the [`AgentAuth`].
     ///
     /// # Errors
     /// When a part is missing, when two routes have the same path, or when words or templates can't be used.
     pub fn build(self) -> Result<AgentAuth, ConfigError> {
-        #[cfg(feature = "pages")]
-        let options = self.pages.clone();
-        let untrusted = self.unusable_issuers();
-        #[cfg(feature = "id_jag")]
-        let id_jag = self.verifier();
         let Self {
             config,
             store,
             checks,
-            ceremonies,
-            clients,
-            identities,
             accounts,
             clock,
-            random,
             audit,
             peer,
-            fetch,
-            notify,
-            ..
+            #[cfg(feature = "issuer")]
+            issuer,
         } = self;
-        let audit = observe::counted(audit);
         let checks = checks.or(store);
-        let mut missing = Vec::new();
+        let mut problems = Vec::new();
         if checks.is_none() {
-            missing.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));
+            problems.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));
         }
-        if ceremonies.is_some() && accounts.is_none() {
-            missing.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
-        }
-        if cfg!(not(feature = "pages")) && config.dialects().contains(&Dialect::OAuth) {
-            missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
-        }
-        missing.extend(untrusted);
-        let Some(store) = checks.filter(|_| missing.is_empty()) else {
-            return Err(ConfigError::new(missing));
+        #[cfg(feature = "issuer")]
+        problems.extend(issuer.problems(&config, accounts.is_some()));
+        let Some(store) = checks.filter(|_| problems.is_empty()) else {
+            return Err(ConfigError::new(problems));
         };
-        let dialects = dialect::dialects(&config);
-        let refreshes = dialects.iter().any(|dialect| dialect.takes_refresh_tokens());
-        if let Some(problem) = unreachable_choice(&config).filter(|_| ceremonies.is_some() && !refreshes) {
-            return Err(ConfigError::new(vec![problem]));
-        }
-        let uses = Arc::new(LastUsedBuffer::default());
-        let addresses = ClientAddresses::new(config.clone(), peer);
-        let takes_metadata = config.dialects().contains(&Dialect::OAuth) && config.oauth().metadata_documents;
-        let fetch = fetch.filter(|_| takes_metadata);
-        let context = ceremonies.zip(accounts.clone()).map(|(store, accounts)| {
-            let parts = ceremony::Parts {
-                config: config.clone(),
-                store,
-                clients,
-                identities,
-                accounts: Arc::clone(&accounts),
-                clock: Arc::clone(&clock),
-                random: Arc::clone(&random),
-                audit: Arc::clone(&audit),
-                uses: Arc::clone(&uses),
-                notifier: notify.map(|notify| Arc::new(Notifier::new(notify, approval_path(dialects.clone())))),
-                refreshes,
-            };
-            Arc::new(Context {
-                config: config.clone(),
-                ceremony: Ceremony::new(parts),
-                accounts,
-                random,
-                addresses: addresses.clone(),
-                audit: Arc::clone(&audit),
-                client_metadata: fetch.map(|fetch| ClientMetadata::new(&config, fetch, &clock, Arc::clone(&audit))),
-                #[cfg(feature = "id_jag")]
-                id_jag,
-            })
-        });
-        let ceremony = context.as_ref().map(|context| context.ceremony.clone());
-        #[cfg(feature = "id_jag")]
-        let id_jag = context.as_ref().and_then(|context| context.id_jag.clone());
-        let mut routes = RouteTable::new(&config, addresses.clone(), Arc::clone(&clock), Arc::clone(&audit));
-        if let Some(context) = &context {
-            let served = routes.serve_ceremony(&config, context, &dialects);
-            served.map_err(|error| unusable("auth_md.template", "", &error))?;
-            #[cfg(feature = "pages")]
-            crate::pages::serve(&mut routes, context, &dialects, options)
-                .map_err(|error| unusable("pages", "", &*error))?;
-        }
+        #[cfg(feature = "issuer")]
+        let issues = issuer.store.is_some();
+        #[cfg(not(feature = "issuer"))]
+        let issues = false;
+        let audit = observe::counted(audit);
+        let mut routes = RouteTable::new(&config, Arc::clone(&clock), Arc::clone(&audit));
+        let parts = guard::Parts {
+            store,
+            accounts,
+            assembly: Arc::new(Assembly::new(issues, Arc::clone(&clock), Arc::clone(&audit))),
+            clock,
+            audit,
+            uses: Arc::new(LastUsedBuffer::default()),
+            addresses: ClientAddresses::new(config.clone(), peer),
+        };
+        #[cfg(feature = "issuer")]
+        let issuer = issuer.build(&config, &parts, &mut routes)?;
         let conflicts = routes.conflicts();
         if !conflicts.is_empty() {
             return Err(ConfigError::new(conflicts));
         }
-        let assembly = Assembly::new(ceremony.is_some(), Arc::clone(&clock), Arc::clone(&audit));
-        let assembly = Arc::new(assembly);
-        let parts = guard::Parts { store, accounts, clock, audit, uses, addresses, assembly: Arc::clone(&assembly) };
         let guards = config.resources().iter().map(|resource| {
             let shared = Shared::new(&config, resource, parts.clone());
             shared.map(Arc::new).map_err(|error| unusable("resource", resource.id(), &error))
         });
         let guards = guards.collect::<Result<Arc<[Arc<Shared>]>, ConfigError>>()?;
         Ok(AgentAuth {
-            config,
             shared: Arc::clone(&guards[0]),
             guards,
             routes: Arc::new(routes),
-            ceremony,
-            #[cfg(feature = "id_jag")]
-            id_jag,
-            assembly,
+            #[cfg(feature = "issuer")]
+            issuer,
+            assembly: parts.assembly,
+            config,
         })
-    }
-
-    /// What the trusted issuers of the configuration lack to be of use. A service that only checks tokens needs nothing.
-    fn unusable_issuers(&self) -> Option<Problem> {
-        if self.config.trusted_issuers().is_empty() || self.ceremonies.is_none() {
-            return None;
-        }
-        let lacks = |remedy| Some(Problem::new("trusted_issuers", "", remedy));
-        #[cfg(feature = "id_jag")]
-        match (&self.fetch_keys, &self.identities) {
-            (None, _) => lacks("need a fetcher for their keys: call .identity_assertions(fetcher)"),
-            (_, None) => lacks("need a store for their identities: call .identities(store)"),
-            _ => None,
-        }
-        #[cfg(not(feature = "id_jag"))]
-        lacks("need the feature `id_jag`: add it in Cargo.toml")
-    }
-
-    /// The verifier of identity assertions, if there is a trusted issuer.
-    #[cfg(feature = "id_jag")]
-    fn verifier(&self) -> Option<Verifier> {
-        let (fetch, store) = (self.fetch_keys.as_ref()?, self.identities.as_ref()?);
-        let trusts = !self.config.trusted_issuers().is_empty();
-        trusts.then(|| Verifier::new(&self.config, fetch, Arc::clone(store), &self.clock))
     }
 }
 
@@ -611,22 +407,6 @@ impl fmt::Debug for AgentAuthBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentAuthBuilder").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// Finds the page that shows a flow: that of the dialect by which the request came.
-fn approval_path(dialects: Vec<&'static dyn endpoints::Dialect>) -> Box<ceremony::ApprovalPath> {
-    Box::new(move |flow| {
-        let owner = dialects.iter().find(|dialect| dialect.owns(flow));
-        owner.map_or(config::APPROVAL_PATH, |dialect| dialect.approval_path())
-    })
-}
-
-/// The first length of a session that can't be reached where sessions are not refreshed.
-fn unreachable_choice(config: &Config) -> Option<Problem> {
-    let lifetimes = config.lifetimes();
-    let choice = lifetimes.choices.iter().find(|choice| **choice > lifetimes.access)?;
-    let remedy = "must not exceed lifetimes.access: no dialect refreshes, so a session ends with its access token";
-    Some(Problem::new("lifetimes.choices", humantime::format_duration(*choice), remedy))
 }
 
 fn unusable(field: &str, value: &str, error: &dyn std::error::Error) -> ConfigError {

@@ -49,6 +49,8 @@
 //! With bare hyper, the same guards wrap a `service_fn`, and the layer [`AgentAuth::endpoints`] replaces the router. The
 //! handler finds the session in the request's extensions; see [`guard`] and `examples/hyper.rs`.
 //!
+//! The `guide` has short chapters: quick start, your login, scopes, the owner boundary, MCP, gRPC, proxies, versions.
+//!
 //! # Modules
 //!
 //! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions are
@@ -67,6 +69,7 @@
 //!
 //! | feature | adds | default |
 //! |---|---|---|
+//! | `issuer` | a service that issues sessions: the ceremony, its dialects and documents. Without it, a service only checks tokens, and compiles no templates, rate limiter or Unicode tables | yes |
 //! | `toml` | `Config::from_toml` | yes |
 //! | `axum` | a router and extractors for axum 0.8 | |
 //! | `tonic` | gRPC services of tonic 0.14: scopes by service and method | |
@@ -85,25 +88,41 @@
 //! | `metrics` | [counters and store latencies](observe) | |
 //! | `full` | all of them | |
 //!
-//! Features add API and do not change behaviour, with one exception: with `pages`, [`AgentAuth::endpoints`] also serves
-//! the pages. Without it, the host builds the approval page on [`ceremony`] and serves it at the path below the issuer
-//! that the approval link names.
+//! Features add API and do not change behaviour, with two exceptions:
+//!
+//! * With `pages`, [`AgentAuth::endpoints`] also serves the pages. Without it, the host builds the approval page on
+//!   [`ceremony`] and serves it at the path below the issuer that the approval link names.
+//! * Without `issuer`, the settings of the ceremony are read, but not all are checked: `claim_methods`, the names of
+//!   `oauth.clients` and `auth_md.template`. And names of clients are [read by fewer rules](types::text).
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "issuer"),
+    allow(dead_code, unused_imports, reason = "a service that only checks tokens uses a part of the shared modules")
+)]
 
 pub mod accounts;
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
 pub mod admin;
 pub mod audit;
 mod auth;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum;
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
 pub mod ceremony;
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
 pub mod client_metadata;
 pub mod config;
+#[cfg(feature = "issuer")]
 mod dialect;
 mod documents;
 pub mod endpoints;
 pub mod guard;
+#[cfg(all(doc, feature = "full"))]
+pub mod guide;
 mod http;
 #[cfg(feature = "id_jag")]
 #[cfg_attr(docsrs, doc(cfg(feature = "id_jag")))]
@@ -111,6 +130,8 @@ pub mod id_jag;
 #[cfg(feature = "mcp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mcp")))]
 pub mod mcp;
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
 pub mod notify;
 pub mod observe;
 #[cfg(feature = "pages")]

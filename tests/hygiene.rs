@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -276,6 +277,35 @@ async fn r9_no_secret_in_any_url() {
     for path in ["/agent/auth/claim", "/agent/auth/claim/complete"] {
         let answer = service.post(path, &json!({ "claim_token": pending.id })).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// A service that only checks tokens builds no templates, no rate limiter and no tables of Unicode (G13).
+#[test]
+fn g13_a_service_that_only_checks_tokens_is_small() {
+    let tree = |features: &[&str]| {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args([
+            "tree",
+            "--package",
+            "tower-agent-auth",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]);
+        let output = cargo.args(features).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let heavy = ["minijinja", "governor", "unicode-normalization", "unicode-script", "unicode-security"];
+    let (checks, issues) = (tree(&["--no-default-features", "--features", "axum"]), tree(&[]));
+    for name in heavy {
+        assert!(!checks.contains(name), "{name}");
+        assert!(issues.contains(name), "{name}: the list of this test is out of date");
     }
 }
 

@@ -314,6 +314,7 @@ impl ConfigBuilder {
         check.path("sessions_path", &sessions_path);
         check.links(&self.links);
         self.theme.check(check);
+        #[cfg(feature = "issuer")]
         check.template(self.auth_md.template.as_deref());
         let lifetimes = check.lifetimes(self.lifetimes);
         check.limits(self.limits);

@@ -98,12 +98,24 @@ impl Check {
     }
 
     /// Checks that a custom template parses. Rendering is checked when the service is built.
+    #[cfg(feature = "issuer")]
     pub(super) fn template(&mut self, template: Option<&str>) {
         let Some(text) = template else { return };
         if let Err(error) = minijinja::Environment::new().template_from_str(text) {
             let first_line = text.lines().next().unwrap_or_default();
             self.note("auth_md.template", first_line, format!("is no minijinja template: {error}"));
         }
+    }
+
+    /// Checks a name that humans read. A service that only checks tokens shows none.
+    #[cfg_attr(not(feature = "issuer"), expect(clippy::unused_self, clippy::needless_pass_by_ref_mut))]
+    pub(super) fn human_text(&mut self, field: &str, text: &str) {
+        #[cfg(feature = "issuer")]
+        if let Err(error) = HumanText::new(text) {
+            self.note(field, text, error.to_string());
+        }
+        #[cfg(not(feature = "issuer"))]
+        let _ = (field, text);
     }
 
     fn plain_text(&mut self, field: &str, text: &str, longest: usize) {
@@ -426,10 +438,8 @@ impl Check {
         let mut kept = Vec::new();
         for method in methods {
             self.plain_text("claim_methods", method, MAX_NAME);
-            match HumanText::new(method) {
-                Ok(method) => kept.push(method),
-                Err(error) => self.note("claim_methods", method, error.to_string()),
-            }
+            self.human_text("claim_methods", method);
+            kept.push(HumanText::from_stored(method));
         }
         kept
     }

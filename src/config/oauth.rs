@@ -7,7 +7,6 @@ use crate::types::{
     callback::host_of,
     id::ClientId,
     redirect_uri::{RedirectUri, Schemes},
-    text::HumanText,
 };
 
 /// The settings of the dialect `oauth`: which clients it knows, and where it sends browsers.
@@ -163,9 +162,7 @@ impl OAuth {
             if self.clients[..index].iter().any(|other| other.id == client.id) {
                 check.note(field("id"), &client.id, "is there twice; give each client its own id");
             }
-            if let Err(error) = HumanText::new(&client.name) {
-                check.note(field("name"), &client.name, error.to_string());
-            }
+            check.human_text(&field("name"), &client.name);
             if client.redirect_uris.is_empty() {
                 check.note(field("redirect_uris"), "", "is required: name at least one");
             }

@@ -42,9 +42,12 @@
 //! ```
 
 mod cors;
+#[cfg(feature = "issuer")]
 mod dialect;
 mod document;
+mod endpoint;
 mod layer;
+#[cfg(feature = "issuer")]
 mod rate_limits;
 mod route_table;
 mod service;
@@ -54,10 +57,10 @@ pub use service::{Endpoints, ResponseFuture};
 
 #[cfg(feature = "mcp")]
 pub(crate) use cors::is_preflight;
-pub(crate) use dialect::{
-    Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Endpoint, Handover, RateClass, Turned,
-};
+#[cfg(feature = "issuer")]
+pub(crate) use dialect::{Arrival, Arriving, CodeEntry, Context, Destination, Dialect, Handover, Turned};
+pub(crate) use endpoint::{Endpoint, RateClass};
 #[cfg(feature = "testing")]
-pub(crate) use route_table::limits_by_source;
+pub(crate) use rate_limits::limits_by_source;
 pub(crate) use route_table::{RouteTable, method_not_allowed};
 pub(crate) use service::{BODY_TIME, MAX_BODY, Unreadable, refused_body, too_slow};

@@ -1,20 +1,35 @@
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use governor::Quota;
 use http::request::Parts;
 use ipnet::IpNet;
 
-use super::RateClass;
+use super::{Context, Endpoint, RateClass};
 use crate::{
     Config,
-    ceremony::Limiter,
-    http::ClientAddresses,
+    audit::Event,
+    ceremony::{Limiter, limiter},
+    config::Rates,
+    http::Reply,
+    observe,
     types::{authorization::source_of, clock::Clock},
 };
 
+const NO_ADDRESS: &str = "requests have no client address, so limits by source have no effect: set `peer_address` when \
+    you build `AgentAuth`, and serve with connect info (axum: `into_make_service_with_connect_info::<SocketAddr>()`)";
+
 /// Limits the requests per minute of each source, by rate class.
 pub(super) struct RateLimits {
-    addresses: ClientAddresses,
+    context: Arc<Context>,
+    /// Whether to warn of a request without an address: limits by source are configured, and nobody was warned yet.
+    warns_of_missing_address: AtomicBool,
     authorizations: Option<Limiter<IpNet>>,
     polls: Option<Limiter<IpNet>>,
     redemptions: Option<Limiter<IpNet>>,
@@ -24,11 +39,12 @@ pub(super) struct RateLimits {
 }
 
 impl RateLimits {
-    pub(super) fn new(config: &Config, addresses: ClientAddresses, clock: &Arc<dyn Clock>) -> Self {
-        let rates = config.limits().rates;
+    pub(super) fn new(context: &Arc<Context>, clock: &Arc<dyn Clock>) -> Self {
+        let rates = context.config.limits().rates;
         let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(Quota::per_minute(rate), clock));
         Self {
-            addresses,
+            context: Arc::clone(context),
+            warns_of_missing_address: AtomicBool::new(limits_by_source(&context.config)),
             authorizations: limiter(rates.authorization_requests),
             polls: limiter(rates.polls),
             redemptions: limiter(rates.redemptions),
@@ -40,12 +56,13 @@ impl RateLimits {
 
     /// The address that a request is counted by.
     pub(super) fn address(&self, request: &Parts) -> Option<IpAddr> {
-        self.addresses.client(&request.headers, &request.extensions)
+        self.context.addresses.client(&request.headers, &request.extensions)
     }
 
-    /// Counts a request from `address`. Returns how long to wait if it exceeds the limit.
-    pub(super) fn check(&self, rate_class: RateClass, address: IpAddr) -> Result<(), Duration> {
-        let limiter = match rate_class {
+    /// Counts a request. Returns the refusal if it is over the limit of its source. A request without an address is not
+    /// counted.
+    pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
+        let limiter = match endpoint.rate_class()? {
             RateClass::AuthorizationRequest => &self.authorizations,
             RateClass::Poll => &self.polls,
             RateClass::Redemption => &self.redemptions,
@@ -53,6 +70,25 @@ impl RateLimits {
             RateClass::Revocation => &self.revocations,
             RateClass::Page => &self.pages,
         };
-        limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(&source_of(address)))
+        let Some(address) = self.address(request) else {
+            self.note_missing_address();
+            return None;
+        };
+        let wait = limiter.as_ref()?.check(&source_of(address)).err()?;
+        Some(endpoint.too_many(limiter::seconds(wait), &request.headers))
     }
+
+    /// Warns once that the limits by source have no effect.
+    fn note_missing_address(&self) {
+        if self.warns_of_missing_address.swap(false, Ordering::Relaxed) {
+            observe::of_gap(NO_ADDRESS);
+            self.context.audit.record(self.context.ceremony.now(), &Event::NoClientAddress);
+        }
+    }
+}
+
+/// Whether the configuration limits requests by their source.
+pub(crate) fn limits_by_source(config: &Config) -> bool {
+    let limits = config.limits();
+    limits.rates != Rates::NONE || limits.pending_per_source.is_some()
 }

@@ -1,23 +1,22 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use http::{HeaderValue, Method, StatusCode, header::ALLOW, request::Parts};
 
-use super::{Context, Dialect, Endpoint, document::Document, rate_limits::RateLimits};
+#[cfg(feature = "issuer")]
+use super::{Context, Dialect, rate_limits::RateLimits};
+use super::{Endpoint, document::Document};
+#[cfg(feature = "issuer")]
+use crate::documents::{Metadata, auth_md, authorization_server};
 use crate::{
     Config,
     audit::{AuditSink, Event},
-    ceremony::limiter,
-    config::{self, PROTECTED_RESOURCE, Problem, Resource},
-    documents::{Metadata, auth_md, authorization_server, protected_resource},
-    http::{ClientAddresses, Reply, error_reply},
-    observe,
+    config::{PROTECTED_RESOURCE, Problem, Resource},
+    documents::protected_resource,
+    http::{Reply, error_reply},
     types::clock::{Clock, Timestamp},
 };
 
@@ -29,34 +28,25 @@ pub(crate) struct RouteTable {
     /// The name of what each path serves, for the error about two endpoints on one path.
     names: BTreeMap<String, &'static str>,
     conflicts: Vec<Problem>,
-    rates: RateLimits,
+    /// The limits of the ceremony's endpoints. Documents have none.
+    #[cfg(feature = "issuer")]
+    rates: Option<RateLimits>,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
-    /// Whether to warn of a request without an address: limits by source are configured, and nobody was warned yet.
-    warns_of_missing_address: AtomicBool,
 }
-
-const NO_ADDRESS: &str = "requests have no client address, so limits by source have no effect: set `peer_address` when \
-    you build `AgentAuth`, and serve with connect info (axum: `into_make_service_with_connect_info::<SocketAddr>()`)";
 
 impl RouteTable {
     /// The routes of every service, including one that only checks tokens: the protected resource metadata.
-    pub(crate) fn new(
-        config: &Config,
-        addresses: ClientAddresses,
-        clock: Arc<dyn Clock>,
-        audit: Arc<dyn AuditSink>,
-    ) -> Self {
-        let rates = RateLimits::new(config, addresses, &clock);
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, audit: Arc<dyn AuditSink>) -> Self {
         let mut routes = Self {
             exact: HashMap::new(),
             below: Vec::new(),
             names: BTreeMap::new(),
             conflicts: Vec::new(),
-            rates,
+            #[cfg(feature = "issuer")]
+            rates: None,
             clock,
             audit,
-            warns_of_missing_address: AtomicBool::new(limits_by_source(config)),
         };
         for (index, resource) in config.documented_resources() {
             let document = Document::json(&protected_resource::render(config, resource));
@@ -84,12 +74,14 @@ impl RouteTable {
     }
 
     /// Adds the routes of a service that runs the ceremony: the other documents, and the endpoints that they name.
+    #[cfg(feature = "issuer")]
     pub(crate) fn serve_ceremony(
         &mut self,
         config: &Config,
         context: &Arc<Context>,
         dialects: &[&dyn Dialect],
     ) -> Result<(), minijinja::Error> {
+        self.rates = Some(RateLimits::new(context, &self.clock));
         let mut metadata = Metadata::default();
         let mut chapters = Vec::new();
         for dialect in dialects {
@@ -120,7 +112,7 @@ impl RouteTable {
     }
 
     /// Serves every path that consists of `parent`, which ends in a slash, and one more segment.
-    #[cfg_attr(not(feature = "pages"), expect(dead_code, reason = "only pages have such paths"))]
+    #[cfg(feature = "pages")]
     pub(crate) fn serve_below(&mut self, parent: String, name: &'static str, endpoint: Arc<dyn Endpoint>) {
         self.claim("dialects", &parent, name);
         self.below.push((parent, endpoint));
@@ -155,7 +147,7 @@ impl RouteTable {
     /// Whether a request with these extensions has a client address, as limits by source need it.
     #[cfg(feature = "testing")]
     pub(crate) fn finds_address(&self, request: &Parts) -> bool {
-        self.rates.address(request).is_some()
+        self.rates.as_ref().is_some_and(|rates| rates.address(request).is_some())
     }
 
     /// The paths that are served, and those that are followed by one more segment.
@@ -180,20 +172,12 @@ impl RouteTable {
 
     /// The refusal of a request over the rate limit of its source. A request without an address is not counted.
     pub(super) fn refusal(&self, endpoint: &dyn Endpoint, request: &Parts) -> Option<Reply> {
-        let rate_class = endpoint.rate_class()?;
-        let Some(address) = self.rates.address(request) else {
-            self.note_missing_address();
-            return None;
-        };
-        let wait = self.rates.check(rate_class, address).err()?;
-        Some(endpoint.too_many(limiter::seconds(wait), &request.headers))
-    }
-
-    /// Warns once that the limits by source have no effect.
-    fn note_missing_address(&self) {
-        if self.warns_of_missing_address.swap(false, Ordering::Relaxed) {
-            observe::of_gap(NO_ADDRESS);
-            self.audit.record(self.now(), &Event::NoClientAddress);
+        #[cfg(feature = "issuer")]
+        return self.rates.as_ref()?.refusal(endpoint, request);
+        #[cfg(not(feature = "issuer"))]
+        {
+            let _ = (endpoint, request);
+            None
         }
     }
 
@@ -210,12 +194,6 @@ impl fmt::Debug for RouteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteTable").finish_non_exhaustive()
     }
-}
-
-/// Whether the configuration limits requests by their source.
-pub(crate) fn limits_by_source(config: &Config) -> bool {
-    let limits = config.limits();
-    limits.rates != config::Rates::NONE || limits.pending_per_source.is_some()
 }
 
 /// The 405 response, with the methods that are served (RFC 9110 section 15.5.6).

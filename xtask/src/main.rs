@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod builds;
 mod faults;
 mod instructions;
 mod output;
@@ -28,6 +29,8 @@ enum Task {
     Servers(servers::Options),
     /// Break processes, stores, the network and the clock under load, and check that nothing acknowledged is lost
     Faults(faults::Options),
+    /// Time cold builds of the crate by feature, beside neighbouring crates
+    Builds(builds::Options),
     /// Generate the code of the tonic example
     Proto(proto::Options),
     /// Count the instructions of a token check, by valgrind
@@ -39,6 +42,7 @@ async fn main() -> ExitCode {
     let done = match Options::parse().task {
         Task::Servers(options) => servers::run(options).await,
         Task::Faults(options) => faults::run(options).await,
+        Task::Builds(options) => builds::run(&options),
         Task::Proto(options) => proto::run(&options),
         Task::Instructions(options) => instructions::run(options).await,
     };

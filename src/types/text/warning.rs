@@ -10,6 +10,8 @@ use unicode_security::{
     skeleton,
 };
 
+use super::rules;
+
 /// Words that claim to be verified, found anywhere in a text unless denied, as in "unofficial".
 const CLAIMS: [&str; 21] = [
     "official",
@@ -157,7 +159,7 @@ fn marked_look(text: &str) -> String {
     // Small letters for digits and capitals of the first skeleton have a skeleton of their own.
     let once: String = skeleton(text).flat_map(char::to_lowercase).collect();
     let twice = skeleton(&once).flat_map(char::to_lowercase);
-    twice.filter(|character| character.is_alphabetic() || !super::is_mark(*character)).collect()
+    twice.filter(|character| character.is_alphabetic() || !rules::is_mark(*character)).collect()
 }
 
 /// The words of a text, also those set apart by a capital letter only.
@@ -256,7 +258,7 @@ fn has_lookalikes(text: &str) -> bool {
     for chunk in text.split_whitespace() {
         let has_latin = chunk.chars().any(|c| c.script() == Script::Latin);
         let separated =
-            chunk.split(|c: char| !c.is_alphanumeric() && !super::is_mark(c) && c != super::ZWNJ && c != super::ZWJ);
+            chunk.split(|c: char| !c.is_alphanumeric() && !rules::is_mark(c) && c != rules::ZWNJ && c != rules::ZWJ);
         parts.extend(separated.filter(|part| !part.is_empty()).map(|part| (part, has_latin)));
     }
     let has_latin = parts.iter().any(|(_, latin)| *latin);
