@@ -12,9 +12,8 @@ mod table;
 
 use self::{clients::Clients, identities::Identities, table::Table};
 use super::{
-    AuthorizationKey, AuthorizationStore, CLOCK_SKEW, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, Notices,
-    PendingCaps, RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind,
-    Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, DISPLACED_AT_ONCE, HousekeepingStore, Notices, PendingCaps,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, Lookup, NewAuthorizationRequest, State, Transition},
@@ -316,12 +315,8 @@ impl Tables {
             return Err(StoreError::new(StoreErrorKind::Conflict));
         }
         self.access.remove(&kept.record.session.access);
-        let session = Arc::make_mut(&mut kept.record.session);
-        session.access = rotation.access;
-        session.scopes = rotation.scopes.clone();
-        session.expires_at = rotation.expires_at;
+        kept.record.rotate(rotation);
         self.access.insert(Arc::clone(&kept.record.session));
-        kept.record.refresh_expires_at = rotation.refresh_expires_at;
         kept.generation += 1;
         kept.refreshed = Some(Refreshed { at, salt: rotation.salt });
         let issued =
@@ -371,22 +366,18 @@ impl Tables {
 
     fn end(&mut self, id: &SessionId, revocation: Revocation) -> bool {
         let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return false };
-        if record.revoked.is_some() {
+        if !record.revoke(revocation) {
             return false;
         }
-        record.revoked = Some(revocation);
         self.access.remove(&record.session.access);
         self.ended.insert(record.session.access);
         true
     }
 
     fn record_use(&mut self, id: &SessionId, new: Use, now: Timestamp) {
-        let Some(Entry { record, .. }) = self.sessions.get_mut(id).map(Box::as_mut) else { return };
-        if record.last_use.is_some_and(|old| old.at >= new.at && old.at <= now.after(CLOCK_SKEW)) {
-            return;
+        if let Some(kept) = self.sessions.get_mut(id) {
+            kept.record.record_use(new, now);
         }
-        record.last_use = Some(new);
-        record.session.last_used.advance(new.at);
     }
 
     /// Deletes at most `limit` authorization requests that expired at `until` or before. Returns whether there may be

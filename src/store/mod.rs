@@ -30,20 +30,25 @@ use ipnet::IpNet;
 
 use crate::types::{
     authorization::Lookup,
-    clock::Timestamp,
+    clock::{self, Timestamp},
     id::{AccountId, AuthorizationRequestId, SessionId},
     secret::{Access, Digest, Refresh},
 };
 
 #[cfg(feature = "cache")]
 mod cached;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+pub mod codec;
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres", feature = "redis")),
+    allow(dead_code, reason = "engines that store rows read more of them")
+)]
 mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub(crate) mod last_used;
 mod memory;
 mod notices;
+pub mod ordered;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -82,7 +87,7 @@ pub(crate) const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// How far apart the clocks of nodes may be. A recorded last use that is later than now by more than this was dated by a
 /// wrong clock, and gives way to an earlier one.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub const CLOCK_SKEW: Duration = clock::SKEW;
 
 /// The most unopened authorization requests that give way to a new one. One does, unless several were created at the
 /// same time or the cap was lowered.

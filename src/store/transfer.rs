@@ -7,7 +7,7 @@ use crate::types::{
     authorization::NewAuthorizationRequest,
     clock::Timestamp,
     secret::{Digest, Refresh},
-    session::{Refreshed, SessionRecord},
+    session::{NewSession, RefreshTokenState, Refreshed, Rotation, SessionRecord},
 };
 
 /// The number of entries read at a time.
@@ -119,6 +119,41 @@ pub struct StoredSession {
 }
 
 impl StoredSession {
+    /// The session that a redemption creates, with its first refresh token.
+    #[must_use]
+    pub fn created(new: &NewSession) -> Self {
+        let first = RefreshToken { digest: new.refresh, generation: 0, ends_at: new.session.refresh_expires_at };
+        Self { session: new.session.clone(), refreshed: None, refresh_tokens: vec![first] }
+    }
+
+    /// Forgets used-up refresh tokens that would have expired at `until` or before. Returns whether there were any.
+    pub fn forget_used(&mut self, until: Timestamp) -> bool {
+        let (known, current) = (self.refresh_tokens.len(), self.refresh_tokens.last().map(|token| token.digest));
+        self.refresh_tokens.retain(|token| Some(token.digest) == current || !token.ends_at.has_passed(until));
+        self.refresh_tokens.len() < known
+    }
+
+    /// The state of one of its refresh tokens, as [`find_refresh`](super::RefreshTokenStore::find_refresh) returns it.
+    #[must_use]
+    pub fn state_of(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
+        let token = self.refresh_tokens.iter().find(|token| token.digest == *refresh)?;
+        let age = self.refresh_tokens.last()?.generation - token.generation;
+        Some(RefreshTokenState { session: self.session.clone(), age, last: self.refreshed })
+    }
+
+    /// Gives it new secrets, if that is legal at `at`: `rotation.from` is its current refresh token and has not expired,
+    /// and it is not revoked. Returns whether it was. The store sees to it that the new digests are unique.
+    pub fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> bool {
+        let current = self.refresh_tokens.last().filter(|token| token.digest == rotation.from);
+        let is_over = self.session.revoked.is_some() || self.session.refresh_expires_at.has_passed(at);
+        let Some(generation) = current.filter(|_| !is_over).map(|token| token.generation + 1) else { return false };
+        self.session.rotate(rotation);
+        self.refreshed = Some(Refreshed { at, salt: rotation.salt });
+        let ends_at = rotation.refresh_expires_at;
+        self.refresh_tokens.push(RefreshToken { digest: rotation.refresh, generation, ends_at });
+        true
+    }
+
     /// A session with its refresh tokens by generation, the current one last.
     #[must_use]
     pub const fn new(session: SessionRecord, refreshed: Option<Refreshed>, refresh_tokens: Vec<RefreshToken>) -> Self {

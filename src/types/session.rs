@@ -29,7 +29,7 @@ use std::{
 
 use super::{
     authorization::{Account, Client, Redemption},
-    clock::Timestamp,
+    clock::{SKEW, Timestamp},
     id::{AuthorizationRequestId, SessionId},
     scope::ScopeSet,
     secret::{Access, Digest, Refresh},
@@ -189,6 +189,35 @@ impl SessionRecord {
     #[must_use]
     pub fn is_alive(&self, resource: &str, now: Timestamp) -> bool {
         self.revoked.is_none() && !self.refresh_expires_at.has_passed(now) && self.session.is_for(resource)
+    }
+
+    /// Revokes it, unless it is revoked already. Returns whether it was.
+    pub fn revoke(&mut self, revocation: Revocation) -> bool {
+        let is_new = self.revoked.is_none();
+        if is_new {
+            self.revoked = Some(revocation);
+        }
+        is_new
+    }
+
+    /// Records a use. An older use never replaces a newer one, unless that one is later than `now` by more than
+    /// [`CLOCK_SKEW`](crate::store::CLOCK_SKEW). Returns whether it was recorded.
+    pub fn record_use(&mut self, new: Use, now: Timestamp) -> bool {
+        if self.last_use.is_some_and(|old| old.at >= new.at && old.at <= now.after(SKEW)) {
+            return false;
+        }
+        self.last_use = Some(new);
+        self.session.last_used.advance(new.at);
+        true
+    }
+
+    /// Gives it the new secrets of a rotation that is legal.
+    pub(crate) fn rotate(&mut self, rotation: &Rotation) {
+        let session = Arc::make_mut(&mut self.session);
+        session.access = rotation.access;
+        session.scopes = rotation.scopes.clone();
+        session.expires_at = rotation.expires_at;
+        self.refresh_expires_at = rotation.refresh_expires_at;
     }
 
     /// When both tokens have expired, unless the session is refreshed before.
