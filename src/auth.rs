@@ -1,6 +1,6 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use http::{Extensions, request::Parts};
+use http::{Extensions, HeaderMap, Uri, request::Parts};
 
 #[cfg(feature = "id_jag")]
 use crate::id_jag::Verifier;
@@ -14,7 +14,7 @@ use crate::{
     dialect,
     endpoints::{self, Context, EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
-    http::{Assembly, ClientAddresses, PeerAddress},
+    http::{Assembly, ClientAddresses, PeerAddress, presents_own_token},
     notify::{DynNotify, Notify},
     observe,
     store::{
@@ -185,6 +185,36 @@ impl AgentAuth {
     /// ```
     pub fn policy(&self, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> GuardLayer {
         GuardLayer::policy(Arc::clone(&self.shared), policy)
+    }
+
+    /// Whether a request presents a secret of this service, such as an agent's access token. For middleware of the host that
+    /// stands outside the guards: such a request is an agent's, and the host's own auth must leave it alone.
+    ///
+    /// It looks at the form only, and asks no store: `true` does not mean that the token is good. It is true for
+    ///
+    /// * an `Authorization` line, of any scheme and anywhere among several, with a prefix of this service's secrets or a
+    ///   whole secret, also inside Basic credentials;
+    /// * an `access_token` in the query with such a prefix;
+    /// * any other header or parameter of the query that begins with a whole secret. Cookies don't count.
+    ///
+    /// A bearer token of the host's own must not begin with one of the [prefixes](crate::config::Prefixes): it would be taken
+    /// for an agent's, and refused.
+    ///
+    /// ```
+    /// use axum::{extract::{Request, State}, middleware::Next, response::Response};
+    /// use tower_agent_auth::AgentAuth;
+    ///
+    /// async fn host_auth(State(auth): State<AgentAuth>, request: Request, next: Next) -> Response {
+    ///     if auth.presents_agent_token(request.headers(), request.uri()) {
+    ///         return next.run(request).await; // to the guard
+    ///     }
+    ///     // … the service's own checks
+    /// #   next.run(request).await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn presents_agent_token(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        presents_own_token(headers, uri, self.config.prefixes())
     }
 
     /// The rule that an agent needs all of these scopes (separated by spaces). Create it once, not for each request.
