@@ -124,7 +124,9 @@ impl AgentAuth {
         Ok(Self { shared, ..self.clone() })
     }
 
-    /// Guards a route: an agent needs all of these scopes (separated by spaces).
+    /// Guards a route: an agent needs all of these scopes (separated by spaces). All other callers are refused, unless the
+    /// rule leaves them to the service's own auth: `auth.require("projects:read").or_host_auth()`, see
+    /// [`GuardLayer::or_host_auth`].
     ///
     /// # Panics
     /// When a scope is not in the catalogue, because no request could pass. [`all_of`](Self::all_of) returns an error
@@ -145,6 +147,9 @@ impl AgentAuth {
 
     /// Guards a route that anybody may call, with or without an agent token. A request without a token passes; one with
     /// a bad token is refused. If the handler returns 401, the guard adds the challenge.
+    ///
+    /// A bearer token of the service's own is a bad token here. Where the service has tokens or keys of its own, use
+    /// [`or_host_auth`](GuardLayer::or_host_auth).
     pub fn optional(&self) -> GuardLayer {
         self.guard(Rule::optional())
     }

@@ -238,6 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn r129_chance_makes_no_agent_of_a_jwt() {
+        let config = crate::Config::builder().resource("https://api.example.com").name("Example");
+        let config = config.scope("a", "A", |scope| scope).build().unwrap();
+        let prefixes = config.prefixes();
+        let secret = prefixes.access.generate(&crate::types::random::OsRandom).unwrap();
+        let secret = secret.expose();
+        let presents = |line: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(line).unwrap());
+            presents_own_token(&headers, &Uri::from_static("/"), prefixes)
+        };
+        for prefix in prefixes.texts() {
+            for own in [format!("{prefix}e30.e30.x"), format!("key={prefix}x"), prefix.to_uppercase()] {
+                assert!(presents(&format!("Bearer {own}")), "{own}");
+            }
+            for foreign in [format!("e30.e30.{prefix}x"), format!("e30.{prefix}x.x"), format!("x-{prefix}x")] {
+                assert!(!presents(&format!("Bearer {foreign}")), "{foreign}");
+            }
+        }
+        // A whole secret is one wherever it stands.
+        for line in [format!("Bearer e30.{secret}.x"), format!("Bearerx{secret}"), format!("Bearer x-{secret}y")] {
+            assert!(presents(&line), "{line}");
+        }
+        let mistyped = format!("Bearer e30.{}", secret.replacen(&secret[10..11], "_", 1));
+        assert!(!presents(&mistyped), "{mistyped}");
+    }
+
+    #[test]
     fn r19_a_token_in_the_query_is_noticed() {
         let seen = |uri: &str| has_query_token(&uri.parse().unwrap());
         assert!(seen("/?access_token=x") && seen("/?a=b&access_token") && seen("/?access_token="));

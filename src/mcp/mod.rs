@@ -50,6 +50,11 @@
 //! [`read_bodies`](McpLayer::read_bodies): the guard then reads each body once the caller is authenticated, finds the
 //! operation there, and refuses a mismatch itself.
 //!
+//! # Beside other tokens
+//!
+//! A server that takes keys or tokens of its own keeps them: with [`or_host_auth`](McpLayer::or_host_auth) the guard decides
+//! requests with a token of this service only, and leaves all others to the server, unread.
+//!
 //! # Browsers
 //!
 //! For MCP clients in browsers, put a CORS layer outside of the guard. It answers preflights, and exposes
