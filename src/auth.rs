@@ -227,7 +227,7 @@ impl AgentAuth {
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn all_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::all_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::all_of(&self.config, &self.shared, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The rule that an agent needs any of these scopes (separated by spaces). Create it once, not for each request.
@@ -235,21 +235,25 @@ impl AgentAuth {
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn any_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::any_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::any_of(&self.config, &self.shared, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The rule that an agent needs a valid session, whatever its scopes. The challenge to a request without credentials
     /// names the scopes of `request`.
     #[cfg(feature = "mcp")]
     pub(crate) fn any_session(&self, request: &str) -> Result<Rule, ConfigError> {
-        Rule::any_session(&self.config, self.shared.resource(), request)
-            .map_err(|error| unusable("require", request, &error))
+        Rule::any_session(&self.config, &self.shared, request).map_err(|error| unusable("require", request, &error))
     }
 
     /// The resource that the guards of this value check tokens for.
     #[cfg(feature = "testing")]
     pub(crate) fn own_resource(&self) -> &config::Resource {
         self.shared.resource()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The documents, the endpoints and the pages, which a check looks for.

@@ -8,7 +8,6 @@ use http::{
 
 use super::{
     AgentSession, Owner, Refusal, Rule,
-    grpc::is_call,
     policy::Demand,
     principal::{Principal, remove_principal},
     refusal::Refusals,
@@ -72,13 +71,17 @@ impl Shared {
             nobody: CheckCounter::new("nobody"),
             host: CheckCounter::new("host"),
         };
-        let refusals = Refusals::new(&resource.protected_resource_metadata_url())?;
+        let refusals = Refusals::new(&resource.protected_resource_metadata_url(), &parts.assembly)?;
         let (prefixes, resource) = (config.prefixes().clone(), resource.clone());
         Ok(Self { parts, prefixes, resource, refusals, counters, endings: Arc::default() })
     }
 
     pub(crate) const fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    pub(super) const fn assembly(&self) -> &Arc<Assembly> {
+        &self.parts.assembly
     }
 
     pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
@@ -227,7 +230,6 @@ impl Check {
         if self.strip_authorization && !matches!(principal, Principal::Host) {
             request.headers_mut().remove(AUTHORIZATION);
         }
-        let grpc = self.grpc && is_call(request);
         let extensions = request.extensions_mut();
         let counters = &self.shared.counters;
         match &principal {
@@ -242,26 +244,21 @@ impl Check {
             Demand::Scopes(requirement) => (&requirement.no_credentials, false),
             demand => (&self.shared.refusals.no_credentials, matches!(demand, Demand::OwnerOnly)),
         };
-        let assembly = match principal {
-            Principal::Agent(_) => None,
-            _ => Some(Arc::clone(&self.shared.parts.assembly)),
-        };
         if self.insert_principal {
             principal.insert_into(extensions);
         }
-        Some(Forwarded { unauthorized: Arc::clone(unauthorized), owner_only, grpc, assembly })
+        Some(Forwarded { unauthorized: Arc::clone(unauthorized), owner_only, grpc: self.grpc })
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
-        if refusal == Refusal::NoCredentials {
-            self.shared.parts.assembly.note_challenge();
-        }
         let own = match &self.rule.demand {
             Demand::Scopes(requirement) => requirement.response(refusal),
             Demand::Never(response) if response.refusal() == refusal => Some(&**response),
             _ => None,
         };
-        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
+        let own = own.unwrap_or_else(|| self.shared.refusals.response(refusal));
+        own.note_challenge();
+        let mut response = own.to(request, self.grpc);
         if refusal == Refusal::Unavailable {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
         }

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use http::request::Parts;
 
-use super::{Refusal, refusal::RefusalResponse};
+use super::{Refusal, Shared, refusal::RefusalResponse};
 #[cfg(feature = "mcp")]
 use crate::http::Reply;
 use crate::{
@@ -102,16 +102,16 @@ impl Rule {
     }
 
     /// Agents that have all of the scopes pass.
-    pub(crate) fn all_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self::of(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, false)?))))
+    pub(crate) fn all_of(config: &Config, shared: &Shared, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self::of(Demand::Scopes(Arc::new(Requirement::new(config, shared, scopes, false)?))))
     }
 
     /// Agents with a valid session pass, whatever its scopes. `request` are the scopes that the challenge to a request
     /// without credentials names.
     #[cfg(feature = "mcp")]
-    pub(crate) fn any_session(config: &Config, resource: &Resource, request: &str) -> Result<Self, RequirementError> {
-        let request = parse(resource, request)?;
-        let requirement = Requirement::challenging(config, resource, ScopeSet::default(), &request, false)?;
+    pub(crate) fn any_session(config: &Config, shared: &Shared, request: &str) -> Result<Self, RequirementError> {
+        let request = parse(shared.resource(), request)?;
+        let requirement = Requirement::challenging(config, shared, ScopeSet::default(), &request, false)?;
         Ok(Self::of(Demand::Scopes(Arc::new(requirement))))
     }
 
@@ -137,8 +137,8 @@ impl Rule {
     }
 
     /// Agents that have any of the scopes pass.
-    pub(crate) fn any_of(config: &Config, resource: &Resource, scopes: &str) -> Result<Self, RequirementError> {
-        Ok(Self::of(Demand::Scopes(Arc::new(Requirement::new(config, resource, scopes, true)?))))
+    pub(crate) fn any_of(config: &Config, shared: &Shared, scopes: &str) -> Result<Self, RequirementError> {
+        Ok(Self::of(Demand::Scopes(Arc::new(Requirement::new(config, shared, scopes, true)?))))
     }
 }
 
@@ -153,25 +153,25 @@ pub(super) struct Requirement {
 }
 
 impl Requirement {
-    fn new(config: &Config, resource: &Resource, scopes: &str, any: bool) -> Result<Self, RequirementError> {
-        let names = parse(resource, scopes)?;
+    fn new(config: &Config, shared: &Shared, scopes: &str, any: bool) -> Result<Self, RequirementError> {
+        let names = parse(shared.resource(), scopes)?;
         if names.is_empty() {
             return Err(RequirementError::NoScope(scopes.into()));
         }
         let request = if config.challenge_scope() { names.clone() } else { ScopeSet::default() };
-        Ok(Self::challenging(config, resource, names, &request, any)?)
+        Ok(Self::challenging(config, shared, names, &request, any)?)
     }
 
     /// `request` are the scopes that the challenge to a request without credentials names.
     fn challenging(
         config: &Config,
-        resource: &Resource,
+        shared: &Shared,
         names: ScopeSet,
         request: &ScopeSet,
         any: bool,
     ) -> Result<Self, ChallengeError> {
         let catalogue = config.catalogue();
-        let metadata_url = resource.protected_resource_metadata_url();
+        let metadata_url = shared.resource().protected_resource_metadata_url();
         let scopes = names.to_string();
         let mut no_credentials = Challenge::bearer().with("resource_metadata", &metadata_url);
         if !request.is_empty() {
@@ -185,7 +185,7 @@ impl Requirement {
             givers: names.iter().map(|scope| catalogue.givers(scope)).collect(),
             names,
             any,
-            no_credentials: Arc::new(RefusalResponse::no_credentials(no_credentials.to_header()?)),
+            no_credentials: Arc::new(RefusalResponse::no_credentials(no_credentials.to_header()?, shared.assembly())),
             insufficient_scope: RefusalResponse::insufficient_scope(insufficient_scope.to_header()?, &scopes),
         })
     }
@@ -234,6 +234,7 @@ pub(crate) enum RequirementError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{AgentAuth, store::MemoryStore};
 
     #[test]
     fn e15_implied_scopes_count_in_a_catalogue_of_any_size() {
@@ -246,7 +247,8 @@ mod tests {
                 })
             });
             let config = config.build().unwrap();
-            let new = |scopes: &str, any| Requirement::new(&config, config.default_resource(), scopes, any).unwrap();
+            let auth = AgentAuth::builder(config.clone()).checks_only(MemoryStore::new()).build().unwrap();
+            let new = |scopes: &str, any| Requirement::new(&config, auth.shared(), scopes, any).unwrap();
             let last = ScopeSet::parse(&format!("s{}", size - 1)).unwrap();
             let first = ScopeSet::parse("s0").unwrap();
             for needed in [0, size / 2, size - 1].map(|number| format!("s{number}")) {

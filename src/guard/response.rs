@@ -8,26 +8,22 @@ use http::{
 };
 
 use super::{grpc, refusal::RefusalResponse};
-use crate::{challenge::Challenge, http::Assembly};
+use crate::challenge::Challenge;
 
 /// A request that the guard forwarded, for the headers that its response lacks.
 pub(super) struct Forwarded {
     /// The refusal whose challenge is added if the inner service returns 401.
     pub(super) unauthorized: Arc<RefusalResponse>,
     pub(super) owner_only: bool,
-    /// Whether it is a gRPC call to a route that serves gRPC.
+    /// Whether the route serves gRPC.
     pub(super) grpc: bool,
-    /// Is told of the challenge, unless the request is an agent's.
-    pub(super) assembly: Option<Arc<Assembly>>,
 }
 
 impl Forwarded {
     pub(super) fn complete(&self, status: StatusCode, headers: &mut HeaderMap) {
         if status == StatusCode::UNAUTHORIZED || (self.grpc && grpc::is_unauthenticated(headers)) {
+            self.unauthorized.note_challenge();
             add_challenge(headers, self.unauthorized.challenge());
-            if let Some(assembly) = &self.assembly {
-                assembly.note_challenge();
-            }
         }
         if self.owner_only {
             restrict(
