@@ -41,9 +41,9 @@ use tower_sessions::{MemoryStore as BrowserSessions, SessionManagerLayer, cookie
 #[path = "common/server.rs"]
 mod server;
 
-pub const EMAIL: &str = "ada@example.com";
-pub const PASSWORD: &str = "a password of the demo";
-pub const API_KEY: &str = "key_demo";
+pub(crate) const EMAIL: &str = "ada@example.com";
+pub(crate) const PASSWORD: &str = "a password of the demo";
+pub(crate) const API_KEY: &str = "key_demo";
 
 /// PBKDF2 with HMAC-SHA-256 (RFC 8018), and so many rounds of it.
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The whole service.
-pub fn app(url: &str, clock: impl Clock) -> Result<(AgentAuth, Router), Box<dyn Error>> {
+pub(crate) fn app(url: &str, clock: impl Clock) -> Result<(AgentAuth, Router), Box<dyn Error>> {
     let users = Users(Arc::new(vec![User::new("u1", EMAIL, PASSWORD)?]));
     let config = Config::builder()
         .resource(url)
@@ -106,7 +106,7 @@ async fn billing(caller: Caller) -> Json<Value> {
 }
 
 /// The service's own auth: who calls, and how that was proven. Without a caller, no handler runs.
-pub struct Caller {
+pub(crate) struct Caller {
     user: String,
     by: &'static str,
 }
@@ -136,7 +136,7 @@ impl FromRequestParts<Arc<Host>> for Caller {
 }
 
 /// What the service's own auth knows.
-pub struct Host {
+pub(crate) struct Host {
     /// The user of each API key, by the key's SHA-256.
     keys: HashMap<[u8; 32], String>,
     jwt: [u8; 32],
@@ -233,10 +233,10 @@ async fn sign_in(
 
 /// The users, for axum-login.
 #[derive(Clone, Debug)]
-pub struct Users(Arc<Vec<User>>);
+pub(crate) struct Users(Arc<Vec<User>>);
 
 #[derive(Clone)]
-pub struct User {
+pub(crate) struct User {
     id: String,
     email: String,
     salt: [u8; 32],

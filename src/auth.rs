@@ -251,11 +251,6 @@ impl AgentAuth {
         self.shared.resource()
     }
 
-    #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
     /// The documents, the endpoints and the pages, which a check looks for.
     #[cfg(feature = "testing")]
     pub(crate) fn route_table(&self) -> &RouteTable {

@@ -51,9 +51,9 @@ impl GuardLayer {
     /// #     next.run(request).await
     /// # }
     /// fn app(auth: &AgentAuth) -> Router {
-    ///     let projects = get(async || "none")
-    ///         .layer(axum::middleware::from_fn(logged_in))
-    ///         .layer(auth.require("projects:read").or_host_auth());
+    ///     let agents = auth.require("projects:read").or_host_auth();
+    ///     // The first is outside.
+    ///     let projects = get(async || "none").layer((agents, axum::middleware::from_fn(logged_in)));
     ///     Router::new().route("/projects", projects).merge(auth.router())
     /// }
     /// ```

@@ -233,8 +233,34 @@ pub(crate) enum RequirementError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{AgentAuth, store::MemoryStore};
+    use crate::{
+        audit::NoAudit,
+        guard::Parts,
+        http::{Assembly, ClientAddresses},
+        store::{
+            LastUsedBuffer, MemoryStore,
+            traits::{Deadlines, WithDeadline},
+        },
+        types::clock::SystemClock,
+    };
+
+    fn shared(config: &Config) -> Shared {
+        let deadlines = Deadlines { read: Duration::ZERO, write: Duration::ZERO };
+        let (clock, audit) = (Arc::new(SystemClock::default()), Arc::new(NoAudit));
+        let parts = Parts {
+            store: Arc::new(WithDeadline { store: MemoryStore::new(), deadlines }),
+            accounts: None,
+            clock: clock.clone(),
+            audit: audit.clone(),
+            uses: Arc::new(LastUsedBuffer::default()),
+            addresses: ClientAddresses::new(config.clone(), None),
+            assembly: Arc::new(Assembly::new(false, clock, audit)),
+        };
+        Shared::new(config, config.default_resource(), parts).unwrap()
+    }
 
     #[test]
     fn e15_implied_scopes_count_in_a_catalogue_of_any_size() {
@@ -247,8 +273,8 @@ mod tests {
                 })
             });
             let config = config.build().unwrap();
-            let auth = AgentAuth::builder(config.clone()).checks_only(MemoryStore::new()).build().unwrap();
-            let new = |scopes: &str, any| Requirement::new(&config, auth.shared(), scopes, any).unwrap();
+            let shared = shared(&config);
+            let new = |scopes: &str, any| Requirement::new(&config, &shared, scopes, any).unwrap();
             let last = ScopeSet::parse(&format!("s{}", size - 1)).unwrap();
             let first = ScopeSet::parse("s0").unwrap();
             for needed in [0, size / 2, size - 1].map(|number| format!("s{number}")) {

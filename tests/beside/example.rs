@@ -14,7 +14,7 @@ use super::{
     common::{Answer, START, between},
 };
 
-#[allow(dead_code, unreachable_pub, reason = "a test uses a part of the example")]
+#[allow(dead_code, reason = "a test uses a part of the example")]
 #[path = "../../examples/beside.rs"]
 mod beside;
 
