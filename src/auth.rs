@@ -1,6 +1,6 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use http::{Extensions, request::Parts};
+use http::{Extensions, HeaderMap, Uri, request::Parts};
 
 #[cfg(feature = "issuer")]
 mod issuer;
@@ -12,7 +12,7 @@ use crate::{
     config::{self, Problem},
     endpoints::{EndpointsLayer, RouteTable},
     guard::{self, GuardLayer, Rule, Shared},
-    http::{Assembly, ClientAddresses, PeerAddress},
+    http::{Assembly, ClientAddresses, PeerAddress, presents_own_token},
     observe,
     store::{
         LastUsedBuffer, SessionStore,
@@ -109,7 +109,9 @@ impl AgentAuth {
         Ok(Self { shared, ..self.clone() })
     }
 
-    /// Guards a route: an agent needs all of these scopes (separated by spaces).
+    /// Guards a route: an agent needs all of these scopes (separated by spaces). All other callers are refused, unless the
+    /// rule leaves them to the service's own auth: `auth.require("projects:read").or_host_auth()`, see
+    /// [`GuardLayer::or_host_auth`].
     ///
     /// # Panics
     /// When a scope is not in the catalogue, because no request could pass. [`all_of`](Self::all_of) returns an error
@@ -130,6 +132,9 @@ impl AgentAuth {
 
     /// Guards a route that anybody may call, with or without an agent token. A request without a token passes; one with
     /// a bad token is refused. If the handler returns 401, the guard adds the challenge.
+    ///
+    /// A bearer token of the service's own is a bad token here. Where the service has tokens or keys of its own, use
+    /// [`or_host_auth`](GuardLayer::or_host_auth).
     pub fn optional(&self) -> GuardLayer {
         self.guard(Rule::optional())
     }
@@ -172,12 +177,42 @@ impl AgentAuth {
         GuardLayer::policy(Arc::clone(&self.shared), policy)
     }
 
+    /// Whether a request presents a secret of this service, such as an agent's access token. For middleware of the host that
+    /// stands outside the guards: such a request is an agent's, and the host's own auth must leave it alone.
+    ///
+    /// It looks at the form only, and asks no store: `true` does not mean that the token is good. It is true for
+    ///
+    /// * an `Authorization` line, of any scheme and anywhere among several, with a prefix of this service's secrets or a
+    ///   whole secret, also inside Basic credentials;
+    /// * an `access_token` in the query with such a prefix;
+    /// * any other header or parameter of the query that begins with a whole secret. Cookies don't count.
+    ///
+    /// A bearer token of the host's own must not begin with one of the [prefixes](crate::config::Prefixes): it would be taken
+    /// for an agent's, and refused.
+    ///
+    /// ```
+    /// use axum::{extract::{Request, State}, middleware::Next, response::Response};
+    /// use tower_agent_auth::AgentAuth;
+    ///
+    /// async fn host_auth(State(auth): State<AgentAuth>, request: Request, next: Next) -> Response {
+    ///     if auth.presents_agent_token(request.headers(), request.uri()) {
+    ///         return next.run(request).await; // to the guard
+    ///     }
+    ///     // … the service's own checks
+    /// #   next.run(request).await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn presents_agent_token(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        presents_own_token(headers, uri, self.config.prefixes())
+    }
+
     /// The rule that an agent needs all of these scopes (separated by spaces). Create it once, not for each request.
     ///
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn all_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::all_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::all_of(&self.config, &self.shared, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The rule that an agent needs any of these scopes (separated by spaces). Create it once, not for each request.
@@ -185,15 +220,14 @@ impl AgentAuth {
     /// # Errors
     /// When a scope is not in the catalogue.
     pub fn any_of(&self, scopes: &str) -> Result<Rule, ConfigError> {
-        Rule::any_of(&self.config, self.shared.resource(), scopes).map_err(|error| unusable("require", scopes, &error))
+        Rule::any_of(&self.config, &self.shared, scopes).map_err(|error| unusable("require", scopes, &error))
     }
 
     /// The rule that an agent needs a valid session, whatever its scopes. The challenge to a request without credentials
     /// names the scopes of `request`.
     #[cfg(feature = "mcp")]
     pub(crate) fn any_session(&self, request: &str) -> Result<Rule, ConfigError> {
-        Rule::any_session(&self.config, self.shared.resource(), request)
-            .map_err(|error| unusable("require", request, &error))
+        Rule::any_session(&self.config, &self.shared, request).map_err(|error| unusable("require", request, &error))
     }
 
     /// The resource that the guards of this value check tokens for.

@@ -55,7 +55,8 @@
 //!
 //! * [`config`]: every setting. [`accounts`]: the one trait that a host implements. [`store`]: where sessions are
 //!   stored.
-//! * [`guard`]: which requests pass and how others are refused. [`endpoints`]: the public documents and endpoints.
+//! * [`guard`]: which requests pass and how others are refused, also beside auth that the service has already.
+//!   [`endpoints`]: the public documents and endpoints.
 //!   [`ceremony`]: how an authorization request becomes a session. [`admin`]: sessions of all accounts, for operators.
 //! * [`client_metadata`]: OAuth clients whose id is the URL of a document about them. `id_jag`, with that feature:
 //!   identity assertions of issuers that the service trusts.

@@ -5,7 +5,7 @@
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
-//! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner` or `nobody` if the request passed, else the [refusal's name](crate::guard::Refusal::as_str) | requests that a guard decided |
+//! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner`, `nobody` or `host` (left to the [host's own auth](crate::guard::Rule::or_host_auth)) if the request passed, else the [refusal's name](crate::guard::Refusal::as_str) | requests that a guard decided |
 //! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | audit events |
 //! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | store calls that a request waited for |
 //!

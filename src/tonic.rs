@@ -194,8 +194,8 @@ mod tests {
         let methods = Methods::new().service("a.B", Rule::public()).unwrap();
         let policy = methods.method("/a.B/C", Rule::owner_only()).unwrap().into_policy();
         let of = |path: &str| policy(&http::Request::get(path).body(()).unwrap().into_parts().0);
-        assert!(matches!(of("/a.B/C"), Some(rule) if format!("{rule:?}") == "Rule(OwnerOnly)"));
-        assert!(matches!(of("/a.B/D"), Some(rule) if format!("{rule:?}") == "Rule(Public)"));
+        assert!(matches!(of("/a.B/C"), Some(rule) if format!("{rule:?}").contains("demand: OwnerOnly,")));
+        assert!(matches!(of("/a.B/D"), Some(rule) if format!("{rule:?}").contains("demand: Public,")));
         for path in ["/a.b/C", "/a.B", "/a.B/", "/a.B/C/", "/a.B/C/D", "/", "/a.Bc/C", "/a%2eB/C"] {
             assert!(of(path).is_none(), "{path}");
         }

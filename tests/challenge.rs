@@ -261,7 +261,12 @@ async fn r27_challenges_of_the_inner_service_survive_and_ours_comes_first() {
     let two: &[&str] = &["Basic realm=\"x\"", "DPoP algs=\"ES256\""];
     assert_eq!(challenges(StatusCode::UNAUTHORIZED, two).await, [asking(), two[0].into(), two[1].into()]);
     let own: &[&str] = &["DPoP algs=\"ES256\", bearer realm=\"y\""];
-    assert_eq!(challenges(StatusCode::UNAUTHORIZED, own).await, own);
+    assert_eq!(challenges(StatusCode::UNAUTHORIZED, own).await, [&asking(), own[0]]);
+    let nested: &[&str] = &[
+        "DPoP algs=\"ES256\"",
+        "bearer resource_metadata=\"https://api.example.com/.well-known/oauth-protected-resource\"",
+    ];
+    assert_eq!(challenges(StatusCode::UNAUTHORIZED, nested).await, nested);
     assert_eq!(challenges(StatusCode::UNAUTHORIZED, &[]).await, [asking()]);
     assert!(challenges(StatusCode::OK, &[]).await.is_empty());
     assert!(challenges(StatusCode::FORBIDDEN, &[]).await.is_empty());

@@ -701,6 +701,18 @@ impl Prefixes {
             assertion.as_str(),
         ]
     }
+
+    /// Whether the text begins with a secret of this service: prefix, alphabet and checksum are right.
+    pub(crate) fn begin(&self, text: &[u8]) -> bool {
+        let Self { access, refresh, claim, poll, exchange, finish, assertion } = self;
+        access.begins(text)
+            || refresh.begins(text)
+            || claim.begins(text)
+            || poll.begins(text)
+            || exchange.begins(text)
+            || finish.begins(text)
+            || assertion.begins(text)
+    }
 }
 
 /// A configuration is invalid. Contains all its problems. The fault is the configuration's.

@@ -20,7 +20,10 @@ use crate::{
     audit::{AuditSink, Event},
     challenge::ChallengeError,
     config::{Prefixes, Resource},
-    http::{Answering, Assembly, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter},
+    http::{
+        Answering, Assembly, ClientAddresses, Credentials, has_agent_credential, has_query_token, jitter,
+        presents_own_token,
+    },
     observe::CheckCounter,
     store::{LastUsedBuffer, StoreError, traits::DynSessionStore},
     types::{
@@ -57,6 +60,7 @@ struct Counters {
     agent: CheckCounter,
     owner: CheckCounter,
     nobody: CheckCounter,
+    host: CheckCounter,
 }
 
 impl Shared {
@@ -65,14 +69,19 @@ impl Shared {
             agent: CheckCounter::new("agent"),
             owner: CheckCounter::new("owner"),
             nobody: CheckCounter::new("nobody"),
+            host: CheckCounter::new("host"),
         };
-        let refusals = Refusals::new(&resource.protected_resource_metadata_url())?;
+        let refusals = Refusals::new(&resource.protected_resource_metadata_url(), &parts.assembly)?;
         let (prefixes, resource) = (config.prefixes().clone(), resource.clone());
         Ok(Self { parts, prefixes, resource, refusals, counters, endings: Arc::default() })
     }
 
     pub(crate) const fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    pub(super) const fn assembly(&self) -> &Arc<Assembly> {
+        &self.parts.assembly
     }
 
     pub(super) fn store(&self) -> &Arc<dyn DynSessionStore> {
@@ -98,8 +107,7 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub(super) struct Check {
     pub(super) shared: Arc<Shared>,
-    /// `None` if the policy returns no rule.
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Rule,
     /// Whether handlers find the caller in the request's extensions.
     pub(super) insert_principal: bool,
     /// Whether the route serves gRPC, so that gRPC calls are refused in gRPC.
@@ -122,40 +130,37 @@ pub(super) enum Lookup {
 }
 
 impl Check {
-    pub(super) const fn new(shared: Arc<Shared>, rule: Option<Rule>) -> Self {
+    pub(super) const fn new(shared: Arc<Shared>, rule: Rule) -> Self {
         Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false }
-    }
-
-    fn demand(&self) -> Option<&Demand> {
-        self.rule.as_ref().map(|rule| &rule.0)
     }
 
     /// Authenticates the caller. The order of checks is: parse, authenticate, owner boundary, scope.
     pub(super) fn authenticate<B>(&self, request: &mut Request<B>) -> Verdict {
-        if let Some(Demand::Public) = self.demand() {
+        if let Demand::Public = self.rule.demand {
             return Verdict::Forward(Principal::Nobody);
         }
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
-            return Verdict::Refuse(Refusal::Method);
+            return self.refuse_agent(Refusal::Method, request);
         }
         let query_token = has_query_token(request.uri());
-        if query_token {
+        if query_token && !self.is_left_to_host(request) {
             self.shared.audit(&Event::TokenInQuery);
         }
         match Credentials::marked(request.headers_mut()) {
-            Credentials::Ambiguous => Verdict::Refuse(Refusal::InvalidRequest),
-            Credentials::Bearer(_) if query_token => Verdict::Refuse(Refusal::InvalidRequest),
+            Credentials::Ambiguous => self.refuse_agent(Refusal::InvalidRequest, request),
+            Credentials::Bearer(_) if query_token => self.refuse_agent(Refusal::InvalidRequest, request),
             Credentials::Bearer(token) => match self.shared.prefixes.access.digest(token) {
-                None => Verdict::Refuse(Refusal::InvalidToken),
+                None => self.refuse_agent(Refusal::InvalidToken, request),
                 Some(digest) => match self.shared.parts.store.try_find(&digest) {
                     Poll::Ready(found) => self.authorize(found, request),
                     Poll::Pending => Verdict::Wait(Lookup::Session(Arc::clone(&self.shared.parts.store).find(digest))),
                 },
             },
-            Credentials::None => match (self.demand(), &self.shared.parts.accounts) {
-                (Some(Demand::Optional), _) => Verdict::Forward(Principal::Nobody),
+            Credentials::None if self.rule.or_host => self.refuse_agent(Refusal::NoCredentials, request),
+            Credentials::None => match (&self.rule.demand, &self.shared.parts.accounts) {
+                (Demand::Optional, _) => Verdict::Forward(Principal::Nobody),
                 // An attempt at an agent's credential, in whatever form, is never the owner.
-                (Some(Demand::OwnerOnly), Some(accounts))
+                (Demand::OwnerOnly, Some(accounts))
                     if !query_token && !has_agent_credential(request.headers(), &self.shared.prefixes) =>
                 {
                     Verdict::Wait(Lookup::Owner(Arc::clone(accounts).current(head_of(request))))
@@ -165,20 +170,29 @@ impl Check {
         }
     }
 
+    /// Refuses a request that is not authenticated, unless it is left to the host's own auth.
+    fn refuse_agent<B>(&self, refusal: Refusal, request: &Request<B>) -> Verdict {
+        if self.is_left_to_host(request) { Verdict::Forward(Principal::Host) } else { Verdict::Refuse(refusal) }
+    }
+
+    fn is_left_to_host<B>(&self, request: &Request<B>) -> bool {
+        self.rule.or_host && !presents_own_token(request.headers(), request.uri(), &self.shared.prefixes)
+    }
+
     /// Checks the session that the store found against the rule.
     pub(super) fn authorize<B>(&self, found: Option<Arc<Session>>, request: &Request<B>) -> Verdict {
         let now = self.shared.parts.clock.now();
         let Some(session) = found.filter(|session| session.is_good(self.shared.resource.id(), now)) else {
             return Verdict::Refuse(Refusal::InvalidToken);
         };
-        let refusal = match self.demand() {
-            Some(Demand::Scopes(requirement)) if !requirement.is_met_by(&session.scopes) => {
+        let refusal = match &self.rule.demand {
+            Demand::Scopes(requirement) if !requirement.is_met_by(&session.scopes) => {
                 return Verdict::Refuse(Refusal::InsufficientScope);
             }
-            Some(Demand::OwnerOnly) => Refusal::OwnerOnly,
-            Some(Demand::Never(response)) => response.refusal(),
-            None => Refusal::NoRule,
-            Some(_) => {
+            Demand::OwnerOnly => Refusal::OwnerOnly,
+            Demand::Never(response) => response.refusal(),
+            Demand::Unnamed => Refusal::NoRule,
+            Demand::Public | Demand::Optional | Demand::Scopes(_) => {
                 if session.note_use(now) {
                     self.note_use(&session, request.headers(), request.extensions(), now);
                 }
@@ -213,41 +227,38 @@ impl Check {
     /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
     /// public rule.
     pub(super) fn forward<B>(&self, principal: Principal, request: &mut Request<B>) -> Option<Forwarded> {
-        if self.strip_authorization {
+        if self.strip_authorization && !matches!(principal, Principal::Host) {
             request.headers_mut().remove(AUTHORIZATION);
         }
-        self.prepare(principal, request.extensions_mut())
-    }
-
-    fn prepare(&self, principal: Principal, extensions: &mut Extensions) -> Option<Forwarded> {
+        let extensions = request.extensions_mut();
         let counters = &self.shared.counters;
         match &principal {
             Principal::Nobody => counters.nobody.increment(),
             Principal::Agent(_) => counters.agent.increment(),
             Principal::Owner(_) => counters.owner.increment(),
+            Principal::Host => counters.host.increment(),
         }
         remove_principal(extensions);
-        let (unauthorized, owner_only) = match self.demand() {
-            Some(Demand::Public) => return None,
-            Some(Demand::Scopes(requirement)) => (&requirement.no_credentials, false),
-            demand => (&self.shared.refusals.no_credentials, matches!(demand, Some(Demand::OwnerOnly))),
+        let (unauthorized, owner_only) = match &self.rule.demand {
+            Demand::Public => return None,
+            Demand::Scopes(requirement) => (&requirement.no_credentials, false),
+            demand => (&self.shared.refusals.no_credentials, matches!(demand, Demand::OwnerOnly)),
         };
         if self.insert_principal {
             principal.insert_into(extensions);
         }
-        Some(Forwarded { unauthorized: Arc::clone(unauthorized), owner_only })
+        Some(Forwarded { unauthorized: Arc::clone(unauthorized), owner_only, grpc: self.grpc })
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
-        if refusal == Refusal::NoCredentials {
-            self.shared.parts.assembly.note_challenge();
-        }
-        let own = match self.demand() {
-            Some(Demand::Scopes(requirement)) => requirement.response(refusal),
-            Some(Demand::Never(response)) if response.refusal() == refusal => Some(&**response),
+        let own = match &self.rule.demand {
+            Demand::Scopes(requirement) => requirement.response(refusal),
+            Demand::Never(response) if response.refusal() == refusal => Some(&**response),
             _ => None,
         };
-        let mut response = own.unwrap_or_else(|| self.shared.refusals.response(refusal)).to(request, self.grpc);
+        let own = own.unwrap_or_else(|| self.shared.refusals.response(refusal));
+        own.note_challenge();
+        let mut response = own.to(request, self.grpc);
         if refusal == Refusal::Unavailable {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
         }
@@ -264,7 +275,7 @@ pub(crate) struct LateCheck(pub(super) Check);
 impl LateCheck {
     /// Returns the response if the agent's session does not meet the rule, or has expired meanwhile.
     pub(crate) fn refusal<B>(&self, rule: Option<Rule>, request: &Request<B>) -> Option<Response<Bytes>> {
-        let check = Check { rule, ..self.0.clone() };
+        let check = Check { rule: rule.unwrap_or(const { Rule::unnamed() }), ..self.0.clone() };
         let session = request.extensions().get::<AgentSession>().map(|agent| Arc::clone(&agent.session));
         let refusal = match check.authorize(session, request) {
             Verdict::Forward(_) => return None,
@@ -282,7 +293,7 @@ impl LateCheck {
         response: Response<Bytes>,
         request: &Request<B>,
     ) -> Response<Bytes> {
-        let check = Check { rule: Some(Rule::never(refusal, text, response)), ..self.0.clone() };
+        let check = Check { rule: Rule::never(refusal, text, response), ..self.0.clone() };
         check.refuse(refusal, request)
     }
 }

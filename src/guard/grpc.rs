@@ -1,5 +1,5 @@
 use http::{
-    HeaderValue, Method, Request, Response,
+    HeaderMap, HeaderValue, Method, Request, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -20,7 +20,7 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
     let mut grpc = Response::default();
     let headers = grpc.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(status(refusal)));
+    headers.insert(STATUS, HeaderValue::from(status(refusal)));
     // Percent-encoded text is printable ASCII.
     if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(text, PLAIN).to_string()) {
         headers.insert("grpc-message", message);
@@ -37,6 +37,12 @@ pub(super) fn trailers_only(refusal: Refusal, text: &str, reply: &Reply) -> Repl
 const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
 
 pub(super) const UNAUTHENTICATED: u16 = 16;
+const STATUS: &str = "grpc-status";
+
+/// Whether these are the headers of a Trailers-Only response with the status `UNAUTHENTICATED`.
+pub(super) fn is_unauthenticated(headers: &HeaderMap) -> bool {
+    headers.get(STATUS).is_some_and(|status| status == "16")
+}
 
 const fn status(refusal: Refusal) -> u16 {
     const INVALID_ARGUMENT: u16 = 3;

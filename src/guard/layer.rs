@@ -18,16 +18,17 @@ pub struct GuardLayer {
 
 impl GuardLayer {
     pub(crate) const fn fixed(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { check: Check::new(shared, Some(rule)), policy: None }
+        Self { check: Check::new(shared, rule), policy: None }
     }
 
     pub(crate) fn policy(shared: Arc<Shared>, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
-        Self { check: Check::new(shared, None), policy: Some(Arc::new(policy)) }
+        let guard = Self { check: Check::new(shared, Rule::unnamed()), policy: None };
+        guard.with_policy(policy)
     }
 
     /// The same guard with another policy.
-    #[cfg(feature = "mcp")]
     pub(crate) fn with_policy(self, policy: impl Fn(&Parts) -> Option<Rule> + Send + Sync + 'static) -> Self {
+        let policy = move |request: &Parts| policy(request).unwrap_or(const { Rule::unnamed() });
         Self { policy: Some(Arc::new(policy)), ..self }
     }
 
@@ -35,6 +36,33 @@ impl GuardLayer {
     #[cfg(feature = "mcp")]
     pub(crate) fn late_check(&self) -> LateCheck {
         LateCheck(self.check.clone())
+    }
+
+    /// Leaves every request that presents no token of this service to the host's own auth; see [`Rule::or_host_auth`].
+    /// Under a policy, it applies to each rule, and to requests for which the policy returns none: agents are refused
+    /// there, and all others are left to the host.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_agent_auth::AgentAuth;
+    ///
+    /// /// `logged_in` is the service's own middleware, which answers 401 to whoever it does not know.
+    /// # async fn logged_in(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    /// #     next.run(request).await
+    /// # }
+    /// fn app(auth: &AgentAuth) -> Router {
+    ///     let agents = auth.require("projects:read").or_host_auth();
+    ///     // The first is outside.
+    ///     let projects = get(async || "none").layer((agents, axum::middleware::from_fn(logged_in)));
+    ///     Router::new().route("/projects", projects).merge(auth.router())
+    /// }
+    /// ```
+    pub fn or_host_auth(mut self) -> Self {
+        self.check.rule.or_host = true;
+        if let Some(policy) = self.policy.take() {
+            self.policy = Some(Arc::new(move |request: &Parts| policy(request).or_host_auth()));
+        }
+        self
     }
 
     /// Does not insert the caller into the request's extensions, which saves the allocations. For services whose
@@ -49,7 +77,8 @@ impl GuardLayer {
     /// token on. For services that call other services: a token is valid for one resource, and no other may get it (MCP
     /// security best practices, "Token Passthrough"). The handler still finds the caller.
     ///
-    /// It is off by default, because some services read the header themselves.
+    /// It is off by default, because some services read the header themselves. A request that is
+    /// [left to the host's own auth](Self::or_host_auth) keeps its lines.
     pub const fn strip_authorization(mut self) -> Self {
         self.check.strip_authorization = true;
         self

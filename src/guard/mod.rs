@@ -7,12 +7,14 @@
 //! | [`owner_only`](crate::AgentAuth::owner_only) | 401 | 403 `owner_only`, whatever its scopes | passes |
 //! | [`policy`](crate::AgentAuth::policy) | as the rule that it returns | as the rule that it returns; 403 for `None` | as the rule that it returns |
 //! | `mcp` (feature `mcp`) | 401 | passes with the scopes of its MCP operation, else 403 | 401 |
+//! | any of them with [`or_host_auth`](Rule::or_host_auth) | left to the service's own auth | as without it | left to the service's own auth |
 //!
 //! On a route that serves gRPC by [`GuardLayer::grpc`], a gRPC call (a POST with a gRPC content type) is refused with a
 //! gRPC status: `UNAUTHENTICATED` for 401, `PERMISSION_DENIED` for 403, `INVALID_ARGUMENT` for 400 and `UNAVAILABLE` for
 //! 503. The metadata contains the challenge.
 //!
-//! Every rule except [`public`](Rule::public) refuses a bad token. A handler finds the caller in the request's
+//! Every rule except [`public`](Rule::public) refuses a bad token. If the inner service answers 401, the guard adds its
+//! challenge, before those of the service. A handler finds the caller in the request's
 //! extensions: an [`AgentSession`] or an [`Owner`]. Only a guard creates them, and a test with the feature `testing`:
 //!
 //! ```compile_fail
@@ -88,6 +90,8 @@
 //! From the outside in: [`endpoints`](crate::AgentAuth::endpoints), which have CORS rules of their own; the service's CORS
 //! layer, so that it handles preflights and adds its headers to refusals; routing; guards around the handlers. Inside
 //! routing, a guard's rule depends on the handler that will run, not on the spelling of a URL.
+//!
+#![doc = include_str!("../../docs/already-have-auth.md")]
 
 mod check;
 mod future;

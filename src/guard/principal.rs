@@ -67,6 +67,8 @@ pub(crate) const NO_GUARD: &str = "this handler takes the caller, but no guard i
 /// The caller of a request that a guard forwards.
 pub(super) enum Principal {
     Nobody,
+    /// Whoever the host's own auth says, or nobody.
+    Host,
     Agent(AgentSession),
     Owner(Owner),
 }
@@ -74,7 +76,7 @@ pub(super) enum Principal {
 impl Principal {
     pub(super) fn insert_into(self, extensions: &mut Extensions) {
         match self {
-            Self::Nobody => drop(extensions.insert(Nobody)),
+            Self::Nobody | Self::Host => drop(extensions.insert(Nobody)),
             Self::Agent(session) => drop(extensions.insert(session)),
             Self::Owner(owner) => drop(extensions.insert(owner)),
         }

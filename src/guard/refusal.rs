@@ -9,7 +9,7 @@ use http::{
 use super::grpc::{is_call, trailers_only};
 use crate::{
     challenge::{Challenge, ChallengeError},
-    http::{Reply, UNAVAILABLE, error_reply, for_method, unavailable},
+    http::{Assembly, Reply, UNAVAILABLE, error_reply, for_method, unavailable},
     observe::CheckCounter,
 };
 
@@ -65,6 +65,8 @@ pub(super) struct RefusalResponse {
     http: Reply,
     grpc: Reply,
     counter: CheckCounter,
+    /// Is told when a request without credentials gets the challenge.
+    assembly: Option<Arc<Assembly>>,
 }
 
 impl RefusalResponse {
@@ -73,7 +75,7 @@ impl RefusalResponse {
         for response in [&mut http, &mut grpc] {
             response.extensions_mut().insert(refusal);
         }
-        Self { refusal, http, grpc, counter: CheckCounter::new(refusal.as_str()) }
+        Self { refusal, http, grpc, counter: CheckCounter::new(refusal.as_str()), assembly: None }
     }
 
     fn challenged(refusal: Refusal, status: StatusCode, code: &str, text: &str, challenge: HeaderValue) -> Self {
@@ -82,14 +84,15 @@ impl RefusalResponse {
         Self::new(refusal, text, http)
     }
 
-    pub(super) fn no_credentials(challenge: HeaderValue) -> Self {
-        Self::challenged(
+    pub(super) fn no_credentials(challenge: HeaderValue, assembly: &Arc<Assembly>) -> Self {
+        let refusal = Self::challenged(
             Refusal::NoCredentials,
             StatusCode::UNAUTHORIZED,
             "unauthorized",
             "this needs a bearer token in the Authorization header; WWW-Authenticate says where to learn how to get one",
             challenge,
-        )
+        );
+        Self { assembly: Some(Arc::clone(assembly)), ..refusal }
     }
 
     pub(super) fn insufficient_scope(challenge: HeaderValue, scopes: &str) -> Self {
@@ -112,6 +115,13 @@ impl RefusalResponse {
     pub(super) fn to<B>(&self, request: &Request<B>, grpc: bool) -> Response<Bytes> {
         self.counter.increment();
         if grpc && is_call(request) { self.grpc.clone() } else { for_method(request.method(), self.http.clone()) }
+    }
+
+    /// Notes that a request without credentials gets the challenge, if this is that challenge.
+    pub(super) fn note_challenge(&self) {
+        if let Some(assembly) = &self.assembly {
+            assembly.note_challenge();
+        }
     }
 
     pub(super) const fn refusal(&self) -> Refusal {
@@ -141,7 +151,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub(super) fn new(metadata_url: &str) -> Result<Self, ChallengeError> {
+    pub(super) fn new(metadata_url: &str, assembly: &Arc<Assembly>) -> Result<Self, ChallengeError> {
         let challenge = Challenge::bearer().with("resource_metadata", metadata_url);
         let invalid_request = challenge.clone().with("error", "invalid_request").to_header()?;
         let invalid_token =
@@ -149,7 +159,7 @@ impl Refusals {
         let mut method = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", METHOD);
         method.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
         Ok(Self {
-            no_credentials: Arc::new(RefusalResponse::no_credentials(challenge.to_header()?)),
+            no_credentials: Arc::new(RefusalResponse::no_credentials(challenge.to_header()?, assembly)),
             invalid_request: RefusalResponse::challenged(
                 Refusal::InvalidRequest,
                 StatusCode::BAD_REQUEST,

@@ -7,7 +7,7 @@ use http::{
     header::{CACHE_CONTROL, Entry, VARY, WWW_AUTHENTICATE},
 };
 
-use super::refusal::RefusalResponse;
+use super::{grpc, refusal::RefusalResponse};
 use crate::challenge::Challenge;
 
 /// A request that the guard forwarded, for the headers that its response lacks.
@@ -15,11 +15,14 @@ pub(super) struct Forwarded {
     /// The refusal whose challenge is added if the inner service returns 401.
     pub(super) unauthorized: Arc<RefusalResponse>,
     pub(super) owner_only: bool,
+    /// Whether the route serves gRPC.
+    pub(super) grpc: bool,
 }
 
 impl Forwarded {
     pub(super) fn complete(&self, status: StatusCode, headers: &mut HeaderMap) {
-        if status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED || (self.grpc && grpc::is_unauthenticated(headers)) {
+            self.unauthorized.note_challenge();
             add_challenge(headers, self.unauthorized.challenge());
         }
         if self.owner_only {
@@ -60,11 +63,14 @@ fn names(vary: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Adds the guard's challenge to a 401 of the inner service. It comes first, because some clients read only the first
-/// challenge. If the inner service sent a `Bearer` challenge, none is added.
+/// challenge. A `Bearer` challenge of the inner service survives beside it: one scheme may have several challenges (RFC 9110
+/// section 11.6.1), and without the guard's no client would find the metadata (RFC 9728 section 5.1). None is added if one
+/// names this metadata already: a guard further in wrote it.
 fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
     let Some(challenge) = challenge else { return };
     let theirs: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect();
-    if theirs.iter().any(has_bearer) {
+    let own = metadata_urls(challenge);
+    if theirs.iter().flat_map(metadata_urls).any(|url| own.contains(&url)) {
         return;
     }
     headers.insert(WWW_AUTHENTICATE, challenge.clone());
@@ -73,7 +79,9 @@ fn add_challenge(headers: &mut HeaderMap, challenge: Option<&HeaderValue>) {
     }
 }
 
-fn has_bearer(value: &HeaderValue) -> bool {
-    let challenges = value.to_str().ok().and_then(|value| Challenge::parse(value).ok());
-    challenges.is_some_and(|challenges| challenges.iter().any(Challenge::is_bearer))
+/// The `resource_metadata` of each `Bearer` challenge.
+fn metadata_urls(value: &HeaderValue) -> Vec<String> {
+    let challenges = value.to_str().ok().and_then(|value| Challenge::parse(value).ok()).unwrap_or_default();
+    let bearer = challenges.iter().filter(|challenge| challenge.is_bearer());
+    bearer.filter_map(|challenge| challenge.parameter("resource_metadata").map(str::to_owned)).collect()
 }

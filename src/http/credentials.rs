@@ -66,6 +66,21 @@ pub(crate) fn has_own_token(headers: &HeaderMap, prefixes: &Prefixes) -> bool {
     headers.get_all(AUTHORIZATION).iter().any(|line| names_own_token(line.as_bytes(), prefixes))
 }
 
+/// Whether a request presents a secret of this service, well formed or not, in a place where credentials are sent: with its
+/// prefix in an `Authorization` line or in the query's `access_token`, or whole at the start of any other header or
+/// parameter. A browser sends cookies and `Referer` by itself: they do not begin with a secret.
+pub(crate) fn presents_own_token(headers: &HeaderMap, uri: &Uri, prefixes: &Prefixes) -> bool {
+    let in_headers = headers.iter().any(|(name, value)| {
+        let value = value.as_bytes().trim_ascii();
+        if name == AUTHORIZATION { names_own_token(value, prefixes) } else { prefixes.begin(value) }
+    });
+    let query = uri.query().unwrap_or_default();
+    in_headers
+        || form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+            prefixes.begin(value.as_bytes()) || (name == ACCESS_TOKEN && names_secret(value.as_bytes(), prefixes))
+        })
+}
+
 fn may_be_agents(line: &[u8], prefixes: &Prefixes) -> bool {
     begins_with(line, b"bearer") || begins_with(line, b"dpop") || names_own_token(line, prefixes)
 }
@@ -77,7 +92,7 @@ fn begins_with(line: &[u8], scheme: &[u8]) -> bool {
 
 fn names_own_token(line: &[u8], prefixes: &Prefixes) -> bool {
     let line = line.trim_ascii();
-    if has_prefix(line, prefixes) {
+    if names_secret(line, prefixes) {
         return true;
     }
     if !begins_with(line, b"basic") {
@@ -85,23 +100,34 @@ fn names_own_token(line: &[u8], prefixes: &Prefixes) -> bool {
     }
     let encoded = line[b"basic".len()..].trim_ascii();
     let unpadded = encoded.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    BASE64_NOPAD.decode(&encoded[..unpadded]).is_ok_and(|decoded| has_prefix(&decoded, prefixes))
+    BASE64_NOPAD.decode(&encoded[..unpadded]).is_ok_and(|decoded| names_secret(&decoded, prefixes))
 }
 
-/// Whether a word of the text begins with a prefix of this service's secrets, in any case.
-fn has_prefix(text: &[u8], prefixes: &Prefixes) -> bool {
-    let begins_word =
-        |index: usize| index == 0 || !matches!(text[index - 1], b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z');
-    prefixes.texts().into_iter().any(|prefix| {
-        let found = text.windows(prefix.len()).enumerate();
-        found.into_iter().any(|(index, word)| word.eq_ignore_ascii_case(prefix.as_bytes()) && begins_word(index))
+/// Whether a word of the text begins with a prefix of this service's secrets, in any case, or the text contains a whole
+/// secret. A dot begins no word: behind it, one JWT in 300,000 would have such a prefix by chance.
+fn names_secret(text: &[u8], prefixes: &Prefixes) -> bool {
+    let begins_word = |index: usize| {
+        index == 0 || !matches!(text[index - 1], b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+    };
+    // Every prefix ends with its only underscore.
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'_').map(|(index, _)| index + 1);
+    ends.into_iter().any(|end| {
+        prefixes.texts().into_iter().any(|prefix| {
+            let start = end.checked_sub(prefix.len());
+            start.is_some_and(|start| {
+                let found = text[start..end].eq_ignore_ascii_case(prefix.as_bytes());
+                found && (begins_word(start) || prefixes.begin(&text[start..]))
+            })
+        })
     })
 }
+
+const ACCESS_TOKEN: &str = "access_token";
 
 /// Whether the query contains a token, where logs and caches may expose it (RFC 6750 section 5.3).
 pub(crate) fn has_query_token(uri: &Uri) -> bool {
     let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
-    pairs.map(|pair| pair.split('=').next().unwrap_or(pair)).any(|name| name == "access_token")
+    pairs.map(|pair| pair.split('=').next().unwrap_or(pair)).any(|name| name == ACCESS_TOKEN)
 }
 
 #[cfg(test)]
@@ -209,6 +235,34 @@ mod tests {
         ] {
             assert!(!seen(line), "{}", String::from_utf8_lossy(line));
         }
+    }
+
+    #[test]
+    fn r129_chance_makes_no_agent_of_a_jwt() {
+        let config = crate::Config::builder().resource("https://api.example.com").name("Example");
+        let config = config.scope("a", "A", |scope| scope).build().unwrap();
+        let prefixes = config.prefixes();
+        let secret = prefixes.access.generate(&crate::types::random::OsRandom).unwrap();
+        let secret = secret.expose();
+        let presents = |line: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(line).unwrap());
+            presents_own_token(&headers, &Uri::from_static("/"), prefixes)
+        };
+        for prefix in prefixes.texts() {
+            for own in [format!("{prefix}e30.e30.x"), format!("key={prefix}x"), prefix.to_uppercase()] {
+                assert!(presents(&format!("Bearer {own}")), "{own}");
+            }
+            for foreign in [format!("e30.e30.{prefix}x"), format!("e30.{prefix}x.x"), format!("x-{prefix}x")] {
+                assert!(!presents(&format!("Bearer {foreign}")), "{foreign}");
+            }
+        }
+        // A whole secret is one wherever it stands.
+        for line in [format!("Bearer e30.{secret}.x"), format!("Bearerx{secret}"), format!("Bearer x-{secret}y")] {
+            assert!(presents(&line), "{line}");
+        }
+        let mistyped = format!("Bearer e30.{}", secret.replacen(&secret[10..11], "_", 1));
+        assert!(!presents(&mistyped), "{mistyped}");
     }
 
     #[test]

@@ -10,5 +10,5 @@ mod reply;
 pub(crate) use assembly::Assembly;
 pub use body::GuardBody;
 pub(crate) use client_address::{ClientAddresses, PeerAddress};
-pub(crate) use credentials::{Credentials, has_agent_credential, has_own_token, has_query_token};
+pub(crate) use credentials::{Credentials, has_agent_credential, has_own_token, has_query_token, presents_own_token};
 pub(crate) use reply::*;

@@ -50,6 +50,11 @@
 //! [`read_bodies`](McpLayer::read_bodies): the guard then reads each body once the caller is authenticated, finds the
 //! operation there, and refuses a mismatch itself.
 //!
+//! # Beside other tokens
+//!
+//! A server that takes keys or tokens of its own keeps them: with [`or_host_auth`](McpLayer::or_host_auth) the guard decides
+//! requests with a token of this service only, and leaves all others to the server, unread.
+//!
 //! # Browsers
 //!
 //! For MCP clients in browsers, put a CORS layer outside of the guard. It answers preflights, and exposes
@@ -265,7 +270,7 @@ impl AgentAuth {
     pub fn mcp(&self, operations: Operations) -> Result<McpLayer, ConfigError> {
         let rules = Arc::new(operations.into_rules(self)?);
         let guard = self.policy(rules::policy(Arc::clone(&rules), false));
-        Ok(McpLayer { guard, rules })
+        Ok(McpLayer { guard, rules, or_host: false })
     }
 }
 
@@ -278,9 +283,16 @@ impl AgentAuth {
 pub struct McpLayer {
     guard: GuardLayer,
     rules: Arc<Rules>,
+    or_host: bool,
 }
 
 impl McpLayer {
+    /// Leaves every request that presents no token of this service to the server's own auth, unread and unchanged, whatever
+    /// its operation; see [`Rule::or_host_auth`]. For servers that take other tokens or keys too.
+    pub fn or_host_auth(self) -> Self {
+        Self { guard: self.guard.or_host_auth(), or_host: true, ..self }
+    }
+
     /// See [`GuardLayer::strip_authorization`].
     pub fn strip_authorization(self) -> Self {
         Self { guard: self.guard.strip_authorization(), ..self }
@@ -304,7 +316,9 @@ impl McpLayer {
     /// [metrics](crate::observe): as one that passed the guard, and as refused.
     pub fn read_bodies(self) -> McpBodyLayer {
         let guard = self.guard.with_policy(rules::policy(Arc::clone(&self.rules), true));
-        let reader = Reader { rules: self.rules, check: guard.late_check(), limit: LIMIT, time: TIME };
+        let guard = if self.or_host { guard.or_host_auth() } else { guard };
+        let reader =
+            Reader { rules: self.rules, check: guard.late_check(), or_host: self.or_host, limit: LIMIT, time: TIME };
         McpBodyLayer { guard, reader }
     }
 }

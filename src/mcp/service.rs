@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::rules::Rules;
 use crate::{
-    guard::{LateCheck, Refusal},
+    guard::{AgentSession, LateCheck, Refusal},
     http::{GuardBody, Reply, error_reply, unfinished},
 };
 
@@ -27,6 +27,8 @@ use crate::{
 pub(super) struct Reader {
     pub(super) rules: Arc<Rules>,
     pub(super) check: LateCheck,
+    /// Whether requests without an agent session are left to the server's own auth.
+    pub(super) or_host: bool,
     /// The maximum size in bytes.
     pub(super) limit: usize,
     pub(super) time: Duration,
@@ -54,7 +56,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if *request.method() != Method::POST {
+        let is_hosts = self.reader.or_host && request.extensions().get::<AgentSession>().is_none();
+        if is_hosts || *request.method() != Method::POST {
             return ResponseFuture { state: State::Inner { future: self.inner.call(request.map(Body::arriving)) } };
         }
         let (head, body) = request.into_parts();

@@ -221,6 +221,11 @@ impl<K: Kind> Prefix<K> {
         let valid = prefix == self.text.as_bytes() && alphanumeric && checksum(checked) == *stated;
         valid.then(|| Digest::of(presented))
     }
+
+    /// Whether the text begins with a secret whose prefix, alphabet and checksum are right.
+    pub(crate) fn begins(&self, text: &[u8]) -> bool {
+        text.get(..self.text.len() + REST).is_some_and(|secret| self.digest(secret).is_some())
+    }
 }
 
 /// A source of bytes that are derived from a key (HKDF with SHA-256, RFC 5869), at most 255 times.
