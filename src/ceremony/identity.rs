@@ -496,6 +496,15 @@ impl Ceremony {
         }
     }
 
+    /// Whether the claim token is that of an identity.
+    pub(crate) async fn is_identity(&self, claim_token: &str) -> Result<bool, CeremonyError> {
+        match self.identity_by_claim(claim_token).await {
+            Ok(_) => Ok(true),
+            Err(CeremonyError::UnknownClaim) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn identity_by_claim(
         &self,
         claim_token: &str,
@@ -540,13 +549,14 @@ impl Ceremony {
         mut flow: IdentityFlow,
     ) -> Result<Identified, CeremonyError> {
         for _ in 0..DRAWS {
-            if let Some(held) = flow.held {
-                let again = self.is_repeated(&flow);
-                let answer = || self.identified(request, &flow, claim_token, &held);
-                return if again { answer() } else { Err(CeremonyError::AlreadyClaimed) };
+            if flow.is_held() && !self.is_repeated(&flow) {
+                return Err(CeremonyError::AlreadyClaimed);
             }
             if !self.may_act(&request).await? {
                 return Err(CeremonyError::Denied);
+            }
+            if let Some(held) = flow.held {
+                return self.identified(request, &flow, claim_token, &held);
             }
             self.merge(&request, &flow).await?;
             let now = self.now();
