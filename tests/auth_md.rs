@@ -8,9 +8,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tower_agent_auth::{
     ConfigBuilder,
+    accounts::SignedIn,
+    ceremony::{Approve, Decision},
     config::Codes,
     store::{CeremonyStore, MemoryStore},
-    types::clock::ManualClock,
+    types::{clock::ManualClock, id::AuthorizationRequestId, scope::ScopeSet},
 };
 
 mod common;
@@ -232,29 +234,130 @@ async fn r49_the_fifth_wrong_code_locks_on_either_side() {
     assert_error(&service.poll(&typed.claim_token).await, 400, "invalid_grant");
 }
 
+/// All that an attacker can try, beginning with the code after the right one: the right one is the last.
+fn guesses(right: &str) -> impl Iterator<Item = String> {
+    const GUESSES: u32 = 100_000;
+    let right: u32 = right.replace(' ', "").parse().unwrap();
+    (1..=GUESSES).map(move |guess| format!("{:06}", (right + 1_000_000 - GUESSES + guess) % 1_000_000))
+}
+
+/// Guesses of which each comes from a network of its own go through HTTP. The rest ask the ceremony, which knows no network:
+/// whatever the limits by network let through.
+const BY_HTTP: usize = 500;
+
+fn network(number: usize) -> String {
+    format!("2001:db8:{:x}:{:x}::1", number >> 8, number & 0xff)
+}
+
 #[tokio::test]
 async fn r104_guesses_from_many_sources_open_nothing() {
+    let service = Service::with(auth_md());
+    service.accounts.makes_accounts.store(true, Ordering::SeqCst);
+    let ceremony = service.auth.ceremony().unwrap();
+    let (registration, other) = (service.service_auth(json!({})).await, service.service_auth(json!({})).await);
+    let form = service.open_identity("ada", &registration).await;
+    service.decide_identity(&form, &registration, None).await;
+    let code = service.code_of_the_page(&form, &registration).await.replace(' ', "");
+    let (head, tail) = registration.claim_token.split_at(10);
+    let invented = format!("{head}{}", tail.chars().rev().collect::<String>());
+    let is_open = async |token: &str, guess: &str, number: usize| {
+        if number >= BY_HTTP {
+            return ceremony.complete_identity(token, guess).await.is_ok();
+        }
+        let body = json!({ "claim_token": token, "user_code": guess }).to_string();
+        let request = json_request("/agent/identity/claim/complete", &body);
+        let answer = service.send(from_address(request, &network(number))).await;
+        assert!(answer.status.is_client_error(), "{}", answer.text);
+        false
+    };
+    // Without the claim token no guess counts, not even the right one.
+    for (number, guess) in guesses(&code).step_by(9).enumerate() {
+        assert!(!is_open(&invented, &guess, number).await, "{number}");
+    }
+    // With it, the fifth wrong one ends the request, and the right one comes too late.
+    for (number, guess) in guesses(&code).enumerate() {
+        assert!(!is_open(&registration.claim_token, &guess, number).await, "{number}");
+        if number == 3 {
+            assert_error(&service.poll(&registration.claim_token).await, 400, "authorization_pending");
+        }
+    }
+    assert_error(&service.complete_claim(&registration.claim_token, &code).await, 429, "too_many_attempts");
+    // Only that request is lost. Its agent asks again at once, and its human approves again.
+    let form = service.open_identity("ada", &other).await;
+    service.decide_identity(&form, &other, None).await;
+    let code = service.code_of_the_page(&form, &other).await;
+    assert_eq!(service.complete_claim(&other.claim_token, &code).await.status, StatusCode::OK);
+    service.nested_login("ada").await;
+}
+
+#[tokio::test]
+async fn r104_guesses_at_the_typed_code_open_nothing() {
+    let service = Service::with(auth_md());
+    service.accounts.makes_accounts.store(true, Ordering::SeqCst);
+    let ceremony = service.auth.ceremony().unwrap();
+    // An agent that acts unclaimed, whose claim somebody else finds.
+    let registered = service.anonymous().await.json;
+    let claim_token = text(&registered["claim_token"]);
+    let claim = service.claim(&claim_token).await;
+    let registration = Registration::of(&claim, &claim.json["claim_attempt"], &claim_token);
+    let code = registration.user_code.clone().unwrap();
+    let id = AuthorizationRequestId::parse(claim.json["claim_attempt_id"].as_str().unwrap()).unwrap();
+    let form = service.open_identity("eve", &registration).await;
+    let eve = SignedIn::new(common::account("eve"), "another browser");
+    for (number, guess) in guesses(&code).enumerate() {
+        if number < BY_HTTP {
+            let fields = [("decision", "approve"), ("scope", "projects:read"), ("user_code", guess.as_str())];
+            let request = form.post(registration.form_path(), &fields);
+            let answer = service.send(from_address(request, &network(number))).await;
+            // The fifth one leads to the page that says so.
+            let is_refused = answer.status.is_client_error() || number == 4;
+            assert!(is_refused, "{number}: {} {}", answer.status, answer.text);
+            continue;
+        }
+        let approve = Approve::scopes(ScopeSet::parse("projects:read").unwrap()).user_code(&guess);
+        assert!(ceremony.decide(&id, &eve, Decision::Approve(approve)).await.is_err(), "{number}");
+    }
+    assert_error(&service.poll(&claim_token).await, 400, "invalid_grant");
+    // The agent acts on, and its human claims it by a new request.
+    assert_eq!(service.exchange(&text(&registered["identity_assertion"])).await.status, StatusCode::OK);
+    let again = service.claim(&claim_token).await;
+    let registration = Registration::of(&again, &again.json["claim_attempt"], &claim_token);
+    let form = service.open_identity("ada", &registration).await;
+    let decided = service.decide_identity(&form, &registration, registration.user_code.as_deref()).await;
+    assert_eq!(decided.status, StatusCode::SEE_OTHER, "{}", decided.text);
+    service.clock.advance(Duration::from_secs(30));
+    assert_eq!(service.poll(&claim_token).await.status, StatusCode::OK);
+}
+
+/// The end of what an agent held unclaimed is no end of what it holds since.
+#[tokio::test]
+async fn an_assertion_from_before_the_claim_ends_nothing_after_it() {
+    let service = service();
+    let registered = service.anonymous().await.json;
+    let claim_token = text(&registered["claim_token"]);
+    let claim = service.claim(&claim_token).await;
+    let registration = Registration::of(&claim, &claim.json["claim_attempt"], &claim_token);
+    let form = service.open_identity("ada", &registration).await;
+    service.decide_identity(&form, &registration, registration.user_code.as_deref()).await;
+    let claimed = service.poll(&claim_token).await.json;
+    service.revoke_token(&text(&registered["identity_assertion"])).await;
+    assert!(service.opens(&text(&claimed["access_token"]), "/projects").await);
+    assert_eq!(service.exchange(&text(&claimed["identity_assertion"])).await.status, StatusCode::OK);
+}
+
+/// The answer that is given again is one more look at the account.
+#[tokio::test]
+async fn r82_a_completion_again_asks_whether_the_account_is_active() {
     let service = service();
     let registration = service.service_auth(json!({})).await;
     let form = service.open_identity("ada", &registration).await;
     service.decide_identity(&form, &registration, None).await;
-    let code = service.code_of_the_page(&form, &registration).await.replace(' ', "");
-    let invented = registration.claim_token.clone();
-    let (head, tail) = invented.split_at(10);
-    let invented = format!("{head}{}", tail.chars().rev().collect::<String>());
-    // Without the claim token no number of guesses counts; with it, five are all.
-    for guess in 0..20_000_u32 {
-        let token = if guess % 4 == 0 && guess < 16 { &registration.claim_token } else { &invented };
-        let guessed = format!("{guess:06}");
-        let guessed = if guessed == code { "000000" } else { &guessed };
-        let body = json!({ "claim_token": token, "user_code": guessed }).to_string();
-        let request = json_request("/agent/identity/claim/complete", &body);
-        let address = format!("2001:db8:{:x}:{:x}::1", guess >> 8, guess & 0xff);
-        let answer = service.send(from_address(request, &address)).await;
-        assert!(answer.status.is_client_error(), "{}", answer.text);
-    }
-    let done = service.complete_claim(&registration.claim_token, &code).await;
-    assert_eq!(done.status, StatusCode::OK, "four wrong codes do not lock: {}", done.text);
+    let code = service.code_of_the_page(&form, &registration).await;
+    let first = service.complete_claim(&registration.claim_token, &code).await;
+    assert_eq!(service.complete_claim(&registration.claim_token, &code).await.json, first.json);
+    service.accounts.inactive.lock().unwrap().push("acct_ada".into());
+    assert_error(&service.complete_claim(&registration.claim_token, &code).await, 403, "claim_denied");
+    assert_error(&service.exchange(&text(&first.json["identity"]["assertion"])).await, 400, "invalid_grant");
 }
 
 #[tokio::test]
@@ -352,6 +455,10 @@ async fn an_agent_of_version_0_1_gets_its_token_at_once() {
         service.post("/agent/auth/claim/complete", &json!({ "claim_token": claim_token, "otp": otp })).await
     };
     assert_error(&complete("12345").await, 401, "otp_invalid");
+    // An agent of Agent Analytics whose request is gone sends no code, and hears that its claim is unknown.
+    let body = json!({ "claim_token": format!("{claim_token}x") });
+    let gone = service.post("/agent/auth/claim/complete", &body).await;
+    assert_error(&gone, 401, "invalid_claim_token");
     let done = complete(&otp).await;
     assert_eq!((&done.json["status"], done.status), (&json!("claimed"), StatusCode::OK), "{}", done.text);
     assert!(service.opens(&text(&done.json["credential"]), "/projects").await);

@@ -585,6 +585,61 @@ fn the_agent_logs_in_as_an_oauth_client_where_there_is_nothing_else() {
     assert_eq!(finish_code.code, Some(1), "{}", finish_code.said);
 }
 
+/// Where a service has nothing but the open auth.md protocol, the agent logs in by it, and elsewhere if it is told to.
+#[test]
+fn the_agent_logs_in_by_the_open_protocol_where_there_is_nothing_else() {
+    let folder = Folder::new();
+    let built_in = include_str!("../examples/axum/agent-auth.toml");
+    let config = built_in.replace(r#"["agent_auth", "agent_sessions", "oauth", "auth_md"]"#, r#"["auth_md"]"#);
+    let toml = folder.0.join("agent-auth.toml");
+    std::fs::write(&toml, config).unwrap();
+    let alone = Demo::start(&["--store", "memory", "--config", toml.to_str().unwrap(), "--no-limits"]);
+    let all = Demo::start(&["--store", "memory", "--no-limits"]);
+    for (demo, mode) in [(&alone, &[][..]), (&alone, &["--mode", "identity"]), (&all, &["--mode", "identity"])] {
+        let url = format!("{}/projects", demo.url);
+        let file = folder.0.join("credential.json");
+        let credential = [url.as_str(), "--credential", file.to_str().unwrap()];
+        let arguments = [&credential[..], &["--scope", "projects:read"], mode].concat();
+        let human = Human::of(demo);
+        let mut denied = AgentProcess::start(&arguments);
+        human.decide(denied.link().split('?').next().unwrap(), "deny");
+        let ended = denied.end();
+        assert_eq!((ended.code, ended.body.as_str()), (Some(3), ""), "{mode:?} {}", ended.said);
+
+        let mut approved = AgentProcess::start(&arguments);
+        let link = approved.link();
+        let code = loop {
+            let word = approved.says("");
+            if word.len() == 6 && word.bytes().all(|digit| digit.is_ascii_digit()) {
+                break word;
+            }
+        };
+        human.decide_with(link.split('?').next().unwrap(), "approve", Some(&code));
+        let ended = approved.end();
+        assert_eq!(ended.code, Some(0), "{mode:?} {}", ended.said);
+        assert!(ended.body.contains("projects") && ended.said.contains("\n8. "), "{}", ended.said);
+        let stored: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let token = stored[&demo.url]["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(Http::new().get(&url, Some(&token)).status, 200);
+
+        // The assertion gives another token, without a human, and again.
+        for spoilt in ["aas_x", "aas_y"] {
+            let stored = std::fs::read_to_string(&file).unwrap();
+            let stored_json: serde_json::Value = serde_json::from_str(&stored).unwrap();
+            let token = stored_json[&demo.url]["access_token"].as_str().unwrap();
+            std::fs::write(&file, stored.replace(token, spoilt)).unwrap();
+            let again = agent(&credential);
+            assert_eq!(again.code, Some(0), "{}", again.said);
+            assert!(again.said.contains("was refreshed"), "{}", again.said);
+        }
+        let out = agent(&[&credential[..], &["--logout"]].concat());
+        assert_eq!(out.code, Some(0), "{}", out.said);
+        assert_eq!(Http::new().get(&url, Some(&token)).status, 401, "the end of the identity ends all");
+    }
+    let other = agent(&[&format!("{}/projects", alone.url), "--mode", "detached"]);
+    assert_eq!(other.code, Some(1), "{}", other.said);
+}
+
 /// A human in a browser that runs no script: signed in at a demo.
 struct Human {
     browser: ureq::Agent,
@@ -665,10 +720,17 @@ impl Human {
 
     /// The response to a decision at an approval page, and the cookie of the form.
     fn decided(&self, link: &str, decision: &str) -> (Page, Option<String>) {
+        self.decide_with(link, decision, None)
+    }
+
+    /// The same for a human who types the code that the agent shows.
+    fn decide_with(&self, link: &str, decision: &str, code: Option<&str>) -> (Page, Option<String>) {
         let page = self.get(link);
         // Nobody has read the page before that.
         std::thread::sleep(Duration::from_secs(1));
-        let form = [("csrf", &*page.csrf()), ("decision", decision), ("scope", "projects:read")];
+        let csrf = page.csrf();
+        let mut form = vec![("csrf", &*csrf), ("decision", decision), ("scope", "projects:read")];
+        form.extend(code.map(|code| ("user_code", code)));
         let request = self.browser.post(link).header("cookie", self.cookies(page.cookie.as_deref()));
         (Self::page(link, request.send_form(form).unwrap()), page.cookie)
     }

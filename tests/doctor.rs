@@ -140,6 +140,37 @@ fn our_own_servers_have_notes_only() {
     }
 }
 
+/// Agents of the open auth.md protocol reach an MCP server too: one that nobody has claimed lists its tools.
+#[test]
+fn an_agent_of_the_open_protocol_reaches_the_mcp_server() {
+    let demo = Demo::start("mcp");
+    let http: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let read = |mut response: http::Response<ureq::Body>| -> Value {
+        let text = response.body_mut().read_to_string().unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|_| json!(text))
+    };
+    let asked = json!({ "type": "anonymous", "client_name": "Example agent" });
+    let registered = read(http.post(&format!("{}/agent/identity", demo.url)).send_json(&asked).unwrap());
+    let assertion = registered["identity_assertion"].as_str().unwrap_or_else(|| panic!("{registered}"));
+    let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion)];
+    let tokens = read(http.post(&format!("{}/oauth2/token", demo.url)).send_form(form).unwrap());
+    let token = tokens["access_token"].as_str().unwrap_or_else(|| panic!("{tokens}"));
+    let call = |method: &str, params: Value| {
+        let request = http.post(&format!("{}/mcp", demo.url));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let request = request.header("accept", "application/json, text/event-stream");
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut response = request.send_json(&body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    };
+    let client = json!({ "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "example", "version": "1" } });
+    let (status, body) = call("initialize", client);
+    assert!(status == 200 && body.contains("serverInfo"), "{status} {body}");
+    let (status, body) = call("tools/call", json!({ "name": "delete_account", "arguments": {} }));
+    assert_eq!(status, 403, "{body}");
+}
+
 #[test]
 fn a_service_that_does_all_right_has_no_finding() {
     let site = Site::start(|_| {});

@@ -34,6 +34,9 @@ pub(crate) struct Refresh {
     /// The client id, if the endpoint is that of an OAuth server.
     #[serde(default)]
     pub(crate) client_id: Option<String>,
+    /// Whether the token is an assertion, which is exchanged again and again (RFC 7523).
+    #[serde(default)]
+    pub(crate) is_assertion: bool,
 }
 
 impl Credential {

@@ -73,6 +73,7 @@ pub(crate) fn log_in(
         Mode::Browser => "interactive",
         Mode::Detached => "detached",
         Mode::FinishCode => "finish_code",
+        Mode::Identity => return Err("an identity needs no login of the command line".into()),
     };
     if !endpoints.modes_supported.iter().any(|supported| supported == name) {
         return Err(format!(
@@ -91,7 +92,7 @@ pub(crate) fn log_in(
     match mode {
         Mode::Browser => browser(client, endpoints, resource, server, body),
         Mode::Detached => detached(client, options.qr, endpoints, &body),
-        Mode::FinishCode => finish_code(client, options.qr, endpoints, &body),
+        Mode::FinishCode | Mode::Identity => finish_code(client, options.qr, endpoints, &body),
     }
 }
 

@@ -7,7 +7,7 @@
 //! If the service has the login of the Agent Analytics command line, `--mode` selects one of its three modes in place
 //! of steps 3 to 6: a live browser on this machine, a browser on any machine, or a finish code that the human passes
 //! back. A service that has only an OAuth server gets an OAuth client: by authorization code, or with `--mode detached` by
-//! device code.
+//! device code. `--mode identity` logs in by the open auth.md protocol, and so does a service that has nothing else.
 //!
 //! It stores the credential in a file, and `--logout` revokes and removes it. Only the response of the URL goes to stdout, so
 //! `agent URL | jq` works.
@@ -33,6 +33,7 @@ mod callback;
 mod credential;
 mod failure;
 mod http;
+mod identity;
 mod interrupt;
 mod login;
 mod oauth;
@@ -95,6 +96,8 @@ enum Mode {
     Detached,
     /// The human passes a code back
     FinishCode,
+    /// The open auth.md protocol: the human types a code, and an assertion renews the access token
+    Identity,
 }
 
 fn callable(url: &str) -> Result<String, String> {
@@ -194,14 +197,21 @@ fn revoke(client: &Client, credential: &Credential) -> Result<(), Failure> {
 /// Refreshes the credential. `None` if it has no refresh token or the session is over. Processes that share a
 /// credential must also share the new one: a refresh token can be used once.
 fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential>, Failure> {
-    let Some(Refresh { token, uri, client_id }) = &credential.refresh else { return Ok(None) };
+    let Some(Refresh { token, uri, client_id, is_assertion }) = &credential.refresh else { return Ok(None) };
     interrupt::leaves(interrupt::REFRESH);
+    if *is_assertion {
+        let fresh = identity::exchange(client, credential, uri, token)?;
+        return Ok(fresh.map(|Session { access_token, scopes, .. }| {
+            // The assertion is good for more.
+            Credential { access_token, scopes, ..credential.clone() }
+        }));
+    }
     if let Some(id) = client_id {
         let fresh = oauth::refresh(client, credential, id, uri, token)?;
         return Ok(fresh.map(|Session { access_token, refresh_token, scopes, .. }| {
             // A service may keep the refresh token as it is (RFC 6749 section 6).
             let token = refresh_token.unwrap_or_else(|| token.clone());
-            let refresh = Some(Refresh { token, uri: uri.clone(), client_id: client_id.clone() });
+            let refresh = Some(Refresh { token, uri: uri.clone(), client_id: client_id.clone(), is_assertion: false });
             Credential { access_token, refresh, scopes, ..credential.clone() }
         }));
     }
@@ -210,7 +220,7 @@ fn refresh(client: &Client, credential: &Credential) -> Result<Option<Credential
         return Ok(None);
     }
     let login::Issued { agent_session: fresh, .. } = answer.expect(StatusCode::OK)?.read()?;
-    let refresh = Some(Refresh { token: fresh.refresh_token, uri: uri.clone(), client_id: None });
+    let refresh = Some(Refresh { token: fresh.refresh_token, uri: uri.clone(), client_id: None, is_assertion: false });
     Ok(Some(Credential { access_token: fresh.access_token, refresh, scopes: fresh.scopes, ..credential.clone() }))
 }
 
@@ -236,7 +246,16 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
     step(2, &format!("discovered {}, whose access is given by {}{about}", resource.title(), server.issuer));
 
     let blocks = (&server.agent_auth.agent_sessions, &server.agent_auth.claim, &server.oauth);
+    let mut is_assertion = false;
     let (issued, refresh_uri, client_id) = match (options.mode, blocks) {
+        (Some(Mode::Identity), _) | (None, (None, None, None)) => {
+            let (Some(identity), Some(token)) = (&server.agent_auth.identity_endpoint, &server.token_endpoint) else {
+                return Err("this service has no login of the open auth.md protocol".into());
+            };
+            is_assertion = true;
+            let issued = identity::log_in(client, options, &resource.resource, identity, token)?;
+            (issued, Some(token.clone()), None)
+        }
         (Some(mode), (Some(sessions), ..)) => {
             let issued = login::log_in(client, options, mode, &resource.resource, &server, sessions)?;
             (issued, Some(sessions.refresh_uri.clone()), None)
@@ -258,7 +277,8 @@ fn ask_for_access(client: &Client, options: &Options) -> Result<Option<Credentia
         None => step(7, &format!("has the scopes: {scopes}")),
     }
     let revocation_uri = server.revocation_endpoint;
-    let refresh = issued.refresh_token.zip(refresh_uri).map(|(token, uri)| Refresh { token, uri, client_id });
+    let refresh = issued.refresh_token.zip(refresh_uri);
+    let refresh = refresh.map(|(token, uri)| Refresh { token, uri, client_id, is_assertion });
     let Session { access_token, scopes, .. } = issued;
     Ok(Some(Credential { resource: resource.resource, access_token, refresh, revocation_uri, scopes }))
 }
@@ -305,6 +325,7 @@ struct AuthorizationServer {
     /// All resources, if there are several (RFC 9728 section 4).
     protected_resources: Option<Vec<String>>,
     revocation_endpoint: Option<String>,
+    token_endpoint: Option<String>,
     #[serde(default)]
     agent_auth: AgentAuthBlock,
     #[serde(flatten)]
@@ -315,6 +336,8 @@ struct AuthorizationServer {
 struct AgentAuthBlock {
     #[serde(default)]
     skill: String,
+    /// Where agents of the open auth.md protocol register.
+    identity_endpoint: Option<String>,
     #[serde(flatten)]
     claim: Option<ClaimBlock>,
     agent_sessions: Option<AgentSessionsBlock>,

@@ -73,7 +73,7 @@ pub(crate) fn log_in(
     match options.mode {
         None | Some(Mode::Browser) => browser(client, options, resource, server, endpoints),
         Some(Mode::Detached) => device(client, options, resource, endpoints),
-        Some(Mode::FinishCode) => Err("this service has no login by finish code; leave --mode out".into()),
+        Some(Mode::FinishCode | Mode::Identity) => Err("this service has no such login; leave --mode out".into()),
     }
 }
 

@@ -79,6 +79,7 @@ use crate::{
 mod account;
 mod admin;
 mod approver;
+mod assertion;
 mod clients;
 mod code;
 mod decide;

@@ -218,6 +218,10 @@ async fn complete(context: &Context, request: &Request<Bytes>) -> Result<Reply, 
     let issued = context.ceremony.redeem(fields.required("claim_token")?, &context.redeemer(request)).await;
     let Issued { record, access_token, refresh_token } = match issued {
         Err(CeremonyError::UnknownClaim) if auth_md::is_on(&context.config) => {
+            // An agent of auth.md 0.1 has an identity, and sends a code. Of another one, the claim is unknown.
+            if !context.ceremony.is_identity(fields.required("claim_token")?).await? {
+                return Err(CeremonyError::UnknownClaim.into());
+            }
             return auth_md::complete_with_token(context, request).await;
         }
         issued => issued?,

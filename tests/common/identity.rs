@@ -257,8 +257,8 @@ impl Agent {
     pub(crate) fn hand_over(&mut self, stage: &Stage) -> Result<(), &'static str> {
         let now = stage.now();
         let last = self.last_mut();
-        if last.held.is_some() {
-            return if last.is_repeated(now) { Ok(()) } else { Err("claimed") };
+        if last.held.is_some() && !last.is_repeated(now) {
+            return Err("claimed");
         }
         if !stage.is_active(last.account.as_ref().unwrap()) {
             last.end(now);

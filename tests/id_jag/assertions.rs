@@ -7,7 +7,12 @@ use tower_agent_auth::{
     client_metadata::Fetched,
     id_jag::{IdJagError, LONGEST},
     store::{MemoryStore, conformance::property},
-    types::{authorization::Account, clock::Timestamp, id::AccountId, identity::ForeignIdentity},
+    types::{
+        authorization::Account,
+        clock::Timestamp,
+        id::AccountId,
+        identity::{ForeignIdentity, TokenKey},
+    },
 };
 
 use super::*;
@@ -308,6 +313,33 @@ async fn an_assertion_is_used_once_and_a_refused_one_uses_nothing_up() {
     assert_eq!(outcome(&service.verify(&good).await), "replay");
     service.advance(1);
     assert_eq!(outcome(&service.verify(&good).await), "expired");
+}
+
+/// Nobody can use a token again while it is valid, and what is remembered does not grow for ever.
+#[tokio::test(start_paused = true)]
+async fn housekeeping_forgets_used_tokens_once_they_have_expired() {
+    let key = Key::on_p256("a");
+    let (service, _) = served(&key);
+    let identities = service.auth.ceremony().unwrap().identities().unwrap();
+    let tokens: Vec<TokenKey> =
+        (0..1_200).map(|number| TokenKey::new(ISSUER, &format!("housekeeping-{number}"))).collect();
+    let until = service.clock.now().after(Duration::from_secs(300));
+    for token in &tokens {
+        assert!(identities.use_once(token, until).await.unwrap());
+    }
+    let remembered = async || {
+        let mut remembered = 0;
+        for token in &tokens {
+            remembered += usize::from(identities.is_used(token).await.unwrap());
+        }
+        remembered
+    };
+    for (advance, expected) in [(0, 1_200), (300, 1_200), (3_599, 1_200), (1, 0)] {
+        service.advance(advance);
+        service.auth.housekeeping(tokio::time::sleep(Duration::from_secs(10))).await;
+        assert_eq!(remembered().await, expected, "{advance}");
+    }
+    assert!(identities.use_once(&tokens[0], until).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

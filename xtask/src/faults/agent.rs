@@ -9,6 +9,7 @@ use super::{
     claim::{Claim, Decision, Fate},
     dice::Dice,
     human::Human,
+    load::Records,
     node::Node,
     report::Rule,
     verbs::{Registering, tolerate},
@@ -21,13 +22,13 @@ use crate::Outcome;
 pub(crate) type Halt = Arc<AtomicBool>;
 
 pub(crate) struct Agent {
-    world: Arc<World>,
+    pub(super) world: Arc<World>,
     halt: Halt,
-    dice: Dice,
-    human: Human,
-    /// How its claims are named.
+    pub(super) dice: Dice,
+    pub(super) human: Human,
+    /// How what it asks for is named.
     name: String,
-    claims: Vec<Claim>,
+    records: Records,
 }
 
 impl Agent {
@@ -40,33 +41,46 @@ impl Agent {
             dice: Dice::of(round, number),
             human: Human::new(&format!("{name}@faults.example")),
             name,
-            claims: Vec::new(),
+            records: Records::default(),
         }
     }
 
-    /// Works until it is halted, and answers what it knows of its claims.
-    pub(crate) async fn work(mut self) -> Outcome<Vec<Claim>> {
+    /// Works until it is halted, and answers what it knows of what it asked for.
+    pub(crate) async fn work(mut self) -> Outcome<Records> {
         while !self.is_halted() {
-            let label = format!("{}-{}", self.name, self.claims.len());
-            if let Some(mut claim) = tolerate(self.register(label).await)? {
-                let followed = self.follow(&mut claim).await;
-                self.claims.push(claim);
-                if tolerate(followed)?.is_some() {
-                    continue;
-                }
+            let label = format!("{}-{}", self.name, self.records.len());
+            let done =
+                if self.dice.once_in(3) { self.with_identity(label).await? } else { self.with_claim(label).await? };
+            if !done {
+                // Something failed; to ask again at once would only make a noise.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
-            // Something failed; to ask again at once would only make a noise.
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        Ok(self.claims)
+        Ok(self.records)
     }
 
-    fn is_halted(&self) -> bool {
+    /// Whether the ceremony went as it should.
+    async fn with_claim(&mut self, label: String) -> Outcome<bool> {
+        let Some(mut claim) = tolerate(self.register(label).await)? else { return Ok(false) };
+        let followed = self.follow(&mut claim).await;
+        self.records.claims.push(claim);
+        Ok(tolerate(followed)?.is_some())
+    }
+
+    /// The same for an agent of the open auth.md protocol.
+    async fn with_identity(&mut self, label: String) -> Outcome<bool> {
+        let Some(mut identity) = tolerate(self.register_identity(label).await)? else { return Ok(false) };
+        let followed = self.follow_identity(&mut identity).await;
+        self.records.identities.push(identity);
+        Ok(tolerate(followed)?.is_some())
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
         self.halt.load(Ordering::Relaxed)
     }
 
     /// A server at random, of those that are there if any is.
-    fn node(&mut self) -> Arc<Node> {
+    pub(super) fn node(&mut self) -> Arc<Node> {
         let all: Vec<_> = self.world.nodes.iter().filter(|node| !node.is_quiet()).collect();
         let there: Vec<_> = all.iter().copied().filter(|node| !node.is_gone()).collect();
         let choice = if there.is_empty() { all } else { there };

@@ -12,55 +12,66 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::{
     claim::{Claim, Decided, Decision, Exchange, Fate, Session},
     human::Human,
+    identity,
+    load::Records,
     node::Node,
     report::Rule,
     verbs::tolerate,
     wire,
-    world::{Question, Step, World},
+    world::{Expected, Question, Step, World},
 };
 use crate::Outcome;
 
 /// For so long a refresh that was not answered may be asked again, and a claim be completed again without ending its
 /// session; the service's own limit is 10 seconds.
-const AGAIN: Duration = Duration::from_secs(7);
+pub(super) const AGAIN: Duration = Duration::from_secs(7);
 /// How many accounts are looked at together.
 const TOGETHER: usize = 16;
 /// Access tokens are good for an hour. Those that may have expired are not looked at again.
-const GOOD: Duration = Duration::from_secs(50 * 60);
+pub(super) const GOOD: Duration = Duration::from_secs(50 * 60);
 
 /// A session as the list has it.
-struct Row {
+pub(super) struct Row {
     id: String,
     status: String,
 }
 
-/// Checks all claims of a round, and answers them with what is known now.
-pub(crate) async fn after_fault(world: &Arc<World>, claims: Vec<Claim>) -> Outcome<Vec<Claim>> {
-    let mut by_human: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
-    for claim in claims {
-        by_human.entry(claim.human.clone()).or_default().push(claim);
+impl Row {
+    pub(super) fn is_active(&self) -> bool {
+        self.status == "active"
+    }
+}
+
+/// Checks all that was asked for in a round, and answers it with what is known now.
+pub(crate) async fn after_fault(world: &Arc<World>, records: Records) -> Outcome<Records> {
+    let mut by_human: BTreeMap<String, Records> = BTreeMap::new();
+    for claim in records.claims {
+        by_human.entry(claim.human.clone()).or_default().claims.push(claim);
+    }
+    for identity in records.identities {
+        by_human.entry(identity.human.clone()).or_default().identities.push(identity);
     }
     let permits = Arc::new(Semaphore::new(TOGETHER));
-    let examine = |(index, (email, claims))| {
+    let examine = |(index, (email, records))| {
         let (world, permits) = (Arc::clone(world), Arc::clone(&permits));
         async move {
             let _permit = permits.acquire().await?;
             let node = Arc::clone(&world.nodes[index % world.nodes.len()]);
-            account(world, node, email, claims).await
+            account(world, node, email, records).await
         }
     };
     let mut examined: JoinSet<_> = by_human.into_iter().enumerate().map(examine).collect();
-    let mut claims = Vec::new();
+    let mut records = Records::default();
     while let Some(done) = examined.join_next().await {
-        claims.extend(done??);
+        records.extend(done??);
     }
-    Ok(claims)
+    Ok(records)
 }
 
 /// At the end of a run: what was acknowledged in any round still stands.
-pub(crate) async fn at_the_end(world: &Arc<World>, claims: &[Claim]) -> Outcome<()> {
+pub(crate) async fn at_the_end(world: &Arc<World>, records: Records) -> Outcome<()> {
     let mut turns = world.nodes.iter().cycle();
-    for claim in claims {
+    for claim in &records.claims {
         let (Some(session), Some(node)) = (claim.session(), turns.next()) else { continue };
         let checked = match session.fate {
             Fate::Revoked => world.check_dead(node, &claim.label, &session.access, Rule::Revived).await,
@@ -69,14 +80,18 @@ pub(crate) async fn at_the_end(world: &Arc<World>, claims: &[Claim]) -> Outcome<
         };
         tolerate(checked)?;
     }
+    for mut identity in records.identities {
+        let Some(node) = turns.next() else { continue };
+        identity::check::at_the_end(world, node, &mut identity).await?;
+    }
     Ok(())
 }
 
-async fn account(world: Arc<World>, node: Arc<Node>, email: String, mut claims: Vec<Claim>) -> Outcome<Vec<Claim>> {
+async fn account(world: Arc<World>, node: Arc<Node>, email: String, mut records: Records) -> Outcome<Records> {
     let listed = Human::new(&email).sessions(&world, &node).await;
-    let Some(listed) = tolerate(listed)? else { return Ok(claims) };
+    let Some(listed) = tolerate(listed)? else { return Ok(records) };
     let mut rows = by_label(&listed);
-    for (index, claim) in claims.iter_mut().enumerate() {
+    for (index, claim) in records.claims.iter_mut().enumerate() {
         let rows = rows.remove(&claim.label).unwrap_or_default();
         if rows.len() > 1 {
             world.violation(Rule::Double, &claim.label, &format!("{} sessions are listed", rows.len()));
@@ -86,7 +101,11 @@ async fn account(world: Arc<World>, node: Arc<Node>, email: String, mut claims: 
             tolerate(second_complete(&world, &node, claim).await)?;
         }
     }
-    Ok(claims)
+    for identity in &mut records.identities {
+        let rows = rows.remove(&identity.label).unwrap_or_default();
+        identity::check::after_fault(&world, &node, identity, &rows).await?;
+    }
+    Ok(records)
 }
 
 fn by_label(listed: &[Value]) -> HashMap<String, Vec<Row>> {
@@ -145,7 +164,8 @@ async fn acknowledged(world: &World, node: &Node, label: &str, session: &mut Ses
         }
         Fate::PerhapsRevoked => {
             let (_, path) = wire::ROUTES[0];
-            let question = Question { label, what: path, expected: &[200, 403, 401], rule: Rule::Lost };
+            let question =
+                Question { label, what: path, expected: Expected::Status(&[200, 403, 401]), rule: Rule::Lost };
             world.call(node, &session.access, path, question).await?;
             world.revoke(node, label, session, false).await?;
             world.check_over(node, label, session).await?;

@@ -53,6 +53,18 @@ impl Http {
         self.send(request.body(body.to_string().into())?).await
     }
 
+    pub(crate) async fn post_form_as_agent(&self, path: &str, fields: &[(&str, &str)]) -> Outcome<Answer> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self.request("POST", path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.send(request.body(body.into())?).await
+    }
+
+    /// Sends JSON with the cookies of a human.
+    pub(crate) async fn post_json_as_human(&self, path: &str, cookies: &str, body: &Value) -> Outcome<Answer> {
+        let request = self.request("POST", path).header(CONTENT_TYPE, "application/json").header(COOKIE, cookies);
+        self.send(request.body(body.to_string().into())?).await
+    }
+
     pub(crate) async fn get_as_agent(&self, path: &str, token: &str) -> Outcome<Answer> {
         let request = self.request("GET", path).header(AUTHORIZATION, format!("Bearer {token}"));
         self.send(request.body(Full::default())?).await

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     claim::{Claim, Decided, Decision},
-    http::Answer,
+    http::{Answer, Http},
     node::Node,
     report::Rule,
     wire,
-    world::{Question, Step, World},
+    world::{Expected, Question, Step, World},
 };
 
 pub(crate) struct Human {
@@ -28,7 +28,12 @@ impl Human {
     }
 
     async fn sign_in(&mut self, world: &World, node: &Node) -> Step<()> {
-        let question = Question { label: &self.email, what: "sign in", expected: &[303], rule: Rule::Undocumented };
+        let question = Question {
+            label: &self.email,
+            what: "sign in",
+            expected: Expected::Status(&[303]),
+            rule: Rule::Undocumented,
+        };
         let fields = [("email", self.email.as_str()), ("password", "any"), ("next", "/sessions")];
         let cookies = self.jar();
         let signed_in = world
@@ -39,10 +44,10 @@ impl Human {
     }
 
     /// Reads a page; signs in first where the service does not know this browser.
-    async fn read(&mut self, world: &World, node: &Node, label: &str, path: &str) -> Step<Answer> {
+    pub(crate) async fn read(&mut self, world: &World, node: &Node, label: &str, path: &str) -> Step<Answer> {
         let cookies = self.jar();
         // A page sends to sign in, the list says that it takes that.
-        let expected = &[200, 303, 401];
+        let expected = Expected::Status(&[200, 303, 401]);
         let question = Question { label, what: "open the page", expected, rule: Rule::Half };
         let answer = world.ask(node, &question, async |http| http.get(path, &cookies).await).await?;
         if answer.status == 200 {
@@ -51,7 +56,7 @@ impl Human {
         }
         self.sign_in(world, node).await?;
         let cookies = self.jar();
-        let question = Question { expected: &[200], ..question };
+        let question = Question { expected: Expected::Status(&[200]), ..question };
         let answer = world.ask(node, &question, async |http| http.get(path, &cookies).await).await?;
         self.keep(world, &answer);
         Ok(answer)
@@ -65,27 +70,54 @@ impl Human {
         claim: &mut Claim,
         decision: Decision,
     ) -> Step<()> {
-        let page = self.read(world, node, &claim.label, &claim.page).await?;
-        let csrf = page.between("name=\"csrf\" value=\"", "\"").ok_or("the approval page has no form")?;
+        let csrf = self.open(world, node, &claim.label, &claim.page).await?;
+        claim.decided = Decided::Perhaps(decision.clone());
+        if self.send_decision(world, node, (&claim.label, &claim.page), &csrf, &decision, None).await? {
+            claim.decided = Decided::Surely(decision);
+        }
+        Ok(())
+    }
+
+    /// Opens an approval page. Answers the token of its form.
+    pub(crate) async fn open(&mut self, world: &World, node: &Node, label: &str, path: &str) -> Step<String> {
+        let page = self.read(world, node, label, path).await?;
+        Ok(page.between("name=\"csrf\" value=\"", "\"").ok_or("the approval page has no form")?.to_owned())
+    }
+
+    /// Sends the form, with the agent's code if the human types one. Answers whether the service took the decision.
+    pub(crate) async fn send_decision(
+        &mut self,
+        world: &World,
+        node: &Node,
+        (label, path): (&str, &str),
+        csrf: &str,
+        decision: &Decision,
+        code: Option<&str>,
+    ) -> Step<bool> {
         let mut fields = vec![("csrf", csrf)];
-        match &decision {
+        match decision {
             Decision::Approve(scopes) => {
                 fields.push(("decision", "approve"));
                 fields.extend(scopes.iter().map(|scope| ("scope", *scope)));
             }
             Decision::Deny => fields.push(("decision", "deny")),
         }
-        claim.decided = Decided::Perhaps(decision.clone());
+        fields.extend(code.map(|code| ("user_code", code)));
         let cookies = self.jar();
-        let question = Question { label: &claim.label, what: "decide", expected: &[303], rule: Rule::Undocumented };
-        let decided = world
-            .ask(node, &question, async |http| http.post_form(&claim.page, &world.origin, &cookies, &fields).await);
-        let answer = decided.await?;
+        let question = Question { label, what: "decide", expected: Expected::Status(&[303]), rule: Rule::Undocumented };
+        let decided =
+            world.ask(node, &question, async |http| http.post_form(path, &world.origin, &cookies, &fields).await);
         // A browser that is sent to sign in has decided nothing.
-        if answer.location().is_some_and(|location| location.ends_with(&claim.page)) {
-            claim.decided = Decided::Surely(decision);
-        }
-        Ok(())
+        Ok(decided.await?.location().is_some_and(|location| location.ends_with(path)))
+    }
+
+    /// Ends a session of the list.
+    pub(crate) async fn revoke(&mut self, world: &World, node: &Node, label: &str, session: &str) -> Step<()> {
+        let (cookies, body) = (self.jar(), json!({ "session_id": session }));
+        let expected = Expected::Status(&[200]);
+        let question = Question { label, what: wire::REVOKES, expected, rule: Rule::Lost };
+        let send = async |http: Http| http.post_json_as_human(wire::REVOKE_SESSION, &cookies, &body).await;
+        world.ask(node, &question, send).await.map(drop)
     }
 
     /// All sessions of the account, newest first.

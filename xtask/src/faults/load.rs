@@ -10,12 +10,37 @@ use tokio::task::JoinSet;
 use super::{
     agent::{Agent, Halt},
     claim::Claim,
+    identity::Identity,
     world::World,
 };
 use crate::Outcome;
 
+/// What clients know of what they asked for.
+#[derive(Default)]
+pub(crate) struct Records {
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) identities: Vec<Identity>,
+}
+
+impl Records {
+    pub(crate) fn len(&self) -> usize {
+        self.claims.len() + self.identities.len()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.claims.extend(more.claims);
+        self.identities.extend(more.identities);
+    }
+}
+
+impl From<Vec<Claim>> for Records {
+    fn from(claims: Vec<Claim>) -> Self {
+        Self { claims, identities: Vec::new() }
+    }
+}
+
 pub(crate) struct Load {
-    clients: JoinSet<Outcome<Vec<Claim>>>,
+    clients: JoinSet<Outcome<Records>>,
     halt: Halt,
 }
 
@@ -32,13 +57,13 @@ impl Load {
     }
 
     /// Lets each client finish its ceremony, or whatever the fault left of it.
-    pub(crate) async fn stop(mut self) -> Outcome<Vec<Claim>> {
+    pub(crate) async fn stop(mut self) -> Outcome<Records> {
         self.halt.store(true, Ordering::Relaxed);
-        let mut claims = Vec::new();
+        let mut records = Records::default();
         while let Some(client) = self.clients.join_next().await {
-            claims.extend(client??);
+            records.extend(client??);
         }
-        Ok(claims)
+        Ok(records)
     }
 
     /// A load that nothing disturbs: everything must work.
@@ -47,7 +72,7 @@ impl Load {
         first: usize,
         clients: usize,
         time: Duration,
-    ) -> Outcome<Vec<Claim>> {
+    ) -> Outcome<Records> {
         let load = Self::start_from(world, first, clients);
         tokio::time::sleep(time).await;
         load.stop().await

@@ -6,6 +6,7 @@
 //! | `runs/` | the faults, a file for each kind |
 //! | `site`, `demo`, `node`, `proxy` | the service under test |
 //! | `load`, `agent`, `human`, `verbs`, `wire` | its clients |
+//! | `identity/` | its clients of the open auth.md protocol |
 //! | `world`, `ledger`, `claim` | what is asked, and what is known by the answers |
 //! | `check`, `witness`, `leak`, `pulse`, `report` | what must hold, and what was found |
 
@@ -23,6 +24,7 @@ mod demo;
 mod dice;
 mod http;
 mod human;
+mod identity;
 mod leak;
 mod ledger;
 mod load;

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
 pub(crate) enum Need {
     TokenCheck,
     Revocation,
+    /// What agents of the open auth.md protocol ask.
+    Identity,
     Other,
 }
 
@@ -54,10 +56,12 @@ impl Mercy {
     pub(crate) const fn forgives(self, status: u16, need: Need) -> bool {
         match (status, need) {
             (503, _) if self.has(Fault::StoreAway) => true,
-            (503, Need::Revocation | Need::Other) if self.has(Fault::WritesFail) => true,
-            (503, Need::Other) => self.has(Fault::StoreFull),
+            (503, Need::Revocation | Need::Identity | Need::Other) if self.has(Fault::WritesFail) => true,
+            (503, Need::Identity | Need::Other) => self.has(Fault::StoreFull),
             // An unknown token, a claim or page that is not there, a browser that is sent to sign in.
             (401 | 404 | 303, _) => self.has(Fault::StoreForgets),
+            // An unknown claim token, assertion or refresh token is a bad request there.
+            (400, Need::Identity) => self.has(Fault::StoreForgets),
             _ => false,
         }
     }
@@ -126,7 +130,7 @@ impl Node {
 mod tests {
     use super::{
         Fault,
-        Need::{Other, Revocation, TokenCheck},
+        Need::{Identity, Other, Revocation, TokenCheck},
         Node,
     };
 
@@ -140,6 +144,7 @@ mod tests {
         node.end(Fault::StoreAway);
         node.begin(Fault::StoreForgets);
         assert!(node.mercy().forgives(401, TokenCheck) && !node.mercy().forgives(503, Other));
+        assert!(node.mercy().forgives(400, Identity) && !away.forgives(400, Identity));
         assert!(node.mercy().and(away).forgives(503, Other), "a request that began during the fault");
         assert!([200, 400, 409, 500].iter().all(|status| !node.mercy().and(away).forgives(*status, Other)));
     }
@@ -149,10 +154,10 @@ mod tests {
         let forgiven = |fault| {
             let node = Node::new(1);
             node.begin(fault);
-            [TokenCheck, Revocation, Other].map(|need| node.mercy().forgives(503, need))
+            [TokenCheck, Revocation, Identity, Other].map(|need| node.mercy().forgives(503, need))
         };
-        assert_eq!(forgiven(Fault::WritesFail), [false, true, true]);
-        assert_eq!(forgiven(Fault::StoreFull), [false, false, true]);
-        assert_eq!(forgiven(Fault::Harmless), [false; 3]);
+        assert_eq!(forgiven(Fault::WritesFail), [false, true, true, true]);
+        assert_eq!(forgiven(Fault::StoreFull), [false, false, true, true]);
+        assert_eq!(forgiven(Fault::Harmless), [false; 4]);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     demo::Demo,
     leak::Secrets,
     ledger::Ledger,
-    load::Load,
+    load::{Load, Records},
     node::{Fault, Node},
     pulse::Pulse,
     report::{Report, Rule},
@@ -33,8 +33,8 @@ pub(crate) struct Site {
     // Dropped in this order: processes before the files that they write.
     demos: Vec<Demo>,
     pub(crate) world: Arc<World>,
-    /// Every claim whose round is over.
-    archive: Vec<Claim>,
+    /// What the clients of earlier rounds knew.
+    archive: Records,
     directory: TempDir,
 }
 
@@ -68,7 +68,7 @@ impl Site {
         let pulse = Pulse::start(&directory.path().join("pulse"))?;
         let nodes = ports.into_iter().map(|port| Arc::new(Node::new(port))).collect();
         let world = Arc::new(World { nodes, origin, ledger, report, secrets: Secrets::default(), pulse });
-        Ok(Self { demos, world, archive: Vec::new(), directory })
+        Ok(Self { demos, world, archive: Records::default(), directory })
     }
 
     /// Kills one of the processes.
@@ -95,18 +95,19 @@ impl Site {
         report.took("token checks right again", checks);
         report.took("writes right again", writes);
         sleep(AFTER).await;
-        let claims = load.stop().await?;
-        let count = claims.len();
+        let records = load.stop().await?;
+        let count = records.len();
         report.tell(&format!("checks right again after {checks:?}, writes after {writes:?}; {count} claims to check"));
-        self.check(claims).await
+        self.check(records).await
     }
 
-    /// Checks the claims of a round, and keeps them for the end. It skips that for a service that is not right again.
-    pub(crate) async fn check(&mut self, claims: Vec<Claim>) -> Outcome<()> {
+    /// Checks what the clients of a round know, and keeps it for the end. It skips that for a service that is not right
+    /// again.
+    pub(crate) async fn check(&mut self, records: Records) -> Outcome<()> {
         if self.is_late() {
             return Ok(());
         }
-        let checked = check::after_fault(&self.world, claims).await?;
+        let checked = check::after_fault(&self.world, records).await?;
         self.archive.extend(checked);
         self.check_logs()
     }
@@ -114,8 +115,8 @@ impl Site {
     /// Checks a single claim, and answers it with what is known now.
     pub(crate) async fn check_one(&mut self, claim: Claim) -> Outcome<Claim> {
         self.check_logs()?;
-        let mut checked = check::after_fault(&self.world, vec![claim]).await?;
-        checked.pop().ok_or_else(|| "the claim is gone".into())
+        let mut checked = check::after_fault(&self.world, vec![claim].into()).await?;
+        checked.claims.pop().ok_or_else(|| "the claim is gone".into())
     }
 
     fn is_late(&self) -> bool {
@@ -123,7 +124,7 @@ impl Site {
     }
 
     /// Hands out what was kept for the end, for a store that will have forgotten it by then.
-    pub(crate) fn take_archive(&mut self) -> Vec<Claim> {
+    pub(crate) fn take_archive(&mut self) -> Records {
         std::mem::take(&mut self.archive)
     }
 
@@ -153,7 +154,7 @@ impl Site {
     /// The last checks. Says how the run went, and answers whether nothing was violated.
     pub(crate) async fn close(self) -> Outcome<bool> {
         if !self.is_late() {
-            check::at_the_end(&self.world, &self.archive).await?;
+            check::at_the_end(&self.world, self.archive).await?;
         }
         let report = &self.world.report;
         say(&report.summary());

@@ -10,7 +10,7 @@ use super::{
     node::Node,
     report::Rule,
     wire,
-    world::{Question, Step, Stop, World},
+    world::{Expected, Question, Step, Stop, World},
 };
 use crate::Outcome;
 
@@ -27,7 +27,8 @@ impl World {
         let body = json!({
             "type": "user_claimed", "client_name": "Fault Agent", "label": label, "requested_scopes": scopes,
         });
-        let question = Question { label: &label, what: "register", expected: &[201], rule: Rule::Undocumented };
+        let question =
+            Question { label: &label, what: "register", expected: Expected::Status(&[201]), rule: Rule::Undocumented };
         let answer = self.ask(node, &question, async |http| http.post_json(wire::REGISTER, &body).await).await?;
         let token = answer.field("claim_token")?;
         self.secrets.add(&token);
@@ -40,7 +41,8 @@ impl World {
     /// What has become of the claim, by its claim token.
     pub(crate) async fn status(&self, node: &Node, claim: &Claim) -> Step<String> {
         let body = json!({ "claim_token": claim.token });
-        let question = Question { label: &claim.label, what: "ask", expected: &[200], rule: Rule::Undocumented };
+        let question =
+            Question { label: &claim.label, what: "ask", expected: Expected::Status(&[200]), rule: Rule::Undocumented };
         let answer = self.ask(node, &question, async |http| http.post_json(wire::CLAIM, &body).await).await?;
         Ok(answer.field("status")?)
     }
@@ -52,7 +54,7 @@ impl World {
             claim.exchange = Exchange::Perhaps;
         }
         let body = json!({ "claim_token": claim.token });
-        let question = Question { label: &claim.label, what: "complete", expected, rule };
+        let question = Question { label: &claim.label, what: "complete", expected: Expected::Status(expected), rule };
         let answer = self.ask(node, &question, async |http| http.post_json(wire::COMPLETE, &body).await).await?;
         if answer.status == 200 {
             claim.exchange = Exchange::Done(self.issued(claim, &answer)?);
@@ -93,7 +95,7 @@ impl World {
             _ => Fate::PerhapsRefreshed(Instant::now()),
         };
         let body = json!({ "refresh_token": session.refresh });
-        let question = Question { label, what: "refresh", expected: &[200], rule: Rule::Lost };
+        let question = Question { label, what: "refresh", expected: Expected::Status(&[200]), rule: Rule::Lost };
         let answer = self.ask(node, &question, async |http| http.post_json(wire::REFRESH, &body).await).await?;
         let (access, refresh) = self.tokens(&answer.json["agent_session"])?;
         session.retired = Some(std::mem::replace(&mut session.access, access));
@@ -108,7 +110,8 @@ impl World {
         session.fate = Fate::PerhapsRevoked;
         let token = if by_refresh { &session.refresh } else { &session.access };
         let body = json!({ "token": token });
-        let question = Question { label, what: wire::REVOKES, expected: &[200], rule: Rule::Undocumented };
+        let question =
+            Question { label, what: wire::REVOKES, expected: Expected::Status(&[200]), rule: Rule::Undocumented };
         self.ask(node, &question, async |http| http.post_json(wire::REVOKE, &body).await).await?;
         session.fate = Fate::Revoked;
         Ok(())
@@ -132,7 +135,7 @@ impl World {
     pub(crate) async fn check_over(&self, node: &Node, label: &str, session: &Session) -> Step<()> {
         self.check_dead(node, label, &session.access, Rule::Revived).await?;
         let body = json!({ "refresh_token": session.refresh });
-        let question = Question { label, what: "refresh", expected: &[401], rule: Rule::Revived };
+        let question = Question { label, what: "refresh", expected: Expected::Status(&[401]), rule: Rule::Revived };
         self.ask(node, &question, async |http| http.post_json(wire::REFRESH, &body).await).await.map(drop)
     }
 
@@ -145,7 +148,7 @@ impl World {
         expected: u16,
         rule: Rule,
     ) -> Step<()> {
-        let question = Question { label, what: path, expected: &[expected], rule };
+        let question = Question { label, what: path, expected: Expected::Status(&[expected]), rule };
         self.call(node, token, path, question).await.map(drop)
     }
 }

@@ -14,7 +14,7 @@ use super::{
     report::Rule,
     verbs::{Registering, tolerate},
     wire,
-    world::{Question, Step, Stop, World},
+    world::{Expected, Question, Step, Stop, World},
 };
 use crate::Outcome;
 
@@ -146,7 +146,12 @@ impl Witness {
         while refused < ENOUGH {
             // Late or once it was refused it may not pass.
             let expected: &[u16] = if began.elapsed() > limit || refused > 0 { &[401] } else { &[401, 200] };
-            let question = Question { label: &self.claim.label, what: path, expected, rule: Rule::Revived };
+            let question = Question {
+                label: &self.claim.label,
+                what: path,
+                expected: Expected::Status(expected),
+                rule: Rule::Revived,
+            };
             match self.world.call(node, &session.access, path, question).await {
                 Ok(401) => refused += 1,
                 Err(Stop::Failed(failure)) => return Err(failure),
@@ -164,7 +169,8 @@ impl Witness {
         let Some(session) = self.claim.session() else { return Ok(()) };
         let node = self.world.nodes.first().ok_or("there is no server")?;
         let (_, path) = wire::ROUTES[0];
-        let question = Question { label: &self.claim.label, what: path, expected: &[status], rule: Rule::Lost };
+        let question =
+            Question { label: &self.claim.label, what: path, expected: Expected::Status(&[status]), rule: Rule::Lost };
         self.world.call(node, &session.access, path, question).await.map(drop)
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 
 use super::{
     http::{Answer, Http},
+    identity::{self, Told},
     leak::Secrets,
     ledger::Ledger,
     node::{Fault, Mercy, Need, Node},
@@ -54,13 +55,31 @@ impl<E: Into<Failure>> From<E> for Stop {
 pub(crate) type Step<T> = Result<T, Stop>;
 
 /// A question and what may be answered.
+#[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     /// The claim that it is about.
     pub(crate) label: &'a str,
     pub(crate) what: &'a str,
-    pub(crate) expected: &'a [u16],
+    pub(crate) expected: Expected<'a>,
     /// What another answer breaks.
     pub(crate) rule: Rule,
+}
+
+/// The answers that keep every promise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected<'a> {
+    Status(&'a [u16]),
+    /// A status with its error.
+    Told(&'a [Told]),
+}
+
+impl Expected<'_> {
+    fn has(&self, answer: &Answer) -> bool {
+        match self {
+            Self::Status(all) => all.contains(&answer.status),
+            Self::Told(all) => all.contains(&(answer.status, answer.error())),
+        }
+    }
 }
 
 impl Question<'_> {
@@ -69,6 +88,7 @@ impl Question<'_> {
         match self.what {
             what if what.starts_with('/') => Need::TokenCheck,
             wire::REVOKES => Need::Revocation,
+            what if identity::is_asked(what) => Need::Identity,
             _ => Need::Other,
         }
     }
@@ -116,7 +136,7 @@ impl World {
         let asked = Asked { began, took: began.elapsed(), mercy: mercy.and(node.mercy()) };
         self.ledger.settle(entry, &answer).await?;
         match answer {
-            Ok(answer) if question.expected.contains(&answer.status) => {
+            Ok(answer) if question.expected.has(&answer) => {
                 self.report.acknowledge();
                 if asked.mercy.has(Fault::Harmless) {
                     self.report.count(ANSWERED);
@@ -145,6 +165,10 @@ impl World {
         if answer.status == 503 && self.pulse.stood_still_since(asked.began) {
             self.report.count("refused while the machine stood still");
             return Stop::Fault;
+        }
+        if !identity::is_documented(question.what, answer) {
+            let rule = Rule::Undocumented;
+            return self.broken(&Question { rule, ..*question }, answer.status, &describe(answer));
         }
         self.broken(question, answer.status, &describe(answer))
     }

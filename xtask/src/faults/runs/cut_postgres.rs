@@ -1,11 +1,13 @@
 //! The connection to PostgreSQL is cut around the COMMIT of a redeemed claim: whatever the agent is told, the claim and
-//! its session are both there or both not.
+//! its session are both there or both not. In every other round it is that of an identity that is proved.
 
 use crate::{
     Outcome,
     faults::{
         Setup,
         claim::{Claim, Exchange},
+        identity::approved_identity,
+        load::Records,
         node::Fault,
         proxy::{Cut, Proxy},
         report::Rule,
@@ -26,7 +28,10 @@ pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
     for number in setup.rounds(300, 10) {
         site.world.report.begin_round(number);
         for cut in Cut::ALL {
-            make(&mut site, &proxy, cut).await?;
+            match number % 2 {
+                0 => make_for_identity(&mut site, &proxy, cut).await?,
+                _ => make(&mut site, &proxy, cut).await?,
+            }
         }
     }
     site.close().await
@@ -49,6 +54,30 @@ async fn make(site: &mut Site, proxy: &Proxy, cut: Cut) -> Outcome<()> {
         }
     }
     Err("redeeming a claim sends no COMMIT, so that there is nothing to cut".into())
+}
+
+/// The same for an identity. What was cut is asked again by the check, and one identity comes of it.
+async fn make_for_identity(site: &mut Site, proxy: &Proxy, cut: Cut) -> Outcome<()> {
+    for attempt in 0..TRIES {
+        let (made, world) = (proxy.made(), &site.world);
+        let node = world.nodes.first().ok_or("there is no server")?;
+        let label = format!("r{}-identity-{cut:?}-{attempt}", world.report.round());
+        let approved = tolerate(approved_identity(world, node, &label, attempt % 2 == 1).await)?;
+        let Some(mut identity) = approved else { return Ok(()) };
+        world.begin(Fault::StoreAway);
+        proxy.arm(cut);
+        let proved = world.prove(node, &mut identity, Rule::Half).await;
+        proxy.disarm();
+        world.end(Fault::StoreAway);
+        tolerate(proved)?;
+        let is_cut = proxy.made() > made;
+        site.check(Records { identities: vec![identity], ..Records::default() }).await?;
+        if is_cut {
+            site.world.report.count(cut.name());
+            return Ok(());
+        }
+    }
+    Err("proving an identity sends no COMMIT, so that there is nothing to cut".into())
 }
 
 /// Completes a fresh claim with the cut waiting for it.

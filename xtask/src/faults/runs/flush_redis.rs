@@ -11,7 +11,8 @@ use crate::{
         Setup,
         claim::{Claim, Fate},
         dice::Dice,
-        load::Load,
+        identity::{self, Identity},
+        load::{Load, Records},
         node::Fault,
         site::Site,
         verbs::tolerate,
@@ -77,10 +78,13 @@ async fn restart(setup: &Setup, site: &mut Site, redis: &mut Redis, mut dice: Di
 }
 
 /// All that was issued before is gone for good, and new ceremonies work as if nothing had been.
-async fn begin_anew(setup: &Setup, site: &mut Site, mut claims: Vec<Claim>, emptied: Instant) -> Outcome<()> {
-    claims.extend(site.take_archive());
-    for claim in &claims {
+async fn begin_anew(setup: &Setup, site: &mut Site, mut records: Records, emptied: Instant) -> Outcome<()> {
+    records.extend(site.take_archive());
+    for claim in &records.claims {
         is_gone(site, claim, emptied).await?;
+    }
+    for identity in &records.identities {
+        identity_is_gone(site, identity, emptied).await?;
     }
     let new = Load::undisturbed(&site.world, setup.clients, setup.clients, AFTER).await?;
     site.check(new).await
@@ -94,6 +98,16 @@ async fn is_gone(site: &Site, claim: &Claim, emptied: Instant) -> Outcome<()> {
     let is_old = session.renewed < emptied && !matches!(session.fate, Fate::PerhapsRefreshed(_));
     if is_old {
         tolerate(world.check_over(node, &claim.label, session).await)?;
+    }
+    Ok(())
+}
+
+async fn identity_is_gone(site: &Site, identity: &Identity, emptied: Instant) -> Outcome<()> {
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    for keys in identity.keys().into_iter().chain(&identity.unclaimed) {
+        if keys.renewed < emptied && !matches!(keys.fate, Fate::PerhapsRefreshed(_)) {
+            identity::check::is_gone(&site.world, node, &identity.label, keys).await?;
+        }
     }
     Ok(())
 }

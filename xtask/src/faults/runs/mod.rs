@@ -108,7 +108,8 @@ impl Run {
                 "immediate stop of PostgreSQL under load; checks I1, I2, I3, I4, I6, I7, and that it is over within 2 s"
             }
             Self::CutPostgres => {
-                "connection cut before, at and after the COMMIT of a redeemed claim; checks I1, I3, I4, I6, I7"
+                "connection cut before, at and after the COMMIT of a redeemed claim or a proved identity; checks I1, I3, I4, \
+                 I6, I7"
             }
             Self::FlushRedis => {
                 "FLUSHALL, loss and restart of Redis under load; checks I6, I7, that what is lost stays refused, \

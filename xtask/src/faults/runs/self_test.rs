@@ -10,7 +10,8 @@ use crate::{
     faults::{
         Setup,
         claim::Claim,
-        load::Load,
+        identity::{Identity, approved_identity},
+        load::{Load, Records},
         report::{Report, Rule},
         site::Site,
         verbs::tolerate,
@@ -27,6 +28,8 @@ const COPY: &str = "copy";
 pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
     let forgetting = forgets(setup).await?;
     let setting_back = is_set_back(setup).await?;
+    let undoing = identities_are_set_back(setup).await?;
+    let inventing = invents(setup).await?;
     let failing = fails(setup).await?;
     let leaking = leaks(setup).await?;
     let outliving = outlives(setup).await?;
@@ -38,7 +41,14 @@ pub(crate) async fn run(setup: &Setup) -> Outcome<bool> {
         is_found(&fill::planted(setup).await?, "a full store forgets", &[Rule::Lost]),
         is_found(&leap_clock::planted(setup).await?, "all clocks leap", &[Rule::Lost]),
     ];
-    Ok(forgetting && setting_back && failing && leaking && outliving && !planted.contains(&false))
+    Ok(forgetting
+        && setting_back
+        && undoing
+        && inventing
+        && failing
+        && leaking
+        && outliving
+        && !planted.contains(&false))
 }
 
 /// A store that forgets everything with its process.
@@ -52,7 +62,7 @@ async fn forgets(setup: &Setup) -> Outcome<bool> {
     sleep(LOAD).await;
     site.kill(0).await?;
     let mut claims = load.stop().await?;
-    claims.extend([waiting, redeemed]);
+    claims.extend(vec![waiting, redeemed].into());
     site.start_again(0).await?;
     site.check(claims).await?;
     Ok(is_found(&site, "a store forgets all", &[Rule::Lost, Rule::Half]))
@@ -77,8 +87,49 @@ async fn is_set_back(setup: &Setup) -> Outcome<bool> {
     site.kill(0).await?;
     copy_files(&site.directory().join(COPY), site.directory())?;
     site.start_again(0).await?;
-    site.check(vec![revoked, redeemed]).await?;
+    site.check(vec![revoked, redeemed].into()).await?;
     Ok(is_found(&site, "a store is set back", &[Rule::Lost, Rule::Revived, Rule::Double]))
+}
+
+/// The same for identities alone, which no check of claims looks at: what was ended gives access again, what was proved
+/// gives another identity, and what was claimed acts unclaimed once more.
+async fn identities_are_set_back(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "sqlite:{}/demo.db").await?;
+    let mut identities = Vec::new();
+    for (label, unclaimed) in [("ended", false), ("proved", false), ("claimed", true)] {
+        identities.push(approved_identity_of(&site, label, unclaimed).await?);
+    }
+    prove(&site, &mut identities[0]).await?;
+    site.kill(0).await?;
+    copy_files(site.directory(), &site.directory().join(COPY))?;
+    site.start_again(0).await?;
+
+    for identity in &mut identities[1..] {
+        prove(&site, identity).await?;
+    }
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    if let Some((label, keys)) = identities[0].held_mut() {
+        tolerate(site.world.revoke_identity(node, label, keys, true).await)?;
+    }
+    site.kill(0).await?;
+    copy_files(&site.directory().join(COPY), site.directory())?;
+    site.start_again(0).await?;
+    site.check(Records { identities, ..Records::default() }).await?;
+    Ok(is_found(&site, "a store with identities is set back", &[Rule::Lost, Rule::Revived, Rule::Double]))
+}
+
+/// An answer with a documented status and an error that is not.
+async fn invents(setup: &Setup) -> Outcome<bool> {
+    let mut site = open(setup, "memory").await?;
+    let mut identity = approved_identity_of(&site, "invented", false).await?;
+    prove(&site, &mut identity).await?;
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    if let Some((label, keys)) = identity.held_mut() {
+        tolerate(site.world.revoke_identity(node, label, keys, false).await)?;
+        keys.break_assertion();
+    }
+    site.check(Records { identities: vec![identity], ..Records::default() }).await?;
+    Ok(is_found(&site, "an error is not documented", &[Rule::Undocumented]))
 }
 
 /// A server that is gone though nobody made a fault.
@@ -119,6 +170,18 @@ async fn approved(site: &Site, label: &str) -> Outcome<Claim> {
     let node = site.world.nodes.first().ok_or("there is no server")?;
     let claim = tolerate(approved_claim(&site.world, node, label).await)?;
     claim.ok_or_else(|| "nothing works even before the fault".into())
+}
+
+async fn approved_identity_of(site: &Site, label: &str, unclaimed: bool) -> Outcome<Identity> {
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    let identity = tolerate(approved_identity(&site.world, node, label, unclaimed).await)?;
+    identity.ok_or_else(|| "nothing works even before the fault".into())
+}
+
+async fn prove(site: &Site, identity: &mut Identity) -> Outcome<()> {
+    let node = site.world.nodes.first().ok_or("there is no server")?;
+    tolerate(site.world.prove(node, identity, Rule::Half).await)?;
+    Ok(())
 }
 
 async fn complete(site: &Site, claim: &mut Claim) -> Outcome<()> {
