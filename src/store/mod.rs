@@ -43,6 +43,8 @@ mod columns;
 pub mod conformance;
 pub(crate) mod last_used;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod migrations;
 mod notices;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -63,6 +65,8 @@ pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
 pub use cached::{CacheOptions, CachedStore};
 pub(crate) use last_used::LastUsedBuffer;
 pub use memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use migrations::Migration;
 pub use notices::{Notice, Notices, Subscriber};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};

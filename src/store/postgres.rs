@@ -85,6 +85,14 @@ impl PostgresStore {
         PostgresOptions::new().connect(url).await
     }
 
+    /// Creates or migrates the schema with the default [options](PostgresOptions), and opens nothing.
+    ///
+    /// # Errors
+    /// As for [`PostgresOptions::migrate`].
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        PostgresOptions::new().migrate(url).await
+    }
+
     /// The server settings that can lose acknowledged changes, as read when the store was opened.
     #[must_use]
     pub fn warnings(&self) -> &[PostgresWarning] {

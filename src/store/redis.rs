@@ -90,6 +90,14 @@ impl RedisStore {
         RedisOptions::new().connect(url).await
     }
 
+    /// Creates or migrates the store with the default [options](RedisOptions), and opens nothing.
+    ///
+    /// # Errors
+    /// As for [`RedisOptions::migrate`].
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        RedisOptions::new().migrate(url).await
+    }
+
     /// What can lose acknowledged changes or delay revocations, as found when the store was opened.
     #[must_use]
     pub fn warnings(&self) -> &[RedisWarning] {

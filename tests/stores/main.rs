@@ -10,6 +10,8 @@ mod places;
 mod postgres;
 mod proxy;
 mod redis;
+mod rights;
+mod rolling;
 mod sqlite;
 mod stored_text;
 mod transfers;
