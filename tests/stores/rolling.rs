@@ -301,7 +301,11 @@ async fn go_together<S: CeremonyStore + Clone>(mut old: OldNode, new: S) {
     new.record_uses(&[(id.clone(), last)], last.at).await.unwrap();
     let uses = format!(r#"[["{id}",{},null]]"#, after(8).as_millis());
     old.run("record_uses", vec![words(&uses), number(after(8).as_millis() + 300_000)]).await;
-    assert_eq!(new.find_record(id).await.unwrap().unwrap().last_use, Some(last), "an earlier use replaces no later one");
+    assert_eq!(
+        new.find_record(id).await.unwrap().unwrap().last_use,
+        Some(last),
+        "an earlier use replaces no later one"
+    );
     assert_eq!(old.run("list_sessions", vec![words("alice"), Value::Text(None), number(9)]).await.len(), 2);
     assert_eq!(listed(&new, "alice").await.len(), 2);
 

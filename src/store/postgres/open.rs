@@ -381,9 +381,8 @@ enum Refused {
 fn lacking(done: usize) -> String {
     match done {
         0 => "the schema is missing or has no tables".into(),
-        _ => format!(
-            "the schema has migration {done}, and this version of tower-agent-auth needs {}",
-            MIGRATIONS.len()
-        ),
+        _ => {
+            format!("the schema has migration {done}, and this version of tower-agent-auth needs {}", MIGRATIONS.len())
+        }
     }
 }

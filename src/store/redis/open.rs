@@ -287,7 +287,8 @@ async fn check_settings(store: &RedisStore) -> Result<Vec<RedisWarning>, StoreEr
     }
     // A notice without ids tells nobody anything. A user that can't write ends nothing, so it has no notices to send.
     let channel = format!("{}ended", store.base);
-    if allowed::<redis::Value>(store, cmd("PUBLISH").arg(&channel).arg("")).await?.is_none() && may_write(store).await? {
+    if allowed::<redis::Value>(store, cmd("PUBLISH").arg(&channel).arg("")).await?.is_none() && may_write(store).await?
+    {
         warnings.push(RedisWarning::NoChannel { channel, user });
     }
     Ok(warnings)
