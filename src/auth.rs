@@ -8,18 +8,21 @@ use crate::{
     Config, ConfigError,
     accounts::{Accounts, DynAccounts},
     audit::{AuditSink, NoAudit},
-    ceremony::{self, Admin, Ceremony, CeremonyError, Notifier},
+    ceremony::{self, Admin, Ceremony, CeremonyError, Notifier, UseWriter},
     client_metadata::{ClientMetadata, DynFetch, Fetch},
     config::{self, Dialect, Problem},
     dialect,
     endpoints::{self, Context, EndpointsLayer, RouteTable},
-    guard::{self, GuardLayer, Rule, Shared},
+    guard::{self, CallSink, GuardLayer, Rule, Shared},
     http::{Assembly, ClientAddresses, PeerAddress},
     notify::{DynNotify, Notify},
     observe,
     store::{
-        CeremonyStore, ClientStore, IdentityStore, LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynCeremonyStore, DynClientStore, DynIdentityStore, DynSessionStore, WithDeadline},
+        CeremonyStore, ClientStore, IdentityStore, LastUsedBuffer, SessionRecordStore, SessionStore,
+        traits::{
+            Deadlines, DynCeremonyStore, DynClientStore, DynIdentityStore, DynSessionRecordStore, DynSessionStore,
+            WithDeadline,
+        },
     },
     types::{
         clock::{Clock, SystemClock},
@@ -41,6 +44,8 @@ pub struct AgentAuth {
     guards: Arc<[Arc<Shared>]>,
     routes: Arc<RouteTable>,
     ceremony: Option<Ceremony>,
+    /// That of a service that only checks tokens, and records uses.
+    uses: Option<Arc<UseWriter>>,
     #[cfg(feature = "id_jag")]
     id_jag: Option<Verifier>,
     assembly: Arc<Assembly>,
@@ -53,6 +58,8 @@ impl AgentAuth {
             config,
             store: None,
             checks: None,
+            uses: None,
+            calls: None,
             ceremonies: None,
             clients: None,
             identities: None,
@@ -273,9 +280,10 @@ impl AgentAuth {
     /// # }
     /// ```
     pub async fn housekeeping(&self, stopped: impl Future<Output = ()> + Send) {
-        match &self.ceremony {
-            Some(ceremony) => ceremony.housekeeping(stopped).await,
-            None => stopped.await,
+        match (&self.ceremony, &self.uses) {
+            (Some(ceremony), _) => ceremony.housekeeping(stopped).await,
+            (None, Some(uses)) => uses.run(stopped).await,
+            (None, None) => stopped.await,
         }
     }
 
@@ -284,9 +292,10 @@ impl AgentAuth {
     /// # Errors
     /// When the store fails; the last-used times are kept for the next call.
     pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        match &self.ceremony {
-            Some(ceremony) => ceremony.write_uses().await,
-            None => Ok(()),
+        match (&self.ceremony, &self.uses) {
+            (Some(ceremony), _) => ceremony.write_uses().await,
+            (None, Some(uses)) => Ok(uses.write().await?),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -317,6 +326,9 @@ pub struct AgentAuthBuilder {
     store: Option<Arc<dyn DynSessionStore>>,
     /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
+    /// The store in which a service that only checks tokens records uses.
+    uses: Option<Arc<dyn DynSessionRecordStore>>,
+    calls: Option<Arc<dyn CallSink>>,
     ceremonies: Option<Arc<dyn DynCeremonyStore>>,
     clients: Option<Arc<dyn DynClientStore>>,
     identities: Option<Arc<dyn DynIdentityStore>>,
@@ -392,11 +404,31 @@ impl AgentAuthBuilder {
     }
 
     /// The session store of a service that only checks tokens. The issuer runs the ceremony elsewhere. This service
-    /// then serves only the protected resource metadata.
+    /// then serves only the protected resource metadata. The issuer does not know when its sessions are used here, unless
+    /// [`record_uses_in`](Self::record_uses_in) says where to record it.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
         self.store = None;
         self.ceremonies = None;
         self.check_with(store)
+    }
+
+    /// Where a service that [only checks tokens](Self::checks_only) records the last uses of sessions, so that the
+    /// issuer's pages show them; by default, nowhere. [Housekeeping](AgentAuth::housekeeping) writes them every few
+    /// seconds. `store` may be the store of `checks_only` or the store behind its cache.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
+    /// # fn builder(config: Config) -> AgentAuthBuilder {
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).checks_only(store.clone()).record_uses_in(store)
+    /// # }
+    /// ```
+    ///
+    /// A service that asks the issuer by `RemoteSessions` needs no such store: the issuer counts each question as a use.
+    /// A service with [`sessions`](Self::sessions) records uses there, and [`build`](Self::build) refuses another store.
+    pub fn record_uses_in(mut self, store: impl SessionRecordStore) -> Self {
+        self.uses = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
+        self
     }
 
     fn deadlines(&self) -> Deadlines {
@@ -425,6 +457,14 @@ impl AgentAuthBuilder {
     /// The sink for audit events; by default, events are dropped.
     pub fn audit(mut self, audit: impl AuditSink) -> Self {
         self.audit = Arc::new(audit);
+        self
+    }
+
+    /// Receives each call that a guard decides, forwarded or refused; by default, nobody does. See
+    /// [`admin`](crate::admin#a-record-of-each-call) for what it costs. With the feature `tracing`,
+    /// [`TracingAudit`](crate::audit) is such a sink.
+    pub fn audit_calls(mut self, sink: impl CallSink) -> Self {
+        self.calls = Some(Arc::new(sink));
         self
     }
 
@@ -484,6 +524,8 @@ impl AgentAuthBuilder {
             config,
             store,
             checks,
+            uses: uses_store,
+            calls,
             ceremonies,
             clients,
             identities,
@@ -507,6 +549,10 @@ impl AgentAuthBuilder {
         }
         if cfg!(not(feature = "pages")) && config.dialects().contains(&Dialect::OAuth) {
             missing.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
+        }
+        if ceremonies.is_some() && uses_store.is_some() {
+            let remedy = "is for a service that only checks tokens: .sessions(store) records uses itself";
+            missing.push(Problem::new("record_uses_in", "", remedy));
         }
         missing.extend(untrusted);
         let Some(store) = checks.filter(|_| missing.is_empty()) else {
@@ -564,7 +610,14 @@ impl AgentAuthBuilder {
         }
         let assembly = Assembly::new(ceremony.is_some(), Arc::clone(&clock), Arc::clone(&audit));
         let assembly = Arc::new(assembly);
-        let parts = guard::Parts { store, accounts, clock, audit, uses, addresses, assembly: Arc::clone(&assembly) };
+        let writer = uses_store.map(|store| {
+            let (uses, clock, audit) = (Arc::clone(&uses), Arc::clone(&clock), Arc::clone(&audit));
+            Arc::new(UseWriter { uses, store, clock, audit })
+        });
+        let uses = Some(uses).filter(|_| ceremony.is_some() || writer.is_some());
+        let assembly_of_guards = Arc::clone(&assembly);
+        let parts =
+            guard::Parts { store, accounts, clock, audit, calls, uses, addresses, assembly: assembly_of_guards };
         let guards = config.resources().iter().map(|resource| {
             let shared = Shared::new(&config, resource, parts.clone());
             shared.map(Arc::new).map_err(|error| unusable("resource", resource.id(), &error))
@@ -576,6 +629,7 @@ impl AgentAuthBuilder {
             guards,
             routes: Arc::new(routes),
             ceremony,
+            uses: writer,
             #[cfg(feature = "id_jag")]
             id_jag,
             assembly,

@@ -1,7 +1,11 @@
 use std::{
+    fmt,
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Ceremony, CeremonyError};
 use crate::{
-    audit::Event,
-    store::{Cutoff, REMEMBERED, StoreError},
+    audit::{AuditSink, Event},
+    store::{Cutoff, LastUsedBuffer, REMEMBERED, StoreError, traits::DynSessionRecordStore},
     types::clock::{Clock, Timestamp},
 };
 
@@ -52,17 +56,7 @@ impl Ceremony {
     /// # Errors
     /// When the store fails; the last-used times are kept for the next call.
     pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        loop {
-            let batch = self.uses.take(USES_AT_ONCE);
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let written = self.store.record_uses(&batch, self.now()).await;
-            if written.is_err() {
-                self.uses.put_back(batch);
-            }
-            written?;
-        }
+        Ok(write_uses(&self.uses, &*self.store, &*self.clock).await?)
     }
 
     pub(crate) async fn try_to_write_uses(&self) {
@@ -128,6 +122,63 @@ impl Ceremony {
         let mut cutoff = Cutoff::at(now.before(self.config.lifetimes().history.max(REMEMBERED)));
         cutoff.authorizations = now.before(REMEMBERED);
         Ok(Some(cutoff))
+    }
+}
+
+/// Persists what the buffer has, in batches.
+async fn write_uses(
+    uses: &LastUsedBuffer,
+    store: &(impl DynSessionRecordStore + ?Sized),
+    clock: &dyn Clock,
+) -> Result<(), StoreError> {
+    loop {
+        let batch = uses.take(USES_AT_ONCE);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let written = store.record_uses(&batch, clock.now()).await;
+        if written.is_err() {
+            uses.put_back(batch);
+        }
+        written?;
+    }
+}
+
+/// Persists the last uses of a service that only checks tokens.
+pub(crate) struct UseWriter {
+    pub(crate) uses: Arc<LastUsedBuffer>,
+    pub(crate) store: Arc<dyn DynSessionRecordStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+}
+
+impl UseWriter {
+    /// Runs until `stopped` completes.
+    pub(crate) async fn run(&self, stopped: impl Future<Output = ()> + Send) {
+        let mut stopped = pin!(stopped);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = sleep(WRITE_USES) => self.try_to_write().await,
+            }
+        }
+        self.try_to_write().await;
+    }
+
+    pub(crate) async fn write(&self) -> Result<(), StoreError> {
+        write_uses(&self.uses, &*self.store, &*self.clock).await
+    }
+
+    async fn try_to_write(&self) {
+        if let Err(error) = self.write().await {
+            self.audit.record(self.clock.now(), &Event::unavailable(&error));
+        }
+    }
+}
+
+impl fmt::Debug for UseWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UseWriter").finish_non_exhaustive()
     }
 }
 

@@ -97,7 +97,7 @@ mod refresh;
 mod request;
 mod sessions;
 
-pub use account::{AccountExport, ExportedClient, ExportedRequest, ExportedSession};
+pub use account::{AccountExport, ExportedClient, ExportedIdentity, ExportedRequest, ExportedSession};
 pub use admin::Admin;
 pub use approver::Approver;
 pub use clients::Clients;
@@ -114,6 +114,7 @@ pub use refresh::Refreshing;
 pub use request::{Request, Requested, Status};
 pub use sessions::{Page, Revoked, SessionCounts, SessionSearch};
 
+pub(crate) use housekeeping::UseWriter;
 pub(crate) use limiter::Limiter;
 pub(crate) use notifying::{ApprovalPath, Notifier};
 

@@ -7,7 +7,7 @@ use http::{
 };
 
 use super::{
-    AgentSession, Owner, Refusal, Rule,
+    AgentSession, Call, CallOutcome, CallRule, CallSink, Owner, Refusal, Rule,
     policy::Demand,
     principal::{Principal, remove_principal},
     refusal::Refusals,
@@ -47,7 +47,10 @@ pub(crate) struct Parts {
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) uses: Arc<LastUsedBuffer>,
+    /// Receives each call; `None` by default.
+    pub(crate) calls: Option<Arc<dyn CallSink>>,
+    /// `None` if nobody writes them.
+    pub(crate) uses: Option<Arc<LastUsedBuffer>>,
     pub(crate) addresses: ClientAddresses,
     pub(crate) assembly: Arc<Assembly>,
 }
@@ -106,6 +109,8 @@ pub(super) struct Check {
     pub(super) grpc: bool,
     /// Whether the inner service must not see the `Authorization` header.
     pub(super) strip_authorization: bool,
+    /// Whether a [`LateCheck`] decides a POST that this check forwards.
+    pub(super) decides_late: bool,
 }
 
 /// The result of a check.
@@ -123,7 +128,7 @@ pub(super) enum Lookup {
 
 impl Check {
     pub(super) const fn new(shared: Arc<Shared>, rule: Option<Rule>) -> Self {
-        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false }
+        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false, decides_late: false }
     }
 
     fn demand(&self) -> Option<&Demand> {
@@ -173,6 +178,7 @@ impl Check {
         };
         let refusal = match self.demand() {
             Some(Demand::Scopes(requirement)) if !requirement.is_met_by(&session.scopes) => {
+                self.audit_refusal_of(&session, Refusal::InsufficientScope, request);
                 return Verdict::Refuse(Refusal::InsufficientScope);
             }
             Some(Demand::OwnerOnly) => Refusal::OwnerOnly,
@@ -188,6 +194,7 @@ impl Check {
         if matches!(refusal, Refusal::OwnerOnly | Refusal::NoRule) {
             self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
         }
+        self.audit_refusal_of(&session, refusal, request);
         Verdict::Refuse(refusal)
     }
 
@@ -200,8 +207,47 @@ impl Check {
     }
 
     fn note_use(&self, session: &Session, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) {
+        let Some(uses) = &self.shared.parts.uses else { return };
         let address = self.shared.parts.addresses.client(headers, extensions);
-        self.shared.parts.uses.note(&session.id, Use { at: now, address });
+        uses.note(&session.id, Use { at: now, address });
+    }
+
+    /// The call for the sink, before it is known who calls.
+    fn call<'c, B>(&'c self, outcome: CallOutcome, request: &'c Request<B>) -> Call<'c> {
+        let rule = match self.demand() {
+            Some(Demand::Scopes(requirement)) => requirement.as_call_rule(),
+            Some(Demand::Public | Demand::Optional) => CallRule::Optional,
+            Some(Demand::OwnerOnly) => CallRule::OwnerOnly,
+            Some(Demand::Never(response)) if response.refusal() == Refusal::OwnerOnly => CallRule::OwnerOnly,
+            Some(Demand::Never(_)) | None => CallRule::None,
+        };
+        Call::new((rule, outcome), self.shared.resource.id(), request.method(), request.extensions())
+    }
+
+    #[cold]
+    fn record_call(&self, sink: &dyn CallSink, call: &Call<'_>) {
+        sink.record(self.shared.parts.clock.now(), call);
+    }
+
+    /// Tells the sink of a refusal that depends on the session.
+    fn audit_refusal_of<B>(&self, session: &Session, refusal: Refusal, request: &Request<B>) {
+        if let Some(sink) = &self.shared.parts.calls {
+            self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request).by_agent(session));
+        }
+    }
+
+    fn audit_forward<B>(&self, sink: &dyn CallSink, principal: &Principal, request: &Request<B>) {
+        let is_public = matches!(self.demand(), Some(Demand::Public));
+        if is_public || self.decides_late && request.method() == Method::POST {
+            return;
+        }
+        let call = self.call(CallOutcome::Forwarded, request);
+        let call = match principal {
+            Principal::Nobody => call,
+            Principal::Agent(agent) => call.by_agent(&agent.session),
+            Principal::Owner(owner) => call.by_owner(&owner.account),
+        };
+        self.record_call(sink, &call);
     }
 
     /// Refuses because a lookup failed.
@@ -213,6 +259,9 @@ impl Check {
     /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
     /// public rule.
     pub(super) fn forward<B>(&self, principal: Principal, request: &mut Request<B>) -> Option<Forwarded> {
+        if let Some(sink) = &self.shared.parts.calls {
+            self.audit_forward(&**sink, &principal, request);
+        }
         if self.strip_authorization {
             request.headers_mut().remove(AUTHORIZATION);
         }
@@ -242,6 +291,14 @@ impl Check {
         if refusal == Refusal::NoCredentials {
             self.shared.parts.assembly.note_challenge();
         }
+        if let Some(sink) = &self.shared.parts.calls {
+            match refusal {
+                // These depend on a session, and were recorded with it.
+                Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => {}
+                Refusal::InvalidOperation | Refusal::Body => {}
+                _ => self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request)),
+            }
+        }
         let own = match self.demand() {
             Some(Demand::Scopes(requirement)) => requirement.response(refusal),
             Some(Demand::Never(response)) if response.refusal() == refusal => Some(&**response),
@@ -267,7 +324,12 @@ impl LateCheck {
         let check = Check { rule, ..self.0.clone() };
         let session = request.extensions().get::<AgentSession>().map(|agent| Arc::clone(&agent.session));
         let refusal = match check.authorize(session, request) {
-            Verdict::Forward(_) => return None,
+            Verdict::Forward(principal) => {
+                if let Some(sink) = &check.shared.parts.calls {
+                    check.audit_forward(&**sink, &principal, request);
+                }
+                return None;
+            }
             Verdict::Refuse(refusal) => refusal,
             Verdict::Wait(_) => Refusal::Unavailable,
         };
@@ -283,6 +345,9 @@ impl LateCheck {
         request: &Request<B>,
     ) -> Response<Bytes> {
         let check = Check { rule: Some(Rule::never(refusal, text, response)), ..self.0.clone() };
+        if let Some(AgentSession { session }) = request.extensions().get() {
+            check.audit_refusal_of(session, refusal, request);
+        }
         check.refuse(refusal, request)
     }
 }

@@ -89,6 +89,7 @@
 //! layer, so that it handles preflights and adds its headers to refusals; routing; guards around the handlers. Inside
 //! routing, a guard's rule depends on the handler that will run, not on the spelling of a URL.
 
+mod calls;
 mod check;
 mod future;
 mod grpc;
@@ -101,6 +102,7 @@ mod service;
 mod session_end;
 
 pub use crate::http::GuardBody;
+pub use calls::{Call, CallOutcome, CallRule, CallSink};
 #[cfg(feature = "mcp")]
 pub(crate) use check::LateCheck;
 pub(crate) use check::{Parts, Shared};

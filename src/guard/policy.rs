@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use http::request::Parts;
 
-use super::{Refusal, refusal::RefusalResponse};
+use super::{CallRule, Refusal, refusal::RefusalResponse};
 #[cfg(feature = "mcp")]
 use crate::http::Reply;
 use crate::{
@@ -148,6 +148,10 @@ impl Requirement {
             Refusal::InsufficientScope => Some(&self.insufficient_scope),
             _ => None,
         }
+    }
+
+    pub(super) const fn as_call_rule(&self) -> CallRule<'_> {
+        if self.any { CallRule::AnyOf(&self.names) } else { CallRule::AllOf(&self.names) }
     }
 
     pub(super) fn is_met_by(&self, granted: &ScopeSet) -> bool {

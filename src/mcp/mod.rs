@@ -305,7 +305,7 @@ impl McpLayer {
     pub fn read_bodies(self) -> McpBodyLayer {
         let guard = self.guard.with_policy(rules::policy(Arc::clone(&self.rules), true));
         let reader = Reader { rules: self.rules, check: guard.late_check(), limit: LIMIT, time: TIME };
-        McpBodyLayer { guard, reader }
+        McpBodyLayer { guard: guard.decided_late(), reader }
     }
 }
 
