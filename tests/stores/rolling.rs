@@ -314,7 +314,8 @@ async fn go_together<S: CeremonyStore + Clone>(mut old: OldNode, new: S) {
     assert_eq!(old.run("end_by_access", ended).await, [first.session.session.id.as_str()]);
     assert!(!is_live(&new, &first).await);
     let target = RevokeTarget::Account(account("alice").id);
-    assert_eq!(new.revoke(&target, RevokedBy::Service, after(11)).await.unwrap(), [id.clone()]);
+    let revoked = new.revoke(&target, RevokedBy::Service, after(11)).await.unwrap();
+    assert_eq!(revoked.iter().collect::<Vec<_>>(), [id]);
     assert!(old.run("find_session", vec![hash(&again.access)]).await.is_empty());
     let waiting = approved(&new, "bob").await;
     let account_ends = vec![words("bob"), number(after(1).as_millis())];
