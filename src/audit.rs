@@ -97,6 +97,10 @@ pub enum Event {
         authorization: AuthorizationRequestId,
         /// The account.
         account: AccountId,
+        /// What the client calls itself.
+        client: HumanText,
+        /// The id of the OAuth client.
+        client_id: Option<ClientId>,
         /// Who took it back.
         by: RevokedBy,
         /// Why, if the service's operators gave a reason.
@@ -178,10 +182,17 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
-    /// A session was revoked before it expired.
+    /// A session was revoked before it expired. Of all nodes, the one that revoked it records it. No event tells that a
+    /// session has expired.
     Revoked {
         /// The session.
         session: SessionId,
+        /// The account; `None` if it was revoked by a token and the store could not be asked afterwards.
+        account: Option<AccountId>,
+        /// What the client calls itself; `None` if the store could not be asked afterwards.
+        client: Option<HumanText>,
+        /// The id of the OAuth client.
+        client_id: Option<ClientId>,
         /// Who revoked it.
         by: RevokedBy,
         /// Why, if the service's operators gave a reason. No store keeps it.
@@ -198,6 +209,8 @@ pub enum Event {
     AccountForgotten {
         /// The account.
         account: AccountId,
+        /// Why, if the service's operators gave a reason.
+        reason: Option<Reason>,
     },
     /// A notification to the account's human was not delivered. Nothing else failed.
     NotificationFailed {
@@ -350,9 +363,10 @@ impl AuditSink for TracingAudit {
             Event::Released { authorization, account } | Event::Denied { authorization, account } => {
                 info!(target: TARGET, %at, name, %authorization, %account);
             }
-            Event::TakenBack { authorization, account, by, reason } => {
+            Event::TakenBack { authorization, account, client, client_id, by, reason } => {
                 let (by, reason) = (by.as_str(), reason.as_ref().map(Reason::as_str));
-                info!(target: TARGET, %at, name, %authorization, %account, by, reason);
+                let (client, client_id) = (client.as_str(), client_id.as_ref().map(ClientId::as_str));
+                info!(target: TARGET, %at, name, %authorization, %account, client, client_id, by, reason);
             }
             Event::Redeemed { authorization, session, account, address } => {
                 let address = address.map(tracing::field::display);
@@ -374,12 +388,17 @@ impl AuditSink for TracingAudit {
             Event::Refreshed { session } => info!(target: TARGET, %at, name, %session),
             Event::RefreshRepeated { session } => info!(target: TARGET, %at, name, %session),
             Event::ReuseDetected { session } => warn!(target: TARGET, %at, name, %session),
-            Event::Revoked { session, by, reason } => {
+            Event::Revoked { session, account, client, client_id, by, reason } => {
                 let (by, reason) = (by.as_str(), reason.as_ref().map(Reason::as_str));
-                info!(target: TARGET, %at, name, %session, by, reason);
+                let account = account.as_ref().map(AccountId::as_str);
+                let (client, client_id) =
+                    (client.as_ref().map(HumanText::as_str), client_id.as_ref().map(ClientId::as_str));
+                info!(target: TARGET, %at, name, %session, account, client, client_id, by, reason);
             }
             Event::Renamed { session, account } => info!(target: TARGET, %at, name, %session, %account),
-            Event::AccountForgotten { account } => info!(target: TARGET, %at, name, %account),
+            Event::AccountForgotten { account, reason } => {
+                info!(target: TARGET, %at, name, %account, reason = reason.as_ref().map(Reason::as_str));
+            }
             Event::NotificationFailed { authorization, error } => {
                 warn!(target: TARGET, %at, name, %authorization, error);
             }

@@ -11,12 +11,12 @@ use crate::{
     audit::{AuditSink, NoAudit},
     config::{self, Problem},
     endpoints::{EndpointsLayer, RouteTable},
-    guard::{self, GuardLayer, Rule, Shared},
+    guard::{self, CallSink, GuardLayer, Rule, Shared},
     http::{Assembly, ClientAddresses, PeerAddress, presents_own_token},
     observe,
     store::{
-        LastUsedBuffer, SessionStore,
-        traits::{Deadlines, DynSessionStore, WithDeadline},
+        LastUsedBuffer, SessionRecordStore, SessionStore, StoreError, UseWriter,
+        traits::{Deadlines, DynSessionRecordStore, DynSessionStore, WithDeadline},
     },
     types::clock::{Clock, SystemClock},
 };
@@ -36,6 +36,8 @@ pub struct AgentAuth {
     routes: Arc<RouteTable>,
     #[cfg(feature = "issuer")]
     issuer: Option<issuer::Issuer>,
+    /// That of a service that only checks tokens, and records uses.
+    uses: Option<Arc<UseWriter>>,
     assembly: Arc<Assembly>,
 }
 
@@ -46,6 +48,8 @@ impl AgentAuth {
             config,
             store: None,
             checks: None,
+            uses: None,
+            calls: None,
             accounts: None,
             clock: Arc::new(SystemClock::default()),
             audit: Arc::new(NoAudit),
@@ -274,7 +278,25 @@ impl AgentAuth {
         if let Some(ceremony) = self.ceremony() {
             return ceremony.housekeeping(stopped).await;
         }
-        stopped.await;
+        match &self.uses {
+            Some(uses) => uses.run(stopped).await,
+            None => stopped.await,
+        }
+    }
+
+    /// Persists the last-used times that the guards recorded, as [`housekeeping`](Self::housekeeping) does.
+    ///
+    /// # Errors
+    /// When the store fails; the last-used times are kept for the next call.
+    pub async fn write_uses(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "issuer")]
+        if let Some(ceremony) = self.ceremony() {
+            return ceremony.persist_uses().await;
+        }
+        match &self.uses {
+            Some(uses) => uses.write().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -304,6 +326,9 @@ pub struct AgentAuthBuilder {
     store: Option<Arc<dyn DynSessionStore>>,
     /// The store that checks tokens in place of `store`.
     checks: Option<Arc<dyn DynSessionStore>>,
+    /// The store in which a service that only checks tokens records uses.
+    uses: Option<Arc<dyn DynSessionRecordStore>>,
+    calls: Option<Arc<dyn CallSink>>,
     accounts: Option<Arc<dyn DynAccounts>>,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
@@ -330,7 +355,8 @@ impl AgentAuthBuilder {
     }
 
     /// The session store of a service that only checks tokens. The issuer runs the ceremony elsewhere. This service
-    /// then serves only the protected resource metadata.
+    /// then serves only the protected resource metadata. The issuer does not know when its sessions are used here, unless
+    /// [`record_uses_in`](Self::record_uses_in) says where to record it.
     pub fn checks_only(mut self, store: impl SessionStore) -> Self {
         self.store = None;
         #[cfg(feature = "issuer")]
@@ -338,6 +364,25 @@ impl AgentAuthBuilder {
             self.issuer.store = None;
         }
         self.check_with(store)
+    }
+
+    /// Where a service that [only checks tokens](Self::checks_only) records the last uses of sessions, so that the
+    /// issuer's pages show them; by default, nowhere. [Housekeeping](AgentAuth::housekeeping) writes them every few
+    /// seconds. `store` may be the store of `checks_only` or the store behind its cache.
+    ///
+    /// ```
+    /// # use tower_agent_auth::{AgentAuth, Config, AgentAuthBuilder, store::MemoryStore};
+    /// # fn builder(config: Config) -> AgentAuthBuilder {
+    /// let store = MemoryStore::new();
+    /// AgentAuth::builder(config).checks_only(store.clone()).record_uses_in(store)
+    /// # }
+    /// ```
+    ///
+    /// A service that asks the issuer by `RemoteSessions` needs no such store: the issuer counts each question as a use.
+    /// A service with [`sessions`](Self::sessions) records uses there, and [`build`](Self::build) refuses another store.
+    pub fn record_uses_in(mut self, store: impl SessionRecordStore) -> Self {
+        self.uses = Some(Arc::new(WithDeadline { store, deadlines: self.deadlines() }));
+        self
     }
 
     fn deadlines(&self) -> Deadlines {
@@ -363,6 +408,14 @@ impl AgentAuthBuilder {
         self
     }
 
+    /// Receives each call that a guard decides, forwarded or refused; by default, nobody does. See
+    /// [`admin`](crate::admin#a-record-of-each-call) for what it costs. With the feature `tracing`,
+    /// [`TracingAudit`](crate::audit) is such a sink.
+    pub fn audit_calls(mut self, sink: impl CallSink) -> Self {
+        self.calls = Some(Arc::new(sink));
+        self
+    }
+
     /// Finds the peer's address in a request's extensions. By default, a `std::net::SocketAddr` is read from there.
     ///
     /// With axum: `.peer_address(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()))`.
@@ -382,6 +435,8 @@ impl AgentAuthBuilder {
             config,
             store,
             checks,
+            uses,
+            calls,
             accounts,
             clock,
             audit,
@@ -395,23 +450,33 @@ impl AgentAuthBuilder {
             problems.push(Problem::new("sessions", "", "is required: call .sessions(store) or .checks_only(store)"));
         }
         #[cfg(feature = "issuer")]
-        problems.extend(issuer.problems(&config, accounts.is_some()));
-        let Some(store) = checks.filter(|_| problems.is_empty()) else {
-            return Err(ConfigError::new(problems));
-        };
-        #[cfg(feature = "issuer")]
         let issues = issuer.store.is_some();
         #[cfg(not(feature = "issuer"))]
         let issues = false;
+        #[cfg(feature = "issuer")]
+        problems.extend(issuer.problems(&config, accounts.is_some()));
+        if issues && uses.is_some() {
+            let remedy = "is for a service that only checks tokens: .sessions(store) records uses itself";
+            problems.push(Problem::new("record_uses_in", "", remedy));
+        }
+        let Some(store) = checks.filter(|_| problems.is_empty()) else {
+            return Err(ConfigError::new(problems));
+        };
         let audit = observe::counted(audit);
         let mut routes = RouteTable::new(&config, Arc::clone(&clock), Arc::clone(&audit));
+        let buffer = Arc::new(LastUsedBuffer::default());
+        let writer = uses.map(|store| {
+            let (uses, clock, audit) = (Arc::clone(&buffer), Arc::clone(&clock), Arc::clone(&audit));
+            Arc::new(UseWriter { uses, store, clock, audit })
+        });
         let parts = guard::Parts {
             store,
             accounts,
             assembly: Arc::new(Assembly::new(issues, Arc::clone(&clock), Arc::clone(&audit))),
             clock,
             audit,
-            uses: Arc::new(LastUsedBuffer::default()),
+            calls,
+            uses: (issues || writer.is_some()).then_some(buffer),
             addresses: ClientAddresses::new(config.clone(), peer),
         };
         #[cfg(feature = "issuer")]
@@ -431,6 +496,7 @@ impl AgentAuthBuilder {
             routes: Arc::new(routes),
             #[cfg(feature = "issuer")]
             issuer,
+            uses: writer,
             assembly: parts.assembly,
             config,
         })

@@ -1,21 +1,31 @@
 //! Metrics and spans for operators, each behind a feature.
 //!
+//! Names follow the semantic conventions of OpenTelemetry: dots between namespaces, no unit and no `_total` in the name of
+//! a metric, and the conventions' own names where they have one. So a bridge from `metrics` or `tracing` to OTLP needs no
+//! renaming. An exporter for Prometheus writes `_` for each dot; `metrics-exporter-prometheus` appends `_total` and
+//! `_seconds` with `with_recommended_naming(true)`.
+//!
 //! The feature `metrics` uses the `metrics` facade. Every label has a small fixed set of values, independent of
 //! requests:
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
-//! | `agent_auth_checks_total` | counter | `outcome`: `agent`, `owner`, `nobody` or `host` (left to the [host's own auth](crate::guard::Rule::or_host_auth)) if the request passed, else the [refusal's name](crate::guard::Refusal::as_str) | requests that a guard decided |
-//! | `agent_auth_events_total` | counter | `event`: the [name](crate::audit::Event::name) of an audit event | audit events |
-//! | `agent_auth_store_seconds` | histogram, in seconds | `call`: the store's method; `outcome`: `ok` or the error's kind | store calls that a request waited for |
+//! | `agent_auth.checks` | counter | `agent_auth.outcome`: `agent`, `owner`, `nobody` or `host` (left to the [host's own auth](crate::guard::Rule::or_host_auth)) if the request passed, else the [refusal's name](crate::guard::Refusal::as_str) | requests that a guard decided |
+//! | `agent_auth.events` | counter | `agent_auth.event`: the [name](crate::audit::Event::name) of an audit event | audit events |
+//! | `agent_auth.store.duration` | histogram, in seconds | `agent_auth.store.call`: the store's method; `error.type`: the error's kind, only if the call failed | store calls that a request waited for |
 //!
 //! Install the recorder before you build [`AgentAuth`](crate::AgentAuth) and its rules: they get their counters from it
 //! once. A check for which the store returns immediately is not in the histogram.
 //!
 //! The feature `tracing` adds spans of level `DEBUG` and target `tower_agent_auth::observe`:
 //!
-//! * `agent_auth.endpoint`, with `method` and `path`, for each request that this crate serves;
-//! * `agent_auth.store`, with `call`, for each store call that a request waits for.
+//! * `agent_auth.endpoint`, with `http.request.method` and `url.path`, for each request that this crate serves;
+//! * `agent_auth.store`, with `agent_auth.store.call`, for each store call that a request waits for. If the call fails, also
+//!   with `error.type`, the error's kind, and `otel.status_code`, from which `tracing-opentelemetry` sets the status.
+//!
+//! A store call has no `db.` attributes: a store may be no database, and spans of database clients are those of its driver.
+//! No span has `user.id`, `enduser.id` or a client's address. A service that wants them on its own spans has them in the
+//! [`AgentSession`](crate::guard::AgentSession).
 //!
 //! Spans hold no secrets. [`TracingAudit`](crate::audit) turns audit events into `tracing` events. Three kinds of events
 //! have the target of the spans: an `ERROR` for a handler that takes the caller without a guard in front of it, a `WARN` if
@@ -47,11 +57,11 @@ pub fn describe() {
 }
 
 #[cfg(feature = "metrics")]
-const CHECKS: &str = "agent_auth_checks_total";
+const CHECKS: &str = "agent_auth.checks";
 #[cfg(feature = "metrics")]
-const EVENTS: &str = "agent_auth_events_total";
+const EVENTS: &str = "agent_auth.events";
 #[cfg(feature = "metrics")]
-const STORE: &str = "agent_auth_store_seconds";
+const STORE: &str = "agent_auth.store.duration";
 
 #[cfg(feature = "metrics")]
 mod counting {
@@ -70,7 +80,7 @@ mod counting {
 
     impl CheckCounter {
         pub(crate) fn new(outcome: &'static str) -> Self {
-            Self(counter!(CHECKS, "outcome" => outcome))
+            Self(counter!(CHECKS, "agent_auth.outcome" => outcome))
         }
 
         pub(crate) fn increment(&self) {
@@ -87,7 +97,7 @@ mod counting {
 
     impl AuditSink for Counted {
         fn record(&self, at: Timestamp, event: &Event) {
-            counter!(EVENTS, "event" => event.name()).increment(1);
+            counter!(EVENTS, "agent_auth.event" => event.name()).increment(1);
             self.0.record(at, event);
         }
     }
@@ -118,23 +128,35 @@ mod counting {
 pub(crate) use counting::{CheckCounter, counted};
 
 /// Measures a store call.
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only a histogram has the outcome"))]
 pub(crate) async fn of_store<T, E>(
     call: &'static str,
     answer: impl Future<Output = Result<T, E>> + Send,
-    outcome: impl FnOnce(&E) -> &'static str,
+    kind: impl Fn(&E) -> &'static str,
 ) -> Result<T, E> {
     #[cfg(feature = "tracing")]
-    let answer = tracing::Instrument::instrument(answer, tracing::debug_span!("agent_auth.store", call));
+    let span = tracing::debug_span!(
+        "agent_auth.store",
+        "agent_auth.store.call" = call,
+        "error.type" = tracing::field::Empty,
+        "otel.status_code" = tracing::field::Empty,
+    );
+    #[cfg(feature = "tracing")]
+    let answer = tracing::Instrument::instrument(answer, span.clone());
     #[cfg(feature = "metrics")]
     let begun = tokio::time::Instant::now();
     let answer = answer.await;
-    #[cfg(feature = "metrics")]
-    {
-        let outcome = answer.as_ref().map_or_else(outcome, |_| "ok");
-        metrics::histogram!(STORE, "call" => call, "outcome" => outcome).record(begun.elapsed());
+    let failed = answer.as_ref().err().map(kind);
+    #[cfg(feature = "tracing")]
+    if let Some(kind) = failed {
+        span.record("error.type", kind).record("otel.status_code", "ERROR");
     }
-    let _ = call;
+    #[cfg(feature = "metrics")]
+    match failed {
+        None => metrics::histogram!(STORE, "agent_auth.store.call" => call),
+        Some(kind) => metrics::histogram!(STORE, "agent_auth.store.call" => call, "error.type" => kind),
+    }
+    .record(begun.elapsed());
+    let _ = (call, failed);
     answer
 }
 
@@ -165,7 +187,7 @@ pub(crate) fn of_endpoint<T: 'static>(
     {
         use tracing::Instrument as _;
         let (method, path) = (&request.method, request.uri.path());
-        let span = tracing::debug_span!("agent_auth.endpoint", %method, path);
+        let span = tracing::debug_span!("agent_auth.endpoint", "http.request.method" = %method, "url.path" = path);
         if !span.is_disabled() {
             return Box::pin(answer(request).instrument(span));
         }

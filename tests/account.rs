@@ -226,7 +226,15 @@ async fn r82_an_account_is_forgotten_whole() {
     let key = AuthorizationKey::Id(live.record.authorization.clone());
     assert!(service.store.find_authorization(&key).await.unwrap().is_none());
     let events = service.audit.events();
-    let revoked = Event::Revoked { session: live.record.session.id.clone(), by: RevokedBy::Service, reason: None };
-    assert!(events.contains(&revoked) && events.contains(&Event::AccountForgotten { account: account.clone() }));
+    let revoked = Event::Revoked {
+        session: live.record.session.id.clone(),
+        account: Some(account.clone()),
+        client: Some(text("Claude")),
+        client_id: None,
+        by: RevokedBy::Service,
+        reason: None,
+    };
+    let forgotten = Event::AccountForgotten { account: account.clone(), reason: None };
+    assert!(events.contains(&revoked) && events.contains(&forgotten));
     assert_eq!(ceremony(&service).forget_account(account).await.unwrap(), 0, "again, nothing is left");
 }

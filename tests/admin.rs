@@ -20,10 +20,12 @@ use tower_agent_auth::{
     admin::{Access, AdminService},
     audit::{Event, Reason},
     ceremony::{Admin, Approve, Decision, Request as AccessRequest, Requested, Revoked, SessionSearch},
-    store::MemoryStore,
+    store::{MemoryStore, SqliteStore},
     testing::{self, IssuedSession},
     types::{
+        clock::ManualClock,
         id::{ClientId, SessionId},
+        identity::ForeignIdentity,
         random::OsRandom,
         session::{Redeemer, RevokedBy},
         text::HumanText,
@@ -446,4 +448,128 @@ async fn g12_the_api_is_served_at_a_path_of_its_own() {
     assert_eq!(get(&below, "/sessions?account=alice").await.status, StatusCode::NOT_FOUND);
     let listed = admin(&service).sessions(&testing::account("alice").id, &SessionSearch::new(), None).await.unwrap();
     assert_eq!(listed.sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn g12_what_a_client_has_of_all_accounts_is_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("sessions.db")).await.unwrap();
+    let clock = ManualClock::at(common::START);
+    let service = Service::made_of(config().no_limits(), store.clone(), clock.clone(), clock, |builder| builder);
+    let ceremony = service.auth.ceremony().unwrap();
+    let (bad, good) = (ClientId::new("bad").unwrap(), ClientId::new("good").unwrap());
+    let ask = async |account: &str, client: &ClientId| {
+        let human = SignedIn::new(testing::account(account), "a browser");
+        let asked = ceremony.request(by("Agent").client_id(Some(client.clone()))).await.unwrap();
+        let scopes = ceremony.view(&asked.authorization.id, &human).await.unwrap().authorization.requested;
+        ceremony.decide(&asked.authorization.id, &human, Decision::Approve(scopes.into())).await.unwrap();
+        asked
+    };
+    let mut sessions = Vec::new();
+    // More than are read at a time, with one of the other client among them, and some ended before.
+    for number in 0..260 {
+        let client = if number == 130 { &good } else { &bad };
+        let asked = ask(&format!("account-{}", number % 7), client).await;
+        sessions.push(ceremony.redeem(asked.claim_token.expose(), &Redeemer::default()).await.unwrap());
+    }
+    let first = &sessions[0].record.session;
+    assert!(ceremony.revoke_session(&first.account.id, &first.id).await.unwrap());
+    let (waiting, others) = (ask("alice", &bad).await, ask("alice", &good).await);
+
+    let admin = service.auth.admin().unwrap().because(Reason::new("malware"));
+    assert_eq!(counts(admin.revoke_client_everywhere(&store, &bad).await.unwrap()), (258, 1));
+    for (number, session) in sessions.iter().enumerate() {
+        let live = ceremony.session(session.access_token.expose().as_bytes()).await.unwrap().is_some();
+        assert_eq!(live, number == 130, "{number}");
+    }
+    assert!(ceremony.redeem(waiting.claim_token.expose(), &Redeemer::default()).await.is_err());
+    assert!(ceremony.redeem(others.claim_token.expose(), &Redeemer::default()).await.is_ok());
+    assert_eq!(counts(admin.revoke_client_everywhere(&store, &bad).await.unwrap()), (0, 0), "again");
+    assert_eq!(counts(admin.revoke_client_everywhere(&store, &ClientId::new("x").unwrap()).await.unwrap()), (0, 0));
+}
+
+/// A service that stores identities of other issuers.
+fn with_identities() -> (Service, MemoryStore) {
+    let (identities, clock) = (MemoryStore::new(), ManualClock::at(common::START));
+    let store = common::TestStore::default();
+    let builder = |builder: tower_agent_auth::AgentAuthBuilder| builder.identities(identities.clone());
+    (Service::made_of(config(), store, clock.clone(), clock, builder), identities)
+}
+
+#[tokio::test]
+async fn an_account_is_exported_and_forgotten_with_its_linked_identities() {
+    let (service, _) = with_identities();
+    let (alice, bob) = (testing::account("alice"), testing::account("bob"));
+    let (issued, other) = (issue(&service, "alice", "Claude").await, issue(&service, "bob", "Claude").await);
+    let linked = service.auth.ceremony().unwrap().identities().unwrap();
+    for (subject, account) in [("one", &alice), ("two", &alice), ("three", &bob)] {
+        linked.link(&ForeignIdentity::new("https://idp.example", subject).unwrap(), account).await.unwrap();
+    }
+    let api = api(&service);
+    let export = get(&api, "/export?account=alice").await;
+    assert_eq!((export.status, export.header("cache-control")), (StatusCode::OK, "no-store"));
+    assert_eq!(export.json["sessions"][0]["id"], issued.record().session.id.as_str());
+    let date = common::START.to_string();
+    let one = json!({ "account_label": alice.label, "linked_at": date });
+    assert_eq!(export.json["identities"], json!([one, one]));
+    let in_code = admin(&service).export(&alice.id).await.unwrap();
+    assert_eq!(serde_json::to_value(&in_code).unwrap(), export.json);
+    assert!(!export.text.contains("idp.example") && !export.text.contains(issued.access_token()));
+
+    let forget = async |body: Value| {
+        let request = Request::post("/forget").header("x-staff", "eve").header("content-type", "application/json");
+        send(&api, request.body(Full::from(body.to_string())).unwrap()).await
+    };
+    for wrong in [
+        json!({}),
+        json!([]),
+        json!({ "reason": "x" }),
+        json!({ "account": null }),
+        json!({ "account": "" }),
+        json!({ "account": "alice", "client": "x" }),
+        json!({ "session": issued.record().session.id.as_str() }),
+    ] {
+        let answer = forget(wrong.clone()).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::BAD_REQUEST, "invalid_request"), "{wrong}");
+    }
+    assert!(works(&service, &issued).await);
+    service.store.break_after(0, Fault::Unavailable);
+    let failed = forget(json!({ "account": "alice" })).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(failed.json["message"].as_str().unwrap().contains("may have been revoked"), "{}", failed.text);
+    service.store.mend();
+    let answer = forget(json!({ "account": "alice", "reason": "asked for it" })).await;
+    assert_eq!(answer.json, json!({ "revoked_sessions": 1 }), "{}", answer.text);
+    assert!(!works(&service, &issued).await && works(&service, &other).await);
+    let empty = get(&api, "/export?account=alice").await;
+    for list in ["sessions", "requests", "identities"] {
+        assert_eq!(empty.json[list], json!([]), "{list}");
+    }
+    let one = ForeignIdentity::new("https://idp.example", "one").unwrap();
+    let three = ForeignIdentity::new("https://idp.example", "three").unwrap();
+    assert_eq!((linked.find(&one).await.unwrap(), linked.find(&three).await.unwrap()), (None, Some(bob)));
+    let reason = Some(Reason::new("eve: asked for it"));
+    assert!(service.audit.events().contains(&Event::AccountForgotten { account: alice.id, reason }));
+    for (method, path, status) in [
+        (Method::POST, "/export", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/forget", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/export", StatusCode::BAD_REQUEST),
+    ] {
+        let request = Request::builder().method(method).uri(path).header("x-staff", "eve");
+        assert_eq!(send(&api, request.body(Full::default()).unwrap()).await.status, status, "{path}");
+    }
+    let denied = send(&api, Request::get("/export?account=bob").body(Full::default()).unwrap()).await;
+    assert_eq!(denied.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_export_has_more_identities_than_are_read_at_a_time() {
+    let (service, _) = with_identities();
+    let alice = testing::account("alice");
+    let linked = service.auth.ceremony().unwrap().identities().unwrap();
+    for number in 0..1_001 {
+        let identity = ForeignIdentity::new("https://idp.example", &number.to_string()).unwrap();
+        linked.link(&identity, &alice).await.unwrap();
+    }
+    assert_eq!(admin(&service).export(&alice.id).await.unwrap().identities.len(), 1_001);
 }

@@ -43,7 +43,7 @@ impl Counted {
     fn checks(&self) -> BTreeMap<String, u64> {
         let counted = self.since().into_iter();
         let name =
-            |key: &str| key.strip_prefix("agent_auth_checks_total{outcome=")?.strip_suffix('}').map(str::to_owned);
+            |key: &str| key.strip_prefix("agent_auth.checks{agent_auth.outcome=")?.strip_suffix('}').map(str::to_owned);
         counted.filter_map(|(key, count)| Some((name(&key)?, count))).collect()
     }
 }
@@ -100,9 +100,9 @@ async fn what_became_of_requests_and_sessions_is_counted() {
     let revoked = service.post("/agent/auth/revoke", &json!({ "token": token })).await;
     assert_eq!(revoked.status, StatusCode::OK);
     let events: BTreeMap<_, _> =
-        counted.since().into_iter().filter(|(key, _)| key.starts_with("agent_auth_events_total")).collect();
+        counted.since().into_iter().filter(|(key, _)| key.starts_with("agent_auth.events")).collect();
     let expected = ["no_client_address", "requested", "viewed", "approved", "redeemed", "revoked"];
-    let expected = expected.map(|event| (format!("agent_auth_events_total{{event={event}}}"), 1));
+    let expected = expected.map(|event| (format!("agent_auth.events{{agent_auth.event={event}}}"), 1));
     assert_eq!(events, BTreeMap::from(expected));
 }
 
@@ -203,16 +203,17 @@ async fn a_store_is_timed_when_it_answers_fails_and_hangs() {
     let token = service.token(&["projects:read"]).await;
     service.store.wait();
     counted.since();
-    for (fault, outcome) in [(None, "ok"), (Some(Fault::Corrupt), "corrupt"), (Some(Fault::Hang), "unavailable")] {
+    for (fault, kind) in [(None, ""), (Some(Fault::Corrupt), "corrupt"), (Some(Fault::Hang), "unavailable")] {
         if let Some(fault) = fault {
             service.store.break_after(0, fault);
         }
         let begun = tokio::time::Instant::now();
         service.get_as("/projects", &token).await;
-        let key = format!("agent_auth_store_seconds{{call=find_session,outcome={outcome}}}");
+        let failed = if kind.is_empty() { String::new() } else { format!(",error.type={kind}") };
+        let key = format!("agent_auth.store.duration{{agent_auth.store.call=find_session{failed}}}");
         assert_eq!(counted.since().get(&key), Some(&1), "{key}");
         let hung = begun.elapsed() >= Duration::from_secs(2);
-        assert_eq!(hung, outcome == "unavailable", "{key}");
+        assert_eq!(hung, kind == "unavailable", "{key}");
         service.store.mend();
     }
 }
@@ -255,12 +256,15 @@ async fn r8_spans_say_what_is_waited_for_and_no_secret() {
     let token = service.complete(&pending).await.json["access_token"].as_str().unwrap().to_owned();
     service.store.wait();
     assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
+    service.store.break_after(0, Fault::Corrupt);
+    assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::SERVICE_UNAVAILABLE);
     drop(guard);
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     for expected in [
-        r#"agent_auth.endpoint{method=POST path="/agent/auth"}:agent_auth.store{call="create_authorization"}"#,
-        r#"agent_auth.store{call="redeem"}"#,
-        r#"agent_auth.store{call="find_session"}"#,
+        r#"agent_auth.endpoint{http.request.method=POST url.path="/agent/auth"}:agent_auth.store{agent_auth.store.call="create_authorization"}"#,
+        r#"agent_auth.store{agent_auth.store.call="redeem"}"#,
+        r#"agent_auth.store{agent_auth.store.call="find_session"}"#,
+        r#"agent_auth.store{agent_auth.store.call="find_session" error.type="corrupt" otel.status_code="ERROR"}"#,
     ] {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
@@ -287,5 +291,5 @@ async fn a_check_that_is_answered_at_once_has_no_span_and_no_time() {
     assert_eq!(service.get_as("/projects", &token).await.status, StatusCode::OK);
     drop(guard);
     assert!(log.0.lock().unwrap().is_empty());
-    assert_eq!(counted.since(), BTreeMap::from([("agent_auth_checks_total{outcome=agent}".to_owned(), 1)]));
+    assert_eq!(counted.since(), BTreeMap::from([("agent_auth.checks{agent_auth.outcome=agent}".to_owned(), 1)]));
 }

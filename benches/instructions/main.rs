@@ -20,11 +20,13 @@ use http_body_util::Full;
 use sha2::block_api::compress256;
 use tower_agent_auth::{
     AgentAuth, Config,
+    guard::{Call, CallSink},
     store::{
         AuthorizationStore, MemoryStore,
         conformance::fixtures::{after, approved, session_with},
     },
     types::{
+        clock::Timestamp,
         random::OsRandom,
         secret::{Access, Prefix},
     },
@@ -47,6 +49,15 @@ impl Service<Request<()>> for Inner {
     fn call(&mut self, request: Request<()>) -> Self::Future {
         black_box(&request);
         ready(Ok(Response::new(Full::default())))
+    }
+}
+
+/// Receives each call, and keeps nothing.
+struct Sink;
+
+impl CallSink for Sink {
+    fn record(&self, at: Timestamp, call: &Call<'_>) {
+        black_box((at, call));
     }
 }
 
@@ -78,8 +89,10 @@ fn main() {
     let many: usize = many.parse().unwrap();
     let config = Config::builder().resource("https://api.example.org").name("Bench");
     let config = ["a", "b", "c"].into_iter().fold(config, |config, name| config.scope(name, "A scope", |scope| scope));
+    let config = config.build().unwrap();
     let store = MemoryStore::new();
-    let auth = AgentAuth::builder(config.build().unwrap()).checks_only(store.clone()).build().unwrap();
+    let builder = || AgentAuth::builder(config.clone()).checks_only(store.clone());
+    let (auth, recorded) = (builder().build().unwrap(), builder().audit_calls(Sink).build().unwrap());
     let token = Prefix::<Access>::new("aas_").unwrap().generate(&OsRandom).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -103,6 +116,7 @@ fn main() {
         "bare" => times(token, None),
         "hit" => times(token, Some(&mut guard)),
         "hit, principal off" => times(token, Some(&mut auth.require("a").without_principal().layer(Inner))),
+        "hit, call recorded" => times(token, Some(&mut recorded.require("a").layer(Inner))),
         "malformed" => times(&malformed, Some(&mut guard)),
         "unknown" => times(unknown.expose(), Some(&mut guard)),
         "wrong scope" => times(token, Some(&mut auth.require("c").layer(Inner))),

@@ -32,7 +32,8 @@ pub(crate) async fn start(address: Option<SocketAddr>) -> io::Result<Option<Serv
     let listener =
         TcpListener::bind(address).await.map_err(|error| io::Error::other(format!("on {address}: {error}")))?;
     let address = listener.local_addr()?;
-    let counted = PrometheusBuilder::new().install_recorder().map_err(io::Error::other)?;
+    let counted =
+        PrometheusBuilder::new().with_recommended_naming(true).install_recorder().map_err(io::Error::other)?;
     observe::describe();
     let app = Router::new().route("/metrics", get(async move || counted.render()));
     let task = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();

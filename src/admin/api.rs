@@ -69,6 +69,7 @@ impl Shown {
 /// Why a request is refused.
 enum Refused {
     Invalid(&'static str),
+    MediaType,
     Failed(CeremonyError),
 }
 
@@ -104,6 +105,10 @@ impl Asked {
         match self.route().await {
             Ok(reply) => reply,
             Err(Refused::Invalid(text)) => error_reply(StatusCode::BAD_REQUEST, "invalid_request", text),
+            Err(Refused::MediaType) => {
+                let text = "send the body as `application/json`";
+                error_reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text)
+            }
             Err(Refused::Failed(error)) => failed(&self.admin, &error, self.parts.method == Method::POST),
         }
     }
@@ -113,8 +118,10 @@ impl Asked {
         match self.path.as_str() {
             "/sessions" if is_get => self.list().await,
             "/revoke" if self.parts.method == Method::POST => self.revoke().await,
-            "/sessions" => Ok(method_not_allowed(&[Method::GET, Method::HEAD])),
-            "/revoke" => Ok(method_not_allowed(&[Method::POST])),
+            "/export" if is_get => self.export().await,
+            "/forget" if self.parts.method == Method::POST => self.forget().await,
+            "/sessions" | "/export" => Ok(method_not_allowed(&[Method::GET, Method::HEAD])),
+            "/revoke" | "/forget" => Ok(method_not_allowed(&[Method::POST])),
             path => match path.strip_prefix("/sessions/").and_then(SessionId::parse) {
                 Some(id) if is_get => self.show(&id).await,
                 Some(_) => Ok(method_not_allowed(&[Method::GET, Method::HEAD])),
@@ -161,24 +168,49 @@ impl Asked {
         Ok(json_reply(StatusCode::OK, &json!(Shown::of(&record, self.admin.now()))))
     }
 
-    async fn revoke(&self) -> Result<Reply, Refused> {
+    async fn export(&self) -> Result<Reply, Refused> {
+        let Some(id) = self.parameter("account") else { return Err(invalid("send `account` in the query")) };
+        Ok(json_reply(StatusCode::OK, &json!(self.admin.export(&account(&id)?).await?)))
+    }
+
+    async fn forget(&self) -> Result<Reply, Refused> {
+        let Revocation { account: named, session: None, client: None, client_of: None, authorization: None, reason } =
+            self.body()?
+        else {
+            return Err(invalid("send `account`, and `reason` if you like"));
+        };
+        let Some(id) = named else { return Err(invalid("send `account`, and `reason` if you like")) };
+        let revoked = self.because(reason.as_deref()).forget_account(&account(&id)?).await?;
+        Ok(json_reply(StatusCode::OK, &json!({ "revoked_sessions": revoked })))
+    }
+
+    /// The admin who acts for the operator, with what they say why.
+    fn because(&self, reason: Option<&str>) -> Admin {
+        let reason = match reason.map(str::trim) {
+            Some(reason) if !reason.is_empty() => format!("{}: {reason}", self.operator),
+            _ => self.operator.clone(),
+        };
+        self.admin.clone().because(Reason::new(&reason))
+    }
+
+    /// Reads the body of a POST.
+    fn body(&self) -> Result<Revocation, Refused> {
         let kind = self.parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         // Browsers send no JSON across sites without a preflight, which nothing here answers.
         if !kind.eq_ignore_ascii_case(b"application/json") {
-            let text = "send the body as `application/json`";
-            return Ok(error_reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text));
+            return Err(Refused::MediaType);
         }
         let text = "the body must be a JSON object whose fields are strings: `session`, `account`, `client`, `client_of`, `authorization`, `reason`";
         // From an array the fields would be read by their order.
         let is_object = self.body.trim_ascii_start().starts_with(b"{");
         let asked = is_object.then(|| serde_json::from_slice::<Revocation>(&self.body).ok()).flatten();
-        let asked = asked.ok_or_else(|| invalid(text))?;
-        let reason = match asked.reason.as_deref().map(str::trim) {
-            Some(reason) if !reason.is_empty() => format!("{}: {reason}", self.operator),
-            _ => self.operator.clone(),
-        };
-        let admin = self.admin.clone().because(Reason::new(&reason));
+        asked.ok_or_else(|| invalid(text))
+    }
+
+    async fn revoke(&self) -> Result<Reply, Refused> {
+        let asked = self.body()?;
+        let admin = self.because(asked.reason.as_deref());
         let Revocation {
             session: by_session, account: by_account, client, client_of, authorization: by_request, ..
         } = asked;

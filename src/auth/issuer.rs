@@ -7,7 +7,7 @@ use super::{AgentAuth, AgentAuthBuilder, unusable};
 use crate::id_jag::Verifier;
 use crate::{
     Config, ConfigError,
-    ceremony::{self, Admin, Ceremony, CeremonyError, Notifier},
+    ceremony::{self, Admin, Ceremony, Notifier},
     client_metadata::{ClientMetadata, DynFetch, Fetch},
     config::{self, Dialect, Problem},
     dialect,
@@ -56,17 +56,6 @@ impl AgentAuth {
     #[must_use]
     pub fn admin(&self) -> Option<Admin> {
         self.ceremony().cloned().map(Admin::new)
-    }
-
-    /// Persists the last-used times that the guards recorded, as [`housekeeping`](Self::housekeeping) does.
-    ///
-    /// # Errors
-    /// When the store fails; the last-used times are kept for the next call.
-    pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        match self.ceremony() {
-            Some(ceremony) => ceremony.write_uses().await,
-            None => Ok(()),
-        }
     }
 }
 
@@ -208,7 +197,9 @@ impl Parts {
     ) -> Result<Option<Issuer>, ConfigError> {
         #[cfg(feature = "id_jag")]
         let id_jag = self.verifier(config, shared);
-        let (Some(store), Some(accounts)) = (self.store, &shared.accounts) else { return Ok(None) };
+        let (Some(store), Some(accounts), Some(uses)) = (self.store, &shared.accounts, &shared.uses) else {
+            return Ok(None);
+        };
         let dialects = dialect::dialects(config);
         let refreshes = dialects.iter().any(|dialect| dialect.takes_refresh_tokens());
         if let Some(problem) = unreachable_choice(config).filter(|_| !refreshes) {
@@ -223,7 +214,7 @@ impl Parts {
             clock: Arc::clone(&shared.clock),
             random: Arc::clone(&self.random),
             audit: Arc::clone(&shared.audit),
-            uses: Arc::clone(&shared.uses),
+            uses: Arc::clone(uses),
             notifier: self.notify.map(|notify| Arc::new(Notifier::new(notify, approval_path(dialects.clone())))),
             refreshes,
         };

@@ -2,7 +2,7 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
-use super::{Ceremony, CeremonyError, KnownFlow};
+use super::{Ceremony, CeremonyError, KnownFlow, sessions::Revoker};
 use crate::{
     audit::Event,
     store::RevokeTarget,
@@ -10,6 +10,7 @@ use crate::{
         authorization::{AuthorizationRequest, Client, State},
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId},
+        identity::{IdentityKey, LinkedIdentity},
         scope::ScopeSet,
         session::{RevokedBy, SessionRecord},
         text::HumanText,
@@ -34,6 +35,18 @@ pub struct AccountExport {
     pub sessions: Vec<ExportedSession>,
     /// The authorization requests that the account has opened or decided. They are kept for about an hour after their end.
     pub requests: Vec<ExportedRequest>,
+    /// The identities of other issuers that are linked to the account.
+    pub identities: Vec<ExportedIdentity>,
+}
+
+/// A linked identity of an [`AccountExport`]. Neither its issuer nor its subject is stored, only a digest of both.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ExportedIdentity {
+    /// The label of the account when it was linked.
+    pub account_label: String,
+    /// When it was linked.
+    pub linked_at: String,
 }
 
 /// The client of an exported session or request.
@@ -148,8 +161,22 @@ impl Ceremony {
                 _ => break,
             }
         }
+        let identities = self.linked_identities(account).await?;
         let (service, account) = (self.config.name().to_owned(), account.as_str().to_owned());
-        Ok(AccountExport { service, account, exported_at: now.to_string(), sessions, requests })
+        Ok(AccountExport { service, account, exported_at: now.to_string(), sessions, requests, identities })
+    }
+
+    async fn linked_identities(&self, account: &AccountId) -> Result<Vec<ExportedIdentity>, CeremonyError> {
+        let (mut identities, mut last) = (Vec::new(), None::<IdentityKey>);
+        let Some(store) = &self.identities else { return Ok(identities) };
+        loop {
+            let read = store.list_identities(account, last.as_ref(), AT_ONCE).await?;
+            identities.extend(read.iter().map(identity));
+            match read.last() {
+                Some(linked) if read.len() == AT_ONCE => last = Some(linked.key),
+                _ => return Ok(identities),
+            }
+        }
     }
 
     /// Revokes all sessions and approvals of an account as the [service](RevokedBy::Service), and deletes all that is
@@ -163,14 +190,26 @@ impl Ceremony {
     /// # Errors
     /// When the service fails; a part may be deleted. Call it again.
     pub async fn forget_account(&self, account: &AccountId) -> Result<usize, CeremonyError> {
-        let revoked = self.revoke(&RevokeTarget::Account(account.clone()), RevokedBy::Service).await?;
+        self.forget_account_as(account, &Revoker::by(RevokedBy::Service)).await
+    }
+
+    pub(super) async fn forget_account_as(
+        &self,
+        account: &AccountId,
+        revoker: &Revoker,
+    ) -> Result<usize, CeremonyError> {
+        let revoked = self.revoke_as(&RevokeTarget::Account(account.clone()), revoker).await?;
         if let Some(identities) = &self.identities {
             while identities.unlink_account(account, AT_ONCE).await? {}
         }
         while self.store.forget_account(account, AT_ONCE).await? {}
-        self.record(&Event::AccountForgotten { account: account.clone() });
+        self.record(&Event::AccountForgotten { account: account.clone(), reason: revoker.reason.clone() });
         Ok(revoked)
     }
+}
+
+fn identity(linked: &LinkedIdentity) -> ExportedIdentity {
+    ExportedIdentity { account_label: linked.account.label.clone(), linked_at: linked.linked_at.to_string() }
 }
 
 fn text(text: Option<&HumanText>) -> Option<String> {

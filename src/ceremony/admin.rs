@@ -1,16 +1,19 @@
 use std::fmt;
 
-use super::{Ceremony, CeremonyError, Page, Revoked, SessionSearch, sessions::Revoker};
+use super::{AccountExport, Ceremony, CeremonyError, Page, Revoked, SessionSearch, sessions::Revoker};
 use crate::{
     audit::Reason,
-    store::{AuthorizationKey, RevokeTarget},
+    store::{AuthorizationKey, Portable, RevokeTarget},
     types::{
-        authorization::AuthorizationRequest,
+        authorization::{AuthorizationRequest, State},
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
         session::{RevokedBy, SessionRecord, SessionState},
     },
 };
+
+/// How many requests or sessions are read at a time.
+const READ_AT_ONCE: usize = 250;
 
 /// The sessions of all accounts, for the operators of the service: support, abuse desk, offboarding.
 /// [`AgentAuth::admin`](crate::AgentAuth::admin) creates it. Cheap to clone.
@@ -142,6 +145,66 @@ impl Admin {
         let Some(record) = self.ceremony.store.find_record(session).await? else { return Ok(Revoked::default()) };
         let account = &record.session.account.id;
         self.ceremony.revoke_clients_as(account, |known| known.is_same_as(&record.client), &self.revoker).await
+    }
+
+    /// The same for an OAuth client of all accounts: reads everything in `store`, which is the service's own, and so takes
+    /// long in a large one. The stores of this crate are [`Portable`], except for memory.
+    ///
+    /// First refuse the client, for example by deleting its registration. Otherwise humans can approve it again meanwhile.
+    ///
+    /// # Errors
+    /// When the service fails; some sessions may still be active. The same call again does no harm.
+    pub async fn revoke_client_everywhere(
+        &self,
+        store: &impl Portable,
+        client: &ClientId,
+    ) -> Result<Revoked, CeremonyError> {
+        let (mut revoked, now) = (Revoked::default(), self.now());
+        // First what can still become a session. Sessions that are created meanwhile come later in the order.
+        let mut last = 0;
+        loop {
+            let read = store.authorizations_after(last, READ_AT_ONCE).await?;
+            let Some((place, _)) = read.last() else { break };
+            last = *place;
+            let of_client = read.iter().map(|(_, new)| &new.request).filter(|request| {
+                request.client.id.as_ref() == Some(client) && request.state_at(now) == State::Approved
+            });
+            for request in of_client {
+                let Some(account) = &request.account else { continue };
+                revoked += self.ceremony.take_back_as(&account.id, &request.id, &self.revoker).await?;
+            }
+        }
+        let mut last = 0;
+        loop {
+            let read = store.sessions_after(last, READ_AT_ONCE).await?;
+            let Some((place, _)) = read.last() else { return Ok(revoked) };
+            last = *place;
+            let of_client = read.iter().map(|(_, stored)| &stored.session).filter(|record| {
+                record.client.id.as_ref() == Some(client) && record.state_at(now) == SessionState::Active
+            });
+            for record in of_client {
+                let (account, session) = (&record.session.account.id, &record.session.id);
+                let is_new = self.ceremony.revoke_session_as(account, session, &self.revoker).await?;
+                revoked.sessions += usize::from(is_new);
+            }
+        }
+    }
+
+    /// All that is stored about the account, as [`Ceremony::export`] returns it.
+    ///
+    /// # Errors
+    /// When the service fails.
+    pub async fn export(&self, account: &AccountId) -> Result<AccountExport, CeremonyError> {
+        self.ceremony.export(account).await
+    }
+
+    /// Revokes and deletes all that is stored about the account, as [`Ceremony::forget_account`] does, with the reason in
+    /// the events.
+    ///
+    /// # Errors
+    /// When the service fails; a part may be deleted. The same call again does no harm.
+    pub async fn forget_account(&self, account: &AccountId) -> Result<usize, CeremonyError> {
+        self.ceremony.forget_account_as(account, &self.revoker).await
     }
 
     /// Revokes every active session that was issued for an authorization request, and takes the approval back if an agent

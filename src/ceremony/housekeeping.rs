@@ -10,20 +10,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Ceremony, CeremonyError};
 use crate::{
     audit::Event,
-    store::{Cutoff, REMEMBERED, StoreError},
+    store::{Cutoff, REMEMBERED, StoreError, last_used::WRITE_USES},
     types::clock::{Clock, Timestamp},
 };
 
-/// How often last-used times are persisted.
-const WRITE_USES: Duration = Duration::from_secs(5);
 /// How often expired records are deleted.
 const FORGET: Duration = Duration::from_secs(60);
 /// The most records of each kind that one call deletes, so that other calls do not wait long.
 pub(super) const FORGOTTEN_AT_ONCE: usize = 500;
 /// The pause between two such calls, for other users of the store.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The most last-used times that one call persists.
-const USES_AT_ONCE: usize = 500;
 
 impl Ceremony {
     /// Runs housekeeping until `stopped` completes. See [`AgentAuth::housekeeping`](crate::AgentAuth::housekeeping).
@@ -52,17 +48,11 @@ impl Ceremony {
     /// # Errors
     /// When the store fails; the last-used times are kept for the next call.
     pub async fn write_uses(&self) -> Result<(), CeremonyError> {
-        loop {
-            let batch = self.uses.take(USES_AT_ONCE);
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let written = self.store.record_uses(&batch, self.now()).await;
-            if written.is_err() {
-                self.uses.put_back(batch);
-            }
-            written?;
-        }
+        Ok(self.persist_uses().await?)
+    }
+
+    pub(crate) async fn persist_uses(&self) -> Result<(), StoreError> {
+        self.uses.write_to(&*self.store, &*self.clock).await
     }
 
     pub(crate) async fn try_to_write_uses(&self) {

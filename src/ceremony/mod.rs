@@ -98,7 +98,7 @@ mod refresh;
 mod request;
 mod sessions;
 
-pub use account::{AccountExport, ExportedClient, ExportedRequest, ExportedSession};
+pub use account::{AccountExport, ExportedClient, ExportedIdentity, ExportedRequest, ExportedSession};
 pub use admin::Admin;
 pub use approver::Approver;
 pub use clients::Clients;

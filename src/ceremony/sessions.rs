@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -23,6 +26,9 @@ const PAGE: usize = 50;
 const READ_AT_ONCE: usize = 250;
 /// The most sessions that one call looks at to search or count them.
 const SEARCHED: usize = 5_000;
+
+/// The most sessions that are found one by one, and not by listing their account's.
+const FOUND_ONE_BY_ONE: usize = 16;
 
 /// One page of an account's sessions, newest first.
 #[derive(Clone, Debug)]
@@ -254,8 +260,14 @@ impl Ceremony {
         let Some(request) = own else { return Ok(Revoked::default()) };
         let is_new = self.store.transition(id, &Transition::Revoke, self.now()).await?;
         if is_new {
-            let (by, reason) = (revoker.by, revoker.reason.clone());
-            self.record(&Event::TakenBack { authorization: id.clone(), account: account.clone(), by, reason });
+            self.record(&Event::TakenBack {
+                authorization: id.clone(),
+                account: account.clone(),
+                client: request.client.name.clone(),
+                client_id: request.client.id.clone(),
+                by: revoker.by,
+                reason: revoker.reason.clone(),
+            });
         }
         // The agent of an identity may have sessions. They end also if an earlier call failed half-way.
         let sessions = if stands(&request, self.now()) { self.end_identity(id, revoker).await } else { Ok(0) };
@@ -504,10 +516,47 @@ impl Ceremony {
     pub(super) async fn revoke_as(&self, target: &RevokeTarget, revoker: &Revoker) -> Result<usize, CeremonyError> {
         let by = revoker.by;
         let ended = self.store.revoke(target, by, self.now()).await?;
+        let mut records = self.revoked_records(target, &ended).await;
+        let account = match target {
+            RevokeTarget::Session(_, account) | RevokeTarget::Account(account) => Some(account),
+            _ => None,
+        };
         for session in &ended {
-            self.record(&Event::Revoked { session: session.clone(), by, reason: revoker.reason.clone() });
+            let record = records.remove(session);
+            let known = record.as_ref();
+            self.record(&Event::Revoked {
+                session: session.clone(),
+                account: known.map(|record| &record.session.account.id).or(account).cloned(),
+                client: known.map(|record| record.client.name.clone()),
+                client_id: known.and_then(|record| record.client.id.clone()),
+                by,
+                reason: revoker.reason.clone(),
+            });
         }
         Ok(ended.len())
+    }
+
+    /// The records of sessions that were revoked just now, for their events. A store that fails now has revoked them all
+    /// the same.
+    async fn revoked_records(&self, target: &RevokeTarget, ended: &[SessionId]) -> HashMap<SessionId, SessionRecord> {
+        let mut records = HashMap::new();
+        if let (RevokeTarget::Account(account), true) = (target, ended.len() > FOUND_ONE_BY_ONE) {
+            let ended: HashSet<&SessionId> = ended.iter().collect();
+            let listed = self.visit_sessions(account, |record| {
+                if ended.contains(&record.session.id) {
+                    records.insert(record.session.id.clone(), record.clone());
+                }
+            });
+            // What was not found is `None` in its event.
+            listed.await.ok();
+            return records;
+        }
+        for session in ended {
+            if let Ok(Some(record)) = self.store.find_record(session).await {
+                records.insert(session.clone(), record);
+            }
+        }
+        records
     }
 }
 

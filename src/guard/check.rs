@@ -7,7 +7,7 @@ use http::{
 };
 
 use super::{
-    AgentSession, Owner, Refusal, Rule,
+    AgentSession, Call, CallOutcome, CallRule, CallSink, Owner, Refusal, Rule,
     policy::Demand,
     principal::{Principal, remove_principal},
     refusal::Refusals,
@@ -50,7 +50,10 @@ pub(crate) struct Parts {
     pub(crate) accounts: Option<Arc<dyn DynAccounts>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) audit: Arc<dyn AuditSink>,
-    pub(crate) uses: Arc<LastUsedBuffer>,
+    /// Receives each call; `None` by default.
+    pub(crate) calls: Option<Arc<dyn CallSink>>,
+    /// `None` if nobody writes them.
+    pub(crate) uses: Option<Arc<LastUsedBuffer>>,
     pub(crate) addresses: ClientAddresses,
     pub(crate) assembly: Arc<Assembly>,
 }
@@ -114,6 +117,8 @@ pub(super) struct Check {
     pub(super) grpc: bool,
     /// Whether the inner service must not see the `Authorization` header.
     pub(super) strip_authorization: bool,
+    /// Whether a [`LateCheck`] decides a POST that this check forwards.
+    pub(super) decides_late: bool,
 }
 
 /// The result of a check.
@@ -131,7 +136,7 @@ pub(super) enum Lookup {
 
 impl Check {
     pub(super) const fn new(shared: Arc<Shared>, rule: Rule) -> Self {
-        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false }
+        Self { shared, rule, insert_principal: true, grpc: false, strip_authorization: false, decides_late: false }
     }
 
     /// Authenticates the caller. The order of checks is: parse, authenticate, owner boundary, scope.
@@ -187,6 +192,7 @@ impl Check {
         };
         let refusal = match &self.rule.demand {
             Demand::Scopes(requirement) if !requirement.is_met_by(&session.scopes) => {
+                self.audit_refusal_of(&session, Refusal::InsufficientScope, request);
                 return Verdict::Refuse(Refusal::InsufficientScope);
             }
             Demand::OwnerOnly => Refusal::OwnerOnly,
@@ -202,6 +208,7 @@ impl Check {
         if matches!(refusal, Refusal::OwnerOnly | Refusal::NoRule) {
             self.shared.audit(&Event::OwnerOnlyRefused { session: session.id.clone() });
         }
+        self.audit_refusal_of(&session, refusal, request);
         Verdict::Refuse(refusal)
     }
 
@@ -214,8 +221,47 @@ impl Check {
     }
 
     fn note_use(&self, session: &Session, headers: &HeaderMap, extensions: &Extensions, now: Timestamp) {
+        let Some(uses) = &self.shared.parts.uses else { return };
         let address = self.shared.parts.addresses.client(headers, extensions);
-        self.shared.parts.uses.note(&session.id, Use { at: now, address });
+        uses.note(&session.id, Use { at: now, address });
+    }
+
+    /// The call for the sink, before it is known who calls.
+    fn call<'c, B>(&'c self, outcome: CallOutcome, request: &'c Request<B>) -> Call<'c> {
+        let rule = match &self.rule.demand {
+            Demand::Scopes(requirement) => requirement.as_call_rule(),
+            Demand::Public | Demand::Optional => CallRule::Optional,
+            Demand::OwnerOnly => CallRule::OwnerOnly,
+            Demand::Never(response) if response.refusal() == Refusal::OwnerOnly => CallRule::OwnerOnly,
+            Demand::Never(_) | Demand::Unnamed => CallRule::None,
+        };
+        Call::new((rule, outcome), self.shared.resource.id(), request.method(), request.extensions())
+    }
+
+    #[cold]
+    fn record_call(&self, sink: &dyn CallSink, call: &Call<'_>) {
+        sink.record(self.shared.parts.clock.now(), call);
+    }
+
+    /// Tells the sink of a refusal that depends on the session.
+    fn audit_refusal_of<B>(&self, session: &Session, refusal: Refusal, request: &Request<B>) {
+        if let Some(sink) = &self.shared.parts.calls {
+            self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request).by_agent(session));
+        }
+    }
+
+    fn audit_forward<B>(&self, sink: &dyn CallSink, principal: &Principal, request: &Request<B>) {
+        let is_public = matches!(self.rule.demand, Demand::Public);
+        if is_public || self.decides_late && request.method() == Method::POST {
+            return;
+        }
+        let call = self.call(CallOutcome::Forwarded, request);
+        let call = match principal {
+            Principal::Nobody | Principal::Host => call,
+            Principal::Agent(agent) => call.by_agent(&agent.session),
+            Principal::Owner(owner) => call.by_owner(&owner.account),
+        };
+        self.record_call(sink, &call);
     }
 
     /// Refuses because a lookup failed.
@@ -227,6 +273,9 @@ impl Check {
     /// Prepares a request for the inner service. Returns what the response of the inner service lacks; `None` under the
     /// public rule.
     pub(super) fn forward<B>(&self, principal: Principal, request: &mut Request<B>) -> Option<Forwarded> {
+        if let Some(sink) = &self.shared.parts.calls {
+            self.audit_forward(&**sink, &principal, request);
+        }
         if self.strip_authorization && !matches!(principal, Principal::Host) {
             request.headers_mut().remove(AUTHORIZATION);
         }
@@ -251,6 +300,14 @@ impl Check {
     }
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
+        if let Some(sink) = &self.shared.parts.calls {
+            match refusal {
+                // These depend on a session, and were recorded with it.
+                Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => {}
+                Refusal::InvalidOperation | Refusal::Body => {}
+                _ => self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request)),
+            }
+        }
         let own = match &self.rule.demand {
             Demand::Scopes(requirement) => requirement.response(refusal),
             Demand::Never(response) if response.refusal() == refusal => Some(&**response),
@@ -278,7 +335,12 @@ impl LateCheck {
         let check = Check { rule: rule.unwrap_or(const { Rule::unnamed() }), ..self.0.clone() };
         let session = request.extensions().get::<AgentSession>().map(|agent| Arc::clone(&agent.session));
         let refusal = match check.authorize(session, request) {
-            Verdict::Forward(_) => return None,
+            Verdict::Forward(principal) => {
+                if let Some(sink) = &check.shared.parts.calls {
+                    check.audit_forward(&**sink, &principal, request);
+                }
+                return None;
+            }
             Verdict::Refuse(refusal) => refusal,
             Verdict::Wait(_) => Refusal::Unavailable,
         };
@@ -294,6 +356,9 @@ impl LateCheck {
         request: &Request<B>,
     ) -> Response<Bytes> {
         let check = Check { rule: Rule::never(refusal, text, response), ..self.0.clone() };
+        if let Some(AgentSession { session }) = request.extensions().get() {
+            check.audit_refusal_of(session, refusal, request);
+        }
         check.refuse(refusal, request)
     }
 }

@@ -32,6 +32,13 @@ impl GuardLayer {
         Self { policy: Some(Arc::new(policy)), ..self }
     }
 
+    /// The same guard, in front of a [`LateCheck`] that decides each POST.
+    #[cfg(feature = "mcp")]
+    pub(crate) const fn decided_late(mut self) -> Self {
+        self.check.decides_late = true;
+        self
+    }
+
     /// Checks sessions against rules that are found after this guard forwarded the request.
     #[cfg(feature = "mcp")]
     pub(crate) fn late_check(&self) -> LateCheck {

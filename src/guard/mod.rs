@@ -93,6 +93,7 @@
 //!
 #![doc = include_str!("../../docs/already-have-auth.md")]
 
+mod calls;
 mod check;
 mod future;
 mod grpc;
@@ -105,6 +106,7 @@ mod service;
 mod session_end;
 
 pub use crate::http::GuardBody;
+pub use calls::{Call, CallOutcome, CallRule, CallSink};
 #[cfg(feature = "mcp")]
 pub(crate) use check::LateCheck;
 pub(crate) use check::{Parts, Shared};

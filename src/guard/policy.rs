@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use http::request::Parts;
 
-use super::{Refusal, Shared, refusal::RefusalResponse};
+use super::{CallRule, Refusal, Shared, refusal::RefusalResponse};
 #[cfg(feature = "mcp")]
 use crate::http::Reply;
 use crate::{
@@ -199,6 +199,10 @@ impl Requirement {
         }
     }
 
+    pub(super) const fn as_call_rule(&self) -> CallRule<'_> {
+        if self.any { CallRule::AnyOf(&self.names) } else { CallRule::AllOf(&self.names) }
+    }
+
     pub(super) fn is_met_by(&self, granted: &ScopeSet) -> bool {
         let given = |givers: &ScopeSet| granted.intersects(givers);
         if self.any { self.givers.iter().any(given) } else { self.givers.iter().all(given) }
@@ -241,7 +245,7 @@ mod tests {
         guard::Parts,
         http::{Assembly, ClientAddresses},
         store::{
-            LastUsedBuffer, MemoryStore,
+            MemoryStore,
             traits::{Deadlines, WithDeadline},
         },
         types::clock::SystemClock,
@@ -255,7 +259,8 @@ mod tests {
             accounts: None,
             clock: clock.clone(),
             audit: audit.clone(),
-            uses: Arc::new(LastUsedBuffer::default()),
+            uses: None,
+            calls: None,
             addresses: ClientAddresses::new(config.clone(), None),
             assembly: Arc::new(Assembly::new(false, clock, audit)),
         };

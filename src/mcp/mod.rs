@@ -319,7 +319,7 @@ impl McpLayer {
         let guard = if self.or_host { guard.or_host_auth() } else { guard };
         let reader =
             Reader { rules: self.rules, check: guard.late_check(), or_host: self.or_host, limit: LIMIT, time: TIME };
-        McpBodyLayer { guard, reader }
+        McpBodyLayer { guard: guard.decided_late(), reader }
     }
 }
 

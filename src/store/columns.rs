@@ -12,6 +12,7 @@ use crate::types::{
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
+    identity::{IdentityKey, LinkedIdentity},
     scope::ScopeSet,
     secret::{Digest, Kind},
     session::{
@@ -78,6 +79,9 @@ pub(super) const CLIENT: [&str; 4] = ["id", "metadata", "created_at", "used_at"]
 
 /// The columns of a linked identity that are read.
 pub(super) const IDENTITY: [&str; 2] = ["account_id", "account_label"];
+
+/// The columns of a linked identity that a list reads.
+pub(super) const LINKED_IDENTITY: [&str; 4] = ["account_id", "account_label", "linked_at", "identity"];
 
 /// The first columns of a session: the only ones that a token check reads.
 pub(super) const CHECKED: &[&str] = SESSION.split_at(11).0;
@@ -295,6 +299,16 @@ pub(super) fn registered_client(row: &impl Row) -> Result<RegisteredClient, Stor
 pub(super) fn account(row: &impl Row) -> Result<Account, StoreError> {
     let mut fields = Fields::new(row, &IDENTITY);
     fields.optional_account()?.ok_or_else(|| fields.garbage())
+}
+
+/// The columns of [`LINKED_IDENTITY`].
+pub(super) fn linked_identity(row: &impl Row) -> Result<LinkedIdentity, StoreError> {
+    let mut fields = Fields::new(row, &LINKED_IDENTITY);
+    let account = fields.optional_account()?.ok_or_else(|| fields.garbage())?;
+    let linked_at = fields.instant()?;
+    let key = row.bytes(3)?.and_then(|bytes| bytes.try_into().ok());
+    let key = key.map(IdentityKey::from_bytes).ok_or_else(|| garbage("identity"))?;
+    Ok(LinkedIdentity::new(key, account, linked_at))
 }
 
 /// Reads the columns of [`CHECKED`]. The caller's query excludes revoked sessions.

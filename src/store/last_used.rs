@@ -1,10 +1,24 @@
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use crate::types::{id::SessionId, session::Use};
+use tokio::time::sleep;
 
+use super::{StoreError, traits::DynSessionRecordStore};
+use crate::{
+    audit::{AuditSink, Event},
+    types::{clock::Clock, id::SessionId, session::Use},
+};
+
+/// How often last-used times are persisted.
+pub(crate) const WRITE_USES: Duration = Duration::from_secs(5);
+/// The most last-used times that one call persists.
+const AT_ONCE: usize = 500;
 /// The most sessions with an unwritten use. Uses of further sessions are dropped, so that memory stays bounded.
 const MOST: usize = 100_000;
 
@@ -37,5 +51,62 @@ impl LastUsedBuffer {
         for (session, old) in batch {
             uses.entry(session).or_insert(old);
         }
+    }
+
+    /// Persists what it has, in batches.
+    pub(crate) async fn write_to(
+        &self,
+        store: &(impl DynSessionRecordStore + ?Sized),
+        clock: &dyn Clock,
+    ) -> Result<(), StoreError> {
+        loop {
+            let batch = self.take(AT_ONCE);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let written = store.record_uses(&batch, clock.now()).await;
+            if written.is_err() {
+                self.put_back(batch);
+            }
+            written?;
+        }
+    }
+}
+
+/// Persists the last uses of a service that only checks tokens.
+pub(crate) struct UseWriter {
+    pub(crate) uses: Arc<LastUsedBuffer>,
+    pub(crate) store: Arc<dyn DynSessionRecordStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+}
+
+impl UseWriter {
+    /// Runs until `stopped` completes.
+    pub(crate) async fn run(&self, stopped: impl Future<Output = ()> + Send) {
+        let mut stopped = pin!(stopped);
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = sleep(WRITE_USES) => self.try_to_write().await,
+            }
+        }
+        self.try_to_write().await;
+    }
+
+    pub(crate) async fn write(&self) -> Result<(), StoreError> {
+        self.uses.write_to(&*self.store, &*self.clock).await
+    }
+
+    async fn try_to_write(&self) {
+        if let Err(error) = self.write().await {
+            self.audit.record(self.clock.now(), &Event::unavailable(&error));
+        }
+    }
+}
+
+impl fmt::Debug for UseWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UseWriter").finish_non_exhaustive()
     }
 }

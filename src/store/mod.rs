@@ -47,6 +47,8 @@ mod columns;
 pub mod conformance;
 pub(crate) mod last_used;
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod migrations;
 mod notices;
 pub mod ordered;
 #[cfg(feature = "postgres")]
@@ -66,8 +68,10 @@ mod transfer;
 pub use self::redis::{RedisOptions, RedisStore, RedisWarning};
 #[cfg(feature = "cache")]
 pub use cached::{CacheOptions, CachedStore};
-pub(crate) use last_used::LastUsedBuffer;
+pub(crate) use last_used::{LastUsedBuffer, UseWriter};
 pub use memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use migrations::Migration;
 pub use notices::{Notice, Notices, Subscriber};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore, PostgresWarning};

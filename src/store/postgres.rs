@@ -21,7 +21,7 @@ use crate::types::{
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-    identity::{IdentityKey, TokenKey},
+    identity::{IdentityKey, LinkedIdentity, TokenKey},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
@@ -83,6 +83,14 @@ impl PostgresStore {
     /// As for [`PostgresOptions::connect`].
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         PostgresOptions::new().connect(url).await
+    }
+
+    /// Creates or migrates the schema with the default [options](PostgresOptions), and opens nothing.
+    ///
+    /// # Errors
+    /// As for [`PostgresOptions::migrate`].
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        PostgresOptions::new().migrate(url).await
     }
 
     /// The server settings that can lose acknowledged changes, as read when the store was opened.

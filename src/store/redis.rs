@@ -19,7 +19,7 @@ use crate::types::{
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-    identity::{IdentityKey, TokenKey},
+    identity::{IdentityKey, LinkedIdentity, TokenKey},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
@@ -88,6 +88,14 @@ impl RedisStore {
     /// As for [`RedisOptions::connect`].
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         RedisOptions::new().connect(url).await
+    }
+
+    /// Creates or migrates the store with the default [options](RedisOptions), and opens nothing.
+    ///
+    /// # Errors
+    /// As for [`RedisOptions::migrate`].
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        RedisOptions::new().migrate(url).await
     }
 
     /// What can lose acknowledged changes or delay revocations, as found when the store was opened.
@@ -486,6 +494,20 @@ impl IdentityStore for RedisStore {
         let found: Option<Cells> =
             self.read(&self.scripts.find_identity, Arguments::new().bytes(identity.as_bytes())).await?;
         found.map(|cells| columns::account(&cells)).transpose()
+    }
+
+    async fn list_identities(
+        &self,
+        account: &AccountId,
+        after: Option<&IdentityKey>,
+        limit: usize,
+    ) -> Result<Vec<LinkedIdentity>, StoreError> {
+        let arguments = Arguments::new()
+            .text(account.as_str())
+            .bytes(after.map_or(&[][..], |key| key.as_bytes().as_slice()))
+            .integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows: Vec<Cells> = self.read(&self.scripts.list_identities, arguments).await?;
+        rows.iter().map(columns::linked_identity).collect()
     }
 
     async fn unlink_identity(&self, identity: &IdentityKey) -> Result<Option<Account>, StoreError> {

@@ -11,9 +11,10 @@ use sqlx::{
 };
 
 use super::{
-    AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, Notices, PendingCaps, RevokeTarget, StoreError,
-    StoredSession,
+    AuthorizationKey, ClientCreation, ClientCutoff, Creation, Cutoff, Migration, Notices, PendingCaps, RevokeTarget,
+    StoreError, StoredSession,
     columns::{Row, Value, Values},
+    migrations,
     sql::{self, Engine, Statements, Syntax, sql_store},
     traits::with_store_traits,
 };
@@ -22,7 +23,7 @@ use crate::types::{
     client::RegisteredClient,
     clock::Timestamp,
     id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-    identity::{IdentityKey, TokenKey},
+    identity::{IdentityKey, LinkedIdentity, TokenKey},
     secret::{Access, Digest, Refresh},
     session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
     text::HumanText,
@@ -75,11 +76,45 @@ impl SqliteStore {
     ///   was written by a newer version of this crate;
     /// * [`Other`](super::StoreErrorKind::Other) when SQLite does not accept the settings that durability requires.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path.as_ref(), true).await
+    }
+
+    /// Opens the file, and neither creates it nor changes its schema: [`migrate`](Self::migrate) did.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and [`Other`](super::StoreErrorKind::Other) when the schema is older than this
+    /// version of the crate; the error says what to run.
+    pub async fn open_migrated(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path.as_ref(), false).await
+    }
+
+    /// Creates the file if it is missing, and migrates its schema. An operator runs it before the services start that
+    /// [open](Self::open_migrated) the file.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn migrate(path: impl AsRef<Path>) -> Result<(), StoreError> {
+        let store = Self::open(path).await?;
+        store.readers.close().await;
+        store.writer.close().await;
+        Ok(())
+    }
+
+    /// All migrations of the schema, oldest first, for a migration tool of the service's own. Each sets
+    /// `PRAGMA user_version` to its version, by which the store knows that it was applied.
+    #[must_use]
+    pub fn migrations() -> Vec<Migration> {
+        migrations::all(&migrations::SQLITE, |_, file| file.to_owned())
+    }
+
+    async fn open_with(path: &Path, migrates: bool) -> Result<Self, StoreError> {
         // An absolute path can't be mistaken for one of SQLite's special names, such as `:memory:`.
         let path = std::path::absolute(path).map_err(error::unopened)?;
         let opened = async {
-            open::create_file(&path)?;
-            Ok((open::readers(&path).await?, open::writer(&path).await?))
+            if migrates {
+                open::create_file(&path)?;
+            }
+            Ok((open::readers(&path).await?, open::writer(&path, migrates).await?))
         };
         let (readers, writer) =
             opened.await.map_err(|error: StoreError| error.within(format!("the SQLite file {}", path.display())))?;

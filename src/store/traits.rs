@@ -23,7 +23,7 @@ use crate::{
         client::RegisteredClient,
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-        identity::{IdentityKey, TokenKey},
+        identity::{IdentityKey, LinkedIdentity, TokenKey},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
         text::HumanText,
@@ -335,6 +335,17 @@ store_traits! { $
         /// # Errors
         /// When the lookup fails.
         read find_identity(identity: &'a IdentityKey) -> Option<Account>;
+
+        /// Returns the identities that are linked to the account, with the label of their last link: at most `limit` of
+        /// those whose keys come after `after`, in the order of the keys' bytes.
+        ///
+        /// # Errors
+        /// When the lookup fails.
+        read list_identities(
+            account: &'a AccountId,
+            after: Option<&'a IdentityKey>,
+            limit: usize,
+        ) -> Vec<LinkedIdentity>;
 
         /// Deletes the link of an identity. Returns the account that it was linked to: of concurrent calls to one of them.
         ///

@@ -13,6 +13,8 @@ use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
+use super::{authorization::Account, clock::Timestamp};
+
 /// The longest subject in bytes (OpenID Connect Core section 2).
 const SUBJECT_BYTES: usize = 255;
 
@@ -106,6 +108,26 @@ key! {
 key! {
     /// Finds a token that may be used once in a store: a SHA-256 of issuer and token id.
     TokenKey
+}
+
+/// An identity that is linked to an account, as a store lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct LinkedIdentity {
+    /// The key of the identity. Neither its issuer nor its subject is stored.
+    pub key: IdentityKey,
+    /// The account, with the label that it had when it was linked.
+    pub account: Account,
+    /// When it was linked.
+    pub linked_at: Timestamp,
+}
+
+impl LinkedIdentity {
+    /// Restores a link from its stored values.
+    #[must_use]
+    pub const fn new(key: IdentityKey, account: Account, linked_at: Timestamp) -> Self {
+        Self { key, account, linked_at }
+    }
 }
 
 impl TokenKey {

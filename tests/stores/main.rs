@@ -10,6 +10,8 @@ mod places;
 mod postgres;
 mod proxy;
 mod redis;
+mod rights;
+mod rolling;
 mod sqlite;
 mod stored_text;
 mod transfers;
@@ -30,14 +32,16 @@ mod sqlite_file {
     tower_agent_auth::identity_store_conformance!(crate::places::TempFile::fresh);
 }
 
+/// With the documented roles: one issues, and one checks tokens.
 mod postgres_server {
-    tower_agent_auth::store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
+    tower_agent_auth::store_conformance!(crate::rights::Roles::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
     tower_agent_auth::client_store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
     tower_agent_auth::identity_store_conformance!(crate::places::Schema::fresh, #[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]);
 }
 
+/// With the documented users: one issues, and one checks tokens.
 mod redis_server {
-    tower_agent_auth::store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
+    tower_agent_auth::store_conformance!(crate::rights::Users::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
     tower_agent_auth::client_store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
     tower_agent_auth::identity_store_conformance!(crate::places::Prefix::fresh, #[ignore = "needs Redis: `cargo xtask servers` starts one"]);
 }

@@ -14,7 +14,7 @@ use crate::{
         authorization::Account,
         clock::Timestamp,
         id::AccountId,
-        identity::{IdentityKey, TokenKey},
+        identity::{IdentityKey, LinkedIdentity, TokenKey},
         random::{OsRandom, Random as _},
     },
 };
@@ -116,6 +116,41 @@ pub async fn the_links_of_an_account_are_deleted_a_few_at_a_time(store: impl Ide
     assert_eq!(left().await, 0);
     assert!(!store.unlink_account(&alice.id, 4).await.unwrap());
     assert_eq!(find(&store, &identity(3)).await, Some(bob));
+}
+
+pub async fn the_links_of_an_account_are_listed_a_few_at_a_time(store: impl IdentityStore) {
+    let (alice, bob) = (account("alice"), Account::new(account("bob").id, "Bob\0 '*"));
+    assert_eq!(store.list_identities(&alice.id, None, 9).await.unwrap(), []);
+    // Keys that begin and end with the smallest and the largest byte, in another order than that of their links.
+    for number in [200, 0, 255, 7, 92] {
+        store.link_identity(&identity(number), &alice, after(i64::from(number))).await.unwrap();
+    }
+    link(&store, &identity(8), &bob).await;
+    let mut all = Vec::new();
+    loop {
+        let read = store.list_identities(&alice.id, all.last(), 2).await.unwrap();
+        assert!(read.len() <= 2);
+        for linked in &read {
+            let number = linked.key.as_bytes()[0];
+            assert_eq!((&linked.account, linked.linked_at), (&alice, after(i64::from(number))));
+            all.push(linked.key);
+        }
+        if read.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(all, [0, 7, 92, 200, 255].map(identity));
+    // One that moved is listed where it is, with its new label and date, and one that was unlinked nowhere.
+    store.link_identity(&identity(7), &bob, after(9)).await.unwrap();
+    unlink(&store, &identity(92)).await;
+    let listed = store.list_identities(&bob.id, None, 9).await.unwrap();
+    let expected = [(7, 9), (8, 0)].map(|(number, at)| LinkedIdentity::new(identity(number), bob.clone(), after(at)));
+    assert_eq!(listed, expected);
+    let left: Vec<_> =
+        store.list_identities(&alice.id, None, 9).await.unwrap().iter().map(|linked| linked.key).collect();
+    assert_eq!(left, [0, 200, 255].map(identity));
+    assert!(!store.unlink_account(&bob.id, 9).await.unwrap());
+    assert_eq!(store.list_identities(&bob.id, None, 9).await.unwrap(), []);
 }
 
 pub async fn a_token_is_used_once_until_it_is_forgotten(store: impl IdentityStore) {

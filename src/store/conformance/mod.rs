@@ -56,7 +56,7 @@ use crate::{
         client::RegisteredClient,
         clock::Timestamp,
         id::{AccountId, AuthorizationRequestId, ClientId, SessionId},
-        identity::{IdentityKey, TokenKey},
+        identity::{IdentityKey, LinkedIdentity, TokenKey},
         secret::{Access, Digest, Refresh},
         session::{NewSession, RefreshTokenState, RevokedBy, Rotation, Session, SessionRecord, Use},
         text::HumanText,
@@ -239,6 +239,7 @@ macro_rules! identity_store_conformance {
                 an_identity_has_one_link_and_the_last_one_counts
                 r99_keys_of_any_bytes_and_hostile_accounts_come_back_as_they_were
                 the_links_of_an_account_are_deleted_a_few_at_a_time
+                the_links_of_an_account_are_listed_a_few_at_a_time
                 a_token_is_used_once_until_it_is_forgotten
                 r99_used_tokens_are_forgotten_a_few_at_a_time
                 r93_a_dropped_link_is_whole_or_nothing

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Bound,
     sync::PoisonError,
 };
 
@@ -11,13 +12,13 @@ use crate::types::{
     authorization::Account,
     clock::Timestamp,
     id::AccountId,
-    identity::{IdentityKey, TokenKey},
+    identity::{IdentityKey, LinkedIdentity, TokenKey},
 };
 
 /// Identities of other issuers that are linked to accounts, and used tokens of these issuers.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
-    accounts: HashMap<IdentityKey, Account>,
+    links: HashMap<IdentityKey, (Account, Timestamp)>,
     /// The same links by account.
     by_account: BTreeSet<(AccountId, IdentityKey)>,
     used: HashMap<TokenKey, Timestamp>,
@@ -26,18 +27,30 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    pub(super) fn link(&mut self, identity: &IdentityKey, account: &Account) {
+    pub(super) fn link(&mut self, identity: &IdentityKey, account: &Account, at: Timestamp) {
         self.unlink(identity);
         self.by_account.insert((account.id.clone(), *identity));
-        self.accounts.insert(*identity, account.clone());
+        self.links.insert(*identity, (account.clone(), at));
     }
 
     pub(super) fn find(&self, identity: &IdentityKey) -> Option<Account> {
-        self.accounts.get(identity).cloned()
+        self.links.get(identity).map(|(account, _)| account.clone())
+    }
+
+    /// At most `limit` links of the account whose keys come after `after`.
+    pub(super) fn list(&self, account: &AccountId, after: Option<&IdentityKey>, limit: usize) -> Vec<LinkedIdentity> {
+        let after = after.map_or(Bound::Unbounded, |key| Bound::Excluded((account.clone(), *key)));
+        let first = Bound::Included((account.clone(), IdentityKey::from_bytes([0; 32])));
+        let from = if matches!(after, Bound::Unbounded) { first } else { after };
+        let own = self.by_account.range((from, Bound::Unbounded)).take_while(|(owner, _)| owner == account);
+        let links = own.filter_map(|(_, key)| {
+            self.links.get(key).map(|(account, at)| LinkedIdentity::new(*key, account.clone(), *at))
+        });
+        links.take(limit).collect()
     }
 
     pub(super) fn unlink(&mut self, identity: &IdentityKey) -> Option<Account> {
-        let account = self.accounts.remove(identity)?;
+        let (account, _) = self.links.remove(identity)?;
         self.by_account.remove(&(account.id.clone(), *identity));
         Some(account)
     }
@@ -79,13 +92,23 @@ impl Identities {
 }
 
 impl IdentityStore for MemoryStore {
-    async fn link_identity(&self, identity: &IdentityKey, account: &Account, _: Timestamp) -> Result<(), StoreError> {
-        self.identities().link(identity, account);
+    async fn link_identity(&self, identity: &IdentityKey, account: &Account, at: Timestamp) -> Result<(), StoreError> {
+        self.identities().link(identity, account, at);
         Ok(())
     }
 
     async fn find_identity(&self, identity: &IdentityKey) -> Result<Option<Account>, StoreError> {
         Ok(self.0.identities.read().unwrap_or_else(PoisonError::into_inner).find(identity))
+    }
+
+    async fn list_identities(
+        &self,
+        account: &AccountId,
+        after: Option<&IdentityKey>,
+        limit: usize,
+    ) -> Result<Vec<LinkedIdentity>, StoreError> {
+        let identities = self.0.identities.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(identities.list(account, after, limit))
     }
 
     async fn unlink_identity(&self, identity: &IdentityKey) -> Result<Option<Account>, StoreError> {

@@ -55,6 +55,11 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the role lacks a right.
+pub(super) fn is_forbidden(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL is read-only: a standby, or default_transaction_read_only is on; connect to the primary")]
 struct ReadOnly;

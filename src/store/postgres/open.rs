@@ -10,20 +10,17 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    super::{StoreError, StoreErrorKind},
+    super::{
+        StoreError, StoreErrorKind,
+        migrations::{self, Migration, POSTGRES as MIGRATIONS},
+    },
     PostgresStore,
     connections::{BOUND_READS, Connections, Health, IDLE, PATIENCE},
     error,
 };
 
-/// All schema migrations, oldest first. The table `migrations` has a row for each completed one.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("../migrations/postgres/0001_registrations_and_sessions.sql"),
-    include_str!("../migrations/postgres/0002_flows_and_resources.sql"),
-    include_str!("../migrations/postgres/0003_clients.sql"),
-    include_str!("../migrations/postgres/0004_choices_and_names.sql"),
-    include_str!("../migrations/postgres/0005_identities.sql"),
-];
+/// The table that has a row for each completed migration.
+const MARKS: &str = "CREATE TABLE migrations (version BIGINT PRIMARY KEY, done_at TIMESTAMPTZ NOT NULL DEFAULT now());";
 
 /// The options of a PostgreSQL connection.
 ///
@@ -41,11 +38,12 @@ const MIGRATIONS: [&str; 5] = [
 pub struct PostgresOptions {
     schema: String,
     connections: u32,
+    migrates: bool,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { schema: "agent_auth".into(), connections: 10 }
+        Self { schema: "agent_auth".into(), connections: 10, migrates: true }
     }
 }
 
@@ -70,6 +68,56 @@ impl PostgresOptions {
         self
     }
 
+    /// Opens the store without changing the schema: [`migrate`](Self::migrate) did, with another role. A schema that is
+    /// missing or older than this version of the crate is then refused. By default it is created or migrated.
+    pub const fn without_migration(mut self) -> Self {
+        self.migrates = false;
+        self
+    }
+
+    /// Creates the schema if it is missing, and migrates it, over one connection. An operator runs it before the
+    /// services start, with a role that may do so; those use [`without_migration`](Self::without_migration). Several may
+    /// run it at the same time.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn migrate(self, url: &str) -> Result<(), StoreError> {
+        let options = self.server(url)?;
+        let mut connection = reach(&options).await?;
+        check_role(&mut connection).await?;
+        migrate(&mut connection, &self.schema).await?;
+        // The answer is of no interest: the server drops the connection either way.
+        let _ = connection.close().await;
+        Ok(())
+    }
+
+    /// All migrations of the schema, oldest first, for a migration tool of the service's own. Each leaves `search_path`
+    /// as the session's default. Each inserts its version into the table `migrations` of the schema, by which the store
+    /// knows that it was applied.
+    ///
+    /// # Errors
+    /// [`Other`](StoreErrorKind::Other) when the schema's name is invalid.
+    pub fn migrations(&self) -> Result<Vec<Migration>, StoreError> {
+        self.check_schema()?;
+        let schema = &self.schema;
+        Ok(migrations::all(&MIGRATIONS, |version, file| {
+            let create = if version == 1 { create_schema(schema) } else { String::new() };
+            format!("{create}SET search_path TO {schema};\n{}\nRESET search_path;\n", script(version, file))
+        }))
+    }
+
+    fn check_schema(&self) -> Result<(), StoreError> {
+        let refused = || StoreError::because(StoreErrorKind::Other, Refused::Schema);
+        is_identifier(&self.schema).then_some(()).ok_or_else(refused)
+    }
+
+    fn server(&self, url: &str) -> Result<PgConnectOptions, StoreError> {
+        let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
+        let options = PgConnectOptions::from_str(url).map_err(unusable)?.disable_statement_logging();
+        self.check_schema()?;
+        Ok(options)
+    }
+
     /// Connects to the database of a URL such as `postgres://user:password@host/database?sslmode=verify-full`, and
     /// migrates its schema. `sslmode` defaults to `prefer`; use `verify-full` across a network
     /// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
@@ -82,12 +130,9 @@ impl PostgresOptions {
     /// * [`Other`](StoreErrorKind::Other) when the URL or the schema's name is invalid, the role lacks a right, or
     ///   `synchronous_commit` is off.
     pub async fn connect(self, url: &str) -> Result<PostgresStore, StoreError> {
-        let unusable = |_| StoreError::because(StoreErrorKind::Other, Refused::Url);
-        let options = PgConnectOptions::from_str(url).map_err(unusable)?.disable_statement_logging();
-        if !is_identifier(&self.schema) {
-            return Err(StoreError::because(StoreErrorKind::Other, Refused::Schema));
-        }
-        reach(&options).await?;
+        let options = self.server(url)?;
+        // The answer is of no interest: the server drops the connection either way.
+        let _ = reach(&options).await?.close().await;
         let health = Arc::<Health>::default();
         let tests = Arc::clone(&health);
         let pool = PgPoolOptions::new()
@@ -119,26 +164,24 @@ impl PostgresOptions {
     }
 
     async fn open(self, pool: PgPool, health: Arc<Health>) -> Result<PostgresStore, StoreError> {
-        if !is_identifier(&self.schema) {
-            return Err(StoreError::because(StoreErrorKind::Other, Refused::Schema));
-        }
+        self.check_schema()?;
         let mut connection = pool.acquire().await.map_err(error::failed)?;
         check_role(&mut connection).await?;
         let warnings = check_settings(&mut connection).await?;
-        migrate(&mut connection, &self.schema).await?;
+        if self.migrates {
+            migrate(&mut connection, &self.schema).await?;
+        } else {
+            check_schema(&mut connection, &self.schema).await?;
+        }
         drop(connection);
         Ok(PostgresStore::open(Connections::new(pool, health), &self.schema, warnings))
     }
 }
 
 /// Connects once without the pool. A pool retries until its time-out, and then does not say why it got no connection.
-async fn reach(options: &PgConnectOptions) -> Result<(), StoreError> {
+async fn reach(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let failed = match timeout(PATIENCE, PgConnection::connect_with(options)).await {
-        Ok(Ok(connection)) => {
-            // The answer is of no interest: the server drops the connection either way.
-            let _ = connection.close().await;
-            return Ok(());
-        }
+        Ok(Ok(connection)) => return Ok(connection),
         Ok(Err(cause)) => error::failed(cause),
         Err(_) => StoreError::because(StoreErrorKind::Unavailable, Refused::Silent),
     };
@@ -211,39 +254,69 @@ pub(super) async fn take_turn(connection: &mut PgConnection, thing: &str) -> Res
     lock.execute(connection).await.map(drop)
 }
 
+/// Refuses a schema that lacks migrations.
+async fn check_schema(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    match done(connection, schema).await? {
+        done if done == MIGRATIONS.len() => Ok(()),
+        done => Err(StoreError::because(StoreErrorKind::Other, Refused::Old(done))),
+    }
+}
+
 async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     if done(connection, schema).await? == MIGRATIONS.len() {
         return Ok(());
     }
-    let mut transaction = connection.begin().await.map_err(error::failed)?;
+    migrate_in_transaction(connection, schema).await.map_err(|failed| match failed {
+        Failed::Server(cause) if error::is_forbidden(&cause) => error::failed(cause).within(format!(
+            "the schema {schema} must be created or migrated, which this role may not do; \
+             run PostgresOptions::migrate with the role that owns it"
+        )),
+        Failed::Server(cause) => error::failed(cause),
+        Failed::Refused(refused) => refused,
+    })
+}
+
+/// Why a migration failed.
+enum Failed {
+    Server(sqlx::Error),
+    Refused(StoreError),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+async fn migrate_in_transaction(connection: &mut PgConnection, schema: &str) -> Result<(), Failed> {
+    let mut transaction = connection.begin().await?;
     // A migration takes its time, and so does another node's.
-    raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
-        .execute(&mut *transaction)
-        .await
-        .map_err(error::failed)?;
-    take_turn(&mut transaction, &format!("{schema}.migrations")).await.map_err(error::failed)?;
+    raw_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+    take_turn(&mut transaction, &format!("{schema}.migrations")).await?;
     // Another node may have migrated the schema meanwhile.
-    let done = done(&mut transaction, schema).await?;
+    let done = done(&mut transaction, schema).await.map_err(Failed::Refused)?;
     if done == 0 {
-        let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
-        raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(error::failed)?;
+        raw_sql(sqlx::AssertSqlSafe(create_schema(schema))).execute(&mut *transaction).await?;
     }
-    query("SELECT set_config('search_path', $1, true)")
-        .bind(schema)
-        .execute(&mut *transaction)
-        .await
-        .map_err(error::failed)?;
-    if done == 0 {
-        const MARK: &str =
-            "CREATE TABLE migrations (version BIGINT PRIMARY KEY, done_at TIMESTAMPTZ NOT NULL DEFAULT now())";
-        raw_sql(MARK).execute(&mut *transaction).await.map_err(error::failed)?;
+    query("SELECT set_config('search_path', $1, true)").bind(schema).execute(&mut *transaction).await?;
+    for (version, (_, file)) in (1..).zip(&MIGRATIONS).skip(done) {
+        raw_sql(sqlx::AssertSqlSafe(script(version, file))).execute(&mut *transaction).await?;
     }
-    for (version, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-        raw_sql(*migration).execute(&mut *transaction).await.map_err(error::failed)?;
-        let mark = query("INSERT INTO migrations (version) VALUES ($1)").bind(version as i64 + 1);
-        mark.execute(&mut *transaction).await.map_err(error::failed)?;
-    }
-    transaction.commit().await.map_err(error::failed)
+    Ok(transaction.commit().await?)
+}
+
+/// Creates the schema unless it exists. `IF NOT EXISTS` would need the right to create one even then.
+fn create_schema(schema: &str) -> String {
+    format!(
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = '{schema}') THEN \
+         CREATE SCHEMA {schema}; END IF; END $$;\n"
+    )
+}
+
+/// The statements of a migration, which name tables without their schema.
+fn script(version: u32, file: &str) -> String {
+    let marks = if version == 1 { MARKS } else { "" };
+    format!("{marks}\n{file}\nINSERT INTO migrations (version) VALUES ({version});")
 }
 
 /// The number of migrations that the schema has.
@@ -288,6 +361,11 @@ enum Refused {
         known = MIGRATIONS.len()
     )]
     Newer(usize),
+    #[error(
+        "{}; run PostgresOptions::migrate with the role that owns the schema, or the SQL of PostgresOptions::migrations",
+        lacking(*.0)
+    )]
+    Old(usize),
     #[error("the server is a standby, which accepts no writes; write the address of the primary into the URL")]
     Standby,
     #[error(
@@ -297,4 +375,14 @@ enum Refused {
     ReadOnly,
     #[error("the schema has tables of something else; give the store a schema of its own")]
     Foreign,
+}
+
+/// What a schema lacks that has so many migrations.
+fn lacking(done: usize) -> String {
+    match done {
+        0 => "the schema is missing or has no tables".into(),
+        _ => {
+            format!("the schema has migration {done}, and this version of tower-agent-auth needs {}", MIGRATIONS.len())
+        }
+    }
 }

@@ -41,11 +41,12 @@ const MIGRATED_AT_ONCE: i64 = 200;
 pub struct RedisOptions {
     prefix: String,
     replicas: u8,
+    migrates: bool,
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { prefix: "agent_auth".into(), replicas: 0 }
+        Self { prefix: "agent_auth".into(), replicas: 0, migrates: true }
     }
 }
 
@@ -67,6 +68,23 @@ impl RedisOptions {
     pub const fn replicas(mut self, least: u8) -> Self {
         self.replicas = least;
         self
+    }
+
+    /// Opens the store without changing what is there: [`migrate`](Self::migrate) did, with another user. A prefix that
+    /// has no store, or one of an older version of this crate, is then refused. By default it is created or migrated.
+    pub const fn without_migration(mut self) -> Self {
+        self.migrates = false;
+        self
+    }
+
+    /// Marks the prefix as a store's if it is empty, and migrates data of an older version. An operator runs it before
+    /// the services start, with a user that may do so; those use [`without_migration`](Self::without_migration). Several
+    /// may run it at the same time.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn migrate(self, url: &str) -> Result<(), StoreError> {
+        Self { migrates: true, ..self }.connect(url).await.map(drop)
     }
 
     /// Connects to the server of a URL such as `rediss://user:password@host:6380/0`. `rediss` means TLS, verified
@@ -113,7 +131,7 @@ impl RedisOptions {
         };
         check_role(&store).await?;
         store.warnings = check_settings(&store).await?.into();
-        check_version(&store).await?;
+        check_version(&store, self.migrates).await?;
         Ok(store)
     }
 }
@@ -214,12 +232,13 @@ fn user(store: &RedisStore) -> String {
     store.client.get_connection_info().redis_settings().username().unwrap_or("default").to_owned()
 }
 
-async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
+async fn check_version(store: &RedisStore, migrates: bool) -> Result<(), StoreError> {
     let key = format!("{}version", store.base);
     let find = async || store.ceremony.run::<Option<String>>(cmd("GET").arg(&key)).await.map_err(error::failed);
     // A store that is there already opens even if memory is full, which refuses `SET`.
     let version = match find().await? {
         Some(version) => Some(version),
+        None if !migrates => return Err(StoreError::because(StoreErrorKind::Other, Refused::Absent)),
         None => {
             let mut mark = cmd("SET");
             store.ceremony.run::<redis::Value>(mark.arg(&key).arg(VERSION).arg("NX")).await.map_err(error::failed)?;
@@ -228,7 +247,8 @@ async fn check_version(store: &RedisStore) -> Result<(), StoreError> {
     };
     match version.unwrap_or_default().parse::<u32>() {
         Ok(VERSION) => Ok(()),
-        Ok(1) => migrate(store).await,
+        Ok(1) if migrates => migrate(store).await,
+        Ok(1) => Err(StoreError::because(StoreErrorKind::Other, Refused::Old)),
         Ok(newer) if newer > VERSION => Err(StoreError::because(StoreErrorKind::Corrupt, Refused::Newer(newer))),
         _ => Err(StoreError::because(StoreErrorKind::Corrupt, Refused::Foreign)),
     }
@@ -265,12 +285,24 @@ async fn check_settings(store: &RedisStore) -> Result<Vec<RedisWarning>, StoreEr
             }
         }
     }
-    // A notice without ids tells nobody anything.
+    // A notice without ids tells nobody anything. A user that can't write ends nothing, so it has no notices to send.
     let channel = format!("{}ended", store.base);
-    if allowed::<redis::Value>(store, cmd("PUBLISH").arg(&channel).arg("")).await?.is_none() {
+    if allowed::<redis::Value>(store, cmd("PUBLISH").arg(&channel).arg("")).await?.is_none() && may_write(store).await?
+    {
         warnings.push(RedisWarning::NoChannel { channel, user });
     }
     Ok(warnings)
+}
+
+/// Whether the user may change what the store keeps, tried by a command that changes nothing.
+async fn may_write(store: &RedisStore) -> Result<bool, StoreError> {
+    let mut set = cmd("SETRANGE");
+    match store.ceremony.run::<redis::Value>(set.arg(format!("{}version", store.base)).arg(0).arg("")).await {
+        Err(error) if error::is_forbidden(&error) => Ok(false),
+        // It may, even if memory is full.
+        Err(error) if error::is_of_server(&error) => Ok(true),
+        answer => answer.map(|_| true).map_err(error::failed),
+    }
 }
 
 /// Connects once, to name the server if it can't be reached.
@@ -303,6 +335,13 @@ enum Refused {
         "what is there was written by a newer version of tower-agent-auth ({0}, this one knows {VERSION}); run that version"
     )]
     Newer(u32),
+    #[error(
+        "what is there was written by an older version of tower-agent-auth (1, this one needs {VERSION}); \
+         stop the nodes of that version, and run RedisOptions::migrate with a user that may write"
+    )]
+    Old,
+    #[error("the prefix has no store; run RedisOptions::migrate with a user that may write, or correct the prefix")]
+    Absent,
     #[error("the server is a replica, which accepts no writes; write the address of the primary into the URL")]
     Replica,
     #[error(

@@ -36,7 +36,7 @@ macro_rules! scripts {
 scripts! {
     guard!("false") => find_session find_authorization_by_id find_authorization_by_lookup sessions_of find_record
         find_refresh list list_approved list_authorizations revoke forget
-        forget_account find_client forget_clients find_identity unlink_identity unlink_account is_used forget_used;
+        forget_account find_client forget_clients find_identity list_identities unlink_identity unlink_account is_used forget_used;
     guard!("true") => create redeem rotate rename_session record_uses import_authorization import_session migrate create_client use_client
         link_identity use_once;
     // It depends on the transition, and a copy has one reader.

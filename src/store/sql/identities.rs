@@ -9,7 +9,7 @@ use crate::types::{
     authorization::Account,
     clock::Timestamp,
     id::AccountId,
-    identity::{IdentityKey, TokenKey},
+    identity::{IdentityKey, LinkedIdentity, TokenKey},
 };
 
 fn key(bytes: &[u8; 32]) -> Values {
@@ -32,6 +32,20 @@ pub(in super::super) async fn find_identity<E: Engine>(
 ) -> Result<Option<Account>, StoreError> {
     let rows = engine.read(&engine.statements().find_identity, key(identity.as_bytes())).await?;
     rows.first().map(columns::account).transpose()
+}
+
+pub(in super::super) async fn list_identities<E: Engine>(
+    engine: &E,
+    account: &AccountId,
+    after: Option<&IdentityKey>,
+    limit: usize,
+) -> Result<Vec<LinkedIdentity>, StoreError> {
+    // No key comes before the empty one.
+    let after = after.map_or(&[][..], |key| key.as_bytes().as_slice());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = Values::default().text(account.as_str()).bytes(after).integer(limit);
+    let rows = engine.read(&engine.statements().list_identities, values).await?;
+    rows.iter().map(columns::linked_identity).collect()
 }
 
 pub(in super::super) async fn unlink_identity<E: Engine>(

@@ -28,7 +28,7 @@ mod tests;
 
 pub(super) use clients::{create_client, find_client, forget_clients, use_client};
 pub(super) use identities::{
-    find_identity, forget_used, is_used, link_identity, unlink_account, unlink_identity, use_once,
+    find_identity, forget_used, is_used, link_identity, list_identities, unlink_account, unlink_identity, use_once,
 };
 pub(super) use statements::{Statements, Syntax};
 

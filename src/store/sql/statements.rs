@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, IDENTITY, SESSION};
+use super::super::columns::{AUTHORIZATION, CHECKED, CLIENT, IDENTITY, LINKED_IDENTITY, SESSION};
 
 /// The SQL that differs between engines.
 pub(in super::super) struct Syntax {
@@ -39,6 +39,7 @@ impl Syntax {
             .replace("{identities}", &table("identities"))
             .replace("{used_tokens}", &table("used_tokens"))
             .replace("{identity}", &IDENTITY.join(", "))
+            .replace("{linked_identity}", &LINKED_IDENTITY.join(", "))
             .replace("{authorization}", &authorization)
             .replace("{session}", &session)
             .replace("{checked}", &checked)
@@ -198,6 +199,8 @@ statements! {
         (SELECT id FROM {clients} WHERE used_at <= $1 ORDER BY used_at LIMIT $2 {skip_locked}) RETURNING id";
 
     find_identity = "SELECT {identity} FROM {identities} WHERE {on_primary} AND identity = $1";
+    list_identities = "SELECT {linked_identity} FROM {identities} \
+        WHERE {on_primary} AND account_id = $1 AND identity > $2 ORDER BY identity LIMIT $3";
     link_identity = "INSERT INTO {identities} (identity, account_id, account_label, linked_at) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (identity) DO UPDATE SET account_id = excluded.account_id, \
         account_label = excluded.account_label, linked_at = excluded.linked_at";

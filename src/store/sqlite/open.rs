@@ -16,7 +16,7 @@ use sqlx::{
 };
 
 use super::{
-    super::{StoreError, StoreErrorKind},
+    super::{StoreError, StoreErrorKind, migrations::SQLITE as MIGRATIONS},
     error,
 };
 
@@ -24,16 +24,6 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
-/// All schema migrations, oldest first. Entry `n` sets `PRAGMA user_version` to `n + 1`.
-const MIGRATIONS: [&str; 7] = [
-    include_str!("../migrations/sqlite/0001_registrations_and_sessions.sql"),
-    include_str!("../migrations/sqlite/0002_modes_and_refresh.sql"),
-    include_str!("../migrations/sqlite/0003_ends.sql"),
-    include_str!("../migrations/sqlite/0004_flows_and_resources.sql"),
-    include_str!("../migrations/sqlite/0005_clients.sql"),
-    include_str!("../migrations/sqlite/0006_choices_and_names.sql"),
-    include_str!("../migrations/sqlite/0007_identities.sql"),
-];
 /// The `PRAGMA application_id` that the first migration sets.
 const APPLICATION_ID: i64 = 0x6167_6131;
 
@@ -61,8 +51,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
     Ok(pool)
 }
 
-/// Opens the one connection that writes, checks its settings and migrates the schema.
-pub(super) async fn writer(path: &Path) -> Result<SqlitePool, StoreError> {
+/// Opens the one connection that writes, and checks its settings. Migrates the schema, or refuses an old one.
+pub(super) async fn writer(path: &Path, migrates: bool) -> Result<SqlitePool, StoreError> {
     let options = options(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -71,7 +61,7 @@ pub(super) async fn writer(path: &Path) -> Result<SqlitePool, StoreError> {
         pool_options(1).after_release(|connection, _| Box::pin(is_reusable(connection))).connect_lazy_with(options);
     let mut connection = patiently(|| pool.acquire()).await?;
     check_settings(&mut connection).await?;
-    migrate(&mut connection).await?;
+    migrate(&mut connection, migrates).await?;
     Ok(pool)
 }
 
@@ -127,10 +117,14 @@ async fn check_settings(connection: &mut SqliteConnection) -> Result<(), StoreEr
     Err(StoreError::because(StoreErrorKind::Other, SettingsRefused { journal, synchronous }))
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn migrate(connection: &mut SqliteConnection, migrates: bool) -> Result<(), StoreError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(error::failed)?;
     let fingerprint = Fingerprint::read(&mut transaction).await.map_err(error::failed)?;
-    for migration in MIGRATIONS.iter().skip(fingerprint.migrations_done()?) {
+    let done = fingerprint.migrations_done()?;
+    if !migrates && done < MIGRATIONS.len() {
+        return Err(StoreError::because(StoreErrorKind::Other, Refused::Old(done)));
+    }
+    for (_, migration) in MIGRATIONS.iter().skip(done) {
         raw_sql(*migration).execute(&mut *transaction).await.map_err(error::failed)?;
     }
     // On a file that it can't write, SQLite accepts `BEGIN IMMEDIATE` and refuses the first write, even of nothing.
@@ -185,6 +179,12 @@ enum Refused {
         known = MIGRATIONS.len()
     )]
     Newer(usize),
+    #[error(
+        "the file has schema {0}, and this version of tower-agent-auth needs {needed}; \
+         run SqliteStore::migrate on it first, or open it with SqliteStore::open, which migrates it",
+        needed = MIGRATIONS.len()
+    )]
+    Old(usize),
     #[error("the file is the database of something else; give the store a file of its own")]
     Foreign,
 }
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn r95_the_writer_runs_with_the_promised_settings() {
         let place = Place::new("settings");
-        let writer = writer(&place.path()).await.unwrap();
+        let writer = writer(&place.path(), true).await.unwrap();
         let journal: String = query_scalar("PRAGMA journal_mode").fetch_one(&writer).await.unwrap();
         assert_eq!(journal, "wal");
         for (pragma, expected) in [
@@ -256,7 +256,7 @@ mod tests {
     async fn readers_can_not_write() {
         let place = Place::new("readers");
         let readers = readers(&place.path()).await.unwrap();
-        writer(&place.path()).await.unwrap();
+        writer(&place.path(), true).await.unwrap();
         assert!(readers.execute("DELETE FROM sessions").await.is_err());
     }
 
@@ -264,10 +264,10 @@ mod tests {
     async fn d2_a_file_that_can_not_be_written_is_refused_with_a_remedy() {
         let place = Place::new("read-only");
         let path = place.path();
-        writer(&path).await.unwrap().close().await;
+        writer(&path, true).await.unwrap().close().await;
         // SQLite opens a file without the right to write in the same way.
         let mut connection = options(&path).read_only(true).connect().await.unwrap();
-        let error = migrate(&mut connection).await.unwrap_err();
+        let error = migrate(&mut connection, true).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("write access to the file and its directory"), "{cause}");
@@ -313,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn a_locked_file_is_unavailable() {
         let place = Place::new("locked");
-        let writer = writer(&place.path()).await.unwrap();
+        let writer = writer(&place.path(), true).await.unwrap();
         let mut lock = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let impatient = options(&place.path()).busy_timeout(Duration::ZERO);
         let mut other = impatient.connect().await.unwrap();
@@ -335,10 +335,10 @@ mod tests {
         let place = Place::new("older");
         let path = place.path();
         let mut connection = options(&path).journal_mode(SqliteJournalMode::Wal).connect().await.unwrap();
-        raw_sql(MIGRATIONS[0]).execute(&mut connection).await.unwrap();
+        raw_sql(MIGRATIONS[0].1).execute(&mut connection).await.unwrap();
         raw_sql(OLD).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        let writer = writer(&path).await.unwrap();
+        let writer = writer(&path, true).await.unwrap();
         let kept: (String, String, i64) =
             query_as("SELECT flow ->> 'flow', requested, failed_attempts FROM authorization_requests")
                 .fetch_one(&writer)
@@ -360,8 +360,8 @@ mod tests {
         let place = Place::new("halfway");
         let mut connection = options(&place.path()).connect().await.unwrap();
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        for migration in MIGRATIONS {
-            raw_sql(migration).execute(&mut *transaction).await.unwrap();
+        for (_, migration) in &MIGRATIONS {
+            raw_sql(*migration).execute(&mut *transaction).await.unwrap();
         }
         transaction.rollback().await.unwrap();
         let fingerprint = Fingerprint::read(&mut connection).await.unwrap();

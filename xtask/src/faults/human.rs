@@ -86,7 +86,7 @@ impl Human {
 
     /// Sends the form, with the agent's code if the human types one. Answers whether the service took the decision.
     pub(crate) async fn send_decision(
-        &mut self,
+        &self,
         world: &World,
         node: &Node,
         (label, path): (&str, &str),
@@ -112,7 +112,7 @@ impl Human {
     }
 
     /// Ends a session of the list.
-    pub(crate) async fn revoke(&mut self, world: &World, node: &Node, label: &str, session: &str) -> Step<()> {
+    pub(crate) async fn revoke(&self, world: &World, node: &Node, label: &str, session: &str) -> Step<()> {
         let (cookies, body) = (self.jar(), json!({ "session_id": session }));
         let expected = Expected::Status(&[200]);
         let question = Question { label, what: wire::REVOKES, expected, rule: Rule::Lost };
