@@ -26,7 +26,7 @@ const ROOM: u64 = 10;
 const LIMITS: [(&str, u64, u64); 6] = [
     ("hit", 1, 2_470),
     ("hit, principal off", 1, 1_790),
-    ("hit, call recorded", 1, 9_999),
+    ("hit, call recorded", 1, 2_640),
     ("malformed", 0, 2_060),
     ("unknown", 1, 2_530),
     ("wrong scope", 1, 2_710),
