@@ -26,6 +26,7 @@ macro_rules! chapters {
         #[doc = "[mcp]: crate::guide::mcp"]
         #[doc = "[oauth]: crate::config"]
         #[doc = "[operations]: crate::admin"]
+        #[doc = "[server]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/examples/common/server.rs"]
         #[doc = "[stores]: crate::store"]
         #[doc = "[testing]: crate::testing"]
         #[doc = "[your-login]: crate::guide::your_login"]

@@ -103,6 +103,18 @@ async fn b7_no_attempt_at_an_agents_credential_passes_as_the_owner() {
         let answer = service.send(browse("ada", &format!("/billing?{query}"))).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{query}");
     }
+    // A token in another place is an attempt too, though no rule takes it there.
+    for (name, value) in
+        [("x-api-key", token.clone()), ("x-token", format!(" {token}")), ("proxy-authorization", token.clone())]
+    {
+        let mut request = browse("ada", "/billing");
+        request.headers_mut().append(name, value.parse().unwrap());
+        assert_eq!(service.send(request).await.status, StatusCode::UNAUTHORIZED, "{name}");
+    }
+    for query in [format!("key={token}"), format!("a=b&token={token}")] {
+        let answer = service.send(browse("ada", &format!("/billing?{query}"))).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{query}");
+    }
     assert_eq!(service.handled(), 0);
 
     // What a proxy forwards beside the cookie says nothing about agents.

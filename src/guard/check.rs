@@ -166,7 +166,9 @@ impl Check {
                 (Demand::Optional, _) => Verdict::Forward(Principal::Nobody),
                 // An attempt at an agent's credential, in whatever form, is never the owner.
                 (Demand::OwnerOnly, Some(accounts))
-                    if !query_token && !has_agent_credential(request.headers(), &self.shared.prefixes) =>
+                    if !query_token
+                        && !has_agent_credential(request.headers(), &self.shared.prefixes)
+                        && !presents_own_token(request.headers(), request.uri(), &self.shared.prefixes) =>
                 {
                     Verdict::Wait(Lookup::Owner(Arc::clone(accounts).current(head_of(request))))
                 }
@@ -276,7 +278,9 @@ impl Check {
         if let Some(sink) = &self.shared.parts.calls {
             self.audit_forward(&**sink, &principal, request);
         }
-        if self.strip_authorization && !matches!(principal, Principal::Host) {
+        let is_public = matches!(self.rule.demand, Demand::Public);
+        let is_hosts = matches!(principal, Principal::Host) || (self.rule.or_host && is_public);
+        if self.strip_authorization && !is_hosts {
             request.headers_mut().remove(AUTHORIZATION);
         }
         let extensions = request.extensions_mut();

@@ -2,7 +2,7 @@
 //!
 //! A record is a JSON object whose members have the names of the columns in the SQL stores. A member without a value is
 //! left out. The text of an older version of this crate is read by every newer one. Text of a newer version, and text
-//! that this module did not write, is [`Corrupt`](StoreErrorKind::Corrupt). `examples/redb.rs` is a whole store.
+//! that this module did not write, is [`Corrupt`](StoreErrorKind::Corrupt). [`ordered`](super::ordered) is a whole store of them.
 //!
 //! ```
 //! use tower_agent_auth::{
@@ -42,7 +42,7 @@ use crate::types::{
     secret::Digest,
 };
 
-/// The version of the text. A change that an older version can't read raises it.
+/// The version of the text. A new member raises it too: an older version would drop it when it writes the record again.
 const VERSION: i64 = 1;
 const VERSION_NAME: &str = "version";
 const LOOKUPS: &str = "lookups";

@@ -1,8 +1,8 @@
 //! A store on any engine of ordered keys and values with transactions, such as redb, LMDB, RocksDB or sled.
 //!
 //! Implement [`OrderedEngine`] for the engine: a transaction, four operations on keys, and a snapshot. [`OrderedStore`]
-//! is then a [`CeremonyStore`](super::CeremonyStore), with all rules, indexes and caps. `examples/redb.rs` is one on redb,
-//! in 70 lines, and passes the conformance suite.
+//! is then a [`CeremonyStore`](super::CeremonyStore), with all rules, indexes and caps. `examples/redb` is one on redb, in
+//! 76 lines, and passes the conformance suite.
 //!
 //! Here is one in memory:
 //!
@@ -70,8 +70,9 @@ use std::{
 
 use self::tables::Kind;
 use super::{
-    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notices, PendingCaps, RefreshTokenStore,
-    RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession, Subscriber,
+    AuthorizationKey, AuthorizationStore, Creation, Cutoff, HousekeepingStore, Notice, Notices, PendingCaps,
+    RefreshTokenStore, RevokeTarget, SessionRecordStore, SessionStore, StoreError, StoreErrorKind, StoredSession,
+    Subscriber,
 };
 use crate::types::{
     authorization::{AuthorizationRequest, NewAuthorizationRequest, State, Transition},
@@ -149,6 +150,12 @@ impl<E: OrderedEngine> OrderedStore<E> {
         Self { engine: Arc::new(engine), notices: Arc::new(Notices::new()) }
     }
 
+    /// The engine, for maintenance such as a backup or a compaction. What the store keeps there is its own.
+    #[must_use]
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
     /// Reads on a thread for blocking work.
     async fn read<T: Send + 'static>(
         &self,
@@ -166,6 +173,24 @@ impl<E: OrderedEngine> OrderedStore<E> {
         let engine = Arc::clone(&self.engine);
         blocking(move || engine.change(change)).await
     }
+
+    /// Changes, and announces the sessions that ended by it.
+    async fn announced<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+        ended: impl FnOnce(&T) -> Vec<SessionId> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        in_its_own_task(async move { store.notices.announce(store.change(change), ended).await }).await
+    }
+}
+
+/// Runs to its end even if the caller is dropped: what it changes and what it announces belong together.
+async fn in_its_own_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| StoreError::because(StoreErrorKind::Other, error))?
 }
 
 async fn blocking<T: Send + 'static>(
@@ -221,8 +246,7 @@ impl<E: OrderedEngine> AuthorizationStore for OrderedStore<E> {
                 AuthorizationKey::Id(id) => Some(id.to_string()),
                 AuthorizationKey::Lookup(lookup) => tables::owner(entries, Kind::Lookup, lookup.as_bytes())?,
             };
-            let found = id.map(|id| tables::request(entries, &id)).transpose()?.flatten();
-            Ok(found.map(|known| known.request))
+            Ok(id.map(|id| tables::request(entries, &id)).transpose()?.flatten())
         };
         self.read(find).await
     }
@@ -253,9 +277,7 @@ impl<E: OrderedEngine> AuthorizationStore for OrderedStore<E> {
     ) -> Result<Vec<AuthorizationRequest>, StoreError> {
         let (account, after) = (account.clone(), after.map(ToString::to_string));
         let list = move |entries: &dyn Snapshot| {
-            let mut ids = tables::list(entries, Kind::Bound, account.as_str(), 0..=0, false, usize::MAX)?;
-            ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
-            ids.truncate(limit);
+            let ids = tables::list_after(entries, Kind::Bound, account.as_str(), after.as_deref(), limit)?;
             tables::requests(entries, ids)
         };
         self.read(list).await
@@ -310,9 +332,13 @@ impl<E: OrderedEngine> SessionRecordStore for OrderedStore<E> {
     }
 
     async fn revoke(&self, target: &RevokeTarget, by: RevokedBy, at: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        let (wanted, revocation) = (target.clone(), Revocation::new(at, by));
-        let revoking = self.change(move |entries| tables::revoke(entries, &wanted, revocation));
-        self.notices.announce_revocation(target, revoking).await
+        let (store, target, revocation) = (self.clone(), target.clone(), Revocation::new(at, by));
+        in_its_own_task(async move {
+            let wanted = target.clone();
+            let revoking = store.change(move |entries| tables::revoke(entries, &wanted, revocation));
+            store.notices.announce_revocation(&target, revoking).await
+        })
+        .await
     }
 
     async fn rename_session(
@@ -331,36 +357,29 @@ impl<E: OrderedEngine> SessionRecordStore for OrderedStore<E> {
     }
 
     async fn record_uses(&self, uses: &[(SessionId, Use)], at: Timestamp) -> Result<(), StoreError> {
-        let uses = uses.to_vec();
+        let recorded = uses.to_vec();
         let record = move |entries: &mut dyn Transaction| {
-            for (id, new) in uses {
+            for (id, new) in recorded {
                 tables::change_session(entries, id.as_str(), |stored| stored.session.record_use(new, at))?;
             }
             Ok(())
         };
-        self.change(record).await
+        self.change(record).await?;
+        self.notices.send(&Notice::Used(uses.to_vec()));
+        Ok(())
     }
 }
 
 impl<E: OrderedEngine> RefreshTokenStore for OrderedStore<E> {
     async fn find_refresh(&self, refresh: &Digest<Refresh>) -> Result<Option<RefreshTokenState>, StoreError> {
         let refresh = *refresh;
-        let find = move |entries: &dyn Snapshot| {
-            let id = tables::owner(entries, Kind::Refresh, refresh.as_bytes())?;
-            let found = id.map(|id| tables::session(entries, &id)).transpose()?.flatten();
-            Ok(found.and_then(|(_, stored)| stored.state_of(&refresh)))
-        };
-        self.read(find).await
+        self.read(move |entries| tables::refresh_state(entries, &refresh)).await
     }
 
     async fn rotate(&self, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
         let rotation = rotation.clone();
-        let rotating = self.change(move |entries| {
-            let id = tables::owner(entries, Kind::Refresh, rotation.from.as_bytes())?;
-            let rotated = id.map(|id| tables::change_session(entries, &id, |stored| stored.rotate(&rotation, at)));
-            Ok(rotated.transpose()?.flatten())
-        });
-        self.notices.announce(rotating, |session| session.iter().cloned().collect()).await
+        let rotate = move |entries: &mut dyn Transaction| tables::rotate(entries, &rotation, at);
+        self.announced(rotate, |session| session.iter().cloned().collect()).await
     }
 }
 
@@ -370,27 +389,23 @@ impl<E: OrderedEngine> HousekeepingStore for OrderedStore<E> {
         let forget = move |entries: &mut dyn Transaction| {
             let expired = tables::list(entries, Kind::Expiry, "", i64::MIN..=authorizations, false, limit)?;
             tables::forget_requests(entries, &expired)?;
-            let until = i64::MIN..=sessions.as_millis();
-            let ended = tables::list(entries, Kind::End, "", until.clone(), false, limit)?;
+            let ended = tables::list(entries, Kind::End, "", i64::MIN..=sessions.as_millis(), false, limit)?;
             tables::forget_sessions(entries, &ended)?;
-            let used = tables::list(entries, Kind::Used, "", until, false, limit)?;
-            for id in &used {
-                tables::change_session(entries, id, |stored| stored.forget_used(sessions))?;
-            }
-            Ok([expired, ended, used].iter().any(|forgotten| forgotten.len() >= limit))
+            let used = tables::forget_used(entries, sessions, limit)?;
+            Ok([expired.len(), ended.len(), used].iter().any(|forgotten| *forgotten >= limit))
         };
         self.change(forget).await
     }
 
     async fn forget_account(&self, account: &AccountId, limit: usize) -> Result<bool, StoreError> {
         let account = account.clone();
-        let forgetting = self.change(move |entries| {
+        let forget = move |entries: &mut dyn Transaction| {
             let requests = tables::list(entries, Kind::Bound, account.as_str(), 0..=0, false, limit)?;
             tables::forget_requests(entries, &requests)?;
             let sessions = tables::list(entries, Kind::Account, account.as_str(), 0..=i64::MAX, false, limit)?;
             let ended = tables::forget_sessions(entries, &sessions)?;
             Ok((requests.len() >= limit || sessions.len() >= limit, ended))
-        });
-        self.notices.announce(forgetting, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
+        };
+        self.announced(forget, |(_, ended)| ended.clone()).await.map(|(more, _)| more)
     }
 }

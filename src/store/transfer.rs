@@ -126,18 +126,11 @@ impl StoredSession {
         Self { session: new.session.clone(), refreshed: None, refresh_tokens: vec![first] }
     }
 
-    /// Forgets used-up refresh tokens that would have expired at `until` or before. Returns whether there were any.
-    pub fn forget_used(&mut self, until: Timestamp) -> bool {
-        let (known, current) = (self.refresh_tokens.len(), self.refresh_tokens.last().map(|token| token.digest));
-        self.refresh_tokens.retain(|token| Some(token.digest) == current || !token.ends_at.has_passed(until));
-        self.refresh_tokens.len() < known
-    }
-
     /// The state of one of its refresh tokens, as [`find_refresh`](super::RefreshTokenStore::find_refresh) returns it.
     #[must_use]
     pub fn state_of(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
         let token = self.refresh_tokens.iter().find(|token| token.digest == *refresh)?;
-        let age = self.refresh_tokens.last()?.generation - token.generation;
+        let age = self.refresh_tokens.last()?.generation.checked_sub(token.generation)?;
         Some(RefreshTokenState { session: self.session.clone(), age, last: self.refreshed })
     }
 
@@ -146,7 +139,9 @@ impl StoredSession {
     pub fn rotate(&mut self, rotation: &Rotation, at: Timestamp) -> bool {
         let current = self.refresh_tokens.last().filter(|token| token.digest == rotation.from);
         let is_over = self.session.revoked.is_some() || self.session.refresh_expires_at.has_passed(at);
-        let Some(generation) = current.filter(|_| !is_over).map(|token| token.generation + 1) else { return false };
+        let Some(generation) = current.filter(|_| !is_over).and_then(|token| token.generation.checked_add(1)) else {
+            return false;
+        };
         self.session.rotate(rotation);
         self.refreshed = Some(Refreshed { at, salt: rotation.salt });
         let ends_at = rotation.refresh_expires_at;

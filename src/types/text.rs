@@ -156,5 +156,12 @@ const fn turns(character: char) -> bool {
 #[cfg(not(feature = "issuer"))]
 fn plain(text: &str) -> String {
     let good = |character: char| if character.is_control() || turns(character) { REPLACEMENT } else { character };
-    text.chars().take(MAX_CHARACTERS).map(good).collect()
+    let mut short = String::new();
+    for character in text.chars().map(good) {
+        if short.len() + character.len_utf8() > MAX_BYTES {
+            break;
+        }
+        short.push(character);
+    }
+    short
 }

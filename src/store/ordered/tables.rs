@@ -1,20 +1,25 @@
 //! Requests, sessions and their indexes as ordered keys.
 //!
-//! All indexes follow from a record: putting a record removes the keys of the old one, and adds those of the new one.
+//! The keys of a record follow from it. Putting a record removes those keys of the old one that the new one lacks, and adds
+//! those that the old one lacks. What grows with the age of a record has entries of its own: the lookups of a request, and
+//! the refresh tokens of a session. So a record stays small.
 
 use std::ops::RangeInclusive;
+
+use data_encoding::HEXLOWER;
 
 use super::{Snapshot, Transaction};
 use crate::{
     store::{
-        Creation, DISPLACED_AT_ONCE, PendingCaps, RevokeTarget, StoreError, StoreErrorKind, StoredSession, codec,
-        columns::garbage,
+        Creation, DISPLACED_AT_ONCE, PendingCaps, RefreshToken, RevokeTarget, StoreError, StoreErrorKind,
+        StoredSession, codec, columns::garbage,
     },
     types::{
-        authorization::{AuthorizationRequest, Decision, NewAuthorizationRequest, Transition},
+        authorization::{AuthorizationRequest, Decision, Lookup, NewAuthorizationRequest, Transition},
         clock::Timestamp,
-        id::SessionId,
-        session::{NewSession, Revocation, SessionRecord},
+        id::{AuthorizationRequestId, SessionId},
+        secret::{Digest, Refresh},
+        session::{NewSession, RefreshTokenState, Revocation, Rotation, SessionRecord},
     },
 };
 
@@ -35,13 +40,16 @@ pub(super) enum Kind {
     Unopened = b'u' as isize,
     /// The undecided requests of a network, by expiry.
     Network = b'n' as isize,
+    /// The lookups of a request, and the refresh tokens of a session, in hexadecimal.
+    LookupOf = b'k' as isize,
+    TokenOf = b't' as isize,
     /// The requests that are bound to an account.
     Bound = b'b' as isize,
     /// Sessions by place: all, those of an account, and those of a request.
     Place = b'o' as isize,
     Account = b'c' as isize,
     Redeemed = b'd' as isize,
-    /// Sessions by their end, and those with used refresh tokens by the end of the first.
+    /// Sessions by their end, and used refresh tokens by theirs.
     End = b'z' as isize,
     Used = b'x' as isize,
     /// How many keys of [`Kind::Pending`] there are.
@@ -77,9 +85,9 @@ fn text(bytes: Vec<u8>) -> Result<String, StoreError> {
     String::from_utf8(bytes).map_err(|error| StoreError::because(StoreErrorKind::Corrupt, error))
 }
 
-pub(super) fn request(entries: &dyn Snapshot, id: &str) -> Result<Option<NewAuthorizationRequest>, StoreError> {
+pub(super) fn request(entries: &dyn Snapshot, id: &str) -> Result<Option<AuthorizationRequest>, StoreError> {
     let found = entries.get(&key(Kind::Request, id.as_bytes()))?;
-    found.map(|found| codec::decode_authorization(&text(found)?)).transpose()
+    found.map(|found| Ok(codec::decode_authorization(&text(found)?)?.request)).transpose()
 }
 
 /// A session and its place.
@@ -89,9 +97,40 @@ pub(super) fn session(entries: &dyn Snapshot, id: &str) -> Result<Option<(i64, S
     Ok(Some((i64::from_be_bytes(*place), codec::decode_session(&text(record.to_vec())?)?)))
 }
 
-/// The id of the owner of a digest.
+/// The id of the request or the session that a digest belongs to.
 pub(super) fn owner(entries: &dyn Snapshot, kind: Kind, digest: &[u8; 32]) -> Result<Option<String>, StoreError> {
     entries.get(&key(kind, digest))?.map(text).transpose()
+}
+
+/// A refresh token of any generation, and the id of its session.
+fn refresh_token(
+    entries: &dyn Snapshot,
+    digest: &Digest<Refresh>,
+) -> Result<Option<(String, RefreshToken)>, StoreError> {
+    let Some(value) = entries.get(&key(Kind::Refresh, digest.as_bytes()))? else { return Ok(None) };
+    let parts = value.split_first_chunk::<8>();
+    let parts = parts.and_then(|(generation, rest)| Some((generation, rest.split_first_chunk::<8>()?)));
+    let Some((generation, (ends_at, id))) = parts else { return Err(garbage("refresh")) };
+    let ends_at = Timestamp::from_millis(i64::from_be_bytes(*ends_at));
+    let token = RefreshToken { digest: *digest, generation: u64::from_be_bytes(*generation), ends_at };
+    Ok(Some((text(id.to_vec())?, token)))
+}
+
+/// The session of a refresh token, and that token's state.
+pub(super) fn refresh_state(
+    entries: &dyn Snapshot,
+    digest: &Digest<Refresh>,
+) -> Result<Option<RefreshTokenState>, StoreError> {
+    let Some((id, token)) = refresh_token(entries, digest)? else { return Ok(None) };
+    let Some((_, stored)) = session(entries, &id)? else { return Ok(None) };
+    let current = stored.refresh_tokens.last().map(|current| current.generation);
+    let age = current.and_then(|current| current.checked_sub(token.generation)).ok_or_else(|| garbage("generation"))?;
+    Ok(Some(RefreshTokenState { session: stored.session, age, last: stored.refreshed }))
+}
+
+/// The session of a refresh token.
+pub(super) fn refresh_owner(entries: &dyn Snapshot, digest: &Digest<Refresh>) -> Result<Option<String>, StoreError> {
+    Ok(refresh_token(entries, digest)?.map(|(id, _)| id))
 }
 
 /// The ids of a list whose places are in the range: at most `limit`, from its beginning or its end.
@@ -112,57 +151,116 @@ pub(super) fn list(
     keys.into_iter().map(|key| text(key.get(prefix..).unwrap_or_default().to_vec())).collect()
 }
 
+/// The ids of a list whose entries are all at place zero: at most `limit` of those after `after`.
+pub(super) fn list_after(
+    entries: &dyn Snapshot,
+    kind: Kind,
+    owner: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let place = Place::new(kind, owner, 0);
+    // The first key after that of an id is the id with a NUL.
+    let first = after.map_or_else(|| place.key(""), |after| place.key(&format!("{after}\0")));
+    let prefix = place.key("").len();
+    let keys = entries.keys(&first, &place.key("\u{10FFFF}"), false, limit)?;
+    keys.into_iter().map(|key| text(key.get(prefix..).unwrap_or_default().to_vec())).collect()
+}
+
 pub(super) fn records(entries: &dyn Snapshot, ids: Vec<String>) -> Result<Vec<SessionRecord>, StoreError> {
     let records = ids.into_iter().map(|id| Ok(session(entries, &id)?.map(|(_, stored)| stored.session)));
     records.filter_map(Result::transpose).collect()
 }
 
 pub(super) fn requests(entries: &dyn Snapshot, ids: Vec<String>) -> Result<Vec<AuthorizationRequest>, StoreError> {
-    let requests = ids.into_iter().map(|id| Ok(request(entries, &id)?.map(|known| known.request)));
-    requests.filter_map(Result::transpose).collect()
+    ids.into_iter().map(|id| request(entries, &id)).filter_map(Result::transpose).collect()
 }
 
-/// Adds a digest. Fails with a conflict if another record has it.
-fn claim(entries: Change<'_>, kind: Kind, digest: &[u8; 32], id: &str) -> Result<(), StoreError> {
-    let key = key(kind, digest);
-    if entries.get(&key)?.is_some() {
-        return Err(StoreError::new(StoreErrorKind::Conflict));
-    }
-    entries.put(&key, id.as_bytes())
+/// One key of a record, and its value.
+#[derive(Eq, PartialEq)]
+struct Entry {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    /// Whether another record may not have the key.
+    is_unique: bool,
 }
 
-/// Replaces a request, with all its keys. Fails with a conflict if another one has one of its lookups.
-fn put_request(
-    entries: Change<'_>,
-    old: Option<&NewAuthorizationRequest>,
-    new: Option<&NewAuthorizationRequest>,
-) -> Result<(), StoreError> {
-    if let Some(NewAuthorizationRequest { request, lookups }) = old {
-        let id = request.id.as_str();
-        for lookup in lookups {
-            entries.remove(&key(Kind::Lookup, lookup.as_bytes()))?;
-        }
-        for place in places_of(request) {
-            entries.remove(&place.key(id))?;
-        }
-        settle(entries, request.expires_at.as_millis(), id)?;
-        entries.remove(&key(Kind::Request, id.as_bytes()))?;
+impl Entry {
+    fn listed(place: &Place, id: &str) -> Self {
+        Self { key: place.key(id), value: Vec::new(), is_unique: false }
     }
-    if let Some(known @ NewAuthorizationRequest { request, lookups }) = new {
-        let id = request.id.as_str();
-        for lookup in lookups {
-            claim(entries, Kind::Lookup, lookup.as_bytes(), id)?;
+
+    fn unique(kind: Kind, digest: &[u8; 32], value: impl Into<Vec<u8>>) -> Self {
+        Self { key: key(kind, digest), value: value.into(), is_unique: true }
+    }
+}
+
+/// Replaces the entries of a record. Fails with a conflict if another record has a key that is unique.
+fn replace(entries: Change<'_>, old: &[Entry], new: &[Entry]) -> Result<(), StoreError> {
+    for entry in old.iter().filter(|entry| !new.iter().any(|new| new.key == entry.key)) {
+        entries.remove(&entry.key)?;
+    }
+    for entry in new.iter().filter(|entry| !old.contains(entry)) {
+        let is_known = old.iter().any(|old| old.key == entry.key);
+        if entry.is_unique && !is_known && entries.get(&entry.key)?.is_some() {
+            return Err(StoreError::new(StoreErrorKind::Conflict));
         }
-        for place in places_of(request) {
-            entries.put(&place.key(id), &[])?;
-        }
-        if request.decision == Decision::Undecided {
-            entries.put(&Place::new(Kind::Pending, "", request.expires_at.as_millis()).key(id), &[])?;
-            count_pending(entries, 1)?;
-        }
-        entries.put(&key(Kind::Request, id.as_bytes()), codec::encode_authorization(known).as_bytes())?;
+        entries.put(&entry.key, &entry.value)?;
     }
     Ok(())
+}
+
+fn hexadecimal(digest: &[u8; 32]) -> String {
+    HEXLOWER.encode(digest)
+}
+
+fn digest_of(hexadecimal: &str) -> Result<[u8; 32], StoreError> {
+    let digest = HEXLOWER.decode(hexadecimal.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    digest.ok_or_else(|| garbage("digest"))
+}
+
+/// Replaces a request. Its record has no lookups: they are entries of their own.
+fn put_request(
+    entries: Change<'_>,
+    old: Option<&AuthorizationRequest>,
+    new: Option<&AuthorizationRequest>,
+) -> Result<(), StoreError> {
+    let listed = |request: &AuthorizationRequest| {
+        let places = places_of(request);
+        places.iter().map(|place| Entry::listed(place, request.id.as_str())).collect::<Vec<_>>()
+    };
+    let [before, after] = [old, new].map(|request| request.map(listed).unwrap_or_default());
+    replace(entries, &before, &after)?;
+    if let Some(old) = old {
+        settle(entries, old.expires_at.as_millis(), old.id.as_str())?;
+    }
+    let Some(new) = new else { return Ok(()) };
+    if new.decision == Decision::Undecided {
+        entries.put(&Place::new(Kind::Pending, "", new.expires_at.as_millis()).key(new.id.as_str()), &[])?;
+        count_pending(entries, 1)?;
+    }
+    let record = codec::encode_authorization(&NewAuthorizationRequest::new(new.clone(), Vec::new()));
+    entries.put(&key(Kind::Request, new.id.as_str().as_bytes()), record.as_bytes())
+}
+
+/// Adds lookups to a request. Fails with a conflict if one is taken.
+fn add_lookups(entries: Change<'_>, id: &str, lookups: &[Lookup]) -> Result<(), StoreError> {
+    for lookup in lookups {
+        let place = Place::new(Kind::LookupOf, id, 0);
+        let entry = Entry::listed(&place, &hexadecimal(lookup.as_bytes()));
+        replace(entries, &[], &[Entry::unique(Kind::Lookup, lookup.as_bytes(), id), entry])?;
+    }
+    Ok(())
+}
+
+fn forget_request(entries: Change<'_>, id: &str) -> Result<(), StoreError> {
+    let Some(old) = request(entries, id)? else { return Ok(()) };
+    for lookup in list(entries, Kind::LookupOf, id, 0..=0, false, usize::MAX)? {
+        entries.remove(&key(Kind::Lookup, &digest_of(&lookup)?))?;
+        entries.remove(&Place::new(Kind::LookupOf, id, 0).key(&lookup))?;
+    }
+    put_request(entries, Some(&old), None)?;
+    entries.remove(&key(Kind::Request, id.as_bytes()))
 }
 
 /// The places of a request in the lists that its record alone determines.
@@ -198,51 +296,50 @@ fn count_pending(entries: Change<'_>, more: i64) -> Result<(), StoreError> {
     entries.put(&key(Kind::Count, b""), &count.to_be_bytes())
 }
 
-/// Replaces a session at its place, with all its keys. Fails with a conflict if another one has one of its digests.
+/// Replaces a session at its place. Its record has the current refresh token only: each token is an entry of its own.
 fn put_session(
     entries: Change<'_>,
     place: i64,
     old: Option<&StoredSession>,
     new: Option<&StoredSession>,
 ) -> Result<(), StoreError> {
-    if let Some(stored) = old {
-        let id = stored.session.session.id.as_str();
-        entries.remove(&key(Kind::Access, stored.session.session.access.as_bytes()))?;
-        for token in &stored.refresh_tokens {
-            entries.remove(&key(Kind::Refresh, token.digest.as_bytes()))?;
-        }
-        for place in places_of_session(place, stored) {
-            entries.remove(&place.key(id))?;
-        }
-        entries.remove(&key(Kind::Session, id.as_bytes()))?;
-    }
-    if let Some(stored) = new {
-        let id = stored.session.session.id.as_str();
-        claim(entries, Kind::Access, stored.session.session.access.as_bytes(), id)?;
-        for token in &stored.refresh_tokens {
-            claim(entries, Kind::Refresh, token.digest.as_bytes(), id)?;
-        }
-        for place in places_of_session(place, stored) {
-            entries.put(&place.key(id), &[])?;
-        }
-        let record = [&place.to_be_bytes()[..], codec::encode_session(stored).as_bytes()].concat();
-        entries.put(&key(Kind::Session, id.as_bytes()), &record)?;
-    }
-    Ok(())
+    let entries_of = |stored: &StoredSession| entries_of_session(place, stored);
+    let [before, after] = [old, new].map(|stored| stored.map(entries_of).unwrap_or_default());
+    replace(entries, &before, &after)
 }
 
-fn places_of_session(place: i64, stored: &StoredSession) -> Vec<Place> {
+fn entries_of_session(place: i64, stored: &StoredSession) -> Vec<Entry> {
     let record = &stored.session;
-    let used = stored.refresh_tokens.split_last().map_or(&[][..], |(_, used)| used);
-    let mut places = vec![
+    let id = record.session.id.as_str();
+    let places = [
         Place::new(Kind::Place, "", place),
         Place::new(Kind::Account, record.session.account.id.as_str(), place),
         Place::new(Kind::Redeemed, record.authorization.as_str(), place),
         Place::new(Kind::End, "", record.ends_at().as_millis()),
     ];
-    let first = used.iter().map(|token| token.ends_at.as_millis()).min();
-    places.extend(first.map(|ends_at| Place::new(Kind::Used, "", ends_at)));
-    places
+    let mut all: Vec<Entry> = places.iter().map(|place| Entry::listed(place, id)).collect();
+    all.push(Entry::unique(Kind::Access, record.session.access.as_bytes(), id));
+    let text = [&place.to_be_bytes()[..], codec::encode_session(stored).as_bytes()].concat();
+    all.push(Entry { key: key(Kind::Session, id.as_bytes()), value: text, is_unique: true });
+    all
+}
+
+/// Adds a refresh token to a session. Fails with a conflict if it is taken.
+fn add_refresh_token(entries: Change<'_>, id: &str, token: &RefreshToken) -> Result<(), StoreError> {
+    let value = [&token.generation.to_be_bytes()[..], &token.ends_at.as_millis().to_be_bytes(), id.as_bytes()].concat();
+    let place = Place::new(Kind::TokenOf, id, 0);
+    let listed = Entry::listed(&place, &hexadecimal(token.digest.as_bytes()));
+    replace(entries, &[], &[Entry::unique(Kind::Refresh, token.digest.as_bytes(), value), listed])
+}
+
+/// Removes a refresh token of a session.
+fn forget_refresh_token(entries: Change<'_>, id: &str, digest: &str) -> Result<(), StoreError> {
+    let token = Digest::from_bytes(digest_of(digest)?);
+    if let Some((_, token)) = refresh_token(entries, &token)? {
+        entries.remove(&Place::new(Kind::Used, "", token.ends_at.as_millis()).key(digest))?;
+    }
+    entries.remove(&key(Kind::Refresh, token.as_bytes()))?;
+    entries.remove(&Place::new(Kind::TokenOf, id, 0).key(digest))
 }
 
 pub(super) fn create(
@@ -270,14 +367,15 @@ pub(super) fn create(
         settle(entries, expires_at, &id)?;
     }
     let Some(displaced) = displace(entries, now, caps)? else { return Ok(Creation::Full) };
-    put_request(entries, None, Some(new))?;
+    put_request(entries, None, Some(&new.request))?;
+    add_lookups(entries, id, &new.lookups)?;
     Ok(if displaced.is_empty() { Creation::Created } else { Creation::Displaced(displaced) })
 }
 
 /// The requests that count as pending though they have expired, with their expiry.
 fn expired(entries: &dyn Snapshot, now: Timestamp) -> Result<Vec<(String, i64)>, StoreError> {
     let ids = list(entries, Kind::Pending, "", i64::MIN..=now.as_millis(), false, usize::MAX)?;
-    let expiry = |id: String| Ok(request(entries, &id)?.map(|known| (id, known.request.expires_at.as_millis())));
+    let expiry = |id: String| Ok(request(entries, &id)?.map(|known| (id, known.expires_at.as_millis())));
     ids.into_iter().map(expiry).filter_map(Result::transpose).collect()
 }
 
@@ -286,7 +384,7 @@ fn displace(
     entries: Change<'_>,
     now: Timestamp,
     caps: PendingCaps,
-) -> Result<Option<Vec<crate::types::id::AuthorizationRequestId>>, StoreError> {
+) -> Result<Option<Vec<AuthorizationRequestId>>, StoreError> {
     let mut displaced = Vec::new();
     let Some(cap) = caps.total else { return Ok(Some(displaced)) };
     let later = now.as_millis().saturating_add(1)..=i64::MAX;
@@ -294,10 +392,10 @@ fn displace(
         let oldest = list(entries, Kind::Unopened, "", later.clone(), false, 1)?;
         let Some(old) = oldest.first().map(|id| request(entries, id)).transpose()?.flatten() else { break };
         let mut gone = old.clone();
-        gone.request.expires_at = now;
+        gone.expires_at = now;
         put_request(entries, Some(&old), Some(&gone))?;
-        settle(entries, now.as_millis(), gone.request.id.as_str())?;
-        displaced.push(gone.request.id);
+        settle(entries, now.as_millis(), gone.id.as_str())?;
+        displaced.push(gone.id);
     }
     let is_full = displaced.is_empty() && pending(entries)? >= i64::from(cap);
     Ok((!is_full).then_some(displaced))
@@ -310,14 +408,15 @@ pub(super) fn transition(
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     let Some(old) = request(entries, id)? else { return Ok(false) };
+    let added = match &transition {
+        Transition::Approve(approval) => approval.lookups.clone(),
+        Transition::Renew(renewal) => renewal.lookups.clone(),
+        _ => Vec::new(),
+    };
     let mut new = old.clone();
-    match &transition {
-        Transition::Approve(approval) => new.lookups.extend(&approval.lookups),
-        Transition::Renew(renewal) => new.lookups.extend(&renewal.lookups),
-        _ => {}
-    }
-    let is_legal = new.request.apply(transition, at);
+    let is_legal = new.apply(transition, at);
     if is_legal {
+        add_lookups(entries, id, &added)?;
         put_request(entries, Some(&old), Some(&new))?;
     }
     Ok(is_legal)
@@ -326,18 +425,25 @@ pub(super) fn transition(
 pub(super) fn redeem(entries: Change<'_>, new: &NewSession, at: Timestamp) -> Result<bool, StoreError> {
     let Some(old) = request(entries, new.session.authorization.as_str())? else { return Ok(false) };
     let mut redeemed = old.clone();
-    if !redeemed.request.redeem(new.redemption, at) {
+    if !redeemed.redeem(new.redemption, at) {
         return Ok(false);
     }
-    if session(entries, new.session.session.id.as_str())?.is_some() {
-        return Err(StoreError::new(StoreErrorKind::Conflict));
-    }
     put_request(entries, Some(&old), Some(&redeemed))?;
-    let last = list(entries, Kind::Place, "", 0..=i64::MAX, true, 1)?;
-    let last = last.first().map(|id| session(entries, id)).transpose()?.flatten();
-    let place = last.map_or(0, |(place, _)| place + 1);
-    put_session(entries, place, None, Some(&StoredSession::created(new)))?;
+    let stored = StoredSession::created(new);
+    let place = last_place(entries)? + 1;
+    put_session(entries, place, None, Some(&stored))?;
+    let id = stored.session.session.id.as_str();
+    stored.refresh_tokens.iter().try_for_each(|token| add_refresh_token(entries, id, token))?;
     Ok(true)
+}
+
+/// The place of the last session, or zero.
+fn last_place(entries: &dyn Snapshot) -> Result<i64, StoreError> {
+    let [first, last] = [i64::MIN, i64::MAX].map(|place| Place::new(Kind::Place, "", place));
+    let keys = entries.keys(&first.key(""), &last.key("\u{10FFFF}"), true, 1)?;
+    let Some(key) = keys.first() else { return Ok(0) };
+    let place = key.get(2..10).and_then(|place| place.try_into().ok()).map(u64::from_be_bytes);
+    place.map(|place| (place ^ (1 << 63)) as i64).ok_or_else(|| garbage("place"))
 }
 
 /// Changes a session, if there is one and `change` says that it changed. Returns its id then.
@@ -362,7 +468,7 @@ pub(super) fn revoke(
 ) -> Result<Vec<SessionId>, StoreError> {
     let ids: Vec<String> = match target {
         RevokeTarget::Access(access) => owner(entries, Kind::Access, access.as_bytes())?.into_iter().collect(),
-        RevokeTarget::Refresh(refresh) => owner(entries, Kind::Refresh, refresh.as_bytes())?.into_iter().collect(),
+        RevokeTarget::Refresh(refresh) => refresh_owner(entries, refresh)?.into_iter().collect(),
         RevokeTarget::Session(id, account) => {
             let found = session(entries, id.as_str())?.map(|(_, stored)| stored.session.session.account.id.clone());
             found.filter(|owner| owner == account).map(|_| id.to_string()).into_iter().collect()
@@ -378,20 +484,47 @@ pub(super) fn revoke(
     revoked.filter_map(Result::transpose).collect()
 }
 
+/// Gives the session of a refresh token new secrets, if that is legal.
+pub(super) fn rotate(entries: Change<'_>, rotation: &Rotation, at: Timestamp) -> Result<Option<SessionId>, StoreError> {
+    let Some((id, used)) = refresh_token(entries, &rotation.from)? else { return Ok(None) };
+    let Some((place, old)) = session(entries, &id)? else { return Ok(None) };
+    let mut new = old.clone();
+    if !new.rotate(rotation, at) {
+        return Ok(None);
+    }
+    let current = new.refresh_tokens.split_off(new.refresh_tokens.len().saturating_sub(1));
+    new.refresh_tokens = current;
+    put_session(entries, place, Some(&old), Some(&new))?;
+    new.refresh_tokens.iter().try_for_each(|token| add_refresh_token(entries, &id, token))?;
+    let used_place = Place::new(Kind::Used, "", used.ends_at.as_millis());
+    entries.put(&used_place.key(&hexadecimal(used.digest.as_bytes())), &[])?;
+    Ok(Some(old.session.session.id.clone()))
+}
+
 pub(super) fn forget_requests(entries: Change<'_>, ids: &[String]) -> Result<(), StoreError> {
-    ids.iter().try_for_each(|id| {
-        let old = request(entries, id)?;
-        put_request(entries, old.as_ref(), None)
-    })
+    ids.iter().try_for_each(|id| forget_request(entries, id))
 }
 
 pub(super) fn forget_sessions(entries: Change<'_>, ids: &[String]) -> Result<Vec<SessionId>, StoreError> {
     let mut forgotten = Vec::new();
     for id in ids {
-        if let Some((place, old)) = session(entries, id)? {
-            put_session(entries, place, Some(&old), None)?;
-            forgotten.push(old.session.session.id.clone());
+        let Some((place, old)) = session(entries, id)? else { continue };
+        for digest in list(entries, Kind::TokenOf, id, 0..=0, false, usize::MAX)? {
+            forget_refresh_token(entries, id, &digest)?;
         }
+        put_session(entries, place, Some(&old), None)?;
+        forgotten.push(old.session.session.id.clone());
     }
     Ok(forgotten)
+}
+
+/// Deletes at most `limit` used refresh tokens that would have expired by then. Returns how many.
+pub(super) fn forget_used(entries: Change<'_>, until: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    let used = list(entries, Kind::Used, "", i64::MIN..=until.as_millis(), false, limit)?;
+    for digest in &used {
+        if let Some(id) = refresh_owner(entries, &Digest::from_bytes(digest_of(digest)?))? {
+            forget_refresh_token(entries, &id, digest)?;
+        }
+    }
+    Ok(used.len())
 }
