@@ -8,7 +8,7 @@
 //! | [Scopes](scopes) | what agents may be granted, and what the human reads |
 //! | [The owner boundary](owner_boundary) | what no agent can ever do |
 //! | [MCP servers](mcp) | rules by tool, and hosts that log in by themselves |
-//! | [hyper](hyper) | one policy in place of a router |
+//! | [hyper] | one policy in place of a router |
 //! | [gRPC](grpc) | rules by service and method |
 //! | [Behind a proxy](behind_a_proxy) | paths, addresses, and what a proxy can break |
 //! | [Stores](crate::store) | which one when, and how to write one |

@@ -27,7 +27,7 @@ use std::{
 use ::http::{StatusCode, Uri};
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 mod callback;
 mod credential;
@@ -325,6 +325,8 @@ struct AuthorizationServer {
     /// All resources, if there are several (RFC 9728 section 4).
     protected_resources: Option<Vec<String>>,
     revocation_endpoint: Option<String>,
+    /// Also a field of `oauth`, so it is read apart: a flattened field takes its members away.
+    #[serde(skip)]
     token_endpoint: Option<String>,
     #[serde(default)]
     agent_auth: AgentAuthBlock,
@@ -372,7 +374,9 @@ fn discover(client: &Client, url: &str, metadata_url: &str) -> Result<(Resource,
 
     let issuer = resource.authorization_servers.first().ok_or("the resource names no authorization server")?;
     check_url("authorization_servers", issuer)?;
-    let server: AuthorizationServer = client.get(&metadata_of(issuer)?)?.expect(StatusCode::OK)?.read()?;
+    let metadata = client.get(&metadata_of(issuer)?)?.expect(StatusCode::OK)?;
+    let mut server: AuthorizationServer = metadata.read()?;
+    server.token_endpoint = metadata.read::<Value>()?["token_endpoint"].as_str().map(str::to_owned);
     // RFC 8414 section 3.3.
     if server.issuer != *issuer {
         return Err(format!("the metadata of {issuer} is about {}", server.issuer).into());

@@ -514,14 +514,26 @@ impl Ceremony {
     }
 
     pub(super) async fn revoke_as(&self, target: &RevokeTarget, revoker: &Revoker) -> Result<usize, CeremonyError> {
+        let ended = self.store.revoke(target, revoker.by, self.now()).await?;
+        let revoked = ended.len();
+        if revoked > 0 {
+            let (ceremony, target, revoker) = (self.clone(), target.clone(), revoker.clone());
+            // In a task of its own: a caller who goes away now takes no event along.
+            let recording = tokio::spawn(async move { ceremony.record_revoked(&target, &ended, &revoker).await });
+            recording.await.ok();
+        }
+        Ok(revoked)
+    }
+
+    /// Records the events of sessions that were revoked just now.
+    async fn record_revoked(&self, target: &RevokeTarget, ended: &[SessionId], revoker: &Revoker) {
         let by = revoker.by;
-        let ended = self.store.revoke(target, by, self.now()).await?;
-        let mut records = self.revoked_records(target, &ended).await;
+        let mut records = self.revoked_records(target, ended).await;
         let account = match target {
             RevokeTarget::Session(_, account) | RevokeTarget::Account(account) => Some(account),
             _ => None,
         };
-        for session in &ended {
+        for session in ended {
             let record = records.remove(session);
             let known = record.as_ref();
             self.record(&Event::Revoked {
@@ -533,7 +545,6 @@ impl Ceremony {
                 reason: revoker.reason.clone(),
             });
         }
-        Ok(ended.len())
     }
 
     /// The records of sessions that were revoked just now, for their events. A store that fails now has revoked them all
@@ -552,8 +563,10 @@ impl Ceremony {
             return records;
         }
         for session in ended {
-            if let Ok(Some(record)) = self.store.find_record(session).await {
-                records.insert(session.clone(), record);
+            match self.store.find_record(session).await {
+                Ok(record) => records.extend(record.map(|record| (session.clone(), record))),
+                // The others would wait for as long.
+                Err(_) => break,
             }
         }
         records

@@ -30,7 +30,8 @@ pub trait CallSink: Send + Sync + 'static {
     fn record(&self, at: Timestamp, call: &Call<'_>);
 }
 
-/// A call that a guard decided. It has no token and no query: neither the request's URI nor its headers.
+/// A call that a guard decided. It has neither the request's URI nor its headers, so no token and no query. The
+/// extensions are the host's: axum's `OriginalUri` there has the query.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Call<'c> {

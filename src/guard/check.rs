@@ -254,7 +254,9 @@ impl Check {
 
     fn audit_forward<B>(&self, sink: &dyn CallSink, principal: &Principal, request: &Request<B>) {
         let is_public = matches!(self.rule.demand, Demand::Public);
-        if is_public || self.decides_late && request.method() == Method::POST {
+        let is_decided_late =
+            self.decides_late && *request.method() == Method::POST && !matches!(principal, Principal::Host);
+        if is_public || is_decided_late {
             return;
         }
         let call = self.call(CallOutcome::Forwarded, request);

@@ -60,16 +60,25 @@ impl LastUsedBuffer {
         clock: &dyn Clock,
     ) -> Result<(), StoreError> {
         loop {
-            let batch = self.take(AT_ONCE);
-            if batch.is_empty() {
+            let mut batch = Batch { buffer: self, uses: self.take(AT_ONCE) };
+            if batch.uses.is_empty() {
                 return Ok(());
             }
-            let written = store.record_uses(&batch, clock.now()).await;
-            if written.is_err() {
-                self.put_back(batch);
-            }
-            written?;
+            store.record_uses(&batch.uses, clock.now()).await?;
+            batch.uses.clear();
         }
+    }
+}
+
+/// Uses that are being written. They are put back if the write fails or is dropped; writing them twice does no harm.
+struct Batch<'b> {
+    buffer: &'b LastUsedBuffer,
+    uses: Vec<(SessionId, Use)>,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.buffer.put_back(std::mem::take(&mut self.uses));
     }
 }
 
