@@ -248,7 +248,22 @@ impl Check {
     /// Tells the sink of a refusal that depends on the session.
     fn audit_refusal_of<B>(&self, session: &Session, refusal: Refusal, request: &Request<B>) {
         if let Some(sink) = &self.shared.parts.calls {
-            self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request).by_agent(session));
+            self.record_refusal_of(&**sink, session, refusal, request);
+        }
+    }
+
+    #[cold]
+    fn record_refusal_of<B>(&self, sink: &dyn CallSink, session: &Session, refusal: Refusal, request: &Request<B>) {
+        self.record_call(sink, &self.call(CallOutcome::Refused(refusal), request).by_agent(session));
+    }
+
+    #[cold]
+    fn audit_refusal<B>(&self, sink: &dyn CallSink, refusal: Refusal, request: &Request<B>) {
+        match refusal {
+            // These depend on a session, and were recorded with it.
+            Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => {}
+            Refusal::InvalidOperation | Refusal::Body => {}
+            _ => self.record_call(sink, &self.call(CallOutcome::Refused(refusal), request)),
         }
     }
 
@@ -280,10 +295,11 @@ impl Check {
         if let Some(sink) = &self.shared.parts.calls {
             self.audit_forward(&**sink, &principal, request);
         }
-        let is_public = matches!(self.rule.demand, Demand::Public);
-        let is_hosts = matches!(principal, Principal::Host) || (self.rule.or_host && is_public);
-        if self.strip_authorization && !is_hosts {
-            request.headers_mut().remove(AUTHORIZATION);
+        if self.strip_authorization {
+            let is_public = matches!(self.rule.demand, Demand::Public);
+            if !(matches!(principal, Principal::Host) || self.rule.or_host && is_public) {
+                request.headers_mut().remove(AUTHORIZATION);
+            }
         }
         let extensions = request.extensions_mut();
         let counters = &self.shared.counters;
@@ -307,12 +323,7 @@ impl Check {
 
     pub(super) fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Bytes> {
         if let Some(sink) = &self.shared.parts.calls {
-            match refusal {
-                // These depend on a session, and were recorded with it.
-                Refusal::InsufficientScope | Refusal::OwnerOnly | Refusal::NoRule => {}
-                Refusal::InvalidOperation | Refusal::Body => {}
-                _ => self.record_call(&**sink, &self.call(CallOutcome::Refused(refusal), request)),
-            }
+            self.audit_refusal(&**sink, refusal, request);
         }
         let own = match &self.rule.demand {
             Demand::Scopes(requirement) => requirement.response(refusal),
@@ -320,7 +331,9 @@ impl Check {
             _ => None,
         };
         let own = own.unwrap_or_else(|| self.shared.refusals.response(refusal));
-        own.note_challenge();
+        if refusal == Refusal::NoCredentials {
+            own.note_challenge();
+        }
         let mut response = own.to(request, self.grpc);
         if refusal == Refusal::Unavailable {
             response.headers_mut().insert(RETRY_AFTER, jitter(self.shared.parts.clock.now()).into());
