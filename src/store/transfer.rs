@@ -7,7 +7,7 @@ use crate::types::{
     authorization::NewAuthorizationRequest,
     clock::Timestamp,
     secret::{Digest, Refresh},
-    session::{NewSession, RefreshTokenState, Refreshed, Rotation, SessionRecord},
+    session::{NewSession, Refreshed, Rotation, SessionRecord},
 };
 
 /// The number of entries read at a time.
@@ -124,14 +124,6 @@ impl StoredSession {
     pub fn created(new: &NewSession) -> Self {
         let first = RefreshToken { digest: new.refresh, generation: 0, ends_at: new.session.refresh_expires_at };
         Self { session: new.session.clone(), refreshed: None, refresh_tokens: vec![first] }
-    }
-
-    /// The state of one of its refresh tokens, as [`find_refresh`](super::RefreshTokenStore::find_refresh) returns it.
-    #[must_use]
-    pub fn state_of(&self, refresh: &Digest<Refresh>) -> Option<RefreshTokenState> {
-        let token = self.refresh_tokens.iter().find(|token| token.digest == *refresh)?;
-        let age = self.refresh_tokens.last()?.generation.checked_sub(token.generation)?;
-        Some(RefreshTokenState { session: self.session.clone(), age, last: self.refreshed })
     }
 
     /// Gives it new secrets, if that is legal at `at`: `rotation.from` is its current refresh token and has not expired,
