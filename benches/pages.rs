@@ -8,48 +8,29 @@
 //! approves. First with a second between, as humans read, and then without. The service runs in this process.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench")]
 
+#[path = "common/issuer.rs"]
+mod issuer;
+
 use std::{
-    convert::Infallible,
     env,
     time::{Duration, Instant},
 };
 
-use http::{Request, StatusCode, header::COOKIE, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http::{Request, StatusCode, header::COOKIE};
+use http_body_util::Full;
+use issuer::{Humans, ORIGIN, cookies, form, seal, send};
 use tokio::task::JoinSet;
-use tower::{Layer, ServiceExt};
 use tower_agent_auth::{
     AgentAuth, Config,
-    accounts::{Accounts, AccountsError, SignedIn, cookie},
     ceremony::Request as AccessRequest,
     store::{CeremonyStore, MemoryStore, PostgresOptions, SqliteStore},
-    types::{authorization::Account, id::AccountId, text::HumanText},
+    types::text::HumanText,
 };
 
 const HUMANS: usize = 100;
 const VIEWS: usize = 10;
-const ORIGIN: &str = "https://api.example.com";
 /// Sixteen scopes, as a large service has.
 const SCOPES: usize = 16;
-
-/// Signs in whoever the cookie names.
-struct Humans;
-
-impl Accounts for Humans {
-    async fn current(&self, request: &Parts) -> Result<Option<SignedIn>, AccountsError> {
-        let Some(name) = cookie(&request.headers, "user") else { return Ok(None) };
-        let account = Account::new(AccountId::new(name).map_err(AccountsError::new)?, name);
-        Ok(Some(SignedIn::new(account, "browser")))
-    }
-
-    fn login_url(&self, return_to: &str) -> String {
-        format!("/login?next={return_to}")
-    }
-
-    async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
-        Ok(true)
-    }
-}
 
 fn config() -> Config {
     let mut config = Config::builder().resource(ORIGIN).name("Example");
@@ -58,19 +39,7 @@ fn config() -> Config {
         config =
             config.scope(&name, "See some of the things that you keep at this service", |scope| scope.by_default());
     }
-    let unlimited = |limits: &mut tower_agent_auth::config::Limits| {
-        limits.approve_after = Duration::ZERO;
-        limits.pending_per_source = None;
-    };
-    config.limits(unlimited).build().unwrap()
-}
-
-async fn send(auth: &AgentAuth, request: Request<Full<bytes::Bytes>>) -> (StatusCode, http::HeaderMap, String) {
-    let nothing =
-        tower::service_fn(async |_| Ok::<_, Infallible>(http::Response::new(Full::<bytes::Bytes>::default())));
-    let (parts, body) = auth.endpoints().layer(nothing).oneshot(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
+    config.no_limits().build().unwrap()
 }
 
 #[derive(Default)]
@@ -86,13 +55,13 @@ async fn human(auth: AgentAuth, round: usize, number: usize, reads: Duration) ->
     let request = AccessRequest::by(HumanText::new("Example Agent").unwrap());
     let asked = auth.ceremony().unwrap().request(request).await.unwrap();
     let path = format!("/agent/auth/approve/{}", asked.authorization.id);
-    let mut cookies = format!("user=human-{round}-{number}");
+    let mut jar = format!("user=human-{round}-{number}");
     // Humans do not begin at the same moment.
     tokio::time::sleep(reads.mul_f64(number as f64 / HUMANS as f64)).await;
-    let mut seal = String::new();
+    let mut sealed = String::new();
     for view in 0..=VIEWS {
         let begun = Instant::now();
-        let get = Request::get(&path).header(COOKIE, &cookies).body(Full::default()).unwrap();
+        let get = Request::get(&path).header(COOKIE, &jar).body(Full::default()).unwrap();
         let (status, headers, page) = send(&auth, get).await;
         let taken = begun.elapsed();
         assert_eq!(status, StatusCode::OK, "{page}");
@@ -101,15 +70,12 @@ async fn human(auth: AgentAuth, round: usize, number: usize, reads: Duration) ->
         } else {
             times.seen.push(taken)
         }
-        if let Some(set) = headers.get("set-cookie") {
-            cookies = format!("{cookies}; {}", set.to_str().unwrap().split(';').next().unwrap());
-        }
-        seal = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        jar = cookies(jar, &headers);
+        sealed = seal(&page).to_owned();
         tokio::time::sleep(reads).await;
     }
-    let body = format!("csrf={seal}&decision=approve&scope=things-0%3Aread");
-    let post = Request::post(&path).header(COOKIE, &cookies).header("origin", ORIGIN);
-    let post = post.header("content-type", "application/x-www-form-urlencoded").body(Full::from(body)).unwrap();
+    let body = format!("csrf={sealed}&decision=approve&scope=things-0%3Aread");
+    let post = form(&path).header(COOKIE, &jar).header("origin", ORIGIN).body(Full::from(body)).unwrap();
     let begun = Instant::now();
     let (status, _, page) = send(&auth, post).await;
     times.decided.push(begun.elapsed());

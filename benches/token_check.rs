@@ -24,7 +24,7 @@ use bytes::Bytes;
 use common::{
     counting::counted,
     measure::{Case, Cost, costs, median},
-    peers::{Inner, axum_login, boxed, call, es256, inner, least, one_block, own_middleware},
+    peers::{Inner, axum_login, boxed, call, es256, inner, least, one_block, own_middleware, tower_sessions},
     service::service,
     world::{forget_authorizations, session, sessions, token},
 };
@@ -32,6 +32,7 @@ use http::{
     HeaderName, HeaderValue, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, COOKIE},
 };
+use nix::sys::resource::{UsageWho, getrusage};
 use tokio::runtime::Runtime;
 use tower::{Layer, service_fn};
 use tower_agent_auth::{
@@ -101,6 +102,7 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     };
     let (mut jwt, jwt_token) = runtime.block_on(es256());
     let (mut login, cookie) = runtime.block_on(axum_login());
+    let (mut signed_in, session_cookie) = runtime.block_on(tower_sessions());
     let mut own = own_middleware(tokens);
     let mut boxed = boxed(store.clone());
     let [mut least, mut least_off] = [true, false].map(|tells| least(tokens, tells));
@@ -120,8 +122,10 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
     let malformed = if malformed == tokens[0] { malformed.replace('x', "y") } else { malformed };
     let malformed = bearer(&malformed);
     let (anything, cookie, jwt_token) = (value("*/*"), value(&cookie), bearer(&jwt_token));
+    let session_cookie = value(&session_cookie);
     assert_eq!(call(&mut jwt, authorized(&jwt_token)).status(), StatusCode::OK);
     assert_eq!(call(&mut login, request(COOKIE, &cookie)).status(), StatusCode::OK);
+    assert_eq!(call(&mut signed_in, request(COOKIE, &session_cookie)).status(), StatusCode::OK);
     assert_eq!(call(&mut own, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
     assert_eq!(call(&mut least, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
     assert_eq!(call(&mut boxed, authorized(&bearer(&tokens[0]))).status(), StatusCode::OK);
@@ -171,6 +175,12 @@ fn table(runtime: &Runtime, store: &MemoryStore, tokens: &[String]) -> Vec<Cost>
         Case::new("the least, principal off", Some("bare"), next(), |request| call(&mut least_off, request)),
         Case::new("boxed async-trait", Some("bare"), next(), |request| call(&mut boxed, request)),
         Case::new("axum from_fn", Some("bare"), next(), |request| call(&mut own, request)),
+        Case::new(
+            "tower-sessions",
+            Some("bare, cookie"),
+            || request(COOKIE, &session_cookie),
+            |request| call(&mut signed_in, request),
+        ),
         Case::new("axum-login", Some("bare, cookie"), || request(COOKIE, &cookie), |request| call(&mut login, request)),
         Case::new(
             "tower-oauth2-resource-server ES256",
@@ -194,40 +204,64 @@ impl SessionStore for Slow {
     }
 }
 
-/// Checks per second by so many threads, each with tokens of its own, or all with one.
-fn throughput(auth: &AgentAuth, threads: usize, tokens: impl Fn(usize) -> Vec<String>) -> f64 {
-    const CALLS: usize = 100_000;
-    let together = Barrier::new(threads);
-    thread::scope(|scope| {
+/// What so many threads did together.
+struct Together {
+    checks_per_second: f64,
+    /// How often a thread gave its core away because it had to wait, in a million checks: for a lock, as nothing else here
+    /// waits but the start and the end.
+    waits: f64,
+}
+
+/// Threads that each check tokens of their own, or all the same one.
+fn together(auth: &AgentAuth, threads: usize, tokens: impl Fn(usize) -> Vec<String>) -> Together {
+    const CALLS: usize = 200_000;
+    let barrier = Barrier::new(threads);
+    let waits = || getrusage(UsageWho::RUSAGE_SELF).unwrap().voluntary_context_switches();
+    let before = waits();
+    let checks_per_second = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let mut guard = auth.require("a").layer(service_fn(inner as Inner));
                 let tokens = tokens(thread);
-                let together = &together;
+                let barrier = &barrier;
                 scope.spawn(move || {
                     let values: Vec<HeaderValue> = tokens.iter().map(|token| bearer(token)).collect();
-                    together.wait();
+                    barrier.wait();
                     let begun = Instant::now();
                     for value in values.iter().cycle().take(CALLS) {
                         drop(black_box(call(&mut guard, authorized(value))));
                     }
                     let took = begun.elapsed();
-                    together.wait();
+                    barrier.wait();
                     CALLS as f64 / took.as_secs_f64()
                 })
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).sum()
-    })
+    });
+    Together { checks_per_second, waits: (waits() - before) as f64 * 1e6 / (CALLS * threads) as f64 }
 }
 
-/// How many times as much two threads do as one: the median of pairs in turns.
-fn scaling(auth: &AgentAuth, tokens: &[String], hot: bool) -> f64 {
-    let halves = |thread: usize| {
-        let half = tokens.len() / 2;
-        if hot { tokens[..1].to_vec() } else { tokens[thread * half..][..half].to_vec() }
-    };
-    median((0..15).map(|_| throughput(auth, 2, halves) / throughput(auth, 1, halves)).collect())
+/// What 1, 2, 4 and 8 threads do, in turns: the median of the rounds. More threads than cores show what locks cost.
+fn threads(auth: &AgentAuth, tokens: &[String]) {
+    const THREADS: [usize; 4] = [1, 2, 4, 8];
+    let cores = thread::available_parallelism().unwrap();
+    println!("\nthreads, on {cores} cores            checks a second   to one thread   waits in a million");
+    for (name, hot) in [("distinct tokens", false), ("one hot token", true)] {
+        let own = |thread: usize| {
+            let share = tokens.len() / THREADS[THREADS.len() - 1];
+            if hot { tokens[..1].to_vec() } else { tokens[thread * share..][..share].to_vec() }
+        };
+        let rounds: Vec<_> = (0..9).map(|_| THREADS.map(|threads| together(auth, threads, own))).collect();
+        for (at, threads) in THREADS.into_iter().enumerate() {
+            let each =
+                |of: fn(&[Together; 4], usize) -> f64| median(rounds.iter().map(|round| of(round, at)).collect());
+            let rate = each(|round, at| round[at].checks_per_second);
+            let ratio = each(|round, at| round[at].checks_per_second / round[0].checks_per_second);
+            let waits = each(|round, at| round[at].waits);
+            println!("{threads}, {name:<30} {rate:>14.0} {ratio:>15.2} {waits:>20.1}");
+        }
+    }
 }
 
 /// Bytes of a session at a million: what a handler sees and its slot in the table; and all that the store keeps.
@@ -282,15 +316,15 @@ fn main() {
         ("malformed to a hit", ns("malformed") / ns("hit"), ""),
         ("boxed async-trait to a hit", ns("boxed async-trait") / ns("hit"), "> 1"),
         ("axum from_fn to a hit", ns("axum from_fn") / ns("hit"), "> 1"),
+        ("tower-sessions to a hit", ns("tower-sessions") / ns("hit"), "> 1"),
         ("axum-login to a hit", ns("axum-login") / ns("hit"), "> 1"),
         ("ES256 to a hit", ns("tower-oauth2-resource-server ES256") / ns("hit"), "> 1"),
-        ("1 to 2 threads, distinct tokens", scaling(&auth, &tokens, false), ""),
-        ("1 to 2 threads, one hot token", scaling(&auth, &tokens, true), ""),
         ("bytes a session, all a handler sees", seen, ""),
         ("bytes a session, ceremony included", kept, ""),
     ] {
         println!("{what:<36} {value:>10.2}   {target}");
     }
+    threads(&auth, &tokens);
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     std::fs::create_dir_all(&out).unwrap();
     std::fs::write(out.join("token-check.json"), serde_json::to_string_pretty(&costs).unwrap()).unwrap();

@@ -61,6 +61,169 @@ mod snippets {
     }
 }
 
+/// The code of the chapters, for snippets that are a part of a function.
+#[rustfmt::skip]
+#[allow(clippy::let_and_return, reason = "the snippet is a `let`")]
+#[allow(unnameable_test_items, reason = "the conformance suite is compiled here, and run elsewhere")]
+mod parts {
+    use std::convert::Infallible;
+
+    use axum::Router;
+    use tonic::service::Routes;
+    use tower::Layer;
+    use tower_agent_auth::{
+        AgentAuth, AgentAuthBuilder, Config,
+        accounts::{Accounts, AccountsError, SignedIn},
+        client_metadata::HttpFetcher,
+        store::{
+            CachedStore, MemoryStore, PostgresStore, RedisStore, RemoteSessions, SqliteStore, Transferred, transfer,
+        },
+        types::{authorization::{Account, Client}, id::AccountId},
+    };
+
+    type Done<T> = Result<T, Box<dyn std::error::Error>>;
+
+    struct Database;
+
+    impl Database {
+        async fn new_trial(&self) -> Result<AccountId, std::io::Error> {
+            unreachable!("compiled only")
+        }
+
+        async fn move_all(&self, _: &AccountId, _: &AccountId) -> Result<(), std::io::Error> {
+            unreachable!("compiled only")
+        }
+    }
+
+    struct MyLogin {
+        database: Database,
+    }
+
+    // docs/auth-md.md
+    impl Accounts for MyLogin {
+        async fn current(&self, _: &http::request::Parts) -> Result<Option<SignedIn>, AccountsError> {
+            Ok(None)
+        }
+
+        fn login_url(&self, return_to: &str) -> String {
+            return_to.into()
+        }
+
+        async fn is_active(&self, _: &AccountId) -> Result<bool, AccountsError> {
+            Ok(true)
+        }
+
+        async fn provisional(&self, client: &Client) -> Result<Option<Account>, AccountsError> {
+            let id = self.database.new_trial().await.map_err(AccountsError::new)?;
+            Ok(Some(Account::new(id, format!("{} (not claimed)", client.name))))
+        }
+
+        async fn merge(&self, provisional: &AccountId, claimed_by: &Account) -> Result<(), AccountsError> {
+            self.database.move_all(provisional, &claimed_by.id).await.map_err(AccountsError::new)
+        }
+    }
+
+    #[expect(non_snake_case, reason = "a value in place of a type without fields")]
+    async fn identities(config: Config, store: SqliteStore, MyLogin: MyLogin) -> Done<AgentAuth> {
+        let auth = AgentAuth::builder(config)
+            .sessions(store.clone())
+            .identities(store) // links, and used tokens
+            .identity_assertions(HttpFetcher::new()?) // the issuers' keys
+            .accounts(MyLogin)
+            .build()?;
+        Ok(auth)
+    }
+
+    // docs/pages.md
+    fn words(builder: AgentAuthBuilder) -> AgentAuthBuilder {
+        builder.pages(|pages| pages
+            .words("fr", "approve = Autoriser") // a new language; what it lacks is in English
+            .words("en", "approve = Let it in") // other words in one of ours
+            .languages(["fr", "en"])) // these two only, French first
+    }
+
+    // docs/oauth.md
+    fn an_mcp_endpoint(auth: &AgentAuth, app: Router, mcp_service: Router) -> Router {
+        let mcp = auth.resource("/mcp");
+        app.nest_service("/mcp", mcp.require("projects:read").layer(mcp_service))
+    }
+
+    fn without_the_store() -> Done<AgentAuth> {
+        let config = Config::builder()
+            .resource("https://reports.example.com")
+            .issuer("https://example.com") // exactly as the issuer has it
+            .name("Example Reports")
+            .scope("reports:read", "Read your reports", |scope| scope)
+            .build()?;
+        let sessions = RemoteSessions::of(&config, "reports", &std::env::var("REPORTS_SECRET")?)?;
+        let auth = AgentAuth::builder(config).checks_only(sessions).build()?;
+        Ok(auth)
+    }
+
+    // docs/stores.md
+    async fn one_of(builder: AgentAuthBuilder) -> Done<AgentAuthBuilder> {
+        Ok(
+            builder
+            .sessions(SqliteStore::open("sessions.db").await?)
+            .sessions(PostgresStore::connect("postgres://app@db.internal/app?sslmode=verify-full").await?)
+            .sessions(RedisStore::connect("rediss://app:password@redis.internal/0").await?)
+        )
+    }
+
+    async fn with_a_cache(config: Config, url: &str) -> Done<AgentAuthBuilder> {
+        let store = PostgresStore::connect(url).await?;
+        let builder = AgentAuth::builder(config).sessions(store.clone()).check_with(CachedStore::over(store));
+        Ok(builder)
+    }
+
+    async fn to_another_store() -> Done<Transferred> {
+        let from = SqliteStore::open("sessions.db").await?;
+        let to = PostgresStore::connect("postgres://app@db.internal/app").await?;
+        let copied = transfer(&from, &to).await?;
+        Ok(copied)
+    }
+
+    fn a_store_of_your_own() {
+        use MemoryStore as MyStore;
+
+        trait Empty: Default {
+            async fn empty() -> Self {
+                Self::default()
+            }
+        }
+
+        impl Empty for MyStore {}
+
+        async fn fresh() -> (MyStore, ()) {
+            (MyStore::empty().await, ())
+        }
+
+        tower_agent_auth::store_conformance!(fresh);
+        tower_agent_auth::client_store_conformance!(fresh); // for a `ClientStore`
+        tower_agent_auth::identity_store_conformance!(fresh); // for an `IdentityStore`
+    }
+
+    // docs/grpc.md
+    struct NotesServer;
+
+    impl NotesServer {
+        #[expect(clippy::new_ret_no_self, reason = "any service stands for the generated one")]
+        fn new<N>(notes: N) -> N {
+            notes
+        }
+    }
+
+    fn by_service<N>(auth: &AgentAuth, notes: N) -> Routes
+    where
+        N: tonic::server::NamedService + Clone + Send + Sync + 'static
+            + tower::Service<http::Request<tonic::body::Body>, Response = http::Response<tonic::body::Body>, Error = Infallible>,
+        N::Future: Send,
+    {
+        let notes = Routes::new(auth.require("notes:read").grpc().layer(NotesServer::new(notes)));
+        notes
+    }
+}
+
 const CODE: &str = include_str!("readme.rs");
 const README: &str = include_str!("../README.md");
 
@@ -78,13 +241,23 @@ fn blocks<'t>(text: &'t str, kind: &str) -> Vec<Vec<&'t str>> {
 }
 
 #[test]
-fn the_snippets_of_the_readme_compile() {
-    let code: Vec<&str> = CODE.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let snippets = blocks(README, "rust,ignore");
-    assert!(snippets.len() >= 2 && blocks(README, "rust").is_empty());
-    for snippet in snippets {
-        assert!(code.windows(snippet.len()).any(|lines| lines == snippet), "not in tests/readme.rs: {snippet:#?}");
+fn the_snippets_compile() {
+    let plain = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let code: Vec<String> = CODE.lines().map(plain).filter(|line| !line.is_empty()).collect();
+    assert!(blocks(README, "rust").is_empty(), "nothing compiles a snippet of the README but this file");
+    let mut seen = 0;
+    for paper in chapters().into_iter().chain([Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")]) {
+        for snippet in blocks(&fs::read_to_string(&paper).unwrap(), "rust,ignore") {
+            // A line that is a comment stands for what is left out.
+            for part in snippet.split(|line| line.starts_with("//")) {
+                let part: Vec<String> = part.iter().copied().map(plain).collect();
+                let known = part.is_empty() || code.windows(part.len()).any(|lines| lines == part);
+                assert!(known, "a snippet of {} is not in tests/readme.rs: {part:#?}", paper.display());
+            }
+            seen += 1;
+        }
     }
+    assert!(seen >= 10, "{seen}");
 }
 
 #[test]

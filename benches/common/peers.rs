@@ -40,7 +40,7 @@ use tower_agent_auth::{
     },
 };
 use tower_oauth2_resource_server::{server::OAuth2ResourceServer, tenant::TenantConfiguration};
-use tower_sessions::SessionManagerLayer;
+use tower_sessions::{Session as CookieSession, SessionManagerLayer};
 
 /// A service that does nothing.
 pub(crate) type Inner = fn(Request<Body>) -> Ready<Result<Response<Body>, Infallible>>;
@@ -138,6 +138,26 @@ pub(crate) async fn axum_login() -> (impl Service<Request<Body>, Response = Resp
     let response = layer.clone().layer(log_in).oneshot(Request::new(Body::empty())).await.unwrap();
     let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
     (layer.layer(login_required!(Users).layer(service_fn(inner as Inner))), cookie)
+}
+
+/// tower-sessions over its memory store around a service that asks it who is signed in, and the cookie of somebody who is.
+pub(crate) async fn tower_sessions()
+-> (impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>, String) {
+    let layer = SessionManagerLayer::new(tower_sessions::MemoryStore::default());
+    let sign_in = service_fn(async |request: Request<Body>| {
+        request.extensions().get::<CookieSession>().unwrap().insert("user", 7_u64).await.unwrap();
+        Ok::<_, Infallible>(Response::new(Body::empty()))
+    });
+    let response = layer.clone().layer(sign_in).oneshot(Request::new(Body::empty())).await.unwrap();
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let signed_in = service_fn(async |request: Request<Body>| {
+        let session = request.extensions().get::<CookieSession>().unwrap().clone();
+        match session.get::<u64>("user").await.unwrap() {
+            Some(_) => inner(request).await,
+            None => Ok(StatusCode::UNAUTHORIZED.into_response()),
+        }
+    });
+    (layer.layer(signed_in), cookie)
 }
 
 /// A session as a service author would write it down for a middleware of their own.

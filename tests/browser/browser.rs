@@ -101,14 +101,19 @@ impl Browser {
 
     /// The HTML of the page: as it was sent, or if a form led here, as the browser understood it.
     pub async fn source(&self) -> String {
-        let cookies = self.client.get_all_cookies().await.unwrap();
-        let cookies: Vec<String> =
-            cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
-        let sent = self.http.page(self.client.current_url().await.unwrap().as_str(), &cookies.join("; "));
+        let (_, sent) = self.fetch(self.client.current_url().await.unwrap().as_str()).await;
         let title = |html: &str| Some(html.split_once("<title>")?.1.split_once("</title>")?.0.to_owned());
         let shown = self.run("return `<!doctype html>${document.documentElement.outerHTML}`").await;
         let shown = shown.as_str().unwrap();
         if title(&sent) == title(shown) { sent } else { shown.to_owned() }
+    }
+
+    /// The status and the HTML at a URL, with the browser's cookies.
+    pub async fn fetch(&self, url: &str) -> (u16, String) {
+        let cookies = self.client.get_all_cookies().await.unwrap();
+        let cookies: Vec<String> =
+            cookies.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
+        self.http.page(url, &cookies.join("; "))
     }
 
     pub async fn run(&self, script: &str) -> Value {

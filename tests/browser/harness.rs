@@ -144,9 +144,10 @@ impl Http {
         let _ = self.0.delete(url).call();
     }
 
-    /// The HTML at a URL, for a browser with these cookies.
-    pub fn page(&self, url: &str, cookies: &str) -> String {
-        self.0.get(url).header("cookie", cookies).call().unwrap().body_mut().read_to_string().unwrap()
+    /// The status and the HTML at a URL, for a browser with these cookies.
+    pub fn page(&self, url: &str, cookies: &str) -> (u16, String) {
+        let mut response = self.0.get(url).header("cookie", cookies).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
     }
 
     fn read(response: http::Response<ureq::Body>) -> Answer {

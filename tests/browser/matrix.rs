@@ -1,5 +1,5 @@
 //! Every page in every state, at every width, in every colour scheme and at large text: axe-core and the Nu HTML checker
-//! find nothing, nothing is cut off, and no word is broken.
+//! find nothing, nothing is cut off, no word is broken, and there is a next step.
 
 use std::{
     cell::RefCell,
@@ -80,6 +80,33 @@ const AXE: &str = "
     axe.run(document).then(({ passes, violations }) => done(passes.length < 10 ? ['axe-core has looked at nothing'] : violations.map((violation) =>
         `${violation.id}: ${violation.nodes.map((node) => `${node.target} (${node.failureSummary})`).slice(0, 3).join('; ')}`)), (error) => done([String(error)]))";
 
+/// What a human can do next on the page: how many buttons it has, and where its links lead.
+const NEXT: &str = "
+    const shown = (css) => [...document.querySelectorAll(css)].filter((element) => element.checkVisibility());
+    const elsewhere = (link) => link.origin === location.origin && link.href.split('#')[0] !== location.href.split('#')[0];
+    return {
+        buttons: shown('main button:not([disabled])').length,
+        links: shown('main a[href]').length,
+        own: shown('main a[href]').filter(elsewhere).map((link) => link.href),
+    }";
+
+/// Why the page is a dead end: it has no link and no button, or a link leads to an error.
+async fn dead_ends(human: &Browser, state: &str) -> Vec<String> {
+    let next = human.run(NEXT).await;
+    let mut found = Vec::new();
+    if next["buttons"] == 0 && next["links"] == 0 {
+        found.push("there is no next step".to_owned());
+    }
+    for link in lines(&next["own"]) {
+        let (status, _) = human.fetch(&link).await;
+        // While the store fails, every page says so.
+        if status >= 400 && !(state == "unavailable" && status == 503) {
+            found.push(format!("{link} is {status}"));
+        }
+    }
+    found
+}
+
 fn lines(found: &Value) -> impl Iterator<Item = String> + '_ {
     found.as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned())
 }
@@ -111,6 +138,7 @@ async fn find_nothing(language: &str, looks: &[Look]) {
         assert!(name.starts_with("demo-") || spoken == json!(language), "{name} is in {spoken}");
         let mut here = Vec::new();
         std::fs::write(folder.0.join(format!("{name}.html")), human.source().await).unwrap();
+        here.extend(dead_ends(&human, name).await);
         human.client.execute(&axe, Vec::new()).await.unwrap();
         for look in looks {
             look.set(&human).await;

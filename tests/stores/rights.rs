@@ -278,6 +278,19 @@ async fn g14_a_role_that_may_not_migrate_is_told_what_to_run() {
     assert!(cause(&error).contains("PostgresOptions::migrate"), "{}", cause(&error));
 }
 
+/// A role that lacks a right is told which, and what grants it.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: `cargo xtask servers` starts one"]
+async fn g14_a_role_without_the_documented_rights_is_told_what_to_grant() {
+    let roles = Roles::create().await;
+    for right in ["SELECT ON agent_auth.migrations", "USAGE ON SCHEMA agent_auth"] {
+        roles.run(&roles.url("owner"), &format!("REVOKE {right} FROM agent_auth_checker")).await;
+        let error = without_migration(&roles.0).connect(&roles.url("checker")).await.unwrap_err();
+        let granted = format!("GRANT USAGE ON SCHEMA {0} and SELECT ON {0}.migrations", roles.0.0);
+        assert!(cause(&error).contains(&granted), "{}", cause(&error));
+    }
+}
+
 /// Tries again until it holds, a few seconds at most: a listener needs a moment to start.
 async fn eventually(attempt: impl AsyncFn() -> bool) {
     for _ in 0..60 {
@@ -354,7 +367,13 @@ async fn g14_each_documented_redis_user_may_do_its_part_and_no_more() {
     assert!(checker.record_uses(&uses, after(5)).await.is_err());
     let mut connection = ::redis::Client::open(users.url("checker")).unwrap().get_connection().unwrap();
     let hash = users.0.key(&format!("ses:{}", alice.session.session.id));
+    let key = |name: &str| users.0.key(name);
+    let request = key(&format!("req:{}", alice.session.authorization));
+    let (refresh, pending) = (key("refresh:x"), key("pending"));
     for forbidden in [
+        vec!["HMGET", &request, "id"],
+        vec!["GET", &refresh],
+        vec!["ZSCORE", &pending, "x"],
         vec!["HSET", &hash, "revoked_at", ""],
         vec!["DEL", &hash],
         vec!["EVAL", "return redis.call('DEL', KEYS[1])", "1", &hash],

@@ -86,6 +86,7 @@ fn time(folder: &Path) -> Outcome<f64> {
 }
 
 fn cargo(folder: &Path, arguments: &[&str]) -> Outcome<()> {
-    let status = Command::new("cargo").args(arguments).env_remove("CARGO_TARGET_DIR").current_dir(folder).status()?;
+    let mut cargo = crate::command("cargo");
+    let status = cargo.args(arguments).env_remove("CARGO_TARGET_DIR").current_dir(folder).as_std_mut().status()?;
     if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed: {status}", arguments.join(" ")).into()) }
 }

@@ -118,7 +118,7 @@ async fn counts(features: &[&str]) -> Outcome<BTreeMap<&'static str, u64>> {
 }
 
 async fn build(features: &[&str]) -> Outcome<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = crate::command(env!("CARGO"));
     cargo.args(["build", "--quiet", "--profile", "bench", "--package", "instructions", "--features"]);
     let built = cargo.arg(features.join(",")).current_dir(root()).status().await?;
     if !built.success() {

@@ -1,9 +1,10 @@
 //! What a developer of the crate runs beside its tests: private servers, fault runs, generated code, and a count of
 //! instructions.
 
-use std::process::ExitCode;
+use std::{env, ffi::OsStr, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use tokio::process::Command;
 
 mod builds;
 mod faults;
@@ -15,6 +16,18 @@ mod servers;
 /// Why something could not be done, in words for whoever ran it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Outcome<T> = Result<T, Failure>;
+
+/// A command without what `cargo run` told this program of its package. A cargo below it would take that for a change, and build
+/// `ring` anew with all that depends on it.
+fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
 
 /// Private servers for the tests, and the fault runs
 #[derive(Parser)]

@@ -333,7 +333,18 @@ async fn done(connection: &mut PgConnection, schema: &str) -> Result<usize, Stor
         return Err(corrupt(Refused::Foreign));
     }
     let version = format!("SELECT coalesce(max(version), 0) FROM \"{schema}\".migrations");
-    let version: i64 = query_scalar(sqlx::AssertSqlSafe(version)).fetch_one(connection).await.map_err(error::failed)?;
+    let read = query_scalar(sqlx::AssertSqlSafe(version)).fetch_one(connection).await;
+    let version: i64 = read.map_err(|cause| {
+        let is_forbidden = error::is_forbidden(&cause);
+        let failed = error::failed(cause);
+        if !is_forbidden {
+            return failed;
+        }
+        failed.within(format!(
+            "this role may not read {schema}.migrations; \
+             GRANT USAGE ON SCHEMA {schema} and SELECT ON {schema}.migrations to it"
+        ))
+    })?;
     match usize::try_from(version) {
         Ok(version @ 1..) if version <= MIGRATIONS.len() => Ok(version),
         Ok(version @ 1..) => Err(corrupt(Refused::Newer(version))),

@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(20);
 /// Builds the demo, and answers where it is.
 pub(crate) async fn build(release: bool) -> Outcome<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = crate::command(cargo);
     command.args(["build", "--example", "axum", "--features", "full", "--message-format=json-render-diagnostics"]);
     if release {
         command.arg("--release");

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     signal::unix::{SignalKind, signal},
 };
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(options: Options) -> Outcome<ExitCode> {
     certificate.write(trusted.path())?;
     let postgres = Postgres::start_with(Some(&certificate)).await?;
     let redis = Redis::start_with(Some(&certificate)).await?;
-    let mut command = Command::new(&program);
+    let mut command = crate::command(&program);
     command
         .args(words)
         .env("POSTGRES_URL", postgres.url())
