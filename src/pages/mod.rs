@@ -139,7 +139,9 @@ impl Endpoint for Served {
     fn too_many(&self, seconds: u64, headers: &HeaderMap) -> Reply {
         let pages = self.pages(None, headers);
         let message = pages.message(Tone::Neutral, "too-many-requests", &[("seconds", seconds.into())]);
-        let shown = pages.show(StatusCode::TOO_MANY_REQUESTS, message);
+        // An empty reference leads to the page itself, with its query (RFC 3986 section 4.4).
+        let again = pages.link(String::new(), "try-again");
+        let shown = pages.show(StatusCode::TOO_MANY_REQUESTS, message.link(again));
         let mut reply = shown.unwrap_or_else(|_| self.renderer.empty(StatusCode::TOO_MANY_REQUESTS));
         crate::http::retry_after(&mut reply, seconds);
         reply
@@ -277,7 +279,7 @@ impl Pages {
             PageError::SignedOut { return_to } => self.sign_in(request.method(), accounts.login_url(return_to)),
             PageError::StepUp { return_to } => self.sign_in(request.method(), accounts.step_up_url(return_to)),
             PageError::AgentCredential => {
-                self.show(StatusCode::BAD_REQUEST, self.message(Tone::Bad, "for-people", &[]))
+                self.show(StatusCode::BAD_REQUEST, self.message(Tone::Bad, "for-people", &[]).link(again()))
             }
             PageError::Forged => self.show(StatusCode::FORBIDDEN, self.message(Tone::Bad, "forged", &[]).link(again())),
             PageError::Form(problem) => {

@@ -106,7 +106,7 @@ pub struct Action {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Link {
-    /// Where it leads.
+    /// Where it leads. If it is empty, to this page again.
     pub href: String,
     /// Its text.
     pub text: String,

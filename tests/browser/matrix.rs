@@ -99,8 +99,9 @@ async fn dead_ends(human: &Browser, state: &str) -> Vec<String> {
     }
     for link in lines(&next["own"]) {
         let (status, _) = human.fetch(&link).await;
-        // While the store fails, every page says so.
-        if status >= 400 && !(state == "unavailable" && status == 503) {
+        // While the store fails, every page says so. A page that asks to wait is none for ever.
+        let waits = status == 429 || (state == "unavailable" && status == 503);
+        if status >= 400 && !waits {
             found.push(format!("{link} is {status}"));
         }
     }
