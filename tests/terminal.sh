@@ -25,7 +25,7 @@ human() {
     local link=""
     until link="$(grep -o 'http://[^ ]*/approve/[^ ]*' "$folder/shown" 2>/dev/null)"; do sleep 0.2; done
     sleep 2
-    node tests/clients/human.mjs approve "$link" >/dev/null 2>"$folder/human"
+    node tests/clients/human.mjs allow "$link" >/dev/null 2>"$folder/human"
 }
 
 # With `localhost:3000` only: it is the URL of the README.
@@ -38,7 +38,7 @@ until curl -so /dev/null http://localhost:3000/auth.md; do
 done
 
 url=http://localhost:3000/projects
-type_and_run "curl -si $url | grep -iE 'HTTP|www-auth'"
+type_and_run "curl -sI $url | grep -iE '^(HTTP|www-auth)'"
 human &
 type_and_run "agent $url --reason 'List your projects'" \
     "agent $url --reason 'List your projects' 2> >(tee shown >&2)"

@@ -1,7 +1,7 @@
 // A human with a browser: headless Chromium, driven by chromedriver over the WebDriver protocol.
 //
 //   import { Human } from "./human.mjs"
-//   node human.mjs approve|deny URL        for programs that open a browser themselves
+//   node human.mjs approve|deny|allow URL  for programs that open a browser themselves; `allow` stays on the page
 
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -194,13 +194,13 @@ async function listeningPort(driver) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [decision, url] = process.argv.slice(2);
-  if (!["approve", "deny"].includes(decision) || !url) {
-    console.error("usage: node human.mjs approve|deny URL");
+  if (!["approve", "deny", "allow"].includes(decision) || !url) {
+    console.error("usage: node human.mjs approve|deny|allow URL");
     process.exit(2);
   }
   const human = await Human.start();
   try {
-    await human.decide(url, decision);
+    await human[decision](url);
     // The page of the client may still send something.
     await sleep(500);
     console.log(await human.text());
