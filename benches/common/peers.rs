@@ -25,7 +25,7 @@ use axum_login::{AuthManagerLayerBuilder, AuthSession, AuthUser, AuthnBackend, U
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::Either;
 use hashbrown::HashTable;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256, block_api::compress256};
@@ -45,9 +45,11 @@ use tower_sessions::{Session as CookieSession, SessionManagerLayer};
 /// A service that does nothing.
 pub(crate) type Inner = fn(Request<Body>) -> Ready<Result<Response<Body>, Infallible>>;
 
-/// What it does.
+/// What it answers: a header, as every service does, and no body.
 pub(crate) fn inner(_: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
-    ready(Ok(Response::new(Body::empty())))
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    ready(Ok(response))
 }
 
 /// Calls a service that answers without waiting.

@@ -50,13 +50,16 @@ impl GuardLayer {
     /// there, and all others are left to the host.
     ///
     /// ```
-    /// use axum::{Router, routing::get};
-    /// use tower_agent_auth::AgentAuth;
+    /// use axum::{Router, extract::Request, http::StatusCode, middleware::Next, response::{IntoResponse, Response}, routing::get};
+    /// use tower_agent_auth::{AgentAuth, guard::AgentSession};
     ///
-    /// /// `logged_in` is the service's own middleware, which answers 401 to whoever it does not know.
-    /// # async fn logged_in(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
-    /// #     next.run(request).await
-    /// # }
+    /// /// The service's own middleware, with one branch for agents: otherwise it would refuse them.
+    /// async fn logged_in(request: Request, next: Next) -> Response {
+    ///     let agent = request.extensions().get::<AgentSession>().is_some();
+    ///     if agent || is_known(&request) { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
+    /// }
+    /// # fn is_known(_: &Request) -> bool { false }
+    ///
     /// fn app(auth: &AgentAuth) -> Router {
     ///     let agents = auth.require("projects:read").or_host_auth();
     ///     // The first is outside.

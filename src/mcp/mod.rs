@@ -165,8 +165,8 @@ impl Operations {
     }
 
     /// Sets the scopes that the challenge names to a client without a token, where the operation needs only a session. It
-    /// is the first challenge that most clients see, and they request what it names. By default it names none, and they
-    /// request all scopes of the resource.
+    /// is the first challenge that most clients see, and they request what it names. By default it names none. Hosts
+    /// then request all that the resource's metadata lists; a client that requests nothing gets the catalogue's defaults.
     pub fn initial_scopes(mut self, scopes: &str) -> Self {
         self.initial_scopes = scopes.into();
         self

@@ -113,6 +113,8 @@ impl SqliteStore {
         let opened = async {
             if migrates {
                 open::create_file(&path)?;
+            } else if !path.try_exists().map_err(error::unopened)? {
+                return Err(error::missing());
             }
             Ok((open::readers(&path).await?, open::writer(&path, migrates).await?))
         };

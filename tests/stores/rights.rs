@@ -41,6 +41,7 @@ async fn g14_sqlite_is_migrated_apart_and_an_old_file_is_refused_with_what_to_ru
     let file = TempFile::on_disk();
     let error = SqliteStore::open_migrated(file.path()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "it creates no file");
+    assert!(cause(&error).contains("does not exist; start the issuer first"), "{}", cause(&error));
     assert!(!file.path().exists());
     fs::write(file.path(), include_bytes!("old/version-6.sqlite")).unwrap();
     let error = SqliteStore::open_migrated(file.path()).await.unwrap_err();

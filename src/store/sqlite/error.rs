@@ -32,6 +32,15 @@ pub(super) fn unopened(error: std::io::Error) -> StoreError {
 #[error("can't be created or opened; its folder must be there, and this process must be allowed to write to it")]
 struct Unopened(#[source] std::io::Error);
 
+/// Nobody has created the file.
+pub(super) fn missing() -> StoreError {
+    StoreError::because(StoreErrorKind::Unavailable, Missing)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("does not exist; start the issuer first, or run SqliteStore::migrate")]
+struct Missing;
+
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
 }
