@@ -237,6 +237,11 @@ impl Parts {
         served.map_err(|error| unusable("auth_md.template", "", &error))?;
         #[cfg(feature = "pages")]
         crate::pages::serve(routes, &context, &dialects, self.pages).map_err(|error| unusable("pages", "", &*error))?;
+        #[cfg(not(feature = "pages"))]
+        crate::observe::of_gap(&format!(
+            "agents send their humans to {}…, which only the feature `pages` serves: add it in Cargo.toml, or serve that page",
+            config.url(config::APPROVAL_PATH)
+        ));
         Ok(Some(Issuer {
             ceremony,
             #[cfg(feature = "id_jag")]
