@@ -15,6 +15,25 @@
 //! | [Operations](crate::admin) | list and revoke sessions of any account |
 //! | [Test your service](crate::testing) | sessions in one line, and layers in the wrong place |
 //! | [Versions](versioning) | what a new version may change |
+//! | [You already have auth](crate::guard) | agents beside API keys, JWT and cookies |
+//! | [Security][security] | promises, limits, and the tests of each |
+//!
+//! More, without examples to compile: [the human's pages][pages], [OAuth clients and MCP hosts][oauth],
+//! [agents of auth.md][auth-md], [the doctor][doctor], [what a token check costs][token-check],
+//! [how large a service needs to be][sizing], [pictures of all pages][screenshots], [requirements][requirements],
+//! [faults][faults], and [reasons][decisions].
+//!
+//! [security]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/SECURITY.md
+//! [pages]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/pages.md
+//! [oauth]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/oauth.md
+//! [auth-md]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/auth-md.md
+//! [doctor]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/doctor.md
+//! [token-check]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/token-check.md
+//! [sizing]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/sizing.md
+//! [screenshots]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/screenshots.md
+//! [requirements]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/requirements.md
+//! [faults]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/faults.md
+//! [decisions]: https://github.com/tower-agent-auth/tower-agent-auth/blob/main/docs/decisions.md
 
 /// A chapter is a file of `docs/`. Its links to other chapters are references at its end, which lead from file to file. In
 /// the documentation of the crate, references of the same names come first, so they lead to modules.

@@ -22,14 +22,17 @@ type_and_run() {
 
 # Approves what the agent asks for, once it has printed the link.
 human() {
-    local link=""
-    until link="$(grep -o 'http://[^ ]*/approve/[^ ]*' "$folder/shown" 2>/dev/null)"; do sleep 0.2; done
+    local link="" deadline=$((SECONDS + 60))
+    until link="$(grep -o 'http://[^ ]*/approve/[^ ]*' "$folder/shown" 2>/dev/null)"; do
+        [ "$SECONDS" -lt "$deadline" ] || { echo "the agent showed no link" >"$folder/human"; return 1; }
+        sleep 0.2
+    done
     sleep 2
     node tests/clients/human.mjs allow "$link" >/dev/null 2>"$folder/human"
 }
 
 # With `localhost:3000` only: it is the URL of the README.
-"$examples/axum" >"$folder/demo" 2>&1 &
+(cd "$folder" && exec "$examples/axum") >"$folder/demo" 2>&1 &
 demo=$!
 trap 'kill "$demo" 2>/dev/null' EXIT
 until curl -so /dev/null http://localhost:3000/auth.md; do
@@ -40,9 +43,11 @@ done
 url=http://localhost:3000/projects
 type_and_run "curl -sI $url | grep -iE '^(HTTP|www-auth)'"
 human &
+human=$!
 type_and_run "agent $url --reason 'List your projects'" \
     "agent $url --reason 'List your projects' 2> >(tee shown >&2)"
-wait %2 2>/dev/null || { cat "$folder/human"; exit 1; }
+wait "$human" || { cat "$folder/human"; exit 1; }
 type_and_run "agent http://localhost:3000/billing"
 type_and_run "agent $url --logout"
 sleep 2
+touch "$folder/done"

@@ -238,10 +238,12 @@ impl Parts {
         #[cfg(feature = "pages")]
         crate::pages::serve(routes, &context, &dialects, self.pages).map_err(|error| unusable("pages", "", &*error))?;
         #[cfg(not(feature = "pages"))]
-        crate::observe::of_gap(&format!(
-            "agents send their humans to {}…, which only the feature `pages` serves: add it in Cargo.toml, or serve that page",
-            config.url(config::APPROVAL_PATH)
-        ));
+        for dialect in &dialects {
+            crate::observe::of_gap(&format!(
+                "agents send their humans to {}…, which only the feature `pages` serves: add it in Cargo.toml, unless this service serves it",
+                config.url(dialect.approval_path())
+            ));
+        }
         Ok(Some(Issuer {
             ceremony,
             #[cfg(feature = "id_jag")]
