@@ -180,8 +180,10 @@ impl Parts {
         if self.store.is_some() && !has_accounts {
             problems.push(Problem::new("accounts", "", "is required: call .accounts(login)"));
         }
-        if cfg!(not(feature = "pages")) && self.store.is_some() && config.dialects().contains(&Dialect::OAuth) {
-            problems.push(Problem::new("dialects", "oauth", "needs the feature `pages`: add it in Cargo.toml"));
+        for (dialect, name) in [(Dialect::OAuth, "oauth"), (Dialect::AuthMd, "auth_md")] {
+            if cfg!(not(feature = "pages")) && self.store.is_some() && config.dialects().contains(&dialect) {
+                problems.push(Problem::new("dialects", name, "needs the feature `pages`: add it in Cargo.toml"));
+            }
         }
         problems.extend(self.unusable_issuers(config));
         problems
